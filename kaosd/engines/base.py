@@ -1,0 +1,130 @@
+"""The contract of an engine, and what all engines share.
+
+An engine knows nothing of versions, planning or the journal: it is handed directories and orders, and answers
+with values. Its errors are EngineErrors; nothing of its libraries leaves it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
+
+
+class Log(Protocol):
+    """Where the lines of a stage go, as they come."""
+
+    path: Path
+
+    def line(self, text: str) -> None:
+        """Append one line (control characters are escaped, a time stamp is put in front)."""
+
+
+class Inputs(Protocol):
+    """The environment inputs of one source version, read from the store and never from the source directory."""
+
+    digest: str
+
+    def export(self, target: Path) -> None:
+        """Write the inputs below *target* (made if absent) as they lie in the bundle, e.g. model/requirements.txt.
+
+        Engines that build out of the whole bundle (live_sync False, or a Dockerfile) get all of its files.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The directories of one notebook in the state directory; all exist, mode 0700, when an engine sees them.
+
+    work: the notebook root (content of the bundle's model/), kept by three-way sync.
+    data: a symbolic link, replaced atomically, to the attached data; dangling link or absent when there is none.
+    jupyter: config/, data/, runtime/ and ipython/ of this host, away from the person's own.
+    logs: one file per stage and deployment. token_file: 0600, no newline. run: for sockets (short path).
+    """
+
+    root: Path
+    work: Path
+    data: Path
+    jupyter: Path
+    logs: Path
+    token_file: Path
+    run: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that starting a host takes. base_url: "/<name>/", also its path behind the front.
+
+    log: file that the host appends its own output to (it must outlive the daemon).
+    origins: what a browser may send as Host of the front, e.g. ("127.0.0.1:8890", "localhost:8890").
+    """
+
+    spec: NotebookSpec
+    home: Home
+    environment: Environment
+    base_url: str
+    log: Path
+    origins: tuple[str, ...]
+
+
+class Engine(Protocol):
+    """Builds environments and hosts notebooks; one instance per daemon.
+
+    Methods may run concurrently for different notebooks, and `build` for the same digest at once (it then
+    builds once, and both get the result).
+    """
+
+    name: str
+    live_sync: bool  # code reaches a running host through its work directory, without a build
+
+    async def built(self, digest: str) -> Environment | None:
+        """The environment of *digest* if it is complete and usable, else None."""
+
+    async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
+        """Make (or reuse) the environment of inputs.digest, telling *log* each line as it comes.
+
+        Cancellable at any await: the build's processes end and nothing half-made is ever taken for complete.
+        Raises BuildFailed (with the requirements line where one is to blame) or EngineUnavailable.
+        """
+
+    async def start(self, order: Order, log: Log) -> Host:
+        """Start a host and return when it answers GET <base_url>api/status with the token.
+
+        A host of the same notebook may still be running: both live until the caller stops the old one.
+        Cleans up after itself when it fails or is cancelled. Raises StartFailed with the last lines of the log.
+        """
+
+    async def switch(self, host: Host, order: Order) -> Host | None:
+        """Give kernels that start from now on order.environment, leaving server and running kernels alone.
+
+        None when only a new host can serve it (the caller then starts one and stops this one).
+        """
+
+    async def apply(self, host: Host, resources: Resources) -> bool:
+        """Change the limits of the running host in place; False when only a new host can have them."""
+
+    async def probe(self, host: Host) -> HostStatus:
+        """Ask the host how it is, within 5 s. Never raises for a dead host: that is an answer."""
+
+    async def stop(self, host: Host, grace: float) -> None:
+        """End the host and its kernels: politely, after *grace* seconds by force. Idempotent."""
+
+    async def adopt(self, handle: dict[str, object]) -> Host | None:
+        """The host of *handle* if it still runs and is ours (not merely a process of the same number)."""
+
+    async def ended(self, host: Host) -> None:
+        """Return when the host's main process has ended."""
+
+    async def forget(self, home: Home) -> None:
+        """Remove all that the engine holds for a notebook that was killed, but the home itself."""
+
+    async def collect(self, keep: frozenset[str]) -> None:
+        """Remove environments whose digest is not in *keep* and that no running host uses."""
+
+    def enforced(self, host: Host) -> bool:
+        """Whether the kernel enforces the resources of the host (read back, not assumed)."""
+
+    def check(self, resources: Resources) -> None:
+        """Raise ConfigError when this machine cannot give *resources*, naming the field and what there is."""

@@ -1,0 +1,243 @@
+"""The nouns that all modules share: frozen values without behaviour beyond their own invariants.
+
+Standard library only, because the client may import it. Times are seconds since the epoch (float) unless a
+name says otherwise; digests are lower-case hexadecimal; paths inside bundles are bytes, relative, with "/".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from kaosd.errors import ConfigError
+
+NAME_MAX = 44
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-zA-Z]*)")
+_FACTORS = {
+    "": 1,
+    "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
+    "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
+}  # fmt: skip
+
+
+class JobState(StrEnum):
+    """State of one run of a stage, in the words of kaos."""
+
+    STARTING = "JOB_STARTING"
+    RUNNING = "JOB_RUNNING"
+    SUCCESS = "JOB_SUCCESS"
+    FAILURE = "JOB_FAILURE"
+    KILLED = "JOB_KILLED"
+
+
+class HostState(StrEnum):
+    """State of the running JupyterLab, in the words of kaos."""
+
+    STARTING = "PIPELINE_STARTING"
+    RUNNING = "PIPELINE_RUNNING"
+    RESTARTING = "PIPELINE_RESTARTING"
+    FAILURE = "PIPELINE_FAILURE"
+    STANDBY = "PIPELINE_STANDBY"
+    PAUSED = "PIPELINE_PAUSED"
+
+
+class NotebookState(StrEnum):
+    """State of a notebook as a whole; LIVE means that the content on disk is served."""
+
+    LIVE = "live"
+    STALE = "stale"
+    BUILDING = "building"
+    SWAPPING = "swapping"
+    HELD = "held"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Stage(StrEnum):
+    """What a log belongs to."""
+
+    WATCH = "watch"
+    BUILD = "build"
+    HOST = "host"
+    DAEMON = "daemon"
+
+
+class DataMode(StrEnum):
+    """How data reaches the notebook: a versioned copy, or the directory itself."""
+
+    SNAPSHOT = "snapshot"
+    LINK = "link"
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """Return *name* when it may name a notebook, workspace or user; ConfigError when not."""
+    if _NAME.fullmatch(name):
+        return name
+    if len(name) > NAME_MAX:
+        raise ConfigError(f"{what} {name[:60]!r} has {len(name)} characters", hint=f"at most {NAME_MAX} are allowed")
+    raise ConfigError(
+        f"{what} {name!r} is not valid",
+        hint="use letters, digits, - and _, starting with a letter or digit, for example 'mnist'",
+    )
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of a Kubernetes quantity: plain, k M G T P, Ki Mi Gi Ti Pi. ConfigError when it is none."""
+    match = _QUANTITY.fullmatch(text.strip())
+    factor = _FACTORS.get(match[2]) if match else None
+    amount = int(float(match[1]) * factor) if match and factor else 0
+    if amount <= 0:
+        raise ConfigError(
+            f"memory {text!r} is not a quantity",
+            hint="write a positive number with k, M, G, T, P or Ki, Mi, Gi, Ti, Pi, for example 512Mi or 4Gi",
+        )
+    return amount
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a host may use. cpu in cores (None: no limit), memory as a Kubernetes quantity (None: no limit)."""
+
+    cpu: float | None = None
+    memory: str | None = None
+    gpu: int = 0
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit in bytes."""
+        return parse_memory(self.memory) if self.memory is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookSpec:
+    """A notebook as a person configured it; every field is validated.
+
+    swap_when_idle: seconds that a swap which ends kernels waits for busy ones.
+    registered: made by `kaosctl notebook deploy` (kept in the journal) and not by the configuration file.
+    """
+
+    name: str
+    workspace: str
+    user: str
+    engine: str = "process"
+    source: Path | None = None
+    data: Path | None = None
+    data_mode: DataMode = DataMode.SNAPSHOT
+    resources: Resources = field(default_factory=Resources)
+    environment_inputs: tuple[str, ...] = ()
+    swap_when_idle: float = 600.0
+    registered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A bundle's content: the name of its directory and the digest of its tree (64 hexadecimal digits)."""
+
+    root: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.root}:{self.digest[:7]}"
+
+    @property
+    def full(self) -> str:
+        """The whole text form, for storing."""
+        return f"{self.root}:{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """The reverse of `full`."""
+        root, _, digest = text.rpartition(":")
+        return cls(root, digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What Build made of one set of environment inputs.
+
+    digest: of the inputs, the key. handle: the engine's own word for it (process: the absolute path of the
+    virtual environment). server: digest of the packages that serve JupyterLab itself; two environments with
+    the same one can change under a running server.
+    """
+
+    digest: str
+    handle: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A running JupyterLab.
+
+    upstream: where the front reaches it, "unix:/path" or "http://127.0.0.1:port". handle: what the engine
+    needs to find it again after a restart of the daemon; JSON values only.
+    environment, server: of the Environment that it serves kernels from, and that its server runs in.
+    """
+
+    upstream: str
+    environment: str
+    server: str
+    started_at: float
+    handle: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log."""
+
+    alive: bool
+    answering: bool
+    kernels: int = 0
+    busy: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the daemon as a whole; shown in status and doctor."""
+
+    code: str
+    severity: str
+    text: str
+    mend: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a stage within a deployment. id: 32 hexadecimal digits. log: the file of its lines."""
+
+    id: str
+    notebook: str
+    deployment: int
+    stage: Stage
+    state: JobState
+    started_at: float
+    finished_at: float | None = None
+    error: str | None = None
+    log: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One attempt to bring a notebook to a version; numbered per notebook from 1.
+
+    cause: paths that changed (as shown to people), or one word in brackets such as "[first start]".
+    action: the costliest step that it took: sync, attach, build, swap or start.
+    outcome: "running", "live", "failed", "superseded" or "cancelled".
+    """
+
+    notebook: str
+    number: int
+    cause: tuple[str, ...]
+    action: str
+    source: Version | None
+    data: Version | None
+    started_at: float
+    finished_at: float | None = None
+    outcome: str = "running"
+    error: str | None = None
