@@ -1,0 +1,388 @@
+"""What to do next for one notebook, and why nothing: a pure function of one look at the world.
+
+No clock and no I/O: the time is part of the look. The caller runs at most the one step that comes back, then
+looks again, so a plan can never be stale. The rules stand in `plan`, in their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from kaosd.model import Environment, Resources, Version
+
+SAVING_RETRY = 0.1  # seconds after which a file that was caught half-written is looked at again
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be served. environment: digest of the environment inputs of *source*."""
+
+    source: Version
+    environment: str
+    data: Version | None
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the host serves now, or served when it last ran. server: see model.Environment."""
+
+    source: Version
+    environment: str
+    server: str
+    data: Version | None
+    resources: Resources
+
+    @property
+    def target(self) -> Target:
+        """The target that it fulfils."""
+        return Target(self.source, self.environment, self.data, self.resources)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The two directories as the last scan found them.
+
+    target: None while the first scan has not ended, or when the directories cannot be taken (problem says why).
+    guard: sentence of the mass-change guard. saving: names of files caught half-written.
+    first, last: times of the first and last event since the notebook was last at rest; None: no event.
+    """
+
+    target: Target | None
+    problem: str | None = None
+    guard: str | None = None
+    saving: tuple[str, ...] = ()
+    git_busy: bool = False
+    first: float | None = None
+    last: float | None = None
+
+
+class HostFact(StrEnum):
+    """What is known of the host process."""
+
+    NONE = "none"
+    ENDED = "ended"
+    SILENT = "silent"  # runs, but does not answer
+    RUNNING = "running"
+
+
+class Attempt(StrEnum):
+    """Kinds of step that can fail."""
+
+    BUILD = "build"
+    HOST = "host"
+    SYNC = "sync"
+    ATTACH = "attach"
+    APPLY = "apply"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last attempt of one kind that failed, and when another one is due.
+
+    key: what it was about (see `about`); anything else is tried at once.
+    retry_at: None when only a change on disk can help.
+    """
+
+    attempt: Attempt
+    key: object
+    text: str
+    retry_at: float | None
+
+
+def about(attempt: Attempt, target: Target) -> object:
+    """The part of *target* that an attempt of this kind depends on."""
+    match attempt:
+        case Attempt.BUILD:
+            return target.environment
+        case Attempt.ATTACH:
+            return target.data
+        case Attempt.APPLY:
+            return target.resources
+        case Attempt.HOST | Attempt.SYNC:
+            return target
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Seconds of quiet, and the longest wait, before a build; and the quiet while git is at work."""
+
+    quiet: float = 0.4
+    cap: float = 5.0
+    git_quiet: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that a decision depends on.
+
+    built: environments that are complete, by digest. building: digest of the build in flight.
+    pinned: what a rollback asked for, while the directories are as they were then.
+    forced: the person accepted the mass change. now: the person ended the wait for busy kernels.
+    waiting_since: when a swap began to wait for busy kernels.
+    """
+
+    now: float
+    disk: Disk
+    served: Served | None = None
+    host: HostFact = HostFact.NONE
+    busy: int = 0
+    built: tuple[Environment, ...] = ()
+    building: str | None = None
+    failures: tuple[Failure, ...] = ()
+    pinned: Target | None = None
+    paused: bool = False
+    forced: bool = False
+    now_please: bool = False
+    waiting_since: float | None = None
+    swap_when_idle: float = 600.0
+    settle: Settle = Settle()
+    removed: bool = False
+    draining: bool = False
+
+
+class Why(StrEnum):
+    """Kinds of hold."""
+
+    SCANNING = "scanning"
+    PROBLEM = "problem"
+    MASS_CHANGE = "mass change"
+    SAVING = "saving"
+    SETTLING = "settling"
+    PAUSED = "paused"
+    PINNED = "pinned"
+    BUILDING = "building"
+    FAILED = "failed"
+    BACKING_OFF = "backing off"
+    BUSY = "busy"
+    SILENT = "silent"
+    REMOVED = "removed"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is done, in a sentence, and until when (None: until something changes)."""
+
+    why: Why
+    text: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Begin to make the environment of the target; runs beside everything else, can be cancelled."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBuild:
+    """End the build in flight: nobody wants its environment any more."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a host that serves the target, there being none."""
+
+    target: Target
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Take the environment into use, with the source that needs it. keeps_kernels: no server is replaced."""
+
+    target: Target
+    environment: Environment
+    keeps_kernels: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Copy changed code into the running host."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Replace the attached data."""
+
+    data: Version | None
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Change the limits of the running host."""
+
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the host of a notebook that is no longer wanted."""
+
+
+Step = Build | CancelBuild | Start | Swap | Sync | Attach | Apply | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next step, or None; and the hold that keeps the target from being served, or None.
+
+    Both can be there: data is attached while a build is held up. target: what is being aimed at.
+    """
+
+    step: Step | None = None
+    hold: Hold | None = None
+    target: Target | None = None
+
+
+def plan(look: Look) -> Plan:
+    """The next step for *look*, or the reason that there is none. Neither means: the target is served."""
+    if look.removed:
+        return _remove(look)
+    target, hold = _aim(look)
+    if look.draining:
+        return Plan(None, Hold(Why.DRAINING, "the daemon is stopping; it goes on after its next start"), target)
+    if look.building is not None and _superseded(look.building, target, hold):
+        return Plan(CancelBuild(look.building), hold, target)
+    if target is None:
+        return Plan(None, hold)
+    if look.host in (HostFact.NONE, HostFact.ENDED):
+        return _bring_up(look, target, hold)
+    return _bring_to(look, target, hold)
+
+
+def _remove(look: Look) -> Plan:
+    """A notebook that is no longer configured: its build and host end, in that order."""
+    hold = Hold(Why.REMOVED, "the notebook was removed")
+    if look.building is not None:
+        return Plan(CancelBuild(look.building), hold)
+    return Plan(None if look.host is HostFact.NONE else Stop(), hold)
+
+
+def _superseded(building: str, target: Target | None, hold: Hold | None) -> bool:
+    """Whether a build in flight is of no use; a hold that passes by itself does not make it so."""
+    if hold is not None and hold.why not in (Why.PAUSED, Why.PINNED):
+        return False
+    return target is None or target.environment != building
+
+
+def _aim(look: Look) -> tuple[Target | None, Hold | None]:
+    """The target, and the hold if that is not what is on disk.
+
+    A hold on the content never takes down what is served: the target then is what is served already, so that
+    a host which ends meanwhile is still started again.
+    """
+    disk = look.disk
+    stay = look.served.target if look.served else None
+    if stay is not None and disk.target is not None:
+        stay = replace(stay, resources=disk.target.resources)
+    if look.paused:
+        return stay, Hold(Why.PAUSED, "paused by you")
+    if disk.problem is not None:
+        return stay, Hold(Why.PROBLEM, disk.problem)
+    if disk.target is None:
+        return stay, Hold(Why.SCANNING, "reading the directories for the first time")
+    if disk.guard is not None and not look.forced:
+        return stay, Hold(Why.MASS_CHANGE, disk.guard)
+    if look.pinned is not None:
+        text = f"rolled back to {look.pinned.source}; stays until the files change again"
+        return look.pinned, Hold(Why.PINNED, text)
+    if disk.saving:
+        names = ", ".join(disk.saving[:3]) + (f" and {len(disk.saving) - 3} more" if len(disk.saving) > 3 else "")
+        return stay, Hold(Why.SAVING, f"still being saved: {names}", look.now + SAVING_RETRY)
+    if disk.git_busy and disk.last is not None and look.now < disk.last + look.settle.git_quiet:
+        return stay, Hold(Why.SETTLING, "git is at work in the tree", disk.last + look.settle.git_quiet)
+    return disk.target, None
+
+
+def _bring_up(look: Look, target: Target, hold: Hold | None) -> Plan:
+    """No host runs: start one for the target, or for what was served while the target is not ready."""
+    environment = _built(look, target.environment)
+    failed = _failed(look, Attempt.HOST, target) or _failed(look, Attempt.BUILD, target)
+    if environment is not None and failed is None:
+        return Plan(Start(target, environment), hold, target)
+    if look.served is not None and target.environment != look.served.environment:
+        before = replace(target, source=look.served.source, environment=look.served.environment)
+        old = _built(look, before.environment)
+        if old is not None and _failed(look, Attempt.HOST, before) is None:
+            return Plan(Start(before, old), hold or failed, target)
+    if environment is None and failed is None:
+        return _build(look, target, hold)
+    return Plan(None, failed or hold, target)
+
+
+def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
+    """A host runs: the cheap steps first, then the environment."""
+    served = look.served
+    if look.host is HostFact.SILENT or served is None:
+        text = "the host runs but does not answer; `kaosctl redeploy --now` starts it anew"
+        return Plan(Stop() if look.now_please else None, Hold(Why.SILENT, text), target)
+    holds = [hold]
+    if target.data != served.data:
+        holds.append(_failed(look, Attempt.ATTACH, target))
+        if holds[-1] is None:
+            return Plan(Attach(target.data), hold, target)
+    if target.resources != served.resources:
+        holds.append(_failed(look, Attempt.APPLY, target))
+        if holds[-1] is None:
+            return Plan(Apply(target.resources), hold, target)
+    rest = Plan(None, hold, target)
+    if target.environment != served.environment:
+        rest = _swap(look, target, served, hold)
+    elif target.source != served.source:
+        failed = _failed(look, Attempt.SYNC, target)
+        rest = Plan(None, failed, target) if failed else Plan(Sync(target), hold, target)
+    first = next((hold for hold in (rest.hold, *holds) if hold is not None), None)
+    return replace(rest, hold=first)
+
+
+def _swap(look: Look, target: Target, served: Served, hold: Hold | None) -> Plan:
+    environment = _built(look, target.environment)
+    if environment is None:
+        failed = _failed(look, Attempt.BUILD, target)
+        return Plan(None, failed, target) if failed else _build(look, target, hold)
+    failed = _failed(look, Attempt.HOST, target)
+    if failed is not None:
+        return Plan(None, failed, target)
+    keeps = environment.server == served.server
+    since = look.waiting_since if look.waiting_since is not None else look.now
+    until = since + look.swap_when_idle
+    if look.busy and not keeps and not look.now_please and look.now < until:
+        kernels = "1 kernel is" if look.busy == 1 else f"{look.busy} kernels are"
+        text = f"{kernels} busy and the swap would end them; `kaosctl redeploy --now` does not wait"
+        return Plan(None, Hold(Why.BUSY, text, until), target)
+    return Plan(Swap(target, environment, keeps), hold, target)
+
+
+def _build(look: Look, target: Target, hold: Hold | None) -> Plan:
+    """Build the target's environment once its inputs have settled."""
+    if look.building == target.environment:
+        return Plan(None, hold or Hold(Why.BUILDING, "the environment is being built"), target)
+    first, last = look.disk.first, look.disk.last
+    if first is not None and last is not None and look.served is not None:
+        until = min(last + look.settle.quiet, first + look.settle.cap)
+        if look.now < until:
+            return Plan(None, Hold(Why.SETTLING, "waiting for the end of the save", until), target)
+    return Plan(Build(target), hold, target)
+
+
+def _built(look: Look, digest: str) -> Environment | None:
+    return next((environment for environment in look.built if environment.digest == digest), None)
+
+
+def _failed(look: Look, attempt: Attempt, target: Target) -> Hold | None:
+    """The hold of an earlier failure of this very attempt, while another one is not due."""
+    for failure in look.failures:
+        if failure.attempt is attempt and failure.key == about(attempt, target):
+            if failure.retry_at is None:
+                return Hold(Why.FAILED, failure.text)
+            if look.now < failure.retry_at:
+                return Hold(Why.BACKING_OFF, failure.text, failure.retry_at)
+    return None
