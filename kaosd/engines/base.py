@@ -114,6 +114,13 @@ class Engine(Protocol):
     async def adopt(self, handle: dict[str, object]) -> Host | None:
         """The host of *handle* if it still runs and is ours (not merely a process of the same number)."""
 
+    async def sweep(self, home: Home, host: Host | None) -> None:
+        """End every process that an earlier daemon started for this home, but *host*.
+
+        A daemon can be killed between starting a host and writing it down; such a host is found here (by a
+        mark in its environment or handle file, never by a bare pid) and ended with its kernels.
+        """
+
     async def ended(self, host: Host) -> None:
         """Return when the host's main process has ended."""
 
