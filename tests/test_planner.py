@@ -1,0 +1,301 @@
+"""The planner as a table of named cases: look in, step and hold out. No clock, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+
+from kaosd.model import Environment, Resources, Version
+from kaosd.planner import (
+    Apply,
+    Attach,
+    Attempt,
+    Build,
+    CancelBuild,
+    Disk,
+    Failure,
+    HostFact,
+    Look,
+    Plan,
+    Served,
+    Settle,
+    Start,
+    Step,
+    Stop,
+    Swap,
+    Sync,
+    Target,
+    Why,
+    about,
+    plan,
+)
+
+SMALL = Resources(2.0, "4Gi", 0)
+LARGE = Resources(4.0, "8Gi", 0)
+CODE1, CODE2 = Version("example", "a" * 64), Version("example", "b" * 64)
+DATA1, DATA2 = Version("data", "c" * 64), Version("data", "d" * 64)
+ENV1 = Environment("e1", "/environments/e1", "server-1")
+ENV2 = Environment("e2", "/environments/e2", "server-1")  # other packages, the same server
+ENV3 = Environment("e3", "/environments/e3", "server-2")  # the server's own packages differ
+
+ONE = Target(CODE1, "e1", DATA1, SMALL)
+CODE = replace(ONE, source=CODE2)
+DATA = replace(ONE, data=DATA2)
+MORE = replace(ONE, resources=LARGE)
+REQS = replace(ONE, source=CODE2, environment="e2")
+JLAB = replace(ONE, source=CODE2, environment="e3")
+ALL = Target(CODE2, "e2", DATA2, LARGE)
+
+NOW = 1000.0
+QUIET = {"first": NOW - 1, "last": NOW - 1}
+FRESH = {"first": NOW - 0.1, "last": NOW - 0.05}
+SERVED = Served(CODE1, "e1", "server-1", DATA1, SMALL)
+
+
+def up(target: Target = ONE, **facts: object) -> Look:
+    """A look at a notebook whose host serves ONE, while *target* is on disk."""
+    disk_facts = {key: facts.pop(key) for key in tuple(facts) if key in Disk.__slots__}
+    look = Look(NOW, Disk(target, **(QUIET | disk_facts)), SERVED, HostFact.RUNNING)
+    return replace(look, **facts)
+
+
+def down(target: Target | None = ONE, **facts: object) -> Look:
+    """A look at a notebook that has never been served."""
+    disk_facts = {key: facts.pop(key) for key in tuple(facts) if key in Disk.__slots__}
+    return replace(Look(NOW, Disk(target, **disk_facts)), **facts)
+
+
+def ended(target: Target = ONE, **facts: object) -> Look:
+    """A look at a notebook whose host has ended, ONE having been served."""
+    return up(target, host=HostFact.ENDED, **facts)
+
+
+def failed(attempt: Attempt, target: Target, retry_at: float | None = None) -> tuple[Failure, ...]:
+    return (Failure(attempt, about(attempt, target), "it failed", retry_at),)
+
+
+class Case(NamedTuple):
+    name: str
+    look: Look
+    step: Step | None = None
+    hold: Why | None = None
+    until: float | None = None
+
+
+BUILT = (ENV1, ENV2, ENV3)
+CASES = [
+    # first start
+    Case("first start, nothing scanned yet", down(None), None, Why.SCANNING),
+    Case("first start builds at once, without settling", down(ONE, **FRESH), Build(ONE)),
+    Case("first start while building", down(ONE, building="e1"), None, Why.BUILDING),
+    Case("first start, environment exists", down(ONE, built=(ENV1,)), Start(ONE, ENV1)),
+    Case("first start, directory missing", down(None, problem="x does not exist"), None, Why.PROBLEM),
+    Case("first start, build failed", down(ONE, failures=failed(Attempt.BUILD, ONE)), None, Why.FAILED),
+    Case("first start, host failed", down(ONE, built=BUILT, failures=failed(Attempt.HOST, ONE, NOW + 1)), None,
+         Why.BACKING_OFF, NOW + 1),
+    Case("first start, host failed, retry due", down(ONE, built=BUILT, failures=failed(Attempt.HOST, ONE, NOW - 1)),
+         Start(ONE, ENV1)),
+    Case("first start, host failed, then the code changed",
+         down(CODE, built=BUILT, failures=failed(Attempt.HOST, ONE, NOW + 9)), Start(CODE, ENV1)),
+    # nothing and each kind of change
+    Case("nothing changed", up()),
+    Case("nothing changed, and the environment was removed under us", up(built=())),
+    Case("code changed", up(CODE, **FRESH), Sync(CODE)),
+    Case("data changed", up(DATA, **FRESH), Attach(DATA2)),
+    Case("data taken away", up(replace(ONE, data=None)), Attach(None)),
+    Case("resources changed", up(MORE), Apply(LARGE)),
+    Case("requirement changed, still being typed", up(REQS, **FRESH), None, Why.SETTLING, NOW + 0.35),
+    Case("requirement changed, settled", up(REQS), Build(REQS)),
+    Case("requirement changed again and again: the cap ends the wait", up(REQS, first=NOW - 6, last=NOW), Build(REQS)),
+    Case("requirement changed, found at start without an event", up(REQS, first=None, last=None), Build(REQS)),
+    Case("requirement changed back to one that is built", up(REQS, built=BUILT, **FRESH), Swap(REQS, ENV2, True)),
+    Case("server's own packages changed", up(JLAB, built=BUILT), Swap(JLAB, ENV3, False)),
+    # together: cheap first
+    Case("code and data changed", up(replace(CODE, data=DATA2)), Attach(DATA2)),
+    Case("everything changed", up(ALL), Attach(DATA2)),
+    Case("everything changed, data attached", up(ALL, served=replace(SERVED, data=DATA2)), Apply(LARGE)),
+    Case("everything changed, only the build is left",
+         up(ALL, served=replace(SERVED, data=DATA2, resources=LARGE)), Build(ALL)),
+    Case("data changed while building", up(ALL, building="e2"), Attach(DATA2)),
+    # change during build
+    Case("building", up(REQS, building="e2"), None, Why.BUILDING),
+    Case("code changed while building: the build goes on", up(replace(REQS, source=CODE1), building="e2"), None,
+         Why.BUILDING),
+    Case("requirement changed again while building", up(JLAB, building="e2"), CancelBuild("e2")),
+    Case("requirement changed back while building", up(ONE, building="e2"), CancelBuild("e2")),
+    Case("directory vanished while building: the build goes on", up(REQS, problem="gone", building="e2"), None,
+         Why.PROBLEM),
+    Case("caught half-written while building: the build goes on", up(REQS, saving=("a",), building="e2"), None,
+         Why.SAVING, NOW + 0.1),
+    Case("paused while building", up(REQS, paused=True, building="e2"), CancelBuild("e2"), Why.PAUSED),
+    # change during swap: a swap is one step, so the change is met by the next look
+    Case("code changed during the swap", up(replace(REQS, source=CODE1), built=BUILT,
+                                            served=Served(CODE2, "e2", "server-1", DATA1, SMALL)),
+         Sync(replace(REQS, source=CODE1))),
+    Case("requirement changed during the swap",
+         up(JLAB, served=Served(CODE2, "e2", "server-1", DATA1, SMALL)), Build(JLAB)),
+    # failed build, then fixed
+    Case("build failed: the old one goes on serving", up(REQS, failures=failed(Attempt.BUILD, REQS)), None, Why.FAILED),
+    Case("build failed, code changed: nothing to try", up(replace(REQS, source=CODE1),
+                                                          failures=failed(Attempt.BUILD, REQS)), None, Why.FAILED),
+    Case("build failed, data changed", up(replace(REQS, data=DATA2), failures=failed(Attempt.BUILD, REQS)),
+         Attach(DATA2)),
+    Case("build failed for want of a network: retried later", up(REQS, failures=failed(Attempt.BUILD, REQS, NOW + 3)),
+         None, Why.BACKING_OFF, NOW + 3),
+    Case("build failed for want of a network: retry due", up(REQS, failures=failed(Attempt.BUILD, REQS, NOW)),
+         Build(REQS)),
+    Case("build failed, then fixed", up(JLAB, failures=failed(Attempt.BUILD, REQS)), Build(JLAB)),
+    Case("build failed, then taken back", up(CODE, failures=failed(Attempt.BUILD, REQS)), Sync(CODE)),
+    Case("build cancelled by the person", up(REQS, failures=failed(Attempt.BUILD, REQS), building="e2"), None,
+         Why.FAILED),
+    # failed host
+    Case("new host did not come up: backing off",
+         up(JLAB, built=BUILT, failures=failed(Attempt.HOST, JLAB, NOW + 2)), None, Why.BACKING_OFF, NOW + 2),
+    Case("new host did not come up: retry due", up(JLAB, built=BUILT, failures=failed(Attempt.HOST, JLAB, NOW)),
+         Swap(JLAB, ENV3, False)),
+    Case("host ended", ended(built=BUILT), Start(ONE, ENV1)),
+    Case("host ended again: backing off", ended(built=BUILT, failures=failed(Attempt.HOST, ONE, NOW + 4)), None,
+         Why.BACKING_OFF, NOW + 4),
+    Case("host ended again, then the code changed",
+         ended(CODE, built=BUILT, failures=failed(Attempt.HOST, ONE, NOW + 4)), Start(CODE, ENV1)),
+    Case("host ended while the new environment is being built: the old one comes back",
+         ended(REQS, built=(ENV1,), building="e2"), Start(ONE, ENV1)),
+    Case("host ended, the build had failed: the old one comes back",
+         ended(REQS, built=(ENV1,), failures=failed(Attempt.BUILD, REQS)), Start(ONE, ENV1), Why.FAILED),
+    Case("host ended and its environment is gone", ended(), Build(ONE)),
+    Case("host ended while the directory is missing", ended(problem="gone", built=BUILT), Start(ONE, ENV1), Why.PROBLEM),
+    Case("host does not answer", up(CODE, host=HostFact.SILENT), None, Why.SILENT),
+    Case("host does not answer, the person says now", up(host=HostFact.SILENT, now_please=True), Stop(), Why.SILENT),
+    Case("sync failed", up(CODE, failures=failed(Attempt.SYNC, CODE, NOW + 1)), None, Why.BACKING_OFF, NOW + 1),
+    Case("attach failed: code is still synced",
+         up(replace(CODE, data=DATA2), failures=failed(Attempt.ATTACH, DATA, NOW + 1)),
+         Sync(replace(CODE, data=DATA2)), Why.BACKING_OFF, NOW + 1),
+    Case("resources refused: data is still attached, and it is said",
+         up(MORE, failures=failed(Attempt.APPLY, MORE)), None, Why.FAILED),
+    # paused
+    Case("paused, nothing changed", up(paused=True), None, Why.PAUSED),
+    Case("paused, code changed", up(CODE, paused=True), None, Why.PAUSED),
+    Case("paused, resources changed: those are no content", up(MORE, paused=True), Apply(LARGE), Why.PAUSED),
+    Case("paused, host ended", ended(CODE, built=BUILT, paused=True), Start(ONE, ENV1), Why.PAUSED),
+    Case("paused before the first start", down(ONE, paused=True), None, Why.PAUSED),
+    # pinned by rollback
+    Case("rolled back", up(CODE, pinned=ONE), None, Why.PINNED),
+    Case("rollback to older code", up(ONE, pinned=CODE), Sync(CODE), Why.PINNED),
+    Case("rollback to an older environment, built", up(ONE, pinned=REQS, built=BUILT), Swap(REQS, ENV2, True),
+         Why.PINNED),
+    Case("rollback to an older environment, collected", up(ONE, pinned=REQS), Build(REQS), Why.PINNED),
+    Case("rolled back, host ended", ended(CODE, pinned=ONE, built=BUILT), Start(ONE, ENV1), Why.PINNED),
+    Case("rollback while building", up(REQS, pinned=ONE, building="e2"), CancelBuild("e2"), Why.PINNED),
+    # mass-change guard
+    Case("most files are gone", up(CODE, guard="lost 20 of 30 files"), None, Why.MASS_CHANGE),
+    Case("most files are gone, and the person means it", up(CODE, guard="lost", forced=True), Sync(CODE)),
+    Case("directory vanished", up(ONE, problem="x does not exist"), None, Why.PROBLEM),
+    Case("caught half-written", up(CODE, saving=("a.ipynb",)), None, Why.SAVING, NOW + 0.1),
+    Case("git is at work", up(CODE, git_busy=True, **FRESH), None, Why.SETTLING, NOW - 0.05 + 2.0),
+    Case("git stopped half-way long ago", up(CODE, git_busy=True, first=NOW - 60, last=NOW - 50), Sync(CODE)),
+    # busy kernels
+    Case("swap waits for a busy kernel", up(JLAB, built=BUILT, busy=1), None, Why.BUSY, NOW + 600),
+    Case("swap has waited long enough", up(JLAB, built=BUILT, busy=1, waiting_since=NOW - 600), Swap(JLAB, ENV3, False)),
+    Case("swap waits on from when it began", up(JLAB, built=BUILT, busy=2, waiting_since=NOW - 500), None, Why.BUSY,
+         NOW + 100),
+    Case("swap now", up(JLAB, built=BUILT, busy=1, now_please=True), Swap(JLAB, ENV3, False)),
+    Case("swap that keeps kernels does not wait", up(REQS, built=BUILT, busy=3), Swap(REQS, ENV2, True)),
+    Case("sync does not wait", up(CODE, busy=3), Sync(CODE)),
+    # removed from the configuration
+    Case("removed", up(removed=True), Stop(), Why.REMOVED),
+    Case("removed while building", up(REQS, removed=True, building="e2"), CancelBuild("e2"), Why.REMOVED),
+    Case("removed and stopped", down(removed=True), None, Why.REMOVED),
+    # the daemon stops
+    Case("draining", up(CODE, draining=True), None, Why.DRAINING),
+    Case("draining, host ended", ended(built=BUILT, draining=True), None, Why.DRAINING),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_plan(case: Case) -> None:
+    found = plan(case.look)
+    assert found.step == case.step
+    assert (found.hold.why if found.hold else None) == case.hold
+    if case.until is not None:
+        assert found.hold is not None
+        assert found.hold.until == pytest.approx(case.until)
+
+
+def test_case_names_are_unique() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def apply(look: Look, step: Step) -> Look:
+    """The world after a step went well."""
+    served, disk = look.served, look.disk
+    match step:
+        case Build(target):
+            environment = Environment(target.environment, "", f"server-of-{target.environment}")
+            return replace(look, built=(*look.built, environment))
+        case CancelBuild():
+            return replace(look, building=None)
+        case Start(target, environment):
+            content = (target.source, target.environment, environment.server, target.data, target.resources)
+            return replace(look, served=Served(*content), host=HostFact.RUNNING)
+        case Swap(target, environment):
+            assert served is not None
+            now = replace(served, source=target.source, environment=target.environment, server=environment.server)
+            return replace(look, served=now, disk=disk)
+        case Sync(target):
+            assert served is not None
+            return replace(look, served=replace(served, source=target.source))
+        case Attach(data):
+            assert served is not None
+            return replace(look, served=replace(served, data=data))
+        case Apply(resources):
+            assert served is not None
+            return replace(look, served=replace(served, resources=resources))
+        case Stop():
+            return replace(look, host=HostFact.NONE)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_every_case_comes_to_rest(case: Case) -> None:
+    """With every step going well, all cases end after a few steps: served, or held for a reason."""
+    look, steps = case.look, 0
+    found: Plan = plan(look)
+    while found.step is not None:
+        steps += 1
+        assert steps < 10, found
+        look = apply(look, found.step)
+        found = plan(look)
+    if found.hold is None:
+        assert look.served is not None
+        assert look.served.target == look.disk.target
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_a_restarted_daemon_goes_on(case: Case) -> None:
+    """After a restart there are no failures, no build in flight and no events: the same target is aimed at.
+
+    (What was paused, pinned or removed is remembered; a wait for busy kernels begins anew.)
+    """
+    look = replace(
+        case.look,
+        failures=(),
+        building=None,
+        waiting_since=None,
+        now_please=False,
+        draining=False,
+        disk=replace(case.look.disk, first=None, last=None),
+        built=BUILT,
+    )
+    found = plan(look)
+    served = look.served.target if look.served else None
+    aim = look.pinned or look.disk.target
+    fine = found.step is not None or found.hold is not None or served == aim
+    assert fine, found
+    if found.hold is not None and found.step is None:
+        assert found.hold.why not in (Why.BUILDING, Why.FAILED, Why.BACKING_OFF, Why.SETTLING, Why.DRAINING)
+
+
+def test_settle_times_are_those_of_the_look() -> None:
+    look = up(REQS, first=NOW - 0.1, last=NOW - 0.1, settle=Settle(quiet=0.05))
+    assert plan(look).step == Build(REQS)
