@@ -165,7 +165,7 @@ CASES = [
     Case("host ended, the build had failed: the old one comes back",
          ended(REQS, built=(ENV1,), failures=failed(Attempt.BUILD, REQS)), Start(ONE, ENV1), Why.FAILED),
     Case("host ended and its environment is gone", ended(), Build(ONE)),
-    Case("host ended while the directory is missing", ended(problem="gone", built=BUILT), Start(ONE, ENV1), Why.PROBLEM),
+    Case("host ended, the directory is missing", ended(problem="gone", built=BUILT), Start(ONE, ENV1), Why.PROBLEM),
     Case("host does not answer", up(CODE, host=HostFact.SILENT), None, Why.SILENT),
     Case("host does not answer, the person says now", up(host=HostFact.SILENT, now_please=True), Stop(), Why.SILENT),
     Case("sync failed", up(CODE, failures=failed(Attempt.SYNC, CODE, NOW + 1)), None, Why.BACKING_OFF, NOW + 1),
@@ -197,7 +197,7 @@ CASES = [
     Case("git stopped half-way long ago", up(CODE, git_busy=True, first=NOW - 60, last=NOW - 50), Sync(CODE)),
     # busy kernels
     Case("swap waits for a busy kernel", up(JLAB, built=BUILT, busy=1), None, Why.BUSY, NOW + 600),
-    Case("swap has waited long enough", up(JLAB, built=BUILT, busy=1, waiting_since=NOW - 600), Swap(JLAB, ENV3, False)),
+    Case("swap waited long enough", up(JLAB, built=BUILT, busy=1, waiting_since=NOW - 600), Swap(JLAB, ENV3, False)),
     Case("swap waits on from when it began", up(JLAB, built=BUILT, busy=2, waiting_since=NOW - 500), None, Why.BUSY,
          NOW + 100),
     Case("swap now", up(JLAB, built=BUILT, busy=1, now_please=True), Swap(JLAB, ENV3, False)),
