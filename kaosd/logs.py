@@ -1,0 +1,207 @@
+"""Log files on disk: their names, their lines, which of them belong to a deployment, and how they are read.
+
+One file per notebook, deployment, stage and job: `logs/<number>.<stage>.<job or "-">.log`; the daemon's own is
+`<state>/logs/daemon.log`. Each line is an RFC 3339 time in UTC, a space and text; a line without a time belongs
+to the one before. A host's file goes on through later deployments until another host starts. Standard library
+only: the client reads these files while the daemon is down. The files are the truth; nothing here asks it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from kaosd.text import epoch, printable, rfc3339
+
+STAGES = ("watch", "build", "host")
+_NAME = re.compile(r"([0-9]{6,})\.(watch|build|host)\.([0-9a-f]{32}|-)\.log")
+_STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) ?(.*)", re.DOTALL)
+_JUPYTER = re.compile(r"\[([CEWID]) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (.*)", re.DOTALL)
+_NOTE = re.compile(r"deployment ([0-9]+): (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class StageLog:
+    """One log file. notebook, job: "" when it belongs to none; number: of the deployment that began it."""
+
+    path: str
+    notebook: str
+    number: int
+    stage: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a log file. time: seconds since the epoch, 0 when the file has not told any yet."""
+
+    time: float
+    log: StageLog
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A log file, and from when to when it is of interest (seconds since the epoch, end excluded)."""
+
+    log: StageLog
+    start: float = 0.0
+    end: float = float("inf")
+
+
+def log_name(number: int, stage: str, job: str = "-") -> str:
+    """The name of the log file of one *stage* (watch, build, host) of deployment *number*."""
+    return f"{number:06d}.{stage}.{job or '-'}.log"
+
+
+def stamp(text: str, at: float | None = None) -> str:
+    """The line, or lines, for *text* at time *at* (None: now), without a final line break."""
+    time_text = rfc3339(time.time() if at is None else at)
+    return "\n".join(f"{time_text} {printable(line.rstrip())}" for line in text.rstrip("\n").split("\n"))
+
+
+def split_line(line: str) -> tuple[float | None, str]:
+    """Time and text of a line; the time is None when it has none. JupyterLab's own times (local) count too."""
+    if found := _STAMPED.match(line):
+        return epoch(found[1]), found[2]
+    if found := _JUPYTER.match(line):
+        return datetime.fromisoformat(found[2]).timestamp(), f"[{found[1]} {found[3]}"
+    return None, line
+
+
+def deployment_note(text: str) -> tuple[int, str] | None:
+    """Number and rest of a line of the watch stage that tells how a deployment began or ended."""
+    found = _NOTE.match(text)
+    return (int(found[1]), found[2]) if found else None
+
+
+def tells_failure(text: str, number: int) -> bool:
+    """Whether *text* is the note that deployment *number* failed."""
+    note = deployment_note(text)
+    return note is not None and note[0] == number and (note[1] == "failed" or note[1].startswith("failed: "))
+
+
+def stage_logs(directory: str, notebook: str) -> list[StageLog]:
+    """The log files in *directory*, by deployment and stage; none when it is not there. OSError when unreadable."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    found = [(match, name) for name in names if (match := _NAME.fullmatch(name))]
+    logs = [
+        StageLog(os.path.join(directory, name), notebook, int(match[1]), match[2], match[3].strip("-"))
+        for match, name in found
+    ]
+    return sorted(logs, key=lambda log: (log.number, STAGES.index(log.stage), log.job))
+
+
+def entries(excerpt: Excerpt) -> Iterator[Entry]:
+    """The lines of one file within the excerpt's time; nothing when the file was removed meanwhile."""
+    at = 0.0
+    try:
+        with open(excerpt.log.path, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            for line in file:
+                told, text = split_line(line.rstrip("\r\n"))
+                at = at if told is None else told
+                if excerpt.start <= at < excerpt.end:
+                    yield Entry(at, excerpt.log, text)
+    except FileNotFoundError:
+        return
+
+
+def merged(excerpts: Iterable[Excerpt]) -> Iterator[Entry]:
+    """The lines of several files in the order of their times."""
+    return heapq.merge(*map(entries, excerpts), key=lambda entry: entry.time)
+
+
+def of_job(logs: Iterable[StageLog], job: str) -> list[Excerpt]:
+    """The files of the job whose id begins with *job*."""
+    return [Excerpt(log) for log in logs if log.job and log.job.startswith(job)]
+
+
+def of_stage(logs: Iterable[StageLog], stage: str) -> list[Excerpt]:
+    """The files that *stage* wrote when it last did anything, whole: the last build, the present host."""
+    of_it = [log for log in logs if log.stage == stage]
+    return [Excerpt(log) for log in of_it if log.number == of_it[-1].number]
+
+
+def of_deployment(
+    logs: list[StageLog],
+    number: int,
+    stage: str | None = None,
+    *,
+    start_of: Callable[[list[StageLog]], float] | None = None,
+    failed: bool = False,
+) -> list[Excerpt]:
+    """The files of deployment *number*, with the part of the host's file that fell into its time.
+
+    start_of: tells when a deployment began out of its files (default: reads them). failed: the deployment
+    failed; the host that it was to replace is then left out, so that what it says later does not bury the cause.
+    """
+    start_of = start_of or began
+    own = [log for log in logs if log.number == number]
+    later = [log for log in logs if log.number > number]
+    end = start_of([log for log in later if log.number == later[0].number]) if later else float("inf")
+    excerpts = [Excerpt(log, end=end if log.stage == "host" else float("inf")) for log in own]
+    if own and not any(log.stage == "host" for log in own) and not (failed and stage is None):
+        earlier = [log for log in logs if log.number < number and log.stage == "host"]
+        excerpts += [Excerpt(log, start_of(own), end) for log in earlier if log.number == earlier[-1].number]
+    return [excerpt for excerpt in excerpts if stage in (None, excerpt.log.stage)]
+
+
+def began(logs: Iterable[StageLog]) -> float:
+    """When the first line in *logs* was written; 0 when none tells."""
+    first = (next((entry.time for entry in entries(Excerpt(log)) if entry.time), 0.0) for log in logs)
+    return min((at for at in first if at), default=0.0)
+
+
+def has_failed(logs: Iterable[StageLog], number: int) -> bool:
+    """Whether the watch stage noted that deployment *number* failed."""
+    of_it = (Excerpt(log) for log in logs if log.number == number and log.stage == "watch")
+    return any(tells_failure(entry.text, number) for excerpt in of_it for entry in entries(excerpt))
+
+
+class Tail:
+    """Reads what a growing file gains. Survives truncation and replacement of the file.
+
+    Lines are handed out once they are complete. from_end: what is there already is of no interest.
+    """
+
+    def __init__(self, log: StageLog, *, from_end: bool = False) -> None:
+        self.log = log
+        self._at = 0.0
+        self._place = (0, 0)  # inode, and bytes read
+        self._rest = b""
+        if from_end:
+            try:
+                found = os.stat(log.path)
+            except FileNotFoundError:
+                return
+            self._place, self._at = (found.st_ino, found.st_size), time.time()
+
+    def read(self) -> list[Entry]:
+        """The lines since the last call; none when the file is gone."""
+        try:
+            found = os.stat(self.log.path)
+            if (found.st_ino, found.st_size) == self._place:
+                return []
+            if found.st_ino != self._place[0] or found.st_size < self._place[1]:
+                self._place, self._rest = (found.st_ino, 0), b""
+            with open(self.log.path, "rb") as file:
+                file.seek(self._place[1])
+                new = file.read()
+        except FileNotFoundError:
+            return []
+        self._place = (self._place[0], self._place[1] + len(new))
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        return [self._entry(line) for line in lines]
+
+    def _entry(self, line: bytes) -> Entry:
+        told, text = split_line(line.decode("utf-8", "backslashreplace").rstrip("\r"))
+        self._at = self._at if told is None else told
+        return Entry(self._at, self.log, text)
