@@ -1,0 +1,12 @@
+"""Watching directories: whatever happens below them becomes a few coalesced pokes that say "look again".
+
+Nothing here reads a file or decides what a change means: an event is a hint, the digest is the truth. What
+inotify cannot see or has lost is made good by a poke to look at everything, or by polling.
+"""
+
+from __future__ import annotations
+
+from kaosd.watch.dirty import Dirty
+from kaosd.watch.watcher import Watcher, WatchStats
+
+__all__ = ["Dirty", "WatchStats", "Watcher"]

@@ -1,0 +1,88 @@
+"""The inotify instance: the only module that depends on watchdog's internals (tests/watch/test_kernel.py).
+
+watchdog's observer is not used above its reading thread. It adds watches to all directories, ignored ones
+too, gives back no word of those that the kernel refused, holds every event behind a rename out of the tree for
+half a second, and answers an overflow by removing and adding all watches, which can overflow the queue again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+
+import structlog
+from watchdog.observers.inotify_c import (
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    WatchDescriptor,
+    inotify_add_watch,
+    inotify_rm_watch,
+)
+
+log = structlog.get_logger("kaosd.watch")
+
+# No modify (close-write says it once), no open, access or close without write: our own reading makes no events.
+MASK = (
+    InotifyConstants.IN_CREATE
+    | InotifyConstants.IN_CLOSE_WRITE
+    | InotifyConstants.IN_MOVED_FROM
+    | InotifyConstants.IN_MOVED_TO
+    | InotifyConstants.IN_DELETE
+    | InotifyConstants.IN_ATTRIB
+    | InotifyConstants.IN_DELETE_SELF
+    | InotifyConstants.IN_MOVE_SELF
+    | InotifyConstants.IN_ONLYDIR
+    | InotifyConstants.IN_DONT_FOLLOW
+)
+
+
+class WatchLimit(Exception):
+    """The kernel gives this user no more watches."""
+
+
+class Kernel(InotifyFD):
+    """One inotify instance and the thread that reads it. OSError (EMFILE) when there is none to have.
+
+    deliver: called in that thread with the events of each read, in order; overflow has the descriptor -1.
+    """
+
+    def __init__(self, deliver: Callable[[list[InotifyEvent]], None]) -> None:
+        super().__init__()
+        os.set_inheritable(self._inotify_fd, False)
+        # watchdog begins with True, and then leaks three descriptors when closed before the first read.
+        self._is_reading = False
+        self._deliver = deliver
+        self.name = "kaosd-inotify"
+
+    def add(self, path: bytes) -> int | None:
+        """Watch the directory *path*; None when it is gone, no directory or not readable. Raises WatchLimit."""
+        descriptor = inotify_add_watch(self._inotify_fd, path, MASK)
+        if descriptor != -1:
+            return descriptor
+        if ctypes.get_errno() in (errno.ENOSPC, errno.ENOMEM):
+            raise WatchLimit
+        return None
+
+    def remove(self, descriptor: int) -> None:
+        """Stop a watch; one that the kernel has already dropped is fine."""
+        inotify_rm_watch(self._inotify_fd, WatchDescriptor(descriptor))
+
+    def run(self) -> None:
+        """Read until stopped; a failure ends the thread, which the watcher sees and mends."""
+        try:
+            while self.should_keep_running():
+                events = self.read_events()
+                if events:
+                    self._deliver(events)
+        except Exception:
+            log.exception("watch_thread_failed")
+            with self._lock:
+                self._is_reading = False  # so that closing closes the descriptors itself
+
+    def finish(self) -> None:
+        """Stop, close all descriptors and wait for the thread."""
+        self.stop()
+        self.join()

@@ -1,0 +1,254 @@
+"""The watcher: roots in, pokes out.
+
+Everything here belongs to the event loop. One thread reads inotify (trees.py) and hands over what it saw with
+one scheduled callback (instance.py); looks at whole roots (survey.py) run in worker threads, one at a time per
+root. One timer sees to all that no event tells: roots replaced, mounts, sleep, polling, rescans.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from kaosd.model import Problem
+from kaosd.watch.dirty import Collected, Dirty
+from kaosd.watch.instance import Instance
+from kaosd.watch.places import same
+from kaosd.watch.root import Root
+from kaosd.watch.survey import survey
+from kaosd.watch.trees import Changes
+
+BEAT = 1.0  # seconds between looks at what no event tells
+SLEPT = 2.0  # seconds by which the clocks must have parted to mean a suspended machine
+CLOSING = 5.0  # seconds that closing waits for walks in progress
+
+
+@dataclass(frozen=True, slots=True)
+class WatchStats:
+    """For status. directories: under watch or polled. rescans: looks at everything, but the first of each root.
+
+    last_event_at: seconds since the epoch.
+    """
+
+    mode: Literal["inotify", "poll"]
+    directories: int
+    overflows: int
+    rescans: int
+    last_event_at: float | None
+
+
+def suspended() -> float:
+    """Seconds that this machine has been asleep since it started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+class Watcher:
+    """Watches any number of roots and calls *poke(key)* in the event loop when one may have changed.
+
+    mode: "poll" never uses inotify. quiet, cap: a poke is given after so many seconds without an event, at the
+    latest so many after the first. rescan: seconds after which everything is looked at for safety; large trees
+    less often, so that it costs next to nothing. Made in the event loop that it is to run in.
+    """
+
+    def __init__(
+        self,
+        poke: Callable[[str], None],
+        *,
+        mode: Literal["auto", "poll"] = "auto",
+        quiet: float = 0.05,
+        cap: float = 0.5,
+        rescan: float = 60.0,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._poke = poke
+        self._mode = mode
+        self._quiet, self._cap, self._rescan = quiet, cap, rescan
+        self._log = structlog.get_logger("kaosd.watch")
+        self._roots: dict[str, Root] = {}
+        self._workers = ThreadPoolExecutor(4, "kaosd-watch")  # its threads start with the first look
+        self._working: set[asyncio.Future[None]] = set()
+        self._instance = Instance(self._changed, self._look_at_all, self._in_thread)
+        self._beating: asyncio.TimerHandle | None = None
+        self._suspended = suspended()
+        self._rescans = 0
+        self._last_event_at: float | None = None
+
+    async def start(self) -> None:
+        """Begin to watch; roots may have been named before."""
+        if self._mode == "auto":
+            self._instance.open()
+        self._beating = self._loop.call_later(BEAT, self._beat)
+        for root in self._roots.values():
+            self._look(root)
+
+    async def close(self) -> None:
+        """Stop watching; threads and descriptors are gone afterwards."""
+        if self._beating is not None:
+            self._beating.cancel()
+            self._beating = None
+        for key in list(self._roots):
+            self.unwatch(key)
+        self._instance.close()
+        if self._working:
+            await asyncio.wait(self._working, timeout=CLOSING)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def watch(self, key: str, root: Path, ignored: Callable[[bytes, bool], bool]) -> None:
+        """Watch *root*, in place of an earlier one of the same key; it need not exist yet.
+
+        ignored: told a relative path and whether it is a directory; called in other threads, must not block.
+        """
+        self.unwatch(key)
+        self._roots[key] = Root(key, root, ignored, Collected(self._quiet, self._cap))
+        if self._beating is not None:
+            self._look(self._roots[key])
+
+    def unwatch(self, key: str) -> None:
+        """Stop watching; an unknown key is fine."""
+        root = self._roots.pop(key, None)
+        if root is None:
+            return
+        root.gone.set()
+        if root.poke_handle is not None:
+            root.poke_handle.cancel()
+        if root.task is None and root.tree is not None:
+            self._in_thread(root.tree.release)
+
+    def take(self, key: str) -> Dirty | None:
+        """What may have changed since the last call; it is handed over."""
+        root = self._roots.get(key)
+        dirty = root.collected.take() if root is not None else None
+        if root is not None and dirty is not None and dirty.paths is None:
+            root.full_at = self._loop.time()
+        return dirty
+
+    def pending(self, key: str) -> Dirty | None:
+        """What `take` would hand over."""
+        root = self._roots.get(key)
+        return root.collected.look() if root is not None else None
+
+    def stats(self) -> WatchStats:
+        """Figures for status."""
+        roots = self._roots.values()
+        polling = self._instance.watches is None or (bool(roots) and all(root.polled for root in roots))
+        return WatchStats(
+            "poll" if polling else "inotify",
+            sum(root.directories for root in roots),
+            self._instance.overflows,
+            self._rescans,
+            self._last_event_at,
+        )
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What keeps changes from being seen at once, each with its mend."""
+        found = [self._instance.trouble, *(root.problem() for root in self._roots.values())]
+        return tuple(problem for problem in found if problem is not None)
+
+    # -- what happened -------------------------------------------------------------------------------------
+
+    def _changed(self, changes: Changes) -> None:
+        """What the trees reported; one that no root has yet is in its first look, which ends in a poke anyway."""
+        roots = {root.tree: root for root in self._roots.values()}
+        for tree, paths in changes.items():
+            root = roots.get(tree)
+            if root is None:
+                continue
+            if paths is None or paths:
+                self._last_event_at = time.time()
+                self._mark(root, paths)
+            if tree.lost or tree.limited:
+                self._look(root)
+
+    def _mark(self, root: Root, paths: set[bytes] | frozenset[bytes] | None) -> None:
+        root.collected.add(paths, self._loop.time())
+        if root.poke_handle is None:
+            self._poke_when_due(root)
+
+    def _poke_when_due(self, root: Root) -> None:
+        root.poke_handle = None
+        due = root.collected.due()
+        if due is None:  # taken before it was announced
+            return
+        if due > self._loop.time():
+            root.poke_handle = self._loop.call_at(due, self._poke_when_due, root)
+            return
+        root.collected.announced()
+        self._poke(root.key)
+
+    # -- looks at whole roots ------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        """See to all that no event tells."""
+        self._beating = self._loop.call_later(BEAT, self._beat)
+        asleep, self._suspended = self._suspended, suspended()
+        if self._suspended - asleep > SLEPT:
+            self._log.info("watch_resumed", asleep=self._suspended - asleep)
+            self._look_at_all()
+        if self._mode == "auto":
+            self._instance.check()
+        now = self._loop.time()
+        for root in self._roots.values():
+            if root.task is not None:
+                continue
+            if root.rescan_due(self._rescan, now):
+                self._look(root, everything=True)
+            elif self._stale(root, now):
+                self._look(root)
+
+    def _stale(self, root: Root, now: float) -> bool:
+        """Whether a polled root is due, or the path of another one leads elsewhere than it did.
+
+        A root that is not polled is on a local file system, so that to ask about it here does not block.
+        """
+        if root.found is None or root.polled:
+            return now >= root.looked_at + root.poll_every
+        return not same(os.fsencode(root.path), root.found.identity)
+
+    def _look_at_all(self) -> None:
+        for root in self._roots.values():
+            self._look(root, everything=True)
+
+    def _look(self, root: Root, *, everything: bool = False) -> None:
+        """Look at *root* in a thread, once more if that is being done already."""
+        root.again = True
+        root.everything |= everything
+        if root.task is None:
+            root.task = self._loop.create_task(self._survey(root), name=f"watch {root.key}")
+            self._working.add(root.task)
+            root.task.add_done_callback(lambda task: self._surveyed(root, task))
+
+    async def _survey(self, root: Root) -> None:
+        while root.again and not root.gone.is_set():
+            everything, root.everything, root.again = root.everything, False, False
+            first, watches = root.found is None, root.usable(self._instance.watches, self._loop.time())
+            found = await self._loop.run_in_executor(
+                self._workers, survey, root.path, root.ignored, watches, root.tree, root.gone.is_set
+            )
+            changes = root.adopt(found, everything, self._loop.time())
+            self._rescans += changes is None and not first
+            if root.tree is not None and (root.tree.lost or root.tree.limited):
+                root.again = True  # it happened before the tree was known here
+            if not root.gone.is_set() and (changes is None or changes):
+                self._mark(root, changes)
+        if root.gone.is_set() and root.tree is not None:
+            await self._loop.run_in_executor(self._workers, root.tree.release)
+
+    def _surveyed(self, root: Root, task: asyncio.Task[None]) -> None:
+        root.task = None
+        self._working.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("watch_look_failed", root=str(root.path), exc_info=task.exception())
+
+    def _in_thread(self, call: Callable[[], None]) -> None:
+        """Run a short blocking call in a worker; closing waits for it."""
+        future = self._loop.run_in_executor(self._workers, call)
+        self._working.add(future)
+        future.add_done_callback(self._working.discard)
