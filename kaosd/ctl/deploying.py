@@ -1,0 +1,155 @@
+"""`kaosctl notebook deploy`: registers a notebook and shows its way through Build and Host.
+
+Three things go on at once: a thread waits for the outcome, the log files are followed, and twice a second the
+daemon is asked how far it is. Ending this ends nothing else.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from typing import Any
+
+from kaosd.ctl import failure, files, output, places, status
+from kaosd.ctl.client import Client, notebook_path
+from kaosd.ctl.failure import Failure
+from kaosd.ctl.following import PAUSE, Tails
+from kaosd.ctl.picture import next_commands
+from kaosd.ctl.screen import Screen, span
+from kaosd.ctl.steering import OUTCOMES, wait_for
+from kaosd.logs import Entry
+
+ASK = 0.5  # seconds between two questions for the progress
+REPEAT = 10.0  # seconds between two lines of progress where there is no terminal
+
+
+def deploy(*, detach: bool = False, as_json: bool = False, **wanted: object) -> int:
+    """Register the notebook that *wanted* describes, and return when it is live or will not be."""
+    client = Client()
+    state = client.get("/v1/status")["daemon"]["state_dir"]
+    tails = Tails(lambda: files.logs_of(state, files.notebook_names(state)))
+    notebook = _register(client, wanted)
+    name = notebook["name"]
+    if detach:
+        line = output.here().paint("", f"{name} is registered; kaosctl wait {name}")
+        output.tell({"notebook": notebook}, [line], as_json=as_json)
+        return 0
+    progress = Progress(output.here(), silent=as_json)
+    try:
+        outcome = _accompany(client, name, tails, progress)
+    except KeyboardInterrupt:
+        progress.clear()
+        text = f"the deployment goes on: `kaosctl status {name}` shows it, `kaosctl cancel {name}` ends its build"
+        print(text, file=sys.stderr)
+        return failure.INTERRUPTED
+    notebook = client.get(notebook_path(name))
+    url = files.address(state, notebook)
+    lines = _closing(notebook, outcome, url, output.here())
+    output.tell({"notebook": notebook, **outcome, "url": url}, lines, as_json=as_json)
+    return OUTCOMES.get(outcome["outcome"], failure.FAILED)
+
+
+def _register(client: Client, wanted: dict[str, object]) -> dict[str, Any]:
+    body = {key: value for key, value in wanted.items() if value is not None}
+    body |= {key: places.absolute(str(body[key])) for key in ("source", "data") if key in body}
+    try:
+        return client.post("/v1/notebooks", body)
+    except Failure as error:
+        if error.code == "config":  # an argument that only the daemon can judge
+            error.exit_code = failure.USAGE
+        raise
+
+
+def _accompany(client: Client, name: str, tails: Tails, progress: Progress) -> dict[str, Any]:
+    """Show what happens until the outcome is there; the outcome."""
+    outcomes: queue.Queue[dict[str, Any] | Failure] = queue.Queue()
+
+    def wait() -> None:
+        try:
+            outcomes.put(wait_for(Client(client.path), name, None))
+        except Failure as error:
+            outcomes.put(error)
+
+    threading.Thread(target=wait, daemon=True).start()
+    asked = 0.0
+    while True:
+        try:
+            outcome = outcomes.get(timeout=PAUSE)
+        except queue.Empty:
+            outcome = None
+        progress.lines([entry for entry in tails.poll() if entry.log.notebook == name])
+        if isinstance(outcome, Failure):
+            progress.clear()
+            raise outcome
+        if outcome is not None:
+            progress.clear()
+            return outcome
+        if time.monotonic() - asked > ASK:
+            progress.now(status.notebook_of(client.get("/v1/status"), name))
+            asked = time.monotonic()
+
+
+class Progress:
+    """Log lines as they come and, on a terminal, a last line that tells what is going on."""
+
+    def __init__(self, screen: Screen, *, silent: bool) -> None:
+        self._screen = screen
+        self._silent = silent
+        self._terminal = sys.stdout.isatty()
+        self._began = time.monotonic()
+        self._state = ""
+        self._told = 0.0
+        self._line = ""
+
+    def lines(self, entries: list[Entry]) -> None:
+        """Show log lines; on a terminal dimmed, and one row each."""
+        if self._silent or not entries:
+            return
+        self._wipe()
+        for entry in entries:
+            text = f"{entry.log.stage:<6} {entry.text}"
+            sys.stdout.write(self._screen.paint("dim", text[: self._screen.width - 1]) + "\n")
+        sys.stdout.write(self._line)
+        sys.stdout.flush()
+
+    def now(self, notebook: dict[str, Any]) -> None:
+        """Show what is going on."""
+        took = time.monotonic() - self._began
+        doing = notebook.get("progress") or notebook.get("reason") or ""
+        text = f"{notebook['state']} {span(took)}  {doing}".rstrip()
+        if self._silent:
+            return
+        if self._terminal:
+            self._wipe()
+            self._line = self._screen.paint("busy", text[: self._screen.width - 1])
+            sys.stdout.write(self._line)
+        elif notebook["state"] != self._state or took - self._told > REPEAT:
+            self._state, self._told = notebook["state"], took
+            sys.stdout.write(self._screen.paint("", text) + "\n")
+        sys.stdout.flush()
+
+    def clear(self) -> None:
+        """Take the last line away."""
+        self._wipe()
+        self._line = ""
+        sys.stdout.flush()
+
+    def _wipe(self) -> None:
+        if self._line:
+            sys.stdout.write("\r\x1b[K")
+
+
+def _closing(notebook: dict[str, Any], outcome: dict[str, Any], url: str, where: Screen) -> list[str]:
+    """The last lines: the address, or what went wrong and what to do."""
+    name = notebook["name"]
+    if outcome["outcome"] == "live":
+        head = where.flow([("good", f"● {name} live"), ("dim", span(outcome["seconds"]))], 4)
+        return [*head, where.paint("link", url)]
+    symbol, role = ("‖", "busy") if outcome["outcome"] == "held" else ("✗", "bad")
+    lines = where.flow([(role, f"{symbol} {name} {outcome['outcome']}"), ("dim", span(outcome["seconds"]))], 4)
+    error = outcome.get("reason") or (notebook.get("deployment") or {}).get("error") or "no reason given"
+    for text in error.splitlines():
+        lines += where.flow([("", f"    {text}")], 4)
+    return lines + [where.paint("strong", f"    {label} {command}") for label, command in next_commands(notebook)]

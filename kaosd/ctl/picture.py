@@ -1,0 +1,228 @@
+"""The status as a person sees it: a pure function of the status object, the time and the screen.
+
+Healthy is short; a problem is cause, evidence, next command. Age beside every state, versions beside every
+deployment, never a waiting state without its cause.
+"""
+
+from __future__ import annotations
+
+from kaosd.ctl.screen import Screen, age, span
+from kaosd.text import epoch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from kaosd.ctl.screen import Piece
+
+# state -> symbol, role
+SYMBOLS = {
+    "live": ("●", "good"),
+    "stale": ("◐", "busy"),
+    "building": ("◐", "busy"),
+    "swapping": ("◐", "busy"),
+    "held": ("‖", "busy"),
+    "failed": ("✗", "bad"),
+    "stopped": ("○", "dim"),
+}
+INDENT = 4
+
+
+def draw(status: dict[str, Any], now: float, screen: Screen, *, detail: bool = False) -> list[str]:
+    """The lines of the whole status at time *now*. detail: paths, resources, jobs as well."""
+    lines = _daemon(status["daemon"], now, screen)
+    for notebook in status["notebooks"]:
+        lines += draw_notebook(notebook, now, screen, detail=detail)
+    if not status["notebooks"]:
+        pieces = [("", "  no notebook yet"), ("strong", "kaosctl notebook deploy --source DIR")]
+        lines += screen.flow(pieces, INDENT)
+    for problem in status["daemon"].get("problems") or ():
+        lines += _problem(problem, now, screen)
+    return lines
+
+
+def draw_notebook(notebook: dict[str, Any], now: float, screen: Screen, *, detail: bool = False) -> list[str]:
+    """The lines of one notebook."""
+    symbol, role = SYMBOLS.get(notebook["state"], ("?", "bad"))
+    head = [("", f"{symbol} {notebook['name']}"), (role, _state(notebook, now)), ("", notebook["engine"])]
+    if notebook.get("url"):
+        head.append(("link", notebook["url"]))
+    lines = screen.flow(head, INDENT)
+    if screen.colour and lines:
+        lines[0] = lines[0].replace(screen.paint("", symbol), screen.paint(role, symbol), 1)
+    rows = [_content(notebook), *_cause(notebook, now), _advice(notebook), *_asides(notebook)]
+    if detail:
+        rows += _details(notebook, now)
+    for row in rows:
+        lines += _indented(row, screen)
+    return lines
+
+
+def _daemon(daemon: dict[str, Any], now: float, screen: Screen) -> list[str]:
+    watch = daemon.get("watch") or {}
+    mode = "polling" if watch.get("mode") == "poll" else watch.get("mode", "?")
+    watching = f"watching {_count(watch.get('files', 0), 'file')} in " + (
+        f"{_count(watch.get('directories', 0), 'directory', 'directories')} ({mode})"
+    )
+    pieces = [("strong", f"kaosd {daemon['version']}"), ("", f"up {_age(daemon.get('started_at'), now)}")]
+    return screen.flow([*pieces, ("", watching)], INDENT)
+
+
+def _state(notebook: dict[str, Any], now: float) -> str:
+    """The state with its age: live 12 min."""
+    word = "paused" if notebook["state"] == "held" and notebook.get("paused") else notebook["state"]
+    since = _since(notebook)
+    if since is None:
+        return str(word)
+    return f"{word} {_age(since, now)}" + (" ago" if word == "failed" else "")
+
+
+def _since(notebook: dict[str, Any]) -> str | None:
+    """When the notebook got into its state, as far as the object tells."""
+    if notebook.get("since"):
+        return str(notebook["since"])
+    if notebook["state"] == "building":
+        return (notebook.get("build") or {}).get("started_at")
+    deployment = notebook.get("deployment") or {}
+    return deployment.get("finished_at") or deployment.get("started_at")
+
+
+def _content(notebook: dict[str, Any]) -> list[Piece]:
+    """What is served, against what is on disk."""
+    pieces: list[Piece] = []
+    for key in ("source", "data"):
+        bundle = notebook.get(key) or {}
+        live, disk = bundle.get("live"), bundle.get("disk")
+        if live is not None and live == disk:
+            pieces.append(("", f"{live} = on disk"))
+        elif live is not None:
+            pieces.append(("", f"still serving {live}"))
+            pieces.append(("busy", f"on disk {disk}" if disk else f"{key} not read"))
+        elif disk is not None:
+            pieces.append(("busy", f"{disk} not served yet"))
+    deployment = notebook.get("deployment") or {}
+    if notebook["state"] == "live" and deployment.get("finished_at"):
+        pieces.append(("dim", f"{deployment['action']} {span(deployment['seconds'])}"))
+    host = notebook.get("host") or {}
+    if host.get("state") == "PIPELINE_RUNNING":
+        pieces.append(("dim", f"{_count(host.get('kernels', 0), 'kernel')}, {host.get('busy', 0)} busy"))
+    return pieces
+
+
+def _cause(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
+    """Why it is not live: the changed files, what is being done, the sentence of the failure."""
+    if notebook["state"] == "live":
+        return []
+    rows: list[list[Piece]] = []
+    deployment, build = notebook.get("deployment") or {}, notebook.get("build") or {}
+    running: list[Piece] = []
+    if not deployment.get("finished_at") and deployment.get("cause"):
+        running.append(("", f"change: {some(deployment['cause'])}"))
+    if build.get("state") in ("JOB_STARTING", "JOB_RUNNING"):
+        running.append(("", f"build {_age(build['started_at'], now)}"))
+    if notebook.get("progress"):
+        running.append(("dim", notebook["progress"]))
+    rows.append(running)
+    role = "bad" if notebook["state"] == "failed" else ""
+    error = notebook.get("reason") or deployment.get("error") or build.get("error")
+    if not error and notebook["state"] not in ("building", "swapping", "stopped"):
+        error = "no reason given; the log of the watch stage may tell"
+    rows += [[(role, line)] for line in str(error).splitlines()] if error else []
+    host = notebook.get("host") or {}
+    if notebook["state"] == "failed" and host.get("state") not in ("PIPELINE_RUNNING", None):
+        rows.append([("", f"host {host['state']} {_age(host.get('since'), now)}"), ("", _restarts(host))])
+    return rows
+
+
+def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a person would want to do next, as label and command; none when all is well."""
+    name, state = notebook["name"], notebook["state"]
+    if state == "failed":
+        commands = [("see:", f"kaosctl logs {name} {_evidence(notebook)}")]
+        source = notebook.get("source") or {}
+        if source.get("live") and source.get("live") != source.get("disk"):
+            commands.append(("back:", f"kaosctl rollback {name}"))
+        return commands
+    if state == "held" and notebook.get("paused"):
+        return [("go on:", f"kaosctl resume {name}")]
+    if state == "held" and "kaosctl" not in (notebook.get("reason") or ""):
+        return [("see:", f"kaosctl logs {name} --stage watch")]
+    if state == "stale":
+        return [("see:", f"kaosctl logs {name}")]
+    return [("start:", f"kaosctl redeploy {name}")] if state == "stopped" else []
+
+
+def _evidence(notebook: dict[str, Any]) -> str:
+    """The options of `logs` that show the failing part."""
+    if (notebook.get("build") or {}).get("state") == "JOB_FAILURE":
+        return "--stage build"
+    if (notebook.get("host") or {}).get("state") in ("PIPELINE_FAILURE", "PIPELINE_RESTARTING"):
+        return "--stage host"
+    return "--deploy failed"
+
+
+def _advice(notebook: dict[str, Any]) -> list[Piece]:
+    return [("strong", f"{label} {command}") for label, command in next_commands(notebook)]
+
+
+def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
+    """What is worth a line although the notebook is fine."""
+    refused = notebook.get("refused") or ()
+    rows: list[list[Piece]] = [[("busy", f"left out: {some(refused)}")]] if refused else []
+    if notebook.get("recovered"):
+        kept = _count(notebook["recovered"], "overwritten file")
+        rows.append([("busy", f"{kept} kept"), ("strong", f"kaosctl recovered {notebook['name']}")])
+    return rows
+
+
+def _details(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
+    resources, build, host = (notebook.get(key) or {} for key in ("resources", "build", "host"))
+    limits = [f"cpu {resources.get('cpu') or 'any'}", f"memory {resources.get('memory') or 'any'}"]
+    limits += [f"gpu {resources.get('gpu', 0)}"] + ([] if resources.get("enforced") else ["not enforced"])
+    rows: list[list[Piece]] = [
+        [("dim", f"{key:<7}"), ("", str((notebook.get(key) or {}).get("path") or "none"))] for key in ("source", "data")
+    ]
+    rows.append([("dim", "limits "), ("", "   ".join(limits))])
+    deployment = notebook.get("deployment")
+    if deployment:
+        rows.append([("dim", "deploy "), ("", f"{deployment['number']}"), ("", some(deployment["cause"]))])
+    if build:
+        rows.append([("dim", "build  "), ("", f"{build['state']} {span(build['seconds'])}"), ("dim", build["job"])])
+    if host:
+        state = f"{host['state']} {_age(host.get('since'), now)}"
+        rows.append([("dim", "host   "), ("", state), ("", _restarts(host))])
+    return rows
+
+
+def _problem(problem: dict[str, Any], now: float, screen: Screen) -> list[str]:
+    role = "bad" if problem.get("severity") == "error" else "busy"
+    pieces = [(role, f"! {problem['severity']}"), ("", problem["text"]), ("dim", f"for {_age(problem['since'], now)}")]
+    if problem.get("mend"):
+        pieces.append(("strong", problem["mend"]))
+    return screen.flow(pieces, INDENT)
+
+
+def _indented(row: list[Piece], screen: Screen) -> list[str]:
+    """The lines of a row of pieces below a notebook's head."""
+    narrower = Screen(max(20, screen.width - INDENT), colour=screen.colour, plain=screen.plain)
+    return [" " * INDENT + line for line in narrower.flow(row, INDENT)]
+
+
+def _restarts(host: dict[str, Any]) -> str:
+    return _count(host.get("restarts", 0), "restart")
+
+
+def _age(since: str | None, now: float) -> str:
+    at = epoch(since)
+    return age(now - at) if at is not None else "?"
+
+
+def some(paths: Sequence[str]) -> str:
+    """The first names of many: a.py, b.py (+3)."""
+    names = ", ".join(str(path) for path in paths[:2])
+    return names + (f" (+{len(paths) - 2})" if len(paths) > 2 else "")
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

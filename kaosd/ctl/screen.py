@@ -1,0 +1,119 @@
+"""What the person's screen can show: its width, its colours, and how text is laid out on it."""
+
+from __future__ import annotations
+
+import os
+
+from kaosd.text import printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TextIO
+
+    Piece = tuple[str, str]  # role and text
+
+ENDLESS = 1_000_000  # the width of a pipe: nothing is wrapped
+_SEQUENCES = {"good": "32", "busy": "33", "bad": "31", "strong": "1", "dim": "2", "badly": "1;31", "link": "36"}
+_PLAIN_SYMBOLS = {"●": "*", "◐": "o", "✗": "x", "‖": "=", "○": "-", "─": "-", "→": "->", "…": "..."}
+
+
+class Screen:
+    """A place to write to. width: columns. colour: whether escapes may be sent. plain: no symbols beyond ASCII."""
+
+    def __init__(self, width: int = ENDLESS, *, colour: bool = False, plain: bool = False) -> None:
+        self.width = width
+        self.colour = colour
+        self.plain = plain
+
+    def paint(self, role: str, text: str) -> str:
+        """*text* made safe for the terminal, in the colour of *role* ("" for none)."""
+        text = printable(text)
+        if self.plain:
+            text = "".join(_PLAIN_SYMBOLS.get(char, char) for char in text)
+        return f"\x1b[{_SEQUENCES[role]}m{text}\x1b[0m" if self.colour and role else text
+
+    def flow(self, pieces: Iterable[Piece], indent: int = 0, gap: str = "   ") -> list[str]:
+        """Lines that hold *pieces* in their order, broken between pieces where possible, else between words.
+
+        Nothing is ever cut off: addresses and commands stay whole. Lines after the first are indented by *indent*.
+        """
+        lines: list[str] = []
+        line, used = "", 0
+        for role, text in (part for piece in pieces for part in self._parts(piece, indent)):
+            needed = columns(text)
+            if line and used + len(gap) + needed > self.width:
+                lines.append(line)
+                line, used = "", 0
+            start = gap if line else " " * (indent if lines else 0)
+            line, used = line + start + self.paint(role, text), used + len(start) + needed
+        return [*lines, line] if line else lines
+
+    def _parts(self, piece: Piece, indent: int) -> list[Piece]:
+        """*piece*, in several when it is longer than a line and has words."""
+        role, text = piece[0], printable(piece[1])
+        room = self.width - indent
+        if columns(text) <= room:
+            return [(role, text)]
+        parts = [""]
+        for word in text.split(" "):
+            longer = f"{parts[-1]} {word}" if parts[-1] else word
+            if parts[-1] and columns(longer) > room:
+                parts.append(word)
+            else:
+                parts[-1] = longer
+        return [(role, part) for part in parts]
+
+    def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+        """Rows of cells below *titles*, in columns as wide as their widest cell."""
+        safe = [[printable(cell) for cell in row] for row in rows]
+        widths = [max(map(columns, column)) for column in zip(titles, *safe, strict=True)]
+        lines = [self.paint("dim", _row(titles, widths))]
+        return lines + [_row(row, widths) for row in safe]
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (cell + " " * (width - columns(cell)) for cell, width in zip(cells, widths, strict=True))
+    return "   ".join(padded).rstrip()
+
+
+def columns(text: str) -> int:
+    """How many columns *text* takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def of(stream: TextIO) -> Screen:
+    """The screen behind *stream*: COLUMNS, else the terminal's width; colour on a terminal and without NO_COLOR."""
+    terminal = stream.isatty()
+    given = os.environ.get("COLUMNS", "")
+    width = int(given) if given.isdigit() and int(given) else ENDLESS
+    if width == ENDLESS and terminal:
+        try:
+            width = os.get_terminal_size(stream.fileno()).columns or 80
+        except OSError:
+            width = 80
+    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    plain = not (stream.encoding or "").lower().replace("-", "").startswith("utf")
+    return Screen(max(width, 20), colour=colour, plain=plain)
+
+
+def age(seconds: float) -> str:
+    """A span of time in one or two units, as a person would say it: 0 s, 12 min, 3 h 5 min, 4 d 2 h."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if hours < 1:
+        return f"{minutes} min"
+    if days < 1:
+        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+    return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+
+
+def span(seconds: float) -> str:
+    """How long something took: 0.3 s, 41 s, 2 min."""
+    return f"{seconds:.1f} s" if seconds < 9.95 else age(round(seconds))
