@@ -1,0 +1,155 @@
+"""Settings: the only reader of the configuration file and the environment; yields frozen values.
+
+The file is TOML (`config/kaosd.toml` shows every key). A variable KAOSD_<KEY> overrides its key, with the table in
+front for keys of tables: KAOSD_FRONT_PORT is port of [front]. [[notebook]] tables stand in the file only.
+Whether source and data directories exist is not asked here: a notebook waits for them while the daemon runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kaosd.model import NotebookSpec
+from kaosd.settings import places, sources
+from kaosd.settings.directories import make_private
+from kaosd.settings.lines import line_of
+from kaosd.settings.schema import ENGINES, File, Front, Log, Notebook, Watch
+from kaosd.settings.sentences import Mistake, Origin, mistakes_of, request_refusal
+from kaosd.settings.specs import Defaults, build_spec
+
+__all__ = ["ENGINES", "Front", "Log", "Settings", "Watch", "load", "prepare", "spec_from_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that a person can set, checked. Durations are seconds, paths are absolute.
+
+    config: the file that was read, or that would be (it may be absent at the default place).
+    login: the user that notebooks belong to where they name none.
+    pass_environment: names of the variables that builds and hosts get from the daemon's environment.
+    stop_grace: what steps and hosts get to end when the daemon stops. max_backoff: the longest wait after failures.
+    warnings: sentences about things that look like mistakes but stop nothing.
+    """
+
+    config: Path
+    state_dir: Path
+    socket: Path
+    engine: str
+    front: Front
+    watch: Watch
+    log: Log
+    swap_when_idle: float
+    keep_versions: int
+    stop_hosts_on_exit: bool
+    stop_grace: float
+    max_backoff: float
+    pass_environment: tuple[str, ...]
+    login: str
+    notebooks: tuple[NotebookSpec, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read, check and freeze the settings.
+
+    config: the file; else KAOSD_CONFIG, else the default place, where it may be absent. Raises ConfigError
+    "file:line: field: what is wrong; what is allowed" for the first mistake, with the number of the others.
+    """
+    file, origin = sources.read(config, environ)
+    mistakes: list[Mistake] = []
+    state_dir = _own_path("state_dir", file.state_dir, places.default_state_dir(environ), origin, environ)
+    socket = _own_path("socket", file.socket, places.default_socket(environ, state_dir), origin, environ)
+    login = places.login()
+    base = origin.file.parent
+    defaults = Defaults(
+        file.engine, login, file.swap_when_idle, state_dir, lambda text: places.expand(text, base, environ)
+    )
+    notebooks = tuple(_specs(file, defaults, origin, mistakes))
+    if mistakes:
+        raise origin.refusal(mistakes)
+    return Settings(
+        config=origin.file,
+        state_dir=state_dir,
+        socket=socket,
+        engine=file.engine,
+        front=file.front,
+        watch=file.watch,
+        log=file.log,
+        swap_when_idle=file.swap_when_idle,
+        keep_versions=file.keep_versions,
+        stop_hosts_on_exit=file.stop_hosts_on_exit,
+        stop_grace=file.stop_grace,
+        max_backoff=file.max_backoff,
+        pass_environment=file.pass_environment,
+        login=login,
+        notebooks=notebooks,
+        warnings=sources.warnings(environ),
+    )
+
+
+def spec_from_request(fields: Mapping[str, Any], settings: Settings) -> NotebookSpec:
+    """The spec of a request to deploy a notebook: the keys of [[notebook]], absent or None for the default.
+
+    Paths must be absolute. Raises ConfigError "field: what is wrong; what is allowed".
+    """
+    given = {key: value for key, value in fields.items() if value is not None}
+    defaults = Defaults(settings.engine, settings.login, settings.swap_when_idle, settings.state_dir, _absolute)
+    try:
+        return build_spec(Notebook.model_validate(given), defaults, registered=True)
+    except ValidationError as error:
+        raise request_refusal(mistakes_of(error, Notebook)) from error
+    except Mistake as mistake:
+        raise request_refusal([mistake]) from mistake
+
+
+def prepare(settings: Settings) -> None:
+    """Make the state directory and the socket's, private to this user; ConfigError when they cannot be trusted."""
+    make_private(settings.state_dir, "state directory", tighten=True)
+    if settings.socket.parent != settings.state_dir:
+        make_private(settings.socket.parent, "directory of the socket", tighten=False)
+
+
+_LIMITS = {"state_dir": places.STATE_DIR_MAX, "socket": places.SOCKET_PATH_MAX}
+
+
+def _own_path(field: str, text: str | None, default: Path, origin: Origin, environ: Mapping[str, str]) -> Path:
+    """The path of state_dir or socket, short enough for the sockets that it holds or is."""
+    try:
+        path = places.expand(text, origin.file.parent, environ) if text else default
+    except ValueError as error:
+        raise origin.refusal([Mistake((field,), str(error))]) from error
+    size, limit = len(os.fsencode(path)), _LIMITS[field]
+    if size > limit:
+        what = f"{path} has {size} bytes; at most {limit} are allowed, because sockets have short paths"
+        raise origin.refusal([Mistake((field,), what)])
+    return path
+
+
+def _specs(file: File, defaults: Defaults, origin: Origin, mistakes: list[Mistake]) -> Iterator[NotebookSpec]:
+    """The notebooks of the file; what is wrong with one is added to *mistakes*."""
+    first_use: dict[str, int] = {}
+    for index, table in enumerate(file.notebook):
+        try:
+            spec = build_spec(table, defaults, registered=False)
+        except Mistake as mistake:
+            mistakes.append(mistake.below("notebook", index))
+            continue
+        if spec.name in first_use:
+            line = line_of(origin.text, ("notebook", first_use[spec.name]))
+            what = f"{spec.name!r} is the name of the notebook in line {line} already; give this one another"
+            mistakes.append(Mistake(("notebook", index, "name"), what))
+        first_use.setdefault(spec.name, index)
+        yield spec
+
+
+def _absolute(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute():
+        raise ValueError(f"{text!r} is not an absolute path; write it from / on")
+    return path

@@ -1,0 +1,221 @@
+"""What may stand in kaosd.toml: every key with its type, default and the words for what is allowed.
+
+Raw tables in, raw values out: paths are still text and nothing is looked up on disk (`kaosd.settings` does that).
+The description of a field is what a person reads when the value is refused. Types are strict: TOML has numbers,
+so "8890" is refused as a port; only text from the environment (`Variable`) is converted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from kaosd.errors import ConfigError
+from kaosd.model import check_name, parse_memory
+
+ENGINES = ("process",)
+PREFIX = "KAOSD_"
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class Variable(str):
+    """Text that came from an environment variable, where numbers and lists have no other form."""
+
+
+def _number(value: object) -> object:
+    """The number in a variable's text; values of TOML stay as they are."""
+    if not isinstance(value, Variable):
+        return value
+    try:
+        return int(value) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value) else float(value)
+    except ValueError:
+        raise ValueError(f"{str(value)!r} is not a number") from None
+
+
+def _yes_no(value: object) -> object:
+    return _YES_NO[value.strip().lower()] if isinstance(value, Variable) and value.strip().lower() in _YES_NO else value
+
+
+def _words(value: object) -> object:
+    """The words in a variable's text, "A, B" or "A B"."""
+    return value.replace(",", " ").split() if isinstance(value, Variable) else value
+
+
+def _frozen(value: object) -> object:
+    """A TOML array as the tuple that frozen settings hold."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _duration(value: object) -> object:
+    """Seconds of 600, 0.5 or "10m"."""
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match:
+        return float(match[1]) * _SECONDS[match[2]]
+    number = _number(value)
+    return float(number) if isinstance(number, int) and not isinstance(number, bool) else number
+
+
+def _memory(value: object) -> object:
+    """A quantity as text; a plain number of bytes may be written as a number."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str):
+        _asking(parse_memory, text)
+    return text
+
+
+def _name(value: str) -> str:
+    _asking(check_name, value)
+    return value
+
+
+def _asking(check: Callable[[str], object], value: str) -> None:
+    """Run a check of the model; what it refuses becomes an error that pydantic gives a place in the file."""
+    try:
+        check(value)
+    except ConfigError as error:
+        raise ValueError(f"{error.text.partition(' ')[2]}; {error.hint}") from error
+
+
+def _engine(value: str) -> str:
+    if value not in ENGINES:
+        raise ValueError(f"{value!r} is not an engine")
+    return value
+
+
+def _known_path(value: str) -> str:
+    if not value or "\0" in value:
+        raise ValueError(f"{value!r} is not a path")
+    return value
+
+
+def _variable_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError(f"{value!r} is not the name of a variable")
+    return value
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Cores = Annotated[float, BeforeValidator(_number), AfterValidator(_finite)]
+Seconds = Annotated[float, BeforeValidator(_duration), AfterValidator(_finite)]
+YesNo = Annotated[bool, BeforeValidator(_yes_no)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_frozen)]
+VariableNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_variable_name)], ...], BeforeValidator(_frozen), BeforeValidator(_words)
+]
+Name = Annotated[str, AfterValidator(_name)]
+EngineName = Annotated[str, AfterValidator(_engine)]
+PathText = Annotated[str, AfterValidator(_known_path)]
+
+_DURATIONS = 'seconds or a duration such as "500ms" or "10m"'
+_ENGINES = "one of: " + ", ".join(ENGINES)
+_NAMES = "letters, digits, - and _, at most 44 characters"
+_DIRECTORY = "the path of a directory"
+_IDLE = f"{_DURATIONS}, 0 or more"
+
+
+class Table(BaseModel):
+    """A table of the file: strict, frozen, and no key that is not listed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Front(Table):
+    """[front]: the one local address behind which all hosts stand."""
+
+    port: Whole = Field(default=8890, ge=1, le=65535, description="a whole number from 1 to 65535")
+
+
+class Watch(Table):
+    """[watch]: how changes on disk are noticed. All but mode are seconds.
+
+    quiet, cap: cheap steps start after so much quiet, at the latest after cap. build_quiet, build_cap: likewise
+    for builds. rescan: everything is looked at again this often, whatever the events say.
+    """
+
+    mode: Literal["auto", "poll"] = Field(default="auto", description='"auto" or "poll"')
+    quiet: Seconds = Field(default=0.05, ge=0, description=f"{_DURATIONS}, 0 or more")
+    cap: Seconds = Field(
+        default=0.5, ge=0, description=f"{_DURATIONS}, at least as long as quiet", validate_default=True
+    )
+    build_quiet: Seconds = Field(default=0.4, ge=0, description=f"{_DURATIONS}, 0 or more")
+    build_cap: Seconds = Field(
+        default=5.0, ge=0, description=f"{_DURATIONS}, at least as long as build_quiet", validate_default=True
+    )
+    rescan: Seconds = Field(default=60.0, ge=1, description=f"{_DURATIONS}, 1 or more")
+
+    @field_validator("cap", "build_cap")
+    @classmethod
+    def _cap_holds(cls, cap: float, info: ValidationInfo) -> float:
+        quiet = info.data.get(str(info.field_name).replace("cap", "quiet"), 0)
+        if cap < quiet:
+            raise ValueError(f"{cap:g} is shorter than the quiet time of {quiet:g}")
+        return cap
+
+
+class Log(Table):
+    """[log]: the daemon's own log. auto: colours on a terminal, JSON lines elsewhere, prefixed text for a journal."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    format: Literal["auto", "console", "json", "journal"] = Field(
+        default="auto", description="auto, console, json or journal"
+    )  # fmt: skip
+
+
+class Notebook(Table):
+    """[[notebook]]: one hosted notebook; also the body of a request to deploy one."""
+
+    name: Name | None = Field(default=None, description=_NAMES)
+    workspace: Name = Field(default="default", description=_NAMES)
+    user: Name | None = Field(default=None, description=_NAMES)
+    engine: EngineName | None = Field(default=None, description=_ENGINES)
+    source: PathText | None = Field(default=None, description=_DIRECTORY)
+    data: PathText | None = Field(default=None, description=_DIRECTORY)
+    data_mode: Literal["snapshot", "link"] = Field(default="snapshot", description='"snapshot" or "link"')
+    cpu: Cores | None = Field(default=None, gt=0, description="a number of cores greater than 0, for example 0.5 or 2")
+    memory: Annotated[str, BeforeValidator(_memory)] | None = Field(
+        default=None, description='a quantity such as "512Mi" or "4Gi"'
+    )
+    gpu: Whole = Field(default=0, ge=0, description="a whole number, 0 or more")
+    environment_inputs: Patterns = Field(
+        default=(), description='an array of patterns, for example ["model/setup.cfg"]'
+    )
+    swap_when_idle: Seconds | None = Field(default=None, ge=0, description=_IDLE)
+
+
+class File(BaseSettings):
+    """The whole file; `sources` says where the values come from."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, strict=True)
+
+    engine: EngineName = Field(default="process", description=_ENGINES)
+    state_dir: PathText | None = Field(default=None, description=_DIRECTORY)
+    socket: PathText | None = Field(default=None, description="the path of a socket")
+    swap_when_idle: Seconds = Field(default=600.0, ge=0, description=_IDLE)
+    keep_versions: Whole = Field(default=20, ge=1, description="a whole number, 1 or more")
+    stop_hosts_on_exit: YesNo = Field(default=False, description="true or false")
+    stop_grace: Seconds = Field(default=10.0, ge=0, description=_IDLE)
+    max_backoff: Seconds = Field(default=60.0, ge=1, description=f"{_DURATIONS}, 1 or more")
+    pass_environment: VariableNames = Field(
+        default=(), description='an array of variable names, for example ["HTTPS_PROXY"]'
+    )
+    front: Front = Field(default_factory=Front, description="a table: [front]")
+    watch: Watch = Field(default_factory=Watch, description="a table: [watch]")
+    log: Log = Field(default_factory=Log, description="a table: [log]")
+    notebook: Annotated[tuple[Notebook, ...], BeforeValidator(_frozen)] = Field(
+        default=(), description="tables: [[notebook]]"
+    )
