@@ -1,0 +1,68 @@
+"""The command `kaosd`: run, check, demo."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from kaosd import __version__, demo
+from kaosd.daemon import serve
+from kaosd.errors import ConfigError, KaosError
+from kaosd.log import configure
+from kaosd.settings import load, prepare
+
+EX_CONFIG = 78  # sysexits.h: systemd does not restart after it
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.do(arguments))
+    except KaosError as error:
+        print(f"kaosd: {error}", file=sys.stderr)  # noqa: T201
+        return EX_CONFIG if isinstance(error, ConfigError) and not error.retryable else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kaosd", description="Source bundle + data = hosted notebook, on every save.")
+    parser.add_argument("--version", action="version", version=f"kaosd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, do, text in (
+        ("run", _run, "run in the foreground (what systemd starts)"),
+        ("check", _check, "check the configuration and say what it means"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
+        command.set_defaults(do=do)
+    text = "host the shipped example with the shipped data; ends with its URL"
+    command = commands.add_parser("demo", help=text, description=text)
+    command.add_argument("--directory", type=Path, default=Path.home() / "kaosd-demo", help="where the example is put")
+    command.set_defaults(do=lambda chosen: demo.run(chosen.directory))
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    prepare(settings)
+    configure(settings.log, settings.state_dir)
+    return asyncio.run(serve(settings, arguments.config))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = load(arguments.config)
+    found = "fine" if settings.config.exists() else "absent, the defaults apply"
+    lines = [f"{settings.config}: {found}", *(f"warning: {text}" for text in settings.warnings)]
+    for spec in settings.notebooks:
+        source, data = spec.source or "the empty notebook", spec.data or "none"
+        lines.append(f"{spec.name}: engine {spec.engine}, source {source}, data {data}")
+    print("\n".join(lines))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""What the API answers with: requests are checked and handed to the registry, answers are put together here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from kaosd import __version__, logs
+from kaosd import settings as settings_
+from kaosd.doctor import Examined, examine
+from kaosd.errors import KaosError
+from kaosd.model import Problem
+from kaosd.notebook.view import rfc3339
+from kaosd.registry import Registry
+from kaosd.settings import Settings
+from kaosd.watch import Watcher
+
+SCHEMA = 1
+
+
+class Backend:
+    """The daemon as the API sees it.
+
+    settings: replaced at a reload; a broken file leaves the old one in force and is a problem in the status.
+    config: the file as the person named it, if they did.
+    ask_stop: begins an orderly end of the daemon.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Path | None,
+        registry: Registry,
+        watcher: Watcher,
+        ask_stop: Callable[[], None],
+    ) -> None:
+        self.settings = settings
+        self.config = config
+        self.registry = registry
+        self.watcher = watcher
+        self.started_at = time.time()
+        self.problem: Problem | None = None
+        self._ask_stop = ask_stop
+        self.own_problems: list[Problem] = []
+
+    def status(self) -> dict[str, Any]:
+        """The whole of `status --json` (design section 4)."""
+        stats = self.watcher.stats()
+        return {
+            "schema": SCHEMA,
+            "daemon": {
+                "version": __version__,
+                "pid": os.getpid(),
+                "started_at": rfc3339(self.started_at),
+                "engine": self.settings.engine,
+                "config": str(self.settings.config),
+                "state_dir": str(self.settings.state_dir),
+                "front": self.registry.shop.front_url,
+                "watch": {
+                    "mode": stats.mode,
+                    "directories": stats.directories,
+                    "files": sum(scan.files for actor in self.registry.actors.values() for scan in actor.scans()),
+                    "overflows": stats.overflows,
+                    "rescans": stats.rescans,
+                    "last_event_at": rfc3339(stats.last_event_at),
+                },
+                "problems": [_shown(problem) for problem in self.problems()],
+            },
+            "notebooks": self.registry.notebooks(),
+        }
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the daemon as a whole."""
+        found = [*self.own_problems, *self.watcher.problems()]
+        return [*found, self.problem] if self.problem is not None else found
+
+    def notebook(self, name: str) -> dict[str, Any]:
+        """One notebook's object."""
+        return self.registry.notebook(name)
+
+    async def deploy(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Register or change a notebook."""
+        return await self.registry.deploy(settings_.spec_from_request(request, self.settings))
+
+    async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
+        """Look again, and try again what failed."""
+        return await self.registry.redeploy(name, force=force, now=now)
+
+    async def pause(self, name: str) -> dict[str, Any]:
+        """Stop following the directories."""
+        return await self.registry.pause(name, True)
+
+    async def resume(self, name: str) -> dict[str, Any]:
+        """Follow the directories again."""
+        return await self.registry.pause(name, False)
+
+    async def cancel(self, name: str) -> dict[str, Any]:
+        """End the build in flight."""
+        return await self.registry.cancel(name)
+
+    async def rollback(self, name: str, to: str | None) -> dict[str, Any]:
+        """Serve an older version."""
+        return await self.registry.rollback(name, to)
+
+    async def wait(self, name: str, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
+        """Return when what is on disk now is live."""
+        return await self.registry.wait(name, timeout)
+
+    async def kill(self, name: str) -> dict[str, Any]:
+        """Stop and forget a notebook."""
+        return await self.registry.kill(name)
+
+    def history(self, name: str) -> dict[str, Any]:
+        """A notebook's deployments."""
+        return self.registry.history(name)
+
+    def recovered(self, name: str) -> dict[str, Any]:
+        """Copies of work in the host."""
+        return self.registry.recovered(name)
+
+    async def why(self, path: str) -> dict[str, Any]:
+        """What a change of *path* means."""
+        return await self.registry.why(path)
+
+    async def doctor(self) -> dict[str, Any]:
+        """Checks of limits, places and programs, each with its mend."""
+        examined = Examined(
+            state_dir=self.settings.state_dir,
+            socket=self.settings.socket,
+            directories=self.watcher.stats().directories,
+            engines=tuple(sorted({actor.spec.engine for actor in self.registry.actors.values()}) or ["process"]),
+        )
+        checks = await asyncio.to_thread(examine, examined)
+        checks += [{"code": p.code, "severity": p.severity, "text": p.text, "mend": p.mend} for p in self.problems()]
+        return {"checks": checks}
+
+    def version(self) -> dict[str, Any]:
+        """Versions of the program and of the status."""
+        return {"version": __version__, "schema": SCHEMA}
+
+    async def events(self, after: int, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
+        """Events after a number."""
+        return await self.registry.events(after, timeout)
+
+    def logs(self, name: str, query: Mapping[str, Any]) -> dict[str, Any]:
+        """Log lines of a notebook: stage, deploy (a number or "last"), lines."""
+        actor = self.registry.actor(name)
+        found = logs.stage_logs(str(actor.home.logs), name)
+        stage = query.get("stage")
+        wanted = query.get("deploy") or "last"
+        number = max((log.number for log in found), default=0) if wanted == "last" else int(wanted)
+        excerpts = logs.of_deployment(found, number, stage)
+        lines = list(logs.merged(excerpts))[-int(query.get("lines") or 1000) :]
+        return {
+            "lines": [
+                {
+                    "time": rfc3339(line.time),
+                    "notebook": name,
+                    "deployment": line.log.number,
+                    "stage": line.log.stage,
+                    "job": line.log.job or None,
+                    "text": line.text,
+                }
+                for line in lines
+            ]
+        }
+
+    async def reload(self) -> dict[str, Any]:
+        """Read the configuration again; a broken one is refused and the old one stays in force."""
+        try:
+            fresh = await asyncio.to_thread(settings_.load, self.config)
+            for spec in fresh.notebooks:
+                self.registry.shop.engines[spec.engine].check(spec.resources)
+        except KaosError as error:
+            since = self.problem.since if self.problem is not None else time.time()
+            mend = "mend the file; the configuration before it stays in force"
+            self.problem = Problem("config", "error", str(error), mend, since)
+            raise
+        self.problem = None
+        self.settings = fresh
+        changed = await self.registry.apply(fresh.notebooks)
+        self.registry.shop.journal.append("settings", None, {"changed": changed}, time.time())
+        self.registry.shop.news.tell()
+        return {"changed": changed}
+
+    async def stop(self) -> dict[str, Any]:
+        """Begin an orderly end of the daemon."""
+        self._ask_stop()
+        return {}
+
+
+def _shown(problem: Problem) -> dict[str, Any]:
+    return {
+        "code": problem.code,
+        "severity": problem.severity,
+        "text": problem.text,
+        "mend": problem.mend,
+        "since": rfc3339(problem.since),
+    }
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a log file; none when it is gone."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 200 * lines))
+            found = file.read().decode("utf-8", "backslashreplace").splitlines()
+    except OSError:
+        return []
+    return found[-lines:]

@@ -1,0 +1,218 @@
+"""The whole life of the daemon: acquire, run, release. The only place that names engines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from kaosd import __version__, sd
+from kaosd.api import Api
+from kaosd.backend import Backend, tail
+from kaosd.bundle import Store
+from kaosd.engines.base import Engine
+from kaosd.engines.process import ProcessEngine
+from kaosd.errors import ConfigError, KaosError
+from kaosd.front import Front
+from kaosd.journal import Journal
+from kaosd.model import Problem
+from kaosd.notebook import News, Workshop, secret_file
+from kaosd.planner import Settle
+from kaosd.registry import Lobby, Registry
+from kaosd.settings import Settings
+from kaosd.watch import Watcher
+
+log = structlog.get_logger(__name__)
+COLLECT_FIRST, COLLECT_EVERY = 30.0, 600.0  # seconds
+DESCRIPTORS = 65536
+CONFIG = "config"  # the watcher's key for the configuration file's directory
+
+
+async def serve(settings: Settings, config: Path | None = None) -> int:
+    """Run until SIGTERM, SIGINT or `kaosctl stop`; the exit code. config: the file as it was named, for reloads.
+
+    Raises ConfigError when another daemon runs here or the front's port is taken.
+    """
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        _lock(settings, stack)
+        _raise_descriptor_limit()
+        journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", time.time()))
+        journal.interrupted(time.time())
+        store = stack.enter_context(contextlib.closing(Store(settings.state_dir / "store")))
+        engine = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
+        stack.push_async_callback(engine.close)
+        watcher = _watcher(settings, lambda key: poked(key))  # noqa: PLW0108 - defined below, called later
+        await watcher.start()
+        stack.push_async_callback(watcher.close)
+        async with asyncio.TaskGroup() as group:
+            registry = Registry(_workshop(settings, store, journal, watcher, {engine.name: engine}), group)
+            backend = Backend(settings, config, registry, watcher, stop.set)
+            reloads = Reloads(backend)
+
+            def poked(key: str) -> None:
+                reloads.ask() if key == CONFIG else registry.poke(key)
+
+            front = Front(Lobby(registry, secret_file(settings.state_dir / "token"), tail), settings.front.port)
+            api = Api(backend, settings.socket)
+            for server in (front, api):
+                await server.start()
+                stack.push_async_callback(server.close)
+            _note_repairs(journal, backend)
+            await registry.apply(settings.notebooks)
+            watcher.watch(CONFIG, settings.config.parent, _all_but(os.fsencode(settings.config.name)))
+            own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
+            _signals(stop, reloads)
+            sd.notify("READY=1")
+            log.info("daemon_ready", version=__version__, socket=str(settings.socket), front=front.url)
+            await stop.wait()
+            await _drain(settings, api, registry, own)
+    log.info("daemon_stopped")
+    return 0
+
+
+async def _drain(settings: Settings, api: Api, registry: Registry, own: list[asyncio.Task[None]]) -> None:
+    """The orderly end: no new wishes, steps end within their grace, hosts go on unless told otherwise."""
+    sd.notify("STOPPING=1")
+    log.info("daemon_stopping")
+    api.draining = True
+    for task in own:
+        task.cancel()
+    late = await registry.drain(settings.stop_grace)
+    if late:
+        log.warning("steps_cut_short", notebooks=late)
+    if settings.stop_hosts_on_exit:
+        await registry.stop_hosts()
+
+
+def _lock(settings: Settings, stack: AsyncExitStack) -> None:
+    """Hold the state directory for this process; the kernel lets it go when the process ends, however it does."""
+    path = settings.state_dir / "lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be opened: {error.strerror}", hint="remove what stands there") from error
+    stack.callback(os.close, fd)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        pid = os.pread(fd, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        raise ConfigError(
+            f"kaosd already runs for {settings.state_dir} (pid {pid}, socket {settings.socket})",
+            hint="`kaosctl status` asks it, `kaosctl stop` ends it",
+            retryable=True,
+        ) from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _watcher(settings: Settings, poked: Callable[[str], None]) -> Watcher:
+    watch = settings.watch
+    return Watcher(poked, mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
+
+
+def _workshop(
+    settings: Settings, store: Store, journal: Journal, watcher: Watcher, engines: dict[str, Engine]
+) -> Workshop:
+    port = settings.front.port
+    return Workshop(
+        state_dir=settings.state_dir,
+        store=store,
+        journal=journal,
+        watcher=watcher,
+        engines=engines,
+        empty=Path(__file__).parent / "templates" / "empty",
+        origins=(f"127.0.0.1:{port}", f"localhost:{port}"),
+        front_url=f"http://127.0.0.1:{port}",
+        news=News(),
+        settle=Settle(settings.watch.build_quiet, settings.watch.build_cap),
+        keep_versions=settings.keep_versions,
+        backoff_cap=settings.max_backoff,
+    )
+
+
+def _note_repairs(journal: Journal, backend: Backend) -> None:
+    if journal.repaired:
+        mend = "the history before it is in the file that was put aside"
+        backend.own_problems.append(Problem("journal", "warning", journal.repaired, mend, time.time()))
+
+
+def _all_but(name: bytes) -> Callable[[bytes, bool], bool]:
+    """Ignore everything in a directory but one file."""
+    return lambda path, is_dir: is_dir or path != name
+
+
+def _signals(stop: asyncio.Event, reloads: Reloads) -> None:
+    """SIGTERM and SIGINT end the daemon in order, the second one at once; SIGHUP reads the configuration again."""
+    loop = asyncio.get_running_loop()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked)
+    loop.add_signal_handler(signal.SIGHUP, reloads.ask)
+
+
+class Reloads:
+    """Reads the configuration again whenever asked to, one at a time."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Read it again soon."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            sd.notify(sd.reloading())
+            try:
+                log.info("configuration_read", **await self.backend.reload())
+            except KaosError as error:
+                log.error("configuration_refused", error=str(error))  # noqa: TRY400 - a person's mistake, no traceback
+            sd.notify("READY=1")
+
+
+async def _heartbeat(registry: Registry) -> None:
+    """Tell systemd that the loop still turns, and the state in one line."""
+    interval = sd.watchdog_interval() or 30.0
+    told = ""
+    while True:
+        summary = registry.summary()
+        sd.notify("WATCHDOG=1" if summary == told else f"WATCHDOG=1\nSTATUS={summary}")
+        told = summary
+        await asyncio.sleep(interval)
+
+
+async def _collect(registry: Registry) -> None:
+    """Now and then drop what nobody can come back to."""
+    await asyncio.sleep(COLLECT_FIRST)
+    while True:
+        try:
+            await registry.collect()
+        except KaosError as error:
+            log.warning("collect_failed", error=str(error))
+        await asyncio.sleep(COLLECT_EVERY)

@@ -1,0 +1,138 @@
+"""What can be wrong with the machine or the places that kaosd uses, each with its mend. Blocking, reads only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uv
+
+LOW_SPACE = 2 * 10**9  # bytes; one environment with JupyterLab and the usual packages takes about 0.5 GB
+FEW_FILES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What is examined. directories: under watch now."""
+
+    state_dir: Path
+    socket: Path
+    directories: int
+    engines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding. severity: ok, warning or error."""
+
+    code: str
+    severity: str
+    text: str
+    mend: str = ""
+
+
+def examine(examined: Examined) -> list[dict[str, Any]]:
+    """All checks, in the order in which they matter."""
+    checks: tuple[Callable[[Examined], Iterator[Check]], ...] = (
+        _places, _space, _inotify, _descriptors, _builder, _lingering, _clock,
+    )  # fmt: skip
+    return [
+        {"code": found.code, "severity": found.severity, "text": found.text, "mend": found.mend}
+        for check in checks
+        for found in check(examined)
+    ]
+
+
+def _places(examined: Examined) -> Iterator[Check]:
+    for what, path in (("state directory", examined.state_dir), ("socket directory", examined.socket.parent)):
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            yield Check("places", "error", f"the {what} {path}: {error.strerror}", "restart kaosd")
+            continue
+        if mode & 0o077:
+            yield Check("places", "error", f"others can enter the {what} {path}", f"chmod 700 {path}")
+        else:
+            yield Check("places", "ok", f"the {what} {path} is private")
+    if not examined.socket.exists():
+        yield Check("socket", "error", f"the socket {examined.socket} is gone", "restart kaosd")
+
+
+def _space(examined: Examined) -> Iterator[Check]:
+    free = shutil.disk_usage(examined.state_dir).free
+    text = f"{free / 1e9:.1f} GB free for {examined.state_dir}"
+    if free < LOW_SPACE:
+        yield Check("space", "warning", text, "make room, or move it with KAOSD_STATE_DIR")
+    else:
+        yield Check("space", "ok", text)
+
+
+def _inotify(examined: Examined) -> Iterator[Check]:
+    limit = _number(Path("/proc/sys/fs/inotify/max_user_watches"))
+    if limit is None:
+        yield Check("inotify", "warning", "this kernel has no inotify; directories are polled")
+        return
+    text = f"{examined.directories} directories watched, the limit for all programs together is {limit}"
+    if examined.directories > limit * 0.8:
+        mend = f"sudo sysctl fs.inotify.max_user_watches={max(524288, 2 * limit)}"
+        yield Check("inotify", "warning", text, mend)
+    else:
+        yield Check("inotify", "ok", text)
+
+
+def _descriptors(_examined: Examined) -> Iterator[Check]:
+    import resource  # noqa: PLC0415 - not on every system
+
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    used = len(os.listdir("/proc/self/fd"))
+    severity = "warning" if soft < FEW_FILES or used > soft * 0.8 else "ok"
+    yield Check("descriptors", severity, f"{used} of {soft} file descriptors in use", "ulimit -n 65536")
+
+
+def _builder(examined: Examined) -> Iterator[Check]:
+    if "process" not in examined.engines:
+        return
+    try:
+        binary = uv.find_uv_bin()
+        found = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Check("uv", "error", f"uv, which builds environments, does not run: {error}", "reinstall kaosd")
+        return
+    yield Check("uv", "ok", f"environments are built by {found.stdout.strip()}")
+
+
+def _lingering(_examined: Examined) -> Iterator[Check]:
+    """A user unit ends at logout unless the user lingers."""
+    if os.environ.get("INVOCATION_ID") is None or os.getuid() == 0:
+        return
+    login = os.environ.get("USER") or str(os.getuid())
+    if Path("/var/lib/systemd/linger", login).exists():
+        yield Check("lingering", "ok", "kaosd goes on after you log out")
+    else:
+        mend = f"sudo loginctl enable-linger {login}"
+        yield Check("lingering", "warning", "kaosd and its notebooks end when you log out", mend)
+
+
+def _clock(examined: Examined) -> Iterator[Check]:
+    """A file system whose clock is ahead of ours makes every file look as if it had just been saved."""
+    probe = examined.state_dir / "clock"
+    probe.touch()
+    ahead = probe.stat().st_mtime - time.time()
+    probe.unlink()
+    if abs(ahead) > 2:
+        yield Check("clock", "warning", f"the file system's clock is {ahead:+.1f} s from this machine's", "sync clocks")
+    else:
+        yield Check("clock", "ok", "the clocks of machine and file system agree")
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,6 @@
+"""One notebook's life: look, plan, one step, record, publish. See actor for the loop."""
+
+from kaosd.notebook.actor import Notebook
+from kaosd.notebook.workshop import News, Workshop, secret_file
+
+__all__ = ["News", "Notebook", "Workshop", "secret_file"]

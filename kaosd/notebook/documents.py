@@ -1,0 +1,87 @@
+"""Documents that are open in a JupyterLab tab: asks the host, and changes them there instead of on disk.
+
+The other side of these requests is kaosd/hosted, inside the notebook's environment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import structlog
+
+log = structlog.get_logger(__name__)
+TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """One document to change: its content as last deployed (None: it was not), and as it shall be."""
+
+    path: bytes
+    base: bytes | None
+    incoming: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """A document that was changed in its tab. before: its text until then, where that held edits of a person."""
+
+    path: bytes
+    before: str | None
+
+
+class Documents:
+    """The open documents of one host. Errors of the host are no errors here: the disk then is the way."""
+
+    def __init__(self, upstream: str, base_url: str, token: str) -> None:
+        self._unix = upstream.removeprefix("unix:") if upstream.startswith("unix:") else None
+        self._url = ("http://host" if self._unix else upstream.rstrip("/")) + base_url + "kaosd/documents"
+        self._token = token
+
+    async def open(self) -> frozenset[bytes]:
+        """Paths of the documents that are open in a tab."""
+        async with self._session() as session:
+            found = await self._ask(session, "GET", self._url)
+        return frozenset(os.fsencode(document["path"]) for document in found.get("documents", ()))
+
+    async def splice(self, splices: Iterable[Splice]) -> tuple[Spliced, ...]:
+        """Change documents in their tabs; those that are not in the answer must be changed on disk."""
+        done = []
+        async with self._session() as session:
+            for splice in splices:
+                answer = await self._ask(session, "POST", self._url + "/apply", _request(splice))
+                if answer.get("applied"):
+                    done.append(Spliced(splice.path, answer.get("before")))
+        return tuple(done)
+
+    def _session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
+        headers = {"Authorization": f"token {self._token}"}
+        return aiohttp.ClientSession(connector=connector, headers=headers, timeout=TIMEOUT)
+
+    async def _ask(
+        self, session: aiohttp.ClientSession, method: str, url: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        try:
+            async with session.request(method, url, json=body) as answer:
+                if answer.status != 200:
+                    log.warning("documents_refused", status=answer.status, method=method)
+                    return {}
+                found = await answer.json()
+                return found if isinstance(found, dict) else {}
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            log.warning("documents_unreachable", error=str(error), method=method)
+            return {}
+
+
+def _request(splice: Splice) -> dict[str, Any]:
+    """The body of one request; a document that is no text is left to the disk by the host."""
+    return {
+        "path": os.fsdecode(splice.path),
+        "base": None if splice.base is None else splice.base.decode("utf-8", "surrogateescape"),
+        "incoming": splice.incoming.decode("utf-8", "surrogateescape"),
+    }

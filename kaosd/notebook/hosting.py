@@ -1,0 +1,129 @@
+"""The host of one notebook as the actor sees it: probed now and then, watched for its end, counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import structlog
+
+from kaosd.engines.base import Engine, Home
+from kaosd.errors import KaosError
+from kaosd.journal import Journal, Live
+from kaosd.model import Host, HostStatus
+from kaosd.planner import HostFact
+
+PROBE_EVERY = 10.0  # seconds between probes of a host at rest
+PROBE_SOON = 1.0  # seconds between probes while something waits for the answer
+STEADY = 60.0  # seconds that a host must have run for its earlier ends to be forgotten
+
+log = structlog.get_logger("kaosd.notebook")
+
+
+class Hosting:
+    """What is served by which host. Owned by the actor; `live` is written to the journal whenever it changes.
+
+    since: time of the last change of the host's state. poke: makes the actor look again.
+    """
+
+    def __init__(self, name: str, engine: Engine, journal: Journal, poke: Callable[[], None]) -> None:
+        self.name = name
+        self.engine = engine
+        self.journal = journal
+        self.poke = poke
+        self.live: Live = journal.live(name)
+        self.status: HostStatus | None = None
+        self.since = time.time()
+        self.probe_due: float | None = None
+        self._ended: asyncio.Task[None] | None = None
+
+    @property
+    def host(self) -> Host | None:
+        """The host, as far as is known."""
+        return self.live.host
+
+    def fact(self) -> HostFact:
+        """What the planner needs to know."""
+        if self.live.host is None:
+            return HostFact.NONE
+        if self.status is None:
+            return HostFact.RUNNING
+        if not self.status.alive:
+            return HostFact.ENDED
+        return HostFact.RUNNING if self.status.answering else HostFact.SILENT
+
+    def save(self, **changes: object) -> None:
+        """Change what is served, and write it down."""
+        self.live = replace(self.live, **changes)  # type: ignore[arg-type]
+        self.journal.save_live(self.name, self.live)
+
+    def serve(self, host: Host, **changes: object) -> None:
+        """Write down a host that has answered, and watch it."""
+        self.save(host=host, **changes)
+        self.since = time.time()
+        self.watch()
+
+    def gone(self) -> None:
+        """Write down that there is no host any more."""
+        if self._ended is not None:
+            self._ended.cancel()
+        self.save(host=None)
+        self.status = None
+        self.since = time.time()
+        self.probe_due = None
+
+    async def adopt(self, home: Home) -> bool:
+        """Find the host of an earlier daemon again, end its strays; False when a host was known and is gone."""
+        known = self.live.host
+        host = await self.engine.adopt(known.handle) if known is not None else None
+        await self.engine.sweep(home, host)
+        if known is None:
+            return True
+        if host is None:
+            return False
+        self.live = replace(self.live, host=replace(host, environment=known.environment, server=known.server))
+        self.since = host.started_at
+        self.watch()
+        log.info("host_adopted", notebook=self.name)
+        return True
+
+    def watch(self) -> None:
+        """Poke when the host's process ends."""
+        if self._ended is not None:
+            self._ended.cancel()
+        host = self.live.host
+        if host is None:
+            return
+
+        async def ended() -> None:
+            await self.engine.ended(host)
+            self.probe_due = 0.0
+            self.poke()
+
+        self.status, self.probe_due = None, 0.0
+        self._ended = asyncio.get_running_loop().create_task(ended(), name=f"host {self.name}")
+
+    async def probe(self, *, soon: bool = False, now: bool = False) -> bool:
+        """Ask the host how it is when that is due (or *now*); True when it has just been found ended."""
+        host, loop = self.live.host, asyncio.get_running_loop()
+        if host is None or (not now and self.probe_due is not None and loop.time() < self.probe_due):
+            return False
+        before = self.status
+        self.status = await self.engine.probe(host)
+        self.probe_due = loop.time() + (PROBE_SOON if soon else PROBE_EVERY)
+        return not self.status.alive and (before is None or before.alive)
+
+    def ended_unasked(self) -> tuple[KaosError, bool]:
+        """Write down that the host is gone without our doing; why, and whether it had run for long."""
+        reason = self.status.reason if self.status is not None and self.status.reason else "its process is gone"
+        steady = time.time() - self.since > STEADY
+        self.gone()
+        self.save(restarts=self.live.restarts + 1)
+        return KaosError(f"the host ended: {reason}", retryable=True), steady
+
+    def close(self) -> None:
+        """Stop watching; the host goes on."""
+        if self._ended is not None:
+            self._ended.cancel()

@@ -1,0 +1,137 @@
+"""Gathers one look: what is on disk, what is served, what is wanted. Decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kaosd import bundle, planner
+from kaosd.bundle import Scan
+from kaosd.model import Environment, Version
+from kaosd.notebook.record import bare
+from kaosd.planner import HostFact, Target
+
+if TYPE_CHECKING:
+    from kaosd.notebook.actor import Notebook
+
+CACHED = 32  # source versions whose environment digest is remembered
+
+
+class Looking:
+    """Looks for one notebook. Owned by its actor."""
+
+    def __init__(self, actor: Notebook) -> None:
+        self.actor = actor
+        self._environments: dict[tuple[str, tuple[str, ...]], str] = {}
+
+    async def look(self) -> planner.Look:
+        """All that a decision depends on."""
+        actor = self.actor
+        disk = await self._disk()
+        look = planner.Look(
+            now=asyncio.get_running_loop().time(),
+            disk=disk,
+            served=self.served(),
+            host=actor.hosting.fact(),
+            busy=actor.hosting.status.busy if actor.hosting.status else 0,
+            building=actor.making.digest if actor.making else None,
+            failures=tuple(actor.failures.values()),
+            pinned=await self._pinned(disk),
+            paused=actor.intent.paused,
+            forced=actor.forced is not None and actor.forced == self.versions(),
+            now_please=actor.now_please,
+            waiting_since=actor.waiting_since,
+            swap_when_idle=actor.spec.swap_when_idle,
+            settle=actor.shop.settle,
+            removed=actor.removed,
+            draining=actor.draining,
+        )
+        return replace(look, built=await self._built(look))
+
+    def served(self) -> planner.Served | None:
+        """What is served now, or was when the host last ran."""
+        live = self.actor.hosting.live
+        if live.source is None or live.environment is None or live.resources is None:
+            return None
+        server = live.host.server if live.host is not None else live.environment.server
+        return planner.Served(live.source, live.environment.digest, server, live.data, live.resources)
+
+    def versions(self) -> tuple[Version | None, Version | None]:
+        """Source and data as the last scans found them."""
+        source, data = self.actor.source.scan, self.actor.data.scan if self.actor.data else None
+        return source.version if source else None, data.version if data else None
+
+    def environment_inputs(self, source: Version) -> bundle.EnvironmentInputs:
+        """The environment inputs of a source version; blocking."""
+        return bundle.environment_inputs(self.actor.shop.store, source.digest, self.actor.spec.environment_inputs)
+
+    async def environment_of(self, source: Version) -> str:
+        """Digest of the environment inputs of a source version."""
+        key = (source.digest, self.actor.spec.environment_inputs)
+        if key not in self._environments:
+            while len(self._environments) >= CACHED:
+                del self._environments[next(iter(self._environments))]
+            found = await asyncio.to_thread(self.environment_inputs, source)
+            self._environments[key] = bundle.environment_digest(found)
+        return self._environments[key]
+
+    async def _disk(self) -> planner.Disk:
+        """The two directories as the planner sees them."""
+        actor = self.actor
+        roots = [root for root in (actor.source, actor.data) if root is not None]
+        scans = [root.scan for root in roots if root.scan is not None]
+        if len(scans) < len(roots):
+            return planner.Disk(None)
+        problem = next((scan.problem for scan in scans if scan.problem), None)
+        source, data = self.versions()
+        return planner.Disk(
+            target=None if problem or source is None else await self._target(source, data),
+            problem=problem,
+            guard=self._guard(),
+            saving=bare(path for scan in scans for path in scan.saving),
+            git_busy=any(scan.git_busy for scan in scans),
+            first=min((root.first for root in roots if root.first is not None), default=None),
+            last=max((root.last for root in roots if root.last is not None), default=None),
+        )
+
+    async def _target(self, source: Version, data: Version | None) -> Target:
+        return Target(source, await self.environment_of(source), data, self.actor.spec.resources)
+
+    def _guard(self) -> str | None:
+        """The mass-change guard's sentence, against what was deployed last."""
+        actor, live = self.actor, self.actor.hosting.live
+        served: Iterable[tuple[str, Scan | None, Version | None]] = (
+            ("source", actor.source.scan, live.source),
+            ("data", actor.data.scan if actor.data else None, live.data),
+        )
+        for kind, scan, version in served:
+            if scan is None or scan.version is None or version is None or scan.version == version:
+                continue
+            before = actor.journal.files(actor.spec.name, kind, version)
+            text = bundle.mass_change(before, scan.files)
+            if text is not None:
+                return f"the {kind} directory {text}"
+        return None
+
+    async def _pinned(self, disk: planner.Disk) -> Target | None:
+        """What a rollback asked for; the pin goes when the directories differ from what they were then."""
+        intent = self.actor.intent
+        if intent.pinned_source is None or disk.target is None:
+            return None
+        if (disk.target.source, disk.target.data) != (intent.pinned_over_source, intent.pinned_over_data):
+            self.actor.unpin()
+            return None
+        return await self._target(intent.pinned_source, intent.pinned_data)
+
+    async def _built(self, look: planner.Look) -> tuple[Environment, ...]:
+        """Those environments that exist, of the ones that this look can lead to."""
+        wanted = {target.environment for target in (look.disk.target, look.pinned) if target is not None}
+        if look.served is not None:
+            if look.host is HostFact.RUNNING:
+                wanted.discard(look.served.environment)
+            else:
+                wanted.add(look.served.environment)
+        found = [await self.actor.engine.built(digest) for digest in sorted(wanted)]
+        return tuple(environment for environment in found if environment is not None)

@@ -1,0 +1,148 @@
+"""What a notebook's actor writes down: deployments, jobs and their log files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from kaosd.journal import Journal
+from kaosd.logs import log_name, stamp
+from kaosd.model import Deployment, Job, JobState, Stage
+from kaosd.planner import Target
+from kaosd.text import printable
+
+# What a deployment is called after: the costliest step that it took.
+COST = ("none", "apply", "sync", "attach", "swap", "build", "start")
+
+
+class LogFile:
+    """An engine's Log: lines with a time stamp, appended to one file (mode 0600)."""
+
+    def __init__(self, path: Path, seen: Callable[[str], None] | None = None) -> None:
+        self.path = path
+        self._seen = seen
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def line(self, text: str) -> None:
+        """Append one line."""
+        os.write(self._fd, (stamp(text) + "\n").encode("utf-8", "backslashreplace"))
+        if self._seen is not None:
+            self._seen(text)
+
+    def close(self) -> None:
+        """Close the file; further lines are an error."""
+        os.close(self._fd)
+
+
+class Record:
+    """The deployment in progress of one notebook, and its jobs. Owned by the actor."""
+
+    def __init__(self, name: str, journal: Journal, logs: Path) -> None:
+        self.name = name
+        self.journal = journal
+        self.logs = logs
+        self.deployment: Deployment | None = None
+        self.target: Target | None = None
+        self.jobs: dict[Stage, Job] = {}
+        self.progress: str | None = None
+        self.recovered = 0  # copies of a person's work that were kept
+
+    def restore(self) -> None:
+        """Take up what the journal knows, after a start of the daemon."""
+        self.recovered = len(self.journal.recovered(self.name))
+        known = self.journal.deployments(self.name, 200)
+        self.deployment = known[0] if known else None
+        for deployment in reversed(known):
+            for job in self.journal.jobs(self.name, deployment.number):
+                self.jobs[job.stage] = job
+
+    @property
+    def open(self) -> bool:
+        """Whether a deployment is in progress."""
+        return self.deployment is not None and self.deployment.finished_at is None
+
+    def going_on(self, target: Target, action: str) -> bool:
+        """Whether the deployment in progress brings *target*; its action then is the costliest so far."""
+        if not self.open or self.target != target or self.deployment is None:
+            return False
+        if COST.index(action) > COST.index(self.deployment.action):
+            self.deployment = self.journal.update_deployment(self.name, self.deployment.number, action=action)
+        return True
+
+    def begin(self, target: Target, cause: tuple[str, ...], action: str) -> None:
+        """A new deployment that brings *target*; one in progress is superseded."""
+        self.finish("superseded")
+        self.target = target
+        self.deployment = self.journal.begin_deployment(
+            self.name, cause, target.source, target.data, action, time.time()
+        )
+        self.event("deployment_started", number=self.deployment.number, cause=list(self.deployment.cause))
+        self.note(f"deployment {self.deployment.number}: {', '.join(self.deployment.cause[:5])} -> {action}")
+
+    def finish(self, outcome: str, error: str | None = None) -> None:
+        """End the deployment in progress, if there is one."""
+        if not self.open or self.deployment is None:
+            return
+        number = self.deployment.number
+        self.deployment = self.journal.finish_deployment(self.name, number, outcome, error, time.time())
+        self.event("deployment_finished", number=number, outcome=outcome, error=error)
+        self.note(f"deployment {number}: {outcome}" + (f": {error}" if error else ""))
+
+    def job(self, stage: Stage) -> tuple[Job, LogFile]:
+        """Begin a job of the deployment in progress, with its log file."""
+        number = self.deployment.number if self.deployment is not None else 0
+        job = self.journal.begin_job(self.name, number, stage, time.time())
+        log = LogFile(self.logs / log_name(number, stage.value, job.id), self._progress(job))
+        self.jobs[stage] = self.journal.job_log(job.id, str(log.path))
+        self.event("job_started", job=job.id, stage=stage.value, number=number)
+        return self.jobs[stage], log
+
+    def job_state(self, job: Job, state: JobState) -> Job:
+        """Record that a job has got so far."""
+        self.jobs[job.stage] = self.journal.job_state(job.id, state, None, None)
+        return self.jobs[job.stage]
+
+    def job_ended(self, job: Job, state: JobState, error: str | None = None) -> None:
+        """Record how a job went."""
+        ended = self.journal.job_state(job.id, state, error, time.time())
+        if self.jobs.get(job.stage, job).id == job.id:
+            self.jobs[job.stage] = ended
+        self.event("job_finished", job=job.id, stage=job.stage.value, state=state.value, error=error)
+
+    def newest_log(self) -> Path | None:
+        """The log of the job that began last."""
+        begun = sorted(self.jobs.values(), key=lambda job: job.started_at)
+        return Path(begun[-1].log) if begun and begun[-1].log else None
+
+    def keep(self, path: str, file: str) -> None:
+        """Write down a copy of a person's work, made before a newer version replaced it."""
+        number = self.deployment.number if self.deployment is not None else 0
+        self.journal.note_recovered(self.name, number, path, file, os.path.getsize(file), time.time())
+        self.recovered += 1
+        self.note(f"your edit of {path} in the notebook was kept as {file}")
+
+    def note(self, text: str) -> None:
+        """One line in the watch log of the deployment in progress."""
+        number = self.deployment.number if self.deployment is not None else 0
+        log = LogFile(self.logs / log_name(number, Stage.WATCH.value, "-"))
+        log.line(text)
+        log.close()
+
+    def event(self, kind: str, **data: object) -> None:
+        """Append to the numbered stream of events."""
+        self.journal.append(kind, self.name, data, time.time())
+
+    def _progress(self, job: Job) -> Callable[[str], None]:
+        def seen(text: str) -> None:
+            if text.startswith("step "):
+                self.progress = text
+                self.event("job_progress", job=job.id, stage=job.stage.value, text=text)
+
+        return seen
+
+
+def bare(paths: Iterable[bytes]) -> tuple[str, ...]:
+    """Paths of a bundle as shown to people."""
+    return tuple(printable(os.fsdecode(path)) for path in paths)

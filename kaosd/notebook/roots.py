@@ -1,0 +1,111 @@
+"""One watched directory of a notebook: events in, scans out. What to do about a scan is not decided here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from kaosd.bundle import Scan, Scanner
+from kaosd.watch import Watcher
+
+
+class Root:
+    """A source or data directory with its latest scan.
+
+    Owned by the event loop; scans run in a thread, one at a time per root. `changed` is called in the loop
+    after each scan. first, last: loop times of the events since `settle` was last called.
+    """
+
+    def __init__(
+        self, key: str, path: Path, scanner: Scanner, watcher: Watcher | None, changed: Callable[[], None]
+    ) -> None:
+        self.key = key
+        self.path = path
+        self.scanner = scanner
+        self.watcher = watcher
+        self.changed = changed
+        self.scan: Scan | None = None
+        self.first: float | None = None
+        self.last: float | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._full = True
+        self._extra: set[bytes] = set()
+        self._scans_begun = 0
+        self._scans_ended = 0
+        self._ended = asyncio.Condition()
+
+    @property
+    def looking(self) -> bool:
+        """Whether a scan runs or is due."""
+        return self._task is not None
+
+    def open(self) -> None:
+        """Watch the directory and scan it for the first time."""
+        if self.watcher is not None:
+            self.watcher.watch(self.key, self.path, self.scanner.ignored)
+        self.poke()
+
+    async def close(self) -> None:
+        """Stop watching; a scan in its thread is waited for."""
+        if self.watcher is not None:
+            self.watcher.unwatch(self.key)
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def poke(self) -> None:
+        """Look again: the watcher says that something may have changed."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._look(), name=f"scan {self.key}")
+            self._task.add_done_callback(self._done)
+
+    def retry(self) -> None:
+        """Look again at the files that were caught half-written."""
+        if self.scan is not None and self.scan.saving:
+            self._extra |= set(self.scan.saving)
+            self.poke()
+
+    async def fresh(self) -> None:
+        """Return when a full scan that began after this call has ended."""
+        self._full = True
+        wanted = self._scans_begun + 1
+        self.poke()
+        async with self._ended:
+            await self._ended.wait_for(lambda: self._scans_ended >= wanted)
+
+    def settle(self) -> None:
+        """The notebook is at rest: the next event begins a new episode."""
+        self.first = self.last = None
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and task.exception() is None and self._due():
+            self.poke()
+
+    def _due(self) -> bool:
+        return (
+            self._full or bool(self._extra) or (self.watcher is not None and self.watcher.pending(self.key) is not None)
+        )
+
+    async def _look(self) -> None:
+        while self._due():
+            paths = self._take()
+            self._scans_begun += 1
+            self.scan = await asyncio.to_thread(self.scanner.scan, paths)
+            self._scans_ended = self._scans_begun
+            self.changed()
+            async with self._ended:
+                self._ended.notify_all()
+
+    def _take(self) -> frozenset[bytes] | None:
+        """The paths to look at: None for all of them."""
+        dirty = self.watcher.take(self.key) if self.watcher is not None else None
+        full, extra = self._full, frozenset(self._extra)
+        self._full, self._extra = False, set()
+        if dirty is None:
+            return None if full else extra
+        if dirty.paths is None:
+            return None
+        self.first = dirty.first if self.first is None else min(self.first, dirty.first)
+        self.last = dirty.last
+        return None if full else dirty.paths | extra

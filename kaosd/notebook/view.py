@@ -1,0 +1,190 @@
+"""A notebook as the world sees it: its state in one word with the reason, and its object in `status --json`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kaosd import text
+from kaosd.bundle import Refused
+from kaosd.journal import Live
+from kaosd.model import Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
+from kaosd.planner import Attempt, Failure, HostFact, Plan, Served, Start, Step, Swap, Why
+
+HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY)
+WORD = {Start: "starting JupyterLab", Swap: "taking the new environment into use"}
+
+
+def rfc3339(at: float | None) -> str | None:
+    """A time as text, in UTC with milliseconds."""
+    return None if at is None else text.rfc3339(at)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a notebook stands: what was planned for what is served. source, data: as they are on disk."""
+
+    plan: Plan
+    served: Served | None
+    host: HostFact
+    source: Version | None
+    data: Version | None
+    stepping: Step | None = None
+    building: bool = False
+    failures: tuple[Failure, ...] = ()
+    paused: bool = False
+    restarts: int = 0
+
+    @property
+    def serving(self) -> bool:
+        """Whether a host answers."""
+        return self.served is not None and self.host is HostFact.RUNNING
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is (or was last) served is what is on disk."""
+        served = self.served
+        return served is not None and (served.source, served.data) == (self.source, self.data)
+
+
+def state(now: Standing) -> tuple[NotebookState, str | None]:
+    """The state as a whole; there is a reason unless the content on disk is served."""
+    hold = now.plan.hold
+    why = hold.why if hold is not None else None
+    if why is Why.REMOVED:
+        return NotebookState.STOPPED, "removed"
+    if isinstance(now.stepping, (Start, Swap)):
+        return NotebookState.SWAPPING, WORD[type(now.stepping)]
+    if hold is not None and why in (Why.FAILED, Why.BACKING_OFF, Why.SILENT):
+        return NotebookState.FAILED, hold.text
+    if now.building:
+        return NotebookState.BUILDING, "the environment is being built"
+    if hold is not None and why in HELD and not (why is Why.PAUSED and now.serving and now.fresh):
+        return NotebookState.HELD, hold.text
+    if now.serving and now.fresh:
+        return NotebookState.LIVE, None
+    if not now.serving and now.failures:
+        return NotebookState.FAILED, now.failures[-1].text
+    if hold is not None:
+        return NotebookState.STALE, hold.text
+    return NotebookState.STALE, "a change on disk is being taken over" if now.serving else "not started yet"
+
+
+def host_state(now: Standing) -> HostState:
+    """The host's state in the words of kaos."""
+    if now.host is HostFact.RUNNING:
+        return HostState.RUNNING
+    starting = isinstance(now.stepping, Start)
+    if now.host is HostFact.SILENT:
+        return HostState.FAILURE
+    if not starting and any(failure.attempt is Attempt.HOST for failure in now.failures):
+        return HostState.FAILURE
+    if starting or now.host is HostFact.ENDED or now.served is not None:
+        return HostState.RESTARTING if now.restarts or now.served is not None else HostState.STARTING
+    return HostState.PAUSED if now.paused else HostState.STANDBY
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the object of a notebook is made of."""
+
+    spec: NotebookSpec
+    url: str
+    standing: Standing
+    enforced: bool
+    live: Live
+    host_since: float
+    status: HostStatus | None
+    deployment: Deployment | None
+    build: Job | None
+    refused: tuple[str, ...]
+    recovered: int
+    progress: str | None
+
+
+def notebook(facts: Facts) -> dict[str, Any]:
+    """The object of one notebook in `status --json` (design section 4; fields are only ever added)."""
+    spec, status, now = facts.spec, facts.status, facts.standing
+    word, reason = state(now)
+    return {
+        "name": spec.name,
+        "workspace": spec.workspace,
+        "user": spec.user,
+        "engine": spec.engine,
+        "state": word.value,
+        "reason": reason,
+        "paused": now.paused,
+        "url": facts.url,
+        "resources": {
+            "cpu": spec.resources.cpu,
+            "memory": spec.resources.memory,
+            "gpu": spec.resources.gpu,
+            "enforced": facts.enforced,
+        },
+        "source": _bundle(spec.source, now.source, facts.live.source),
+        "data": _bundle(spec.data, now.data, facts.live.data) | {"mode": spec.data_mode.value},
+        "deployment": None if facts.deployment is None else deployment(facts.deployment),
+        "build": None if facts.build is None else job(facts.build),
+        "host": {
+            "state": host_state(now).value,
+            "since": rfc3339(facts.host_since),
+            "restarts": now.restarts,
+            "kernels": status.kernels if status else 0,
+            "busy": status.busy if status else 0,
+        },
+        "refused": list(facts.refused),
+        "recovered": facts.recovered,
+        "progress": facts.progress,
+        "registered": spec.registered,
+    }
+
+
+def _bundle(path: object, disk: Version | None, live: Version | None) -> dict[str, Any]:
+    return {
+        "path": str(path) if path is not None else None,
+        "disk": str(disk) if disk is not None else None,
+        "live": str(live) if live is not None else None,
+    }
+
+
+def deployment(one: Deployment) -> dict[str, Any]:
+    """A deployment's object."""
+    return {
+        "number": one.number,
+        "cause": list(one.cause),
+        "action": one.action,
+        "source": str(one.source) if one.source else None,
+        "data": str(one.data) if one.data else None,
+        "started_at": rfc3339(one.started_at),
+        "finished_at": rfc3339(one.finished_at),
+        "seconds": _seconds(one.started_at, one.finished_at),
+        "outcome": one.outcome,
+        "error": one.error,
+    }
+
+
+def job(one: Job) -> dict[str, Any]:
+    """A job's object; "job" is its id."""
+    return {
+        "job": one.id,
+        "id": one.id,
+        "stage": one.stage.value,
+        "state": one.state.value,
+        "started_at": rfc3339(one.started_at),
+        "seconds": _seconds(one.started_at, one.finished_at),
+        "error": one.error,
+        "log": one.log,
+    }
+
+
+def refusals(refused: Iterable[Refused]) -> Iterator[str]:
+    """What was left out of a bundle, in words."""
+    for one in refused:
+        yield f"{text.printable(os.fsdecode(one.path))}: {one.reason}"
+
+
+def _seconds(started: float, finished: float | None) -> float:
+    return round(max(0.0, (finished if finished is not None else time.time()) - started), 3)

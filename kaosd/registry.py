@@ -1,0 +1,386 @@
+"""All notebooks of a daemon by name: adds, removes and changes their actors, and answers for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from kaosd import bundle
+from kaosd.errors import ConfigError, ConflictError, NotFoundError
+from kaosd.front.routes import Route
+from kaosd.model import NotebookSpec, NotebookState, Version
+from kaosd.notebook import Notebook, Workshop, view
+from kaosd.planner import HostFact
+
+log = structlog.get_logger(__name__)
+KEEP_ENVIRONMENTS = 3  # newest environments of a notebook that are not collected
+
+
+class Registry:
+    """The notebooks of one daemon. Owned by the event loop."""
+
+    def __init__(self, shop: Workshop, group: asyncio.TaskGroup) -> None:
+        self.shop = shop
+        self.actors: dict[str, Notebook] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._group = group
+        self._changing = asyncio.Lock()
+        self.draining = False
+
+    # -- the set of notebooks ------------------------------------------------------------------------------
+
+    async def apply(self, configured: Iterable[NotebookSpec]) -> list[str]:
+        """Bring the actors to the configured and the registered notebooks; the names that changed."""
+        async with self._changing:
+            wanted = {spec.name: spec for spec in self.shop.journal.registered()}
+            wanted |= {spec.name: spec for spec in configured}
+            changed = []
+            for name in sorted(self.actors.keys() - wanted.keys()):
+                await self._remove(name)
+                changed.append(name)
+            for name, spec in sorted(wanted.items()):
+                if name not in self.actors or self.actors[name].spec != spec:
+                    await self._put(spec)
+                    changed.append(name)
+            return changed
+
+    async def _put(self, spec: NotebookSpec) -> None:
+        """Add a notebook, or change one: in place where its directories and engine stay."""
+        actor = self.actors.get(spec.name)
+        if actor is not None:
+            old = actor.spec
+            same = (old.engine, old.source, old.data, old.data_mode) == (
+                spec.engine, spec.source, spec.data, spec.data_mode,
+            )  # fmt: skip
+            if same:
+                actor.change(spec)
+                return
+            actor.draining = True
+            actor.poke()
+            await asyncio.wait([self._tasks[spec.name]])
+        actor = Notebook(spec, self.shop)
+        self.actors[spec.name] = actor
+        self._tasks[spec.name] = self._group.create_task(actor.run(), name=f"notebook {spec.name}")
+        log.info("notebook_added", notebook=spec.name, engine=spec.engine)
+
+    async def _remove(self, name: str) -> None:
+        """Stop the host of a notebook and let its actor end; its files stay."""
+        actor = self.actors[name]
+        actor.removed = True
+        actor.poke()
+        await asyncio.wait([self._tasks[name]])
+        del self.actors[name], self._tasks[name]
+        self.shop.journal.append("removed", name, {}, time.time())
+        self.shop.news.tell()
+        log.info("notebook_removed", notebook=name)
+
+    async def drain(self, grace: float) -> list[str]:
+        """Let every actor end after the step it is in; the names of those that had to be cut short."""
+        self.draining = True
+        for actor in self.actors.values():
+            actor.draining = True
+            actor.poke()
+        tasks = {task: name for name, task in self._tasks.items()}
+        if not tasks:
+            return []
+        _, late = await asyncio.wait(tasks, timeout=grace)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+        return sorted(tasks[task] for task in late)
+
+    async def stop_hosts(self) -> None:
+        """End all hosts, after draining."""
+        for actor in self.actors.values():
+            if actor.hosting.host is not None:
+                await actor.engine.stop(actor.hosting.host, self.shop.grace)
+                actor.hosting.gone()
+
+    def poke(self, key: str) -> None:
+        """The watcher's poke: "source:<name>" or "data:<name>"."""
+        kind, _, name = key.partition(":")
+        if name in self.actors:
+            self.actors[name].root_poked(kind)
+
+    def actor(self, name: str) -> Notebook:
+        """The actor of *name*; NotFoundError names the ones there are."""
+        if name in self.actors:
+            return self.actors[name]
+        known = ", ".join(sorted(self.actors)) or "none"
+        raise NotFoundError(f"there is no notebook {name!r}", hint=f"there are: {known}")
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    async def deploy(self, spec: NotebookSpec) -> dict[str, Any]:
+        """Register a notebook (kept over restarts), or change a registered one."""
+        known = self.actors.get(spec.name)
+        if known is not None and not known.spec.registered:
+            raise ConflictError(f"notebook {spec.name!r} is in the configuration file", hint="change it there")
+        self.shop.engines[spec.engine].check(spec.resources)
+        await asyncio.to_thread(check_directories, spec)
+        after = self.shop.journal.last_seq
+        async with self._changing:
+            self.shop.journal.register(spec)
+            if known is None or known.spec != spec:
+                await self._put(spec)
+            else:
+                await known.redeploy(force=False, now=False)
+        return self.notebook(spec.name) | {"after": after}
+
+    async def kill(self, name: str) -> dict[str, Any]:
+        """Stop and forget a registered notebook; bundles, history and the person's own work are kept."""
+        actor = self.actor(name)
+        if not actor.spec.registered:
+            raise ConflictError(
+                f"notebook {name!r} is in the configuration file", hint="take it out there, then `kaosctl reload`"
+            )
+        async with self._changing:
+            self.shop.journal.unregister(name)
+            await self._remove(name)
+            kept = await asyncio.to_thread(_keep_work, actor.home.root, actor.home.work)
+            await actor.engine.forget(actor.home)
+            self.shop.journal.forget(name)
+        return {"killed": name, "kept": [str(path) for path in kept]}
+
+    async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
+        """Look at everything again, and try again what failed."""
+        await self.actor(name).redeploy(force=force, now=now)
+        return self.notebook(name)
+
+    async def pause(self, name: str, paused: bool) -> dict[str, Any]:
+        """Stop or resume following the directories."""
+        self.actor(name).pause(paused)
+        return self.notebook(name)
+
+    async def cancel(self, name: str) -> dict[str, Any]:
+        """End the build in flight."""
+        if not self.actor(name).cancel():
+            raise ConflictError(f"notebook {name!r} has no build in flight")
+        return self.notebook(name)
+
+    async def rollback(self, name: str, to: str | None) -> dict[str, Any]:
+        """Serve an older version until the files change again."""
+        actor = self.actor(name)
+        source, data = self._older(actor, to)
+        for version in (source, data):
+            if version is not None and not await asyncio.to_thread(self.shop.store.has_tree, version.digest):
+                raise NotFoundError(
+                    f"the content of {version} is not kept any more", hint=f"keep_versions is {self.shop.keep_versions}"
+                )
+        actor.pin(source, data)
+        return self.notebook(name)
+
+    def _older(self, actor: Notebook, to: str | None) -> tuple[Version, Version | None]:
+        """The versions that a rollback means: a deployment's number, a version's prefix, or the one before."""
+        name, live = actor.spec.name, actor.hosting.live
+        for deployment in self.shop.journal.deployments(name, 1000):
+            source = deployment.source
+            if source is None or deployment.outcome not in ("live", "superseded"):
+                continue
+            if to is None:
+                found = deployment.outcome == "live" and source != live.source
+            elif to.isdigit() and int(to) == deployment.number:
+                found = True
+            else:
+                found = len(to) >= 4 and source.digest.startswith(to.rpartition(":")[2])
+            if found:
+                return source, deployment.data or live.data
+        what = "no earlier version" if to is None else f"no deployment or version {to!r}"
+        raise NotFoundError(f"notebook {name!r} has {what}", hint=f"kaosctl history {name}")
+
+    async def wait(self, name: str, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
+        """Return when what is on disk now is live and has answered a request; see Notebook.settled."""
+        actor = self.actor(name)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await actor.settled()
+        except TimeoutError:
+            outcome = "timeout"
+        state, reason = actor.state()
+        shown = self.notebook(name)
+        return {
+            "outcome": outcome,
+            "state": state.value,
+            "reason": reason,
+            "source": shown["source"],
+            "data": shown["data"],
+            "seconds": round(time.monotonic() - began, 3),
+        }
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    def notebook(self, name: str) -> dict[str, Any]:
+        """One notebook's object of the status."""
+        return view.notebook(self.actor(name).facts())
+
+    def notebooks(self) -> list[dict[str, Any]]:
+        """All notebooks' objects, by name."""
+        return [view.notebook(self.actors[name].facts()) for name in sorted(self.actors)]
+
+    def summary(self) -> str:
+        """One line for systemd's STATUS."""
+        states = [actor.state()[0] for actor in self.actors.values()]
+        counts = [f"{states.count(state)} {state.value}" for state in NotebookState if state in states]
+        return ", ".join(counts) or "no notebooks yet"
+
+    def history(self, name: str) -> dict[str, Any]:
+        """A notebook's deployments, newest first, with their jobs."""
+        pinned = self.actors[name].intent.pinned_source if name in self.actors else None
+        journal = self.shop.journal
+        deployments = [
+            view.deployment(one) | {"jobs": [view.job(job) for job in journal.jobs(name, one.number)]}
+            for one in journal.deployments(name, 100)
+        ]
+        if not deployments:
+            self.actor(name)
+        return {"pinned": str(pinned) if pinned else None, "deployments": deployments}
+
+    def recovered(self, name: str) -> dict[str, Any]:
+        """Copies of work in the host that a newer version replaced."""
+        found = self.shop.journal.recovered(name)
+        if not found:
+            self.actor(name)
+        return {
+            "recovered": [
+                {
+                    "path": one.path,
+                    "saved_at": view.rfc3339(one.at),
+                    "deployment": one.deployment,
+                    "file": one.file,
+                    "size": one.size,
+                }
+                for one in found
+            ]
+        }
+
+    async def why(self, path: str) -> dict[str, Any]:
+        """What a change of *path* means, and by which rule."""
+        return await asyncio.to_thread(self._why, os.fsencode(path))
+
+    def _why(self, path: bytes) -> dict[str, Any]:
+        for name, actor in sorted(self.actors.items()):
+            for kind, root in (("source", actor.source), ("data", actor.data)):
+                if root is None or root.watcher is None:
+                    continue
+                verdict = root.scanner.explain(path)
+                if verdict is not None:
+                    return bundle.why(name, kind, path, verdict)
+        shown = os.fsdecode(path)
+        raise NotFoundError(f"{shown} is in no notebook's source or data directory", hint="kaosctl status")
+
+    # -- events --------------------------------------------------------------------------------------------
+
+    async def events(self, after: int, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
+        """Events after number *after*; waits for one up to *timeout* seconds."""
+        await self.changed(after, timeout)
+        events, gap = self.shop.journal.events(after, 500)
+        shown = [
+            {"seq": e.seq, "time": view.rfc3339(e.time), "notebook": e.notebook, "kind": e.kind, "data": e.data}
+            for e in events
+        ]
+        return {"events": shown, "last": events[-1].seq if events else max(after, 0), "gap": gap}
+
+    async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
+        """The number of the newest event, once it is higher than *after* or *timeout* seconds have passed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.shop.journal.last_seq <= after:
+                    await self.shop.news.after(self.shop.news.number)
+        return self.shop.journal.last_seq
+
+    # -- upkeep --------------------------------------------------------------------------------------------
+
+    async def collect(self) -> None:
+        """Drop versions, contents and environments that nobody can come back to."""
+        keep: set[str] = set()
+        for name, actor in self.actors.items():
+            protected = {v.digest for v in (actor.hosting.live.source, actor.hosting.live.data) if v is not None}
+            protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
+            self.shop.journal.prune(name, self.shop.keep_versions, protected)
+            keep |= await self._environments(actor)
+        roots = self.shop.journal.roots() | {
+            scan.tree for actor in self.actors.values() for scan in actor.scans() if scan.tree is not None
+        }
+        swept = await asyncio.to_thread(self.shop.store.sweep, roots)
+        log.info("collected", swept=str(swept))
+        for engine in self.shop.engines.values():
+            await engine.collect(frozenset(keep))
+
+    async def _environments(self, actor: Notebook) -> set[str]:
+        """The environments that a notebook uses, is pinned to, or was lately deployed with."""
+        live, pinned = actor.hosting.live, actor.intent.pinned_source
+        keep = {live.environment.digest} if live.environment is not None else set()
+        recent = [one.version for one in self.shop.journal.versions(actor.spec.name, "source")]
+        sources = [*recent[:KEEP_ENVIRONMENTS], pinned, actor.looking.versions()[0]]
+        for source in sources:
+            if source is not None:
+                keep.add(await actor.looking.environment_of(source))
+        return keep | ({actor.making.digest} if actor.making is not None else set())
+
+
+class Lobby:
+    """What the front needs to know: routes, log lines, news. Satisfies kaosd.front's Directory."""
+
+    def __init__(self, registry: Registry, token: str, tail: Callable[[Path, int], list[str]]) -> None:
+        self.registry = registry
+        self.token = token
+        self._tail = tail
+
+    def route(self, name: str) -> Route | None:
+        """The route of one notebook."""
+        actor = self.registry.actors.get(name)
+        if actor is None:
+            return None
+        status = self.registry.notebook(name)
+        host = actor.hosting.host
+        upstream = host.upstream if host is not None and actor.hosting.fact() is not HostFact.ENDED else None
+        return Route(name, actor.token, upstream, status["state"], status)
+
+    def routes(self) -> list[Route]:
+        """All routes, by name."""
+        return [route for name in sorted(self.registry.actors) if (route := self.route(name)) is not None]
+
+    def tail(self, name: str, lines: int) -> list[str]:
+        """The last log lines of the stage in work."""
+        actor = self.registry.actors.get(name)
+        log_file = actor.record.newest_log() if actor is not None else None
+        return self._tail(log_file, lines) if log_file is not None else []
+
+    async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
+        """See Registry.changed."""
+        return await self.registry.changed(after, timeout)
+
+
+def check_directories(spec: NotebookSpec) -> None:
+    """ConfigError when a directory that a person has just named cannot be used; blocking."""
+    for field, path in (("source", spec.source), ("data", spec.data)):
+        if path is None:
+            continue
+        if not path.exists():
+            raise ConfigError(f"{field}: {path} does not exist")
+        if not path.is_dir():
+            raise ConfigError(f"{field}: {path} is not a directory")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise ConfigError(f"{field}: {path} cannot be read", hint=f"chmod u+rx {path}")
+    if spec.source is not None:
+        problem = bundle.source_problem(spec.source)
+        if problem is not None:
+            raise ConfigError(f"source: {problem}")
+
+
+def _keep_work(root: Path, work: Path) -> list[Path]:
+    """Move what stands in the work directory to the recovered files; blocking."""
+    recovered = root / "recovered"
+    if any(os.scandir(work)):
+        recovered.mkdir(mode=0o700, exist_ok=True)
+        work.rename(recovered / f"work-{time.strftime('%Y%m%dT%H%M%S')}")
+    return [recovered] if recovered.exists() else []
