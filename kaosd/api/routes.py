@@ -1,0 +1,206 @@
+"""What can be asked, as a table, and of whom: the daemon behind the API.
+
+Each function takes the daemon and a checked request and returns the JSON of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kaosd.api import requests
+from kaosd.api.requests import checked
+from kaosd.settings.schema import Notebook
+
+Json = dict[str, Any]
+_NOTEBOOK_FIELDS = frozenset(Notebook.model_fields)
+
+
+class Backend(Protocol):
+    """The daemon as the API sees it; all in the event loop. Errors are KaosErrors; the rest are bugs."""
+
+    def status(self) -> Json:
+        """All notebooks and the daemon itself: design section 4."""
+
+    def version(self) -> Json:
+        """Versions of the daemon and its answers."""
+
+    def notebook(self, name: str) -> Json:
+        """One notebook as in the status."""
+
+    def history(self, name: str) -> Json:
+        """Its deployments, newest first."""
+
+    def recovered(self, name: str) -> Json:
+        """Copies of work that newer versions replaced."""
+
+    def logs(self, name: str, query: Mapping[str, Any]) -> Json:
+        """Lines of its logs; see requests.Logs."""
+
+    async def why(self, path: str) -> Json:
+        """Whether a path counts, and by which rule."""
+
+    async def doctor(self) -> Json:
+        """Checks of the machine, each with its mend."""
+
+    async def events(self, after: int, timeout: float) -> Json:  # noqa: ASYNC109 - a wait for news, not a guard
+        """Events above a number; waits for one up to *timeout* seconds."""
+
+    async def wait(self, name: str, timeout: float | None) -> Json:  # noqa: ASYNC109 - part of the answer
+        """Returns when what is on disk now is live, or will not be."""
+
+    async def deploy(self, request: Mapping[str, Any]) -> Json:
+        """Register a notebook; keys as in [[notebook]]."""
+
+    async def redeploy(self, name: str, *, force: bool, now: bool) -> Json:
+        """Look again, try again."""
+
+    async def pause(self, name: str) -> Json:
+        """Follow its directories no longer."""
+
+    async def resume(self, name: str) -> Json:
+        """Follow them again."""
+
+    async def cancel(self, name: str) -> Json:
+        """End the build in flight."""
+
+    async def rollback(self, name: str, to: str | None) -> Json:
+        """Serve an older version."""
+
+    async def kill(self, name: str) -> Json:
+        """Stop and forget it."""
+
+    async def reload(self) -> Json:
+        """Read the configuration again."""
+
+    async def stop(self) -> Json:
+        """Begin to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request. name: of the notebook in its path, valid; "" when there is none."""
+
+    name: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of the table.
+
+    mutating: logged, and refused while the daemon drains. stream: may last, so that only some run at once.
+    """
+
+    method: str
+    path: str
+    answer: Callable[[Backend, Ask], Awaitable[Json]]
+    mutating: bool = False
+    stream: bool = False
+
+
+async def _doctor(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all
+    return await daemon.doctor()
+
+
+async def _events(daemon: Backend, ask: Ask) -> Json:
+    query = checked(requests.Events, ask.query)
+    return await daemon.events(query.after, min(query.timeout, requests.POLL_MAX))
+
+
+async def _deploy(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.deploy({key: value for key, value in ask.body.items() if key in _NOTEBOOK_FIELDS})
+
+
+async def _kill(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.kill(ask.name)
+
+
+async def _notebook(daemon: Backend, ask: Ask) -> Json:
+    return daemon.notebook(ask.name)
+
+
+async def _cancel(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.cancel(ask.name)
+
+
+async def _history(daemon: Backend, ask: Ask) -> Json:
+    return daemon.history(ask.name)
+
+
+async def _logs(daemon: Backend, ask: Ask) -> Json:
+    return daemon.logs(ask.name, checked(requests.Logs, ask.query).model_dump(exclude_none=True))
+
+
+async def _pause(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.pause(ask.name)
+
+
+async def _recovered(daemon: Backend, ask: Ask) -> Json:
+    return daemon.recovered(ask.name)
+
+
+async def _redeploy(daemon: Backend, ask: Ask) -> Json:
+    fields = checked(requests.Redeploy, ask.body)
+    return await daemon.redeploy(ask.name, force=fields.force, now=fields.now)
+
+
+async def _resume(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.resume(ask.name)
+
+
+async def _rollback(daemon: Backend, ask: Ask) -> Json:
+    to = checked(requests.Rollback, ask.body).to
+    return await daemon.rollback(ask.name, None if to is None else str(to))
+
+
+async def _wait(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.wait(ask.name, checked(requests.Wait, ask.body).timeout)
+
+
+async def _reload(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all
+    return await daemon.reload()
+
+
+async def _status(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all
+    return daemon.status()
+
+
+async def _stop(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all
+    return await daemon.stop()
+
+
+async def _version(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all
+    return daemon.version()
+
+
+async def _why(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.why(checked(requests.Why, ask.query).path)
+
+
+# An empty name is matched as well, and then refused as a name.
+_NAME = "/v1/notebooks/{name:[^/]*}"
+
+ROUTES = (  # sorted by path and method
+    Route("GET", "/v1/doctor", _doctor),
+    Route("GET", "/v1/events", _events, stream=True),
+    Route("POST", "/v1/notebooks", _deploy, mutating=True),
+    Route("DELETE", _NAME, _kill, mutating=True),
+    Route("GET", _NAME, _notebook),
+    Route("POST", f"{_NAME}/cancel", _cancel, mutating=True),
+    Route("GET", f"{_NAME}/history", _history),
+    Route("GET", f"{_NAME}/logs", _logs),
+    Route("POST", f"{_NAME}/pause", _pause, mutating=True),
+    Route("GET", f"{_NAME}/recovered", _recovered),
+    Route("POST", f"{_NAME}/redeploy", _redeploy, mutating=True),
+    Route("POST", f"{_NAME}/resume", _resume, mutating=True),
+    Route("POST", f"{_NAME}/rollback", _rollback, mutating=True),
+    Route("POST", f"{_NAME}/wait", _wait, stream=True),
+    Route("POST", "/v1/reload", _reload, mutating=True),
+    Route("GET", "/v1/status", _status),
+    Route("POST", "/v1/stop", _stop, mutating=True),
+    Route("GET", "/v1/version", _version),
+    Route("GET", "/v1/why", _why),
+)

@@ -1,0 +1,170 @@
+"""The API's life: takes the socket, answers requests by the table of routes, gives the socket back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from aiohttp import web
+
+from kaosd.api import problems, requests
+from kaosd.api.connection import Connection, Door, Limits, peer
+from kaosd.api.listener import BACKLOG, identity, listen
+from kaosd.api.problems import Refusal
+from kaosd.api.routes import ROUTES, Ask, Backend, Route
+from kaosd.errors import KaosError
+from kaosd.model import check_name
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = structlog.get_logger(__name__)
+FAREWELL = 1.0  # seconds that requests in progress have when the API closes
+
+
+class Api:
+    """The control socket of one daemon.
+
+    socket: its path; the caller holds the lock of the state directory. peers: user ids that may connect; default:
+    our own and root. draining: set it when the daemon begins to end, and changes are refused from then on.
+    """
+
+    def __init__(
+        self, daemon: Backend, socket: Path, *, limits: Limits | None = None, peers: frozenset[int] | None = None
+    ) -> None:
+        self.draining = False
+        self._daemon = daemon
+        self._path = socket
+        self._limits = limits or Limits()
+        self._peers = frozenset({os.geteuid(), 0}) if peers is None else peers
+        self._streams: set[asyncio.Task[object]] = set()
+        self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
+        self._identity: tuple[int, int] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take the socket and answer from now on. Raises ConfigError: see listener.listen."""
+        app = web.Application(middlewares=[self._around], client_max_size=self._limits.body_bytes)
+        for route in ROUTES:
+            app.router.add_route(route.method, route.path, self._endpoint(route))
+        self._runner = web.AppRunner(app, shutdown_timeout=FAREWELL)
+        await self._runner.setup()
+        door = Door(cast("web.Server", self._runner.server), self._peers, self._limits)
+        try:
+            await self._listen(door)
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        self._watch = asyncio.create_task(self._watch_path(door), name="socket watch")
+
+    async def close(self) -> None:
+        """Answer no more, end what waits, remove the socket; idempotent."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        if self._listening is not None:
+            self._listening.close()
+        for stream in self._streams:
+            stream.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._identity is not None and identity(self._path) == self._identity:
+            self._path.unlink()
+        self._watch = self._listening = self._runner = self._identity = None
+
+    # -- the socket ----------------------------------------------------------------------------------------
+
+    async def _listen(self, door: Door) -> None:
+        taken = listen(self._path)
+        self._identity = identity(self._path)
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(door.connection, sock=taken, backlog=BACKLOG)
+
+    async def _watch_path(self, door: Door) -> None:
+        """Listen again when somebody (a cleaner of /run, a person) removed the socket's path."""
+        while True:
+            await asyncio.sleep(self._limits.watch)
+            found = identity(self._path)
+            if found == self._identity:
+                continue
+            if found is not None:
+                log.error("socket_replaced", path=str(self._path), hint="remove it, and kaosd listens there again")
+                continue
+            log.warning("socket_gone", path=str(self._path))
+            if self._listening is not None:
+                self._listening.close()
+            try:
+                await self._listen(door)
+            except KaosError as error:
+                log.error("socket_not_remade", error=str(error))  # noqa: TRY400 - tried again, no bug
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What holds for every request: who may ask, and what an error looks like."""
+        connection = cast("Connection", request.protocol)
+        connection.begin()
+        try:
+            requests.refuse_browsers(request)
+            answer = await handler(request)
+        except KaosError as error:
+            answer = problems.problem(error)
+        except web.HTTPException as error:
+            answer = problems.problem(problems.of_http(error, request.method))
+        except ConnectionError:
+            raise  # the client left; there is nobody to answer
+        except Exception:
+            log.exception("request_failed", method=request.method, path=request.path)
+            text = "kaosd failed to answer: this is a bug of kaosd"
+            answer = problems.problem(Refusal(500, "bug", text, hint="see `kaosctl logs --stage daemon`"))
+        finally:
+            connection.end()
+        return answer
+
+    def _endpoint(self, route: Route) -> Handler:
+        async def endpoint(request: web.Request) -> web.StreamResponse:
+            if route.mutating and self.draining:
+                raise Refusal(503, "draining", "kaosd is ending and takes no changes", hint="start it again first")
+            given = request.match_info.get("name")
+            name = "" if given is None else check_name(given)
+            body = {} if route.method == "GET" else await requests.body_of(request, self._limits)
+            ask = Ask(name, requests.query_of(request), body)
+            if route.mutating:
+                log.info("asked", method=route.method, path=request.path, pid=_pid(request))
+            if route.stream:
+                with self._stream(request):
+                    return _json(await route.answer(self._daemon, ask))
+            return _json(await route.answer(self._daemon, ask))
+
+        return endpoint
+
+    @contextmanager
+    def _stream(self, request: web.Request) -> Iterator[None]:
+        """A request that may last: it ends with its connection and with the API, and there are only so many."""
+        if len(self._streams) >= self._limits.streams:
+            raise Refusal(503, "busy", f"{len(self._streams)} requests wait already", hint="try again later")
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        cast("Connection", request.protocol).stream = task
+        self._streams.add(task)
+        try:
+            yield
+        finally:
+            self._streams.discard(task)
+
+
+def _json(answer: object) -> web.Response:
+    body = json.dumps(answer, allow_nan=False).encode()
+    return web.Response(body=body, content_type="application/json", headers=problems.HEADERS)
+
+
+def _pid(request: web.Request) -> int | None:
+    return peer(request.transport)[0] if request.transport is not None else None
