@@ -84,6 +84,9 @@ def _cover(
         return None, False
     except WatchLimit:
         tree.limited = True
+    except BaseException:
+        tree.release()
+        raise
     if tree.limited or not tree.directories:  # in part is not at all: what it misses, it would miss in silence
         tree.release()
         return None, tree.limited

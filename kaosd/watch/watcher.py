@@ -208,8 +208,10 @@ class Watcher:
 
         A root that is not polled is on a local file system, so that to ask about it here does not block.
         """
-        if root.found is None or root.polled:
-            return now >= root.looked_at + root.poll_every
+        if root.found is None:  # its first look failed: the next one is due with the rescan
+            return False
+        if root.polled:
+            return now >= root.looked_at + root.poll_every - BEAT / 2  # at the nearest beat
         return not same(os.fsencode(root.path), root.found.identity)
 
     def _look_at_all(self) -> None:
@@ -246,6 +248,7 @@ class Watcher:
         self._working.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._log.error("watch_look_failed", root=str(root.path), exc_info=task.exception())
+            root.full_at = root.looked_at = self._loop.time()
 
     def _in_thread(self, call: Callable[[], None]) -> None:
         """Run a short blocking call in a worker; closing waits for it."""

@@ -1,0 +1,236 @@
+"""Roots that are missing, vanish, are replaced; the timer's duties; an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from watching import eye, nothing_ignored
+
+from kaosd.watch import Watcher, root, watcher
+
+
+@pytest.mark.parametrize("mode", ["auto", "poll"])
+async def test_a_root_that_is_missing_at_start_is_picked_up_when_it_appears(tmp_path, mode):
+    place = tmp_path / "not/yet"
+    async with eye(mode=mode) as seen:
+        await seen.watch(place)
+        assert seen.watcher.stats().directories == 0
+        place.mkdir(parents=True)
+        await seen.everything()
+        (place / "x").touch()
+        await seen.covered(b"x")
+
+
+@pytest.mark.parametrize("mode", ["auto", "poll"])
+async def test_a_root_deleted_and_made_again_goes_on_being_watched(tmp_path, mode):
+    place = tmp_path / "root"
+    (place / "sub").mkdir(parents=True)
+    async with eye(mode=mode) as seen:
+        await seen.watch(place)
+        for name in ("a", "b", "c"):
+            shutil.rmtree(place)
+            (place / "sub").mkdir(parents=True)
+            (place / "sub" / name).touch()
+            await seen.covered(b"sub/" + name.encode())
+            seen.forget()
+
+
+@pytest.mark.parametrize("mode", ["auto", "poll"])
+async def test_a_root_that_vanishes_is_told_and_its_return_too(tmp_path, mode):
+    place = tmp_path / "root"
+    place.mkdir()
+    async with eye(mode=mode) as seen:
+        await seen.watch(place)
+        place.rename(tmp_path / "away")
+        await seen.everything()
+        await seen.until(lambda: seen.watcher.stats().directories == 0)
+        (tmp_path / "away/x").touch()
+        (tmp_path / "away").rename(place)
+        await seen.everything()
+        (place / "y").touch()
+        await seen.covered(b"y")
+
+
+@pytest.mark.parametrize("mode", ["auto", "poll"])
+async def test_a_root_renamed_away_and_replaced_is_watched_in_its_new_place(tmp_path, mode):
+    place, new = tmp_path / "root", tmp_path / "new"
+    place.mkdir()
+    (new / "sub").mkdir(parents=True)
+    async with eye(mode=mode) as seen:
+        await seen.watch(place)
+        place.rename(tmp_path / "old")
+        new.rename(place)
+        await seen.everything()
+        await seen.until(lambda: seen.watcher.stats().directories == 2)
+        seen.forget()
+        (tmp_path / "old/stale").touch()
+        (place / "sub/x").touch()
+        await seen.covered(b"sub/x")
+        assert b"stale" not in (seen.told() or ())
+
+
+@pytest.mark.parametrize("mode", ["auto", "poll"])
+async def test_a_root_that_is_a_link_is_followed_also_when_it_changes(tmp_path, mode):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    link = tmp_path / "current"
+    link.symlink_to("one")
+    async with eye(mode=mode) as seen:
+        await seen.watch(link)
+        (tmp_path / "one/directly").touch()
+        await seen.covered(b"directly")
+        seen.forget()
+        (tmp_path / "next").symlink_to("two")
+        (tmp_path / "next").rename(link)
+        await seen.everything()
+        (tmp_path / "two/x").touch()
+        await seen.covered(b"x")
+
+
+async def test_a_parent_that_moves_takes_the_root_with_it(tmp_path):
+    place = tmp_path / "project/model"
+    place.mkdir(parents=True)
+    async with eye() as seen:
+        await seen.watch(place)
+        (tmp_path / "project").rename(tmp_path / "renamed")
+        await seen.everything()
+        place.mkdir(parents=True)
+        await seen.everything()
+        (place / "x").touch()
+        await seen.covered(b"x")
+
+
+async def test_a_root_that_becomes_a_file_and_a_directory_again(tmp_path):
+    place = tmp_path / "root"
+    place.mkdir()
+    async with eye() as seen:
+        await seen.watch(place)
+        place.rmdir()
+        place.touch()
+        await seen.everything()
+        place.unlink()
+        place.mkdir()
+        await seen.everything()
+        (place / "x").touch()
+        await seen.covered(b"x")
+
+
+async def test_safety_rescans_come_by_themselves_and_are_counted(tmp_path):
+    async with eye(rescan=0.1) as seen:
+        await seen.watch(tmp_path)
+        await seen.everything()
+        await seen.everything()
+        assert seen.watcher.stats().rescans >= 2
+
+
+async def test_a_look_at_everything_just_taken_puts_the_rescan_off(tmp_path):
+    async with eye(rescan=3600.0) as seen:
+        await seen.watch(tmp_path)
+        state = seen.watcher._roots["r"]
+        now = seen.watcher._loop.time()
+        state.full_at = now - 7200.0
+        assert state.rescan_due(3600.0, now)
+        state.collected.add(None, now)
+        seen.watcher.take("r")
+        assert not state.rescan_due(3600.0, now)
+
+
+async def test_everything_is_looked_at_after_the_machine_slept(tmp_path, monkeypatch):
+    async with eye() as seen:
+        await seen.watch(tmp_path)
+        monkeypatch.setattr(watcher, "suspended", lambda: 3600.0)
+        await seen.everything()
+
+
+def test_this_machine_tells_how_long_it_slept():
+    assert watcher.suspended() > -1.0
+
+
+@pytest.mark.parametrize(("cpu", "due"), [(0.0, True), (1000.0, False)])
+def test_rescan_is_due_by_its_interval(cpu, due):
+    assert (root.rescan_interval(60.0, cpu) <= 61.0) is due
+
+
+def _threads() -> list[str]:
+    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("kaosd-"))
+
+
+async def _until_no_threads() -> None:
+    async with asyncio.timeout(30):
+        while _threads():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["present", "absent"])
+async def test_closing_gives_back_threads_and_descriptors(tmp_path, name):
+    (tmp_path / "present/sub").mkdir(parents=True)
+    async with eye():  # whatever is opened once per process is open now
+        pass
+    await _until_no_threads()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        async with eye() as seen:
+            await seen.watch(tmp_path / name)
+    await _until_no_threads()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+async def test_closing_in_the_middle_of_a_first_look_ends_it(tmp_path):
+    for number in range(2000):
+        (tmp_path / f"{number}").mkdir()
+    async with eye() as seen:
+        seen.watcher.watch("r", tmp_path, nothing_ignored)
+    await _until_no_threads()
+    assert seen.pokes == []
+
+
+async def test_a_watcher_that_never_started_closes(tmp_path):
+    made = Watcher(lambda key: None)
+    made.watch("r", tmp_path, nothing_ignored)
+    await made.close()
+    assert _threads() == []
+
+
+async def test_one_thread_reads_for_all_roots_and_sleeps_while_nothing_happens(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    async with eye() as seen:
+        for name in ("a", "b", "c"):
+            await seen.watch(tmp_path / name, key=name)
+        readers = [thread for thread in threading.enumerate() if thread.name == "kaosd-inotify"]
+        assert len(readers) == 1
+        status = Path(f"/proc/self/task/{readers[0].native_id}/status")
+
+        def wakeups() -> str:
+            return next(line for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt"))
+
+        before = wakeups()
+        beat = seen.watcher._beating
+        await seen.until(lambda: seen.watcher._beating is not beat, "two beats")
+        beat = seen.watcher._beating
+        await seen.until(lambda: seen.watcher._beating is not beat, "two beats")
+        assert wakeups() == before
+
+
+async def test_a_broken_rule_is_logged_and_tried_again(tmp_path):
+    broken = True
+
+    def ignored(path: bytes, is_directory: bool) -> bool:
+        if broken:
+            raise RuntimeError("broken on purpose")
+        return False
+
+    (tmp_path / "sub").mkdir()
+    async with eye(rescan=0.1) as seen:
+        seen.watcher.watch("r", tmp_path, ignored)
+        await seen.until(lambda: seen.watcher._roots["r"].task is None, "the failed look")
+        assert seen.pokes == []
+        broken = False
+        await seen.everything()
+        (tmp_path / "sub/x").touch()
+        await seen.covered(b"sub/x")
