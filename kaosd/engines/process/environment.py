@@ -1,0 +1,163 @@
+"""The environments of this machine: one directory per digest of inputs, built once, shared by all notebooks.
+
+`<root>/<digest>/` is a virtual environment and complete only with its marker, which is written last. Whoever builds or
+removes one holds its lock (an asyncio lock within the daemon, flock between daemons). All processes of a build carry a
+mark in their environment, by which those of a killed daemon are found and ended before the directory is made anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from tempfile import mkdtemp
+
+from kaosd import proc
+from kaosd.engines.base import Inputs, Log
+from kaosd.engines.process.files import replace_file
+from kaosd.engines.process.recipe import LOCK, Recipe, no_space
+from kaosd.engines.process.server import server_digest
+from kaosd.model import Environment, NotebookSpec
+
+_MARKER = "kaosd-environment.json"
+_MARK = "KAOS_BUILD"
+_LAST = "last"  # the lock that each notebook was built with most recently
+_TRASH = ".trash-"
+_LOCK_POLL = 0.2  # s; flock cannot be awaited
+
+
+class Environments:
+    """See the module. uv: path of its binary. python: the interpreter for inputs that name none."""
+
+    def __init__(self, root: Path, uv: str, python: str, variables: Mapping[str, str]) -> None:
+        self.root = root
+        self._uv = uv
+        self._python = python
+        self._variables = variables
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        (root / _LAST).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """The directory of an environment, complete or not."""
+        return self.root / digest
+
+    def complete(self, digest: str) -> Environment | None:
+        """The environment if its marker is there and its interpreter still is."""
+        path = self.path(digest)
+        try:
+            server = json.loads((path / _MARKER).read_text())["server"]
+        except (OSError, ValueError, KeyError):
+            return None
+        return Environment(digest, str(path), server) if os.access(path / "bin/python", os.X_OK) else None
+
+    async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
+        """Make the environment, or take the complete one. Raises BuildFailed or EngineUnavailable."""
+        try:
+            return await self._build(spec, inputs, log)
+        except OSError as error:
+            raise no_space(error) from error
+
+    async def _build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
+        found = self.complete(inputs.digest)
+        if found is None:
+            async with self._lock(inputs.digest):
+                found = self.complete(inputs.digest) or await self._make(spec, inputs, log)
+        else:
+            log.line(f"environment {inputs.digest[:7]} is there already")
+        replace_file(self._last(spec), (self.path(inputs.digest) / LOCK).read_bytes())
+        return found
+
+    async def _make(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
+        """Build under the lock; whatever ends this early leaves neither a directory nor a process."""
+        target = self.path(inputs.digest)
+        await self._clear(target)
+        variables = {**self._variables, _MARK: str(target)}
+        try:
+            target.mkdir(mode=0o700)
+            await Recipe(self._uv, self._python, variables, log, self._last(spec)).make(inputs, target)
+            server = await asyncio.to_thread(server_digest, target)
+            replace_file(target / _MARKER, json.dumps({"server": server}).encode())
+        except BaseException:
+            await self._clear(target)
+            raise
+        log.line(f"environment {inputs.digest[:7]} is complete")
+        return Environment(inputs.digest, str(target), server)
+
+    async def _clear(self, target: Path) -> None:
+        """End the processes of an earlier build of *target* and take it away, at once by its name."""
+
+        def marked() -> list[int]:
+            return [pid for pid in proc.pids() if proc.environ_value(pid, _MARK) == str(target)]
+
+        await proc.kill_all(marked)
+        if (trash := _trashed(target)) is not None:
+            await asyncio.to_thread(shutil.rmtree, trash, ignore_errors=True)
+
+    async def collect(self, keep: frozenset[str]) -> None:
+        """Remove what is not in *keep* and not used by a running process, half-made ones, and trash."""
+        for name in sorted(os.listdir(self.root)):
+            path = self.root / name
+            if _TRASH in name:
+                await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+            elif name != _LAST and path.is_dir() and not (name in keep and self.complete(name)):
+                await self._discard(name)
+
+    async def _discard(self, digest: str) -> None:
+        """Remove an environment unless it is being built or used at the moment."""
+        if self._locks[digest].locked():
+            return
+        async with self._lock(digest, wait=False) as held:
+            if held and not await asyncio.to_thread(_used, self.path(digest)):
+                await self._clear(self.path(digest))
+                self._lock_file(digest).unlink(missing_ok=True)
+
+    @contextlib.asynccontextmanager
+    async def _lock(self, digest: str, *, wait: bool = True) -> AsyncIterator[bool]:
+        """Hold the lock of *digest* within this daemon and between daemons; yields whether it is held."""
+        async with self._locks[digest]:
+            descriptor = _try_lock(self._lock_file(digest))
+            while descriptor is None and wait:
+                await asyncio.sleep(_LOCK_POLL)
+                descriptor = _try_lock(self._lock_file(digest))
+            try:
+                yield descriptor is not None
+            finally:
+                if descriptor is not None:
+                    os.close(descriptor)
+
+    def _lock_file(self, digest: str) -> Path:
+        return self.root / f"{digest}.lock"
+
+    def _last(self, spec: NotebookSpec) -> Path:
+        return self.root / _LAST / f"{spec.name}.txt"
+
+
+def _try_lock(path: Path) -> int | None:
+    """An open descriptor that holds the lock; None while another daemon holds it, or has just removed the file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _trashed(path: Path) -> Path | None:
+    """Move a directory into a new one beside it, to be removed at leisure; None when there is none."""
+    if not path.exists():
+        return None
+    trash = Path(mkdtemp(prefix=f"{path.name}{_TRASH}", dir=path.parent))
+    return path.rename(trash / path.name).parent
+
+
+def _used(path: Path) -> bool:
+    """Whether a running process was started from *path*, or has it on its PATH as all that a host starts."""
+    own = os.fsencode(path) + b"/"
+    return any(own in proc.command_bytes(pid) or own in proc.environ_bytes(pid) for pid in proc.pids())

@@ -1,0 +1,269 @@
+"""One running JupyterLab as processes and a socket: launch, wait for its answer, ask, find again, end.
+
+A host is known by its mark: `KAOS_HOST=<home>:<random>` in the environment of the server, which its kernels, terminals
+and all that they start inherit. Ending a host ends everything that carries its mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+
+from kaosd import proc
+from kaosd.engines.base import Home, Order
+from kaosd.errors import EngineError, StartFailed
+from kaosd.model import Environment, Host, HostStatus
+
+LAUNCHER = Path(__file__).parents[2] / "hosted" / "launch.py"
+SOCKET_MAX = 107  # bytes; sun_path of the kernel
+_MARK = "KAOS_HOST"
+_PROBE = 5.0  # s
+_POLL = 0.02  # s between questions to a host that is starting
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A host that was started; JSON values only, so that it is its own handle.
+
+    pid, started, boot: the server's identity. environment, server: digests as in Host. link: the symbolic link that
+    kernels start from. kernel_env: the file of their variables. log_from: bytes of the log that are older.
+    """
+
+    pid: int
+    started: int
+    boot: str
+    argv: list[str]
+    mark: str
+    socket: str
+    base_url: str
+    token_file: str
+    log: str
+    log_from: int
+    link: str
+    kernel_env: str
+    environment: str
+    server: str
+    started_at: float
+
+    @property
+    def identity(self) -> proc.Identity:
+        """What tells the server from every other process."""
+        return proc.Identity(self.pid, self.started, self.boot)
+
+    def host(self) -> Host:
+        """The engine-neutral form."""
+        return Host(f"unix:{self.socket}", self.environment, self.server, self.started_at, asdict(self))
+
+
+def of(host: Host) -> Running:
+    """The reverse of Running.host."""
+    return Running(**host.handle)
+
+
+def launch(
+    order: Order, settings: Path, socket: str, environment: Environment, variables: Mapping[str, str]
+) -> Running:
+    """Start the server in a session of its own, its output appended to the log; it outlives us. Raises OSError."""
+    home = order.home
+    mark = f"{home.root}:{secrets.token_hex(8)}"
+    argv = [f"{environment.handle}/bin/python", "-u", str(LAUNCHER), str(settings)]
+    log = os.open(order.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        log_from = os.fstat(log).st_size
+        process = subprocess.Popen(
+            argv,
+            cwd=home.work,
+            env={**variables, _MARK: mark},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    identity = proc.identify(process.pid)
+    process.returncode = 0  # we reap it by its pidfd; its destructor must not complain that the host outlives us
+    return Running(
+        pid=process.pid,
+        started=identity.started if identity else 0,
+        boot=proc.boot_id(),
+        argv=argv,
+        mark=mark,
+        socket=socket,
+        base_url=order.base_url,
+        token_file=str(home.token_file),
+        log=str(order.log),
+        log_from=log_from,
+        link=str(link_of(home)),
+        kernel_env=str(kernel_env_of(home)),
+        environment=environment.digest,
+        server=environment.server,
+        started_at=time.time(),
+    )
+
+
+def link_of(home: Home) -> Path:
+    """The symbolic link to the environment that kernels of this home start from."""
+    return home.root / "environment"
+
+
+def kernel_env_of(home: Home) -> Path:
+    """The file of variables that kernels of this home get at their start."""
+    return home.jupyter / "kernel-env.json"
+
+
+async def answering(running: Running, within: float) -> None:
+    """Return when the host answers with its token. StartFailed when it ends or *within* seconds have passed."""
+    dying = asyncio.ensure_future(ended(running))
+    asking = asyncio.ensure_future(_ask_until_answered(running))
+    try:
+        done, _ = await asyncio.wait({dying, asking}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (dying, asking):
+            task.cancel()
+        await asyncio.gather(dying, asking, return_exceptions=True)
+    if asking in done:
+        asking.result()
+        return
+    what = "ended while it started" if dying in done else f"did not answer within {within:g} s"
+    raise StartFailed(f"JupyterLab {what}{last_words(running)}", hint=f"the whole log is {running.log}")
+
+
+async def _ask_until_answered(running: Running) -> None:
+    while not await _answers(running):  # noqa: ASYNC110 - another process has no event for us
+        await asyncio.sleep(_POLL)
+
+
+async def _answers(running: Running) -> bool:
+    try:
+        await _get(running, "api/status")
+    except (aiohttp.ClientError, OSError):
+        return False
+    return True
+
+
+async def _get(running: Running, path: str) -> Any:  # noqa: ANN401 - JSON
+    """The JSON that the host answers with. Raises aiohttp.ClientError or OSError."""
+    token = _token(running)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(running.socket)) as session,
+        session.get(
+            f"http://localhost{running.base_url}{path}",
+            headers={"Authorization": f"token {token}"},
+            raise_for_status=True,
+        ) as response,
+    ):
+        return await response.json()
+
+
+def _token(running: Running) -> str:
+    return Path(running.token_file).read_text()
+
+
+async def probe(running: Running) -> HostStatus:
+    """How the host is; see Engine.probe."""
+    if not proc.alive(running.identity):
+        proc.reap(running.pid)
+        return HostStatus(alive=False, answering=False, reason=f"JupyterLab has ended{last_words(running)}")
+    try:
+        async with asyncio.timeout(_PROBE):
+            await _get(running, "api/status")
+            kernels = await _get(running, "api/kernels")
+    except TimeoutError:
+        reason = f"JupyterLab runs, but does not answer within {_PROBE:g} s{last_words(running)}"
+        return HostStatus(alive=True, answering=False, reason=reason)
+    except (aiohttp.ClientError, OSError) as error:
+        return HostStatus(alive=True, answering=False, reason=f"JupyterLab runs, but does not answer: {error}")
+    busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
+    return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
+
+
+def adopt(handle: Mapping[str, object]) -> Running | None:
+    """The host of *handle* when exactly that process still runs with the very command line and mark."""
+    try:
+        running = Running(**cast(dict[str, Any], handle))
+    except TypeError:
+        return None
+    ours = (
+        isinstance(running.pid, int)
+        and proc.alive(running.identity)
+        and proc.command_line(running.pid) == running.argv
+        and proc.environ_value(running.pid, _MARK) == running.mark
+    )
+    return running if ours else None
+
+
+async def ended(running: Running) -> None:
+    """Return when the server has ended; its zombie is taken away if it is our child."""
+    if proc.alive(running.identity):
+        await proc.ended(running.pid)
+
+
+async def stop(running: Running, grace: float) -> None:
+    """Ask the server to end its kernels and itself; after *grace* seconds kill all that is left. Idempotent."""
+    family = await asyncio.to_thread(_family, running)
+    if proc.alive(running.identity):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGTERM)
+        await proc.ended(running.pid, timeout=grace)
+
+    def left() -> set[int]:
+        return {one.pid for one in family if proc.alive(one)} | set(marked(running.mark))
+
+    if not await proc.kill_all(left):
+        raise EngineError(f"processes {sorted(left())} of a host do not end", hint="they may hang in the kernel")
+    proc.reap(running.pid)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(running.socket)
+
+
+def members(running: Running) -> set[int]:
+    """All processes of the host: by descent, by session and by mark."""
+    return {one.pid for one in _family(running)} | set(marked(running.mark))
+
+
+def _family(running: Running) -> set[proc.Identity]:
+    if not proc.alive(running.identity):
+        return set()
+    return {one for pid in proc.family(running.pid) if (one := proc.identify(pid)) is not None}
+
+
+def marked(mark: str) -> list[int]:
+    """All processes that carry *mark*."""
+    return [pid for pid in proc.pids() if proc.environ_value(pid, _MARK) == mark]
+
+
+def marked_in(home: Home, but: str | None) -> list[int]:
+    """All processes that any host of *home* started, except those that carry the mark *but*."""
+    marks = {pid: mark for pid in proc.pids() if (mark := proc.environ_value(pid, _MARK)) is not None}
+    return [pid for pid, mark in marks.items() if mark.rpartition(":")[0] == str(home.root) and mark != but]
+
+
+def last_words(running: Running, count: int = 3) -> str:
+    """The last lines that the host itself wrote and that say something, after ": "; "" when there are none."""
+    try:
+        with open(running.log, "rb") as log:
+            log.seek(max(running.log_from, os.fstat(log.fileno()).st_size - 8192))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = meaningful(text)[-count:]
+    return f": {' | '.join(lines)}" if lines else ""
+
+
+def meaningful(text: str) -> list[str]:
+    """The lines of a log that say something: no time stamps, no blank lines, no frames of a traceback."""
+    lines = [re.sub(r"^\d{4}-\d\d-\d\dT\S+Z ?", "", line).rstrip() for line in text.split("\n")]
+    return [line for line in lines if line and not line.startswith((" ", "Traceback (most recent"))]

@@ -1,0 +1,52 @@
+"""The environment variables that builds and hosts get: allow-lists, so that nothing of the daemon leaks.
+
+Pure functions from the daemon's own environment. A notebook is the person's own, but credentials that happened to be
+in the daemon's environment (cloud keys, an ssh agent) reach it only when the person names them in `pass_environment`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+_PERSON = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*")
+_NETWORK = (
+    *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NIX_SSL_CERT_FILE"),
+)
+_INDEX = (
+    *("UV_INDEX", "UV_INDEX_*", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
+    *("UV_KEYRING_PROVIDER", "UV_INSECURE_HOST", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_OFFLINE", "UV_CONFIG_FILE"),
+    *("UV_CACHE_DIR", "UV_LINK_MODE", "UV_HTTP_TIMEOUT", "UV_CONCURRENT_*", "UV_EXCLUDE_NEWER", "NETRC"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
+)
+_COMPUTING = ("LD_LIBRARY_PATH", "CUDA_*", "NVIDIA_*", "OMP_*", "MKL_*", "OPENBLAS_*", "NUMEXPR_*", "HF_HOME")
+_NEVER = (
+    *("KAOSD_*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*", "FDSTORE", "MAINPID", "MANAGERPID", "INVOCATION_ID"),
+    *("JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "MEMORY_PRESSURE_*", "SYSTEMD_EXEC_PID", "CUDA_VISIBLE_DEVICES"),
+    *("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY", "CONFIGURATION_DIRECTORY"),
+    *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "JUPYTER_*"),
+)
+# uv does not read pip's settings; a person who has only those means them all the same
+_OF_PIP = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_EXTRA_INDEX_URL"}
+
+
+def build_variables(own: Mapping[str, str]) -> dict[str, str]:
+    """What uv and the build backends that it runs get out of the daemon's *own* environment."""
+    kept = _only(own, (*_PERSON, *_NETWORK, *_INDEX))
+    translated = {new: kept[old] for old, new in _OF_PIP.items() if old in kept}
+    return {**translated, **kept}
+
+
+def host_variables(own: Mapping[str, str], passed: tuple[str, ...]) -> dict[str, str]:
+    """What a host gets out of the daemon's *own* environment: the allow-list and the patterns *passed* besides."""
+    return _only(own, (*_PERSON, *_NETWORK, *_COMPUTING, *passed))
+
+
+def _only(own: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in own.items() if _matches(name, patterns) and not _matches(name, _NEVER)}
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
