@@ -20,6 +20,8 @@ from kaosd.settings import Settings
 from kaosd.watch import Watcher
 
 SCHEMA = 1
+# Settings that are read once, when the daemon starts.
+STARTING = ("state_dir", "socket", "front", "watch", "log", "keep_versions", "max_backoff", "pass_environment")
 
 
 class Backend:
@@ -39,6 +41,7 @@ class Backend:
         ask_stop: Callable[[], None],
     ) -> None:
         self.settings = settings
+        self._started_with = settings
         self.config = config
         self.registry = registry
         self.watcher = watcher
@@ -176,16 +179,24 @@ class Backend:
             for spec in fresh.notebooks:
                 self.registry.shop.engines[spec.engine].check(spec.resources)
         except KaosError as error:
-            since = self.problem.since if self.problem is not None else time.time()
             mend = "mend the file; the configuration before it stays in force"
-            self.problem = Problem("config", "error", str(error), mend, since)
+            self._problem("config", "error", str(error), mend)
             raise
         self.problem = None
-        self.settings = fresh
+        later = [key for key in STARTING if getattr(fresh, key) != getattr(self._started_with, key)]
+        if later:
+            text = f"a change of {', '.join(later)} takes effect when kaosd starts again"
+            self._problem("restart", "warning", text, "systemctl --user restart kaosd")
         changed = await self.registry.apply(fresh.notebooks)
-        self.registry.shop.journal.append("settings", None, {"changed": changed}, time.time())
-        self.registry.shop.news.tell()
+        if changed or fresh != self.settings:
+            self.registry.shop.journal.append("settings", None, {"changed": changed}, time.time())
+            self.registry.shop.news.tell()
+        self.settings = fresh
         return {"changed": changed}
+
+    def _problem(self, code: str, severity: str, text: str, mend: str) -> None:
+        since = self.problem.since if self.problem is not None and self.problem.text == text else time.time()
+        self.problem = Problem(code, severity, text, mend, since)
 
     async def stop(self) -> dict[str, Any]:
         """Begin an orderly end of the daemon."""

@@ -189,22 +189,30 @@ class Reloads:
             await self._asked.wait()
             self._asked.clear()
             sd.notify(sd.reloading())
+            before = self.backend.problem
             try:
-                log.info("configuration_read", **await self.backend.reload())
+                changed = (await self.backend.reload())["changed"]
             except KaosError as error:
-                log.error("configuration_refused", error=str(error))  # noqa: TRY400 - a person's mistake, no traceback
+                if before is None or before.text != str(error):  # the same mistake is told once
+                    log.error("configuration_refused", error=str(error))  # noqa: TRY400 - no traceback for that
+            else:
+                if changed:
+                    log.info("configuration_read", changed=changed)
             sd.notify("READY=1")
 
 
 async def _heartbeat(registry: Registry) -> None:
-    """Tell systemd that the loop still turns, and the state in one line."""
-    interval = sd.watchdog_interval() or 30.0
-    told = ""
+    """Tell systemd that the loop still turns, and the state in one line whenever it changes."""
+    interval, told, news = sd.watchdog_interval() or 30.0, "", registry.shop.news
     while True:
         summary = registry.summary()
-        sd.notify("WATCHDOG=1" if summary == told else f"WATCHDOG=1\nSTATUS={summary}")
-        told = summary
-        await asyncio.sleep(interval)
+        if summary != told:
+            sd.notify(sd.status(summary))
+            told = summary
+        sd.notify("WATCHDOG=1")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(interval):
+                await news.after(news.number)
 
 
 async def _collect(registry: Registry) -> None:

@@ -92,7 +92,8 @@ def _descriptors(_examined: Examined) -> Iterator[Check]:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     used = len(os.listdir("/proc/self/fd"))
     severity = "warning" if soft < FEW_FILES or used > soft * 0.8 else "ok"
-    yield Check("descriptors", severity, f"{used} of {soft} file descriptors in use", "ulimit -n 65536")
+    mend = "" if severity == "ok" else "ulimit -n 65536"
+    yield Check("descriptors", severity, f"{used} of {soft} file descriptors in use", mend)
 
 
 def _builder(examined: Examined) -> Iterator[Check]:

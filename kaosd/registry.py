@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from kaosd import bundle
-from kaosd.errors import ConfigError, ConflictError, NotFoundError
+from kaosd.errors import ConfigError, ConflictError, NotFoundError, StoreError
 from kaosd.front.routes import Route
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, view
@@ -171,7 +171,7 @@ class Registry:
         actor = self.actor(name)
         source, data = self._older(actor, to)
         for version in (source, data):
-            if version is not None and not await asyncio.to_thread(self.shop.store.has_tree, version.digest):
+            if version is not None and not await asyncio.to_thread(_is_kept, self.shop.store, version):
                 raise NotFoundError(
                     f"the content of {version} is not kept any more", hint=f"keep_versions is {self.shop.keep_versions}"
                 )
@@ -269,11 +269,11 @@ class Registry:
     def _why(self, path: bytes) -> dict[str, Any]:
         for name, actor in sorted(self.actors.items()):
             for kind, root in (("source", actor.source), ("data", actor.data)):
-                if root is None or root.watcher is None:
-                    continue
-                verdict = root.scanner.explain(path)
-                if verdict is not None:
-                    return bundle.why(name, kind, path, verdict)
+                found = root.scanner.explain(path) if root is not None and root.watcher is not None else None
+                if found is not None:
+                    inside, verdict = found
+                    inputs = actor.environment_paths() if kind == "source" else frozenset()
+                    return {"path": os.fsdecode(path), "notebook": name} | view.why(kind, inside, verdict, inputs)
         shown = os.fsdecode(path)
         raise NotFoundError(f"{shown} is in no notebook's source or data directory", hint="kaosctl status")
 
@@ -372,9 +372,15 @@ def check_directories(spec: NotebookSpec) -> None:
         if not os.access(path, os.R_OK | os.X_OK):
             raise ConfigError(f"{field}: {path} cannot be read", hint=f"chmod u+rx {path}")
     if spec.source is not None:
-        problem = bundle.source_problem(spec.source)
-        if problem is not None:
-            raise ConfigError(f"source: {problem}")
+        bundle.find_base(os.fsencode(spec.source), bundle.Matcher.load(spec.source))
+
+
+def _is_kept(store: bundle.Store, version: Version) -> bool:
+    """Whether the whole tree of a version is still in the store; blocking."""
+    try:
+        return all(entry.digest in store for _, entry in bundle.walk(store, version.digest))
+    except StoreError:
+        return False
 
 
 def _keep_work(root: Path, work: Path) -> list[Path]:

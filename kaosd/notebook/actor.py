@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
+from typing import Literal
 
 import structlog
 
@@ -151,6 +152,11 @@ class Notebook:
             return False
         same = (served.source, served.data, served.resources) == (source, data, self.spec.resources)
         return same and self.hosting.fact() is HostFact.RUNNING
+
+    def environment_paths(self) -> frozenset[bytes]:
+        """Paths of the environment inputs on disk; blocking."""
+        source = self.looking.versions()[0]
+        return frozenset(path for path, _ in self.looking.inputs(source).files) if source is not None else frozenset()
 
     def scans(self) -> list[Scan]:
         """The latest scans."""
@@ -364,9 +370,9 @@ class Notebook:
                 return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
         return self.record.progress if self.making is not None else None
 
-    def _root(self, kind: str) -> Root:
+    def _root(self, kind: Literal["source", "data"]) -> Root:
         path = (self.spec.data if kind == "data" else self.spec.source) or self.shop.empty
-        scans = "link" if kind == "data" and self.spec.data_mode is DataMode.LINK else kind
-        scanner = bundle.Scanner(path, self.shop.store, kind=scans)
+        linked = kind == "data" and self.spec.data_mode is DataMode.LINK
+        scanner = bundle.Scanner(path, self.shop.store, kind="link" if linked else kind)
         watcher = None if path == self.shop.empty else self.shop.watcher
         return Root(f"{kind}:{self.spec.name}", path, scanner, watcher, self.poke)

@@ -63,9 +63,10 @@ class Looking:
         source, data = self.actor.source.scan, self.actor.data.scan if self.actor.data else None
         return source.version if source else None, data.version if data else None
 
-    def environment_inputs(self, source: Version) -> bundle.EnvironmentInputs:
+    def inputs(self, source: Version) -> bundle.Inputs:
         """The environment inputs of a source version; blocking."""
-        return bundle.environment_inputs(self.actor.shop.store, source.digest, self.actor.spec.environment_inputs)
+        globs, whole = self.actor.spec.environment_inputs, not self.actor.engine.live_sync
+        return bundle.Inputs(self.actor.shop.store, source.digest, globs, whole=whole)
 
     async def environment_of(self, source: Version) -> str:
         """Digest of the environment inputs of a source version."""
@@ -73,8 +74,7 @@ class Looking:
         if key not in self._environments:
             while len(self._environments) >= CACHED:
                 del self._environments[next(iter(self._environments))]
-            found = await asyncio.to_thread(self.environment_inputs, source)
-            self._environments[key] = bundle.environment_digest(found)
+            self._environments[key] = (await asyncio.to_thread(self.inputs, source)).digest
         return self._environments[key]
 
     async def _disk(self) -> planner.Disk:

@@ -75,8 +75,7 @@ class Steps:
     async def _build(self, target: Target) -> None:
         actor = self.actor
         await self._begin(target, "build")
-        found = await asyncio.to_thread(actor.looking.environment_inputs, target.source)
-        inputs = bundle.Inputs(self.store, found)
+        inputs = await asyncio.to_thread(actor.looking.inputs, target.source)
         job, log = actor.record.job(Stage.BUILD)
         job = actor.record.job_state(job, JobState.RUNNING)
         build = actor.engine.build(actor.spec, inputs, log)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaosd import text
-from kaosd.bundle import Refused
+from kaosd.bundle import Refused, Verdict
 from kaosd.journal import Live
 from kaosd.model import Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
 from kaosd.planner import Attempt, Failure, HostFact, Plan, Served, Start, Step, Swap, Why
@@ -177,6 +177,32 @@ def job(one: Job) -> dict[str, Any]:
         "seconds": _seconds(one.started_at, one.finished_at),
         "error": one.error,
         "log": one.log,
+    }
+
+
+def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes]) -> dict[str, Any]:
+    """What a change of one path means. inside: the path in the bundle. inputs: the environment inputs."""
+    if verdict.ignored:
+        costs, says = "nothing", "is left out of the bundle"
+    elif kind == "data":
+        costs, says = "attach", "is data: a change is attached without a restart"
+    elif inside in inputs:
+        costs, says = "build", "is an environment input: a change builds the environment anew"
+    elif inside.startswith(b"model/"):
+        costs, says = "sync", "is code: a change is copied into the running host"
+    else:
+        costs, says = "nothing", "is in the bundle, but neither an environment input nor below model/"
+    rule = f" (rule {verdict.rule} of {verdict.origin})" if verdict.rule else ""
+    if rule and verdict.line is not None:
+        rule = f" (rule {verdict.rule}, {verdict.origin}:{verdict.line})"
+    return {
+        "kind": kind,
+        "counts": not verdict.ignored,
+        "rule": verdict.rule,
+        "origin": verdict.origin,
+        "line": verdict.line,
+        "costs": costs,
+        "text": f"{text.printable(os.fsdecode(inside))} {says}{rule}",
     }
 
 

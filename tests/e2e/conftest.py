@@ -1,0 +1,52 @@
+"""A daemon per module of tests, and small bundles to deploy."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import Daemon
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[Daemon]:
+    """A running daemon that the tests of a module share."""
+    found = Daemon(Path(tempfile.mkdtemp(prefix="kd"))).start()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def own_daemon() -> Iterator[Daemon]:
+    """A daemon of the test's own, not started yet."""
+    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A small source bundle without requirements of its own."""
+    return make_bundle(tmp_path / "example")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A small data directory."""
+    path = tmp_path / "data"
+    (path / "features").mkdir(parents=True)
+    (path / "features" / "one.csv").write_text("a,b\n1,2\n")
+    (path / "features" / "two.csv").write_text("a,b\n3,4\n")
+    return path
+
+
+def make_bundle(path: Path, requirements: str = "") -> Path:
+    """A source bundle at *path*."""
+    (path / "model").mkdir(parents=True)
+    (path / "Dockerfile").write_text("FROM python:3.11\n")
+    (path / "model" / "requirements.txt").write_text(requirements)
+    (path / "model" / "train.py").write_text("ANSWER = 1\n")
+    return path

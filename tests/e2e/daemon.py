@@ -1,0 +1,196 @@
+"""A real daemon in a process of its own, with the real client, for the tests of the whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+PATIENCE = 120.0  # seconds that anything here may take on a loaded machine
+
+
+def until(ask: Callable[[], Found | None], what: str, patience: float = PATIENCE) -> Found:
+    """The first answer of *ask* that is true; what cannot be awaited from outside a process is asked for."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = ask()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Daemon:
+    """One daemon with its own state directory; `start` and `stop` may be called again and again."""
+
+    def __init__(self, place: Path, **environ: str) -> None:
+        self.place = place
+        self.state = place / "s"
+        self.config = place / "kaosd.toml"
+        if not self.config.exists():
+            self.config.write_text("")
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environ = {
+            **os.environ,
+            "KAOSD_STATE_DIR": str(self.state),
+            "KAOSD_SOCKET": str(place / "r" / "kaosd.sock"),
+            "KAOSD_CONFIG": str(self.config),
+            "KAOSD_FRONT_PORT": str(self.port),
+            **environ,
+        }
+
+    # -- life ----------------------------------------------------------------------------------------------
+
+    def start(self) -> Daemon:
+        """Start it and return when it answers."""
+        output = open(self.place / "output", "ab")  # noqa: SIM115 - handed to the child
+        with output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kaosd", "run"], env=self.environ, stdout=output, stderr=output
+            )
+        process = self.process
+
+        def answers() -> bool:
+            assert process.poll() is None, self.output()
+            return self.ctl("version", "--json", check=False).returncode == 0
+
+        until(answers, "the daemon to answer")
+        return self
+
+    def stop(self) -> None:
+        """End it in order; hosts go on."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE) == 0, self.output()
+
+    def kill(self) -> None:
+        """End it with kill -9."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        """End the daemon and every host that it started."""
+        if self.process is not None and self.process.poll() is None:
+            for name in [notebook["name"] for notebook in self.status()["notebooks"]]:
+                self.ctl("notebook", "kill", "-n", name, "-y", check=False)
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for pid in self.hosts():
+            os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def output(self) -> str:
+        """What it has printed."""
+        return (self.place / "output").read_text(errors="replace")[-4000:]
+
+    def hosts(self) -> list[int]:
+        """Pids of everything that runs for this state directory, but the daemon."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or (self.process is not None and int(entry.name) == self.process.pid):
+                continue
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(self.state) in line:
+                found.append(int(entry.name))
+        return found
+
+    # -- asking --------------------------------------------------------------------------------------------
+
+    def ctl(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run kaosctl."""
+        done = subprocess.run(
+            [sys.executable, "-m", "kaosd.ctl", *arguments],
+            env=self.environ, capture_output=True, text=True, timeout=PATIENCE * 2, check=False, **options,
+        )  # fmt: skip
+        if check:
+            assert done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        """What kaosctl answers with --json, whatever its exit code."""
+        done = self.ctl(*arguments, "--json", check=False)
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """The whole status."""
+        return self.json("status")
+
+    def notebook(self, name: str) -> dict[str, Any]:
+        """One notebook's part of the status."""
+        found: dict[str, Any] = next(one for one in self.status()["notebooks"] if one["name"] == name)
+        return found
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Deployments, newest first."""
+        found: list[dict[str, Any]] = self.json("history", name)["deployments"]
+        return found
+
+    def live(self, name: str) -> dict[str, Any]:
+        """Wait until what is on disk now is live; the notebook's status."""
+        self.ctl("wait", name, "--timeout", str(PATIENCE))
+        return self.notebook(name)
+
+    def deploy(self, name: str, source: Path | None = None, data: Path | None = None, *more: str) -> str:
+        """Deploy a notebook and return what the client printed."""
+        arguments = ["notebook", "deploy", "--name", name, *more]
+        arguments += ["-s", str(source)] if source else []
+        arguments += ["-d", str(data)] if data else []
+        return self.ctl(*arguments).stdout
+
+    def deploy_detached(self, name: str, source: Path) -> None:
+        """Ask for a notebook, whatever comes of it."""
+        self.ctl("notebook", "deploy", "--name", name, "-s", str(source), "--detach", check=False)
+
+    def run_to_end(self) -> subprocess.CompletedProcess[str]:
+        """`kaosd run`, for a daemon that is to refuse."""
+        return subprocess.run(
+            [sys.executable, "-m", "kaosd", "run"],
+            env=self.environ, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+
+    def home(self, name: str) -> Path:
+        """The notebook's directory in the state directory."""
+        return self.state / "notebooks" / name
+
+    def token(self, name: str) -> str:
+        """The notebook's token."""
+        return (self.home(name) / "token").read_text()
+
+    def url(self, name: str) -> str:
+        """The notebook's address behind the front."""
+        return f"http://127.0.0.1:{self.port}/{name}"
+
+    def host_pid(self, name: str) -> int:
+        """The pid of the process that serves JupyterLab."""
+        for pid in self.hosts():
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"launch.py" in line and os.fsencode(self.home(name)) + b"/" in line:
+                return pid
+        raise AssertionError(f"no host runs for {name}")
