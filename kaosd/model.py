@@ -16,7 +16,7 @@ from kaosd.errors import ConfigError
 
 NAME_MAX = 44
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
-_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)([a-zA-Z]*)")
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([a-zA-Z]*)")
 _FACTORS = {
     "": 1,
     "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,

@@ -1,7 +1,8 @@
 """Settings: the only reader of the configuration file and the environment; yields frozen values.
 
-The file is TOML (`config/kaosd.toml` shows every key). A variable KAOSD_<KEY> overrides its key, with the table in
-front for keys of tables: KAOSD_FRONT_PORT is port of [front]. [[notebook]] tables stand in the file only.
+The file is TOML (`config/kaosd.toml` shows every key); relative paths in it start at its directory. A variable
+KAOSD_<KEY> overrides its key, with the table in front for keys of tables: KAOSD_FRONT_PORT is port of [front].
+[[notebook]] tables stand in the file only.
 Whether source and data directories exist is not asked here: a notebook waits for them while the daemon runs.
 """
 
@@ -120,8 +121,9 @@ _LIMITS = {"state_dir": places.STATE_DIR_MAX, "socket": places.SOCKET_PATH_MAX}
 
 def _own_path(field: str, text: str | None, default: Path, origin: Origin, environ: Mapping[str, str]) -> Path:
     """The path of state_dir or socket, short enough for the sockets that it holds or is."""
+    base = Path.cwd() if (field,) in origin.variables else origin.file.parent
     try:
-        path = places.expand(text, origin.file.parent, environ) if text else default
+        path = places.expand(text, base, environ) if text else default
     except ValueError as error:
         raise origin.refusal([Mistake((field,), str(error))]) from error
     size, limit = len(os.fsencode(path)), _LIMITS[field]

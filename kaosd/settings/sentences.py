@@ -92,8 +92,13 @@ def _sentence(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
 
 
 def _unknown(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"there is no such key; {f'did you mean {near[0]}?' if near else 'known here: ' + ', '.join(sorted(known))}"
+    return f"there is no such key; {did_you_mean(key, known) or 'known here: ' + ', '.join(sorted(known))}"
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """A question that names the known word nearest to *word*; empty when none is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.72)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def _shown(value: object) -> str:

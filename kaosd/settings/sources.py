@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import stat
 import tomllib
@@ -17,7 +16,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from kaosd.errors import ConfigError
 from kaosd.settings import places
 from kaosd.settings.schema import PREFIX, File, Table, Variable
-from kaosd.settings.sentences import Location, Origin, mistakes_of
+from kaosd.settings.sentences import Location, Origin, did_you_mean, mistakes_of
 
 _CONFIG = f"{PREFIX}CONFIG"
 
@@ -34,12 +33,7 @@ def warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
     """A sentence for each KAOSD_ variable that sets nothing; other programs may own it, so it stops nothing."""
     known = [_CONFIG, *(name for _location, name in _variable_names(File))]
     strangers = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
-    return tuple(f"the variable {name} sets nothing{_suggestion(name, known)}" for name in strangers)
-
-
-def _suggestion(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return tuple(f"the variable {name} sets nothing; {did_you_mean(name, known)}".rstrip("; ") for name in strangers)
 
 
 def _text(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
