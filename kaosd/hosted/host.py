@@ -1,0 +1,62 @@
+"""The whole life of a host: its directories and variables, its settings, JupyterLab."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from . import output, settings
+
+# Costs a second to import, and checks nothing but internationalised addresses in JSON schemas.
+_BLOCKED = "rfc3987_syntax"
+
+
+def main(path: str) -> None:
+    """Serve until SIGTERM; *path* is the host.json of `launch`."""
+    with open(path, encoding="utf-8") as file:
+        host = json.load(file)
+    with open(host["token_file"], encoding="utf-8") as file:
+        token = file.read().strip()
+    if not token:
+        raise SystemExit(f"{host['token_file']} is empty: a host without a token would be open to everybody")
+    output.take_over(token)
+    isolate(host)
+    settings.write_files(host, path)
+    sys.modules[_BLOCKED] = None  # type: ignore[assignment]
+    serve(settings.server(host, path, token))
+
+
+def isolate(host: dict[str, Any]) -> None:
+    """Keep the person's own Jupyter away, by directories: JUPYTER_NO_CONFIG would drop the environment's as well."""
+    for name in [name for name in os.environ if name.startswith(("JUPYTER", "JPY_", "IPYTHON"))]:
+        del os.environ[name]
+    places = {name: os.path.join(host["jupyter"], name) for name in ("config", "data", "runtime", "ipython")}
+    for place in (*places.values(), host["checkpoints"]):
+        os.makedirs(place, mode=0o700, exist_ok=True)
+    os.environ["JUPYTER_CONFIG_DIR"] = places["config"]
+    os.environ["JUPYTER_DATA_DIR"] = places["data"]
+    os.environ["JUPYTER_RUNTIME_DIR"] = places["runtime"]
+    os.environ["IPYTHONDIR"] = places["ipython"]
+    contributed = os.path.join(host["environment_link"], "share", "jupyter")
+    os.environ["JUPYTER_PATH"] = os.pathsep.join([places["data"], contributed])
+
+
+def serve(configuration: dict[str, Any]) -> None:
+    """Run JupyterLab with *configuration* until it is told to stop."""
+    from jupyterlab import commands  # noqa: PLC0415 (after isolate, because it looks at the variables)
+
+    # Importing LabApp asks yarn, by node, for the registry of a build that never happens here: 0.3 s.
+    commands._yarn_config = lambda _logger: {"yarn config": {}, "npm config": {}}
+
+    from jupyterlab.labapp import LabApp  # noqa: PLC0415
+    from traitlets.config import Config  # noqa: PLC0415
+
+    from .storage import Checkpoints  # noqa: PLC0415
+
+    configuration["ContentsManager"]["checkpoints_class"] = Checkpoints
+    server = LabApp.make_serverapp(jpserver_extensions=settings.EXTENSIONS, config=Config(configuration))
+    server.no_browser_open_file = True  # it would hold the token, readable for all
+    server.initialize(argv=[], starter_extension=LabApp.name)
+    server.start()

@@ -1,0 +1,128 @@
+"""Changes to documents that are open. Needs jupyter-collaboration.
+
+A room (of jupyter_server_ydoc) holds the live document of one file; its clients are the tabs. A change is spliced
+in while nothing is awaited, so no keystroke falls in between; the room's lock keeps its own reloads away meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jupyter_server_ydoc.rooms import DocumentRoom
+from jupyter_server_ydoc.utils import OutOfBandChanges
+from jupyter_ydoc import YNotebook, YUnicode
+
+from .live import Live, LiveNotebook, LiveText, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+_OPENING = 10.0  # seconds that a room may take to read its document
+_ATTEMPTS = 3  # of saving, when the file on disk changes again and again
+
+
+class Applied(NamedTuple):
+    """conflict: something of the document gave way. before: its text, if it held edits that were not in base."""
+
+    conflict: bool
+    before: str | None
+    saved: bool
+
+
+def rooms(server: Any) -> Iterator[tuple[str, DocumentRoom]]:
+    """All rooms with a document in memory, each with the path of its file below the root."""
+    for app in server.extension_manager.extension_apps["jupyter_server_ydoc"]:
+        for room in list(app.ywebsocket_server.rooms.values()):
+            if isinstance(room, DocumentRoom):
+                try:
+                    yield room._file.path, room
+                except RuntimeError:
+                    continue  # the file was deleted, and with it its path
+
+
+async def apply(room: DocumentRoom, base: str | None, incoming: str) -> Applied:
+    """Bring the change base→incoming to the document of *room*, and save it at once.
+
+    Raises Unreadable when the document is of another kind, or *incoming* is not a document of its kind.
+    """
+    try:
+        await asyncio.wait_for(room.ready_event.wait(), _OPENING)
+    except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
+        raise Unreadable("the document is still being opened") from None
+    document = _live(room)
+    new = document.parse(incoming)
+    try:
+        old = None if base is None else document.parse(base)
+    except Unreadable:
+        old = None
+    async with room._update_lock:
+        change = document.splice(old, new)
+        pending = room._saving_document
+        if pending is not None:
+            pending.cancel()  # it may have read one half before and one half after; what follows saves it all
+    saved = await _save(room, partial(_take_over, room, document, old))
+    return Applied(change.conflict, change.before, saved)
+
+
+class Overdue:
+    """Saves documents whose own save is put off again and again, because a cell prints all the time."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._waiting: set[DocumentRoom] = set()
+
+    async def save(self) -> None:
+        """Save the documents that already waited for their save when this was called before."""
+        waiting = {
+            room
+            for _, room in rooms(self._server)
+            if room._saving_document is not None and not room._saving_document.done()
+        }
+        overdue = waiting & self._waiting
+        self._waiting = waiting - overdue
+        for room in overdue:
+            await _save(room, room._on_outofband_change)
+
+
+def _live(room: DocumentRoom) -> Live:
+    document = room._document
+    if isinstance(document, YNotebook):
+        return LiveNotebook(document)
+    if isinstance(document, YUnicode) and room.file_format == "text":
+        return LiveText(document)
+    raise Unreadable(f"the document is open as {room.file_format} {room.file_type}")
+
+
+async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) -> bool:
+    """Write the document to its file by the room's own loader, which then knows that the change was its own.
+
+    The room's save cannot be used: the next keystroke cancels it. When somebody else changed the file since it was
+    read, *take_over* brings that change to the document first.
+    """
+    for _ in range(_ATTEMPTS):
+        content = room._document.get()
+        model = {"format": room.file_format, "type": room.file_type, "content": content}
+        try:
+            saved = await room._file.maybe_save_content(model)
+        except OutOfBandChanges:
+            await take_over()
+            continue
+        except Exception:
+            room.log.exception("Saving %s failed", room._document.path)
+            return False
+        if saved and room._document.get() == content:
+            async with room._update_lock:
+                room._document.dirty = False
+                room._document.hash = saved["hash"]
+        return saved is not None
+    return False
+
+
+async def _take_over(room: DocumentRoom, document: Live, base: Any) -> None:
+    """Bring what is on disk to the document; a change whose *base* is unknown gives way to the document."""
+    model = await room._file.load_content(room.file_format, room.file_type)
+    if base is not None:
+        async with room._update_lock:
+            document.splice(base, model["content"])

@@ -1,0 +1,91 @@
+"""What a host is told: settings of the server, of its kernels and of the page. No Jupyter import."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+# Server extensions besides those that the environment enables by itself.
+EXTENSIONS = {
+    "jupyterlab": True,
+    "kaosd_hosted.documents": True,
+    "notebook_shim": False,  # settings of the classic notebook, of which there are none here
+}
+_FLUSH = 3600  # seconds without a change after which the history of a shared document is folded into one update
+
+
+def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
+    """Settings of the server by class, for traitlets. *path*: of host.json."""
+    data, runtime = (os.path.join(host["jupyter"], name) for name in ("data", "runtime"))
+    return {
+        "Application": {"log_level": "INFO", "log_format": "%(levelname)1.1s %(name)s %(message)s"},
+        "ServerApp": {
+            "base_url": host["base_url"],
+            "root_dir": host["root_dir"],
+            "sock": host["socket"],
+            "sock_mode": "0600",
+            "open_browser": False,
+            "quit_button": False,
+            "answer_yes": True,
+            "allow_root": True,
+            # Only the front reaches the socket, and it has checked the Host that the browser sent.
+            "allow_remote_access": True,
+            "local_hostnames": sorted({"localhost", *(origin.rsplit(":", 1)[0] for origin in host["origins"])}),
+            "trust_xheaders": True,
+            "cookie_secret_file": os.path.join(data, "cookie_secret"),
+            "terminado_settings": {"shell_command": [*_starter(path), os.environ.get("SHELL") or "sh", "-l"]},
+        },
+        "IdentityProvider": {"token": token},
+        "ContentsManager": {},
+        "FileContentsManager": {"delete_to_trash": False},
+        "FileCheckpoints": {"checkpoint_dir": host["checkpoints"]},
+        "MappingKernelManager": {"cull_idle_timeout": 0},
+        "KernelSpecManager": {"ensure_native_kernel": False},
+        "LabApp": {
+            "extension_manager": "readonly",  # environments are built from requirements and shared
+            "news_url": None,
+            "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        },
+        "LanguageServerManager": {"virtual_documents_dir": os.path.join(runtime, "virtual_documents")},
+        "YDocExtension": {"session_store_path": os.path.join(data, "collaboration_sessions.json")},
+        "SQLiteYStore": {
+            "db_path": os.path.join(data, "shared_documents.db"),
+            "squash_after_inactivity_of": _FLUSH,
+        },
+    }
+
+
+def write_files(host: dict[str, Any], path: str) -> None:
+    """Write what Jupyter reads from files: the kernel, the IPython profile, defaults of the page."""
+    overrides = {
+        "@jupyterlab/docmanager-extension:plugin": {"autosaveInterval": 5},
+        "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    }
+    files = {
+        "data/kernels/python3/kernel.json": {
+            "argv": [*_starter(path), "python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "metadata": {"debugger": True},
+        },
+        "ipython/profile_default/ipython_kernel_config.json": {
+            "InteractiveShellApp": {"extensions": ["autoreload"], "exec_lines": ["%autoreload 2"]}
+        },
+        "config/labconfig/default_setting_overrides.json": overrides,
+        "config/labconfig/page_config.json": {
+            "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+        },
+    }
+    for name, content in files.items():
+        target = os.path.join(host["jupyter"], name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1)
+
+
+def _starter(path: str) -> list[str]:
+    """The command that starts a program in the environment of the moment."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    return [sys.executable, "-I", "-S", os.path.join(here, "start.py"), os.path.abspath(path)]

@@ -1,0 +1,38 @@
+"""Start a program in the environment that the link points to now: `start.py host.json PROGRAM [ARGUMENT ...]`.
+
+Kernels and terminals begin here. The link is resolved once, so that what starts never sees a second environment
+when the link is replaced; a kernel that is restarted comes through here again and moves to the new one.
+Runs as `python -I -S`, before any package, in a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+
+def environment(host: dict[str, str]) -> dict[str, str]:
+    """The environment variables of what starts now. SystemExit when the notebook's environment is gone."""
+    prefix = os.path.realpath(host["environment_link"])
+    if not os.path.exists(os.path.join(prefix, "bin", "python")):
+        raise SystemExit(f"{host['environment_link']} leads to no environment: {prefix}/bin/python is missing")
+    variables = dict(os.environ)
+    variables.pop("PYTHONHOME", None)
+    if os.path.exists(host.get("kernel_env") or ""):
+        with open(host["kernel_env"], encoding="utf-8") as file:
+            variables.update(json.load(file))
+    variables["VIRTUAL_ENV"] = prefix
+    variables["PATH"] = os.pathsep.join([os.path.join(prefix, "bin"), variables.get("PATH", os.defpath)])
+    return variables
+
+
+def main(path: str, program: str, *arguments: str) -> None:
+    """Become *program*, found by the PATH of the environment."""
+    with open(path, encoding="utf-8") as file:
+        variables = environment(json.load(file))
+    os.execvpe(program, [program, *arguments], variables)  # noqa: S606
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
