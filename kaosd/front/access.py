@@ -1,0 +1,120 @@
+"""Who may come in: pure decisions about one request's headers and query.
+
+A host sees the requests that pass here as authenticated by token and therefore skips its own cross-site checks;
+so both are decided here: foreign() keeps other web sites out, admits() other users of the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection, Iterable
+from typing import Final
+from urllib.parse import unquote_plus
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+COOKIE_PREFIX: Final = "kaosd-"
+INDEX: Final = ""  # the scope of the daemon's own token; every other scope is a notebook's name
+
+
+def addresses(port: int, hosts: Iterable[str]) -> frozenset[str]:
+    """What a browser may send as Host: this machine's loopback names, and *hosts* (with or without a port)."""
+    names = {f"127.0.0.1:{port}", f"localhost:{port}"}
+    for host in hosts:
+        names |= {host.lower(), host.lower() if ":" in host else f"{host.lower()}:{port}"}
+    return frozenset(names)
+
+
+def foreign(method: str, headers: Headers, known: Collection[str]) -> str | None:
+    """Why a request comes from somewhere else than our own pages or a person's own doing; None when it does not.
+
+    known: see addresses(). A link on another site may lead here (top-level navigation), nothing else may.
+    """
+    hosts = headers.getall("Host", [])
+    if len(hosts) != 1 or hosts[0].lower() not in known:
+        return "The Host header names another address than this one."
+    origin = headers.get("Origin")
+    if origin is not None:
+        scheme, _, place = origin.lower().partition("://")
+        if scheme not in ("http", "https") or place != hosts[0].lower():
+            return "The request comes from a page of another origin."
+    if headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none"):
+        return None
+    linked = method == "GET" and headers.get("Sec-Fetch-Mode") == "navigate"
+    if linked and headers.get("Sec-Fetch-Dest") == "document":
+        return None
+    return "The request was made by a page of another site."
+
+
+def wants_page(method: str, headers: Headers) -> bool:
+    """Whether the answer will be shown to a person, as a page of its own or in a frame."""
+    if method not in ("GET", "HEAD") or "text/html" not in headers.get("Accept", ""):
+        return False
+    return headers.get("Sec-Fetch-Dest", "document") in ("document", "iframe", "frame")
+
+
+def admits(headers: Headers, raw_query: str, tokens: Collection[str], cookie: tuple[str, str]) -> bool:
+    """Whether the request shows one of *tokens*, or *cookie* (name, value). Takes the same time for every wrong one."""
+    shown = list(_tokens_of(raw_query))
+    scheme, _, credential = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() in ("token", "bearer"):
+        shown.append(credential.strip())
+    matches = [_same(one, token) for one in shown for token in tokens]
+    name, value = cookie
+    matches += [_same(given, value) for key, given in _cookies(headers) if key == name]
+    return any(matches)
+
+
+def cookie_for(scope: str, token: str, port: int) -> tuple[str, str]:
+    """Name and value of the cookie that stands for *token* in *scope*.
+
+    Cookies know no ports, so other servers of this machine may see it: it is not the token itself, and worth
+    nothing at another port or for another notebook.
+    """
+    name = f"{COOKIE_PREFIX}{port}{'-' if scope else ''}{scope}"
+    return name, hmac.new(token.encode(), f"front {name}".encode(), hashlib.sha256).hexdigest() if token else ""
+
+
+def has_token(raw_query: str) -> bool:
+    """Whether the query carries a token (right or wrong)."""
+    return any(True for _ in _tokens_of(raw_query))
+
+
+def without_token(raw_query: str) -> str:
+    """The query, still percent-encoded, without any token in it."""
+    return "&".join(part for part in raw_query.split("&") if not _is_token(part))
+
+
+def referer_without_token(referer: str) -> str:
+    """The address of a Referer header without any token in it."""
+    place, _, query = referer.partition("?")
+    rest = without_token(query)
+    return f"{place}?{rest}" if rest else place
+
+
+def foreign_cookies(headers: Headers) -> str:
+    """The Cookie header without the cookies of this front (and of others of its kind)."""
+    return "; ".join(f"{key}={value}" for key, value in _cookies(headers) if not key.startswith(COOKIE_PREFIX))
+
+
+def _tokens_of(raw_query: str) -> Iterable[str]:
+    return (unquote_plus(part.partition("=")[2]) for part in raw_query.split("&") if _is_token(part))
+
+
+def _is_token(part: str) -> bool:
+    return unquote_plus(part.partition("=")[0]) == "token"
+
+
+def _cookies(headers: Headers) -> Iterable[tuple[str, str]]:
+    for header in headers.getall("Cookie", []):
+        for part in header.split(";"):
+            key, _, value = part.strip().partition("=")
+            if key:
+                yield key, value
+
+
+def _same(given: str, expected: str) -> bool:
+    same = hmac.compare_digest(given.encode(errors="replace"), expected.encode())
+    return same and bool(expected)

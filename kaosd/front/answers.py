@@ -1,0 +1,85 @@
+"""Answers of our own: pages and problem documents, with the headers that keep them safe in a browser."""
+
+from __future__ import annotations
+
+import secrets
+from functools import cache
+from pathlib import Path
+
+from aiohttp import web
+
+from kaosd.front.markup import Markup, element, join
+from kaosd.front.views import View
+
+_PAGES = Path(__file__).parent / "pages"
+_ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E"
+    "%3Ccircle cx='8' cy='8' r='6' fill='%230b57c2'/%3E%3C/svg%3E"
+)
+_SAFE = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+
+
+def page(status: int, title: str, content: Markup) -> web.Response:
+    """A page that stays as it is."""
+    return _html(status, title, content)
+
+
+def live_page(status: int, view: View, state: str, *, handover: bool) -> web.Response:
+    """A page that follows *state*, the address of its view. handover: it is loaded anew when the host answers."""
+    parts = [element("div", part, id=name, aria_live=_spoken(name)) for name, part in view.parts.items()]
+    lost = "kaosd does not answer. This page goes on by itself when it does."
+    content = join(*parts, element("p", lost, id="lost", class_="quiet", role="status", hidden=True))
+    return _html(status, view.title, content, data_state=state, data_tag=view.tag, data_handover=handover)
+
+
+def problem(status: int, title: str, detail: str, **more: str) -> web.Response:
+    """An RFC 9457 problem document."""
+    document = {"type": "about:blank", "title": title, "status": status, "detail": detail} | more
+    return web.json_response(document, status=status, content_type="application/problem+json", headers=_SAFE)
+
+
+def document(content: dict[str, object]) -> web.Response:
+    """A JSON document for a page of ours."""
+    return web.json_response(content, headers=_SAFE)
+
+
+def moved(target: str) -> web.Response:
+    """Send a browser to *target*, without telling it where it came from."""
+    return web.Response(status=303, headers=_SAFE | {"Location": target})
+
+
+def _spoken(part: str) -> str | bool:
+    """Whether a screen reader tells a change by itself: where the notebook stands, but not every log line."""
+    return "polite" if part == "headline" else False
+
+
+def _html(status: int, title: str, content: Markup, **follow: str | bool) -> web.Response:
+    nonce = secrets.token_urlsafe(12)
+    head = [
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width"),
+        element("title", f"{title} · kaosd"),
+        element("link", rel="icon", href=_ICON),
+        element("style", _asset("page.css"), nonce=nonce),
+    ]
+    script: list[Markup] = []
+    if follow:
+        head.append(element("noscript", element("meta", http_equiv="refresh", content="5")))
+        script.append(element("script", _asset("page.js"), nonce=nonce))
+    body = element("body", element("main", content), *script, **follow)
+    text = "<!doctype html>\n" + element("html", element("head", *head), body, lang="en")
+    policy = f"{_POLICY}; connect-src 'self'; img-src data:; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    headers = _SAFE | {"Content-Security-Policy": policy}
+    return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=headers)
+
+
+@cache
+def _asset(name: str) -> Markup:
+    return Markup((_PAGES / name).read_text("utf-8"))

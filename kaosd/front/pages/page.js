@@ -1,0 +1,59 @@
+"use strict";
+// Keeps the parts of a page that change up to date, and hands over to the notebook when its host answers.
+const { state, handover } = document.body.dataset;
+let { tag } = document.body.dataset;
+const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+
+function replace(parts) {
+  for (const [id, html] of Object.entries(parts)) {
+    const part = document.getElementById(id);
+    if (part.dataset.html === html) continue;
+    const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+    part.innerHTML = part.dataset.html = html;
+    if (focused) document.getElementById(focused)?.focus();
+  }
+  settle();
+}
+
+function settle() {
+  for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
+  tick();
+}
+
+function tick() {
+  for (const time of document.querySelectorAll("time[data-elapsed]")) {
+    const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
+    time.textContent = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  }
+}
+
+async function follow() {
+  const lost = document.getElementById("lost");
+  for (;;) {
+    // A hidden page asks without waiting: a waiting request takes one of the few connections of the browser.
+    const wait = document.hidden ? 0 : 20;
+    try {
+      const answer = await fetch(`${state}?seen=${tag}&wait=${wait}`, { cache: "no-store" });
+      if (answer.status === 401 || answer.status === 404) return location.reload();
+      if (!answer.ok) throw new Error(answer.statusText);
+      const news = await answer.json();
+      lost.hidden = true;
+      if (news.ready && handover !== undefined) return location.reload();
+      if (news.tag !== tag) {
+        tag = news.tag;
+        document.title = news.title;
+        replace(news.parts);
+      }
+    } catch {
+      lost.hidden = false;
+      await pause(2);
+    }
+    await pause(document.hidden ? 2 : 0.2);
+  }
+}
+
+if (state) {
+  settle();
+  setInterval(tick, 1000);
+  follow();
+}

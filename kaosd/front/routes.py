@@ -1,0 +1,39 @@
+"""What the front knows of the notebooks, and how it asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a notebook is served at this moment.
+
+    token: the notebook's. upstream: "unix:/path" or "http://127.0.0.1:port", None while no host answers.
+    state: the notebook's state in one word; status: its object of `status --json`.
+    """
+
+    name: str
+    token: str
+    upstream: str | None
+    state: str
+    status: dict[str, Any]
+
+
+class Directory(Protocol):
+    """The notebooks as the registry offers them. token: the daemon's own, which opens the index."""
+
+    token: str
+
+    def route(self, name: str) -> Route | None:
+        """The route of *name*, None when there is no such notebook."""
+
+    def routes(self) -> list[Route]:
+        """All routes, in the order in which the index shows them."""
+
+    def tail(self, name: str, lines: int) -> list[str]:
+        """The last log lines of the stage in work."""
+
+    async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - the wait is the purpose
+        """The number of the newest event, once it is higher than *after* or *timeout* seconds have passed."""

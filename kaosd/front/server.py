@@ -1,0 +1,155 @@
+"""The front itself: one address, and the way that each request takes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+
+from aiohttp import web
+
+from kaosd.front import access, answers
+from kaosd.front.connections import Server, listen, most_connections
+from kaosd.front.markup import element, join
+from kaosd.front.passage import Passage
+from kaosd.front.routes import Directory
+from kaosd.front.screens import OWN, Screens, gone
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
+_GRACE = 1.0  # seconds that requests in flight may take to end when the front closes
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Front:
+    """The web server on 127.0.0.1:*port* (0: any free one), behind which the notebooks of *directory* stand.
+
+    hosts: further names that a browser may use for it, as they stand in its address line.
+    """
+
+    def __init__(self, directory: Directory, port: int, hosts: tuple[str, ...] = ()) -> None:
+        self._directory = directory
+        self._port = port
+        self._hosts = hosts
+        self._known = access.addresses(port, hosts)
+        self._nobody = secrets.token_hex()  # what an unknown notebook's token is compared with
+        self._passage = Passage(directory)
+        self._screens = Screens(directory)
+        self._server: Server | None = None
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the front, without a slash at its end."""
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Listen. ConfigError when the port cannot be had."""
+        listener = await asyncio.to_thread(listen, self._port)
+        self._port = listener.getsockname()[1]
+        self._known = access.addresses(self._port, self._hosts)
+        self._server = Server(self._answer, most_connections())
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=_GRACE)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener).start()
+
+    async def close(self) -> None:
+        """Stop listening, end websockets and requests in flight, and let the hosts go. Idempotent."""
+        self._screens.close()
+        await self._passage.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        await self._passage.release()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Every request's way: from here, to whom it speaks, may it, and then on."""
+        reason = access.foreign(request.method, request.headers, self._known)
+        if reason is not None:
+            return self._refuse(request, 403, "Not from here", f"{reason} Open {self.url} instead.")
+        path, _, query = request.raw_path.partition("?")
+        scope, slash, rest = path.removeprefix("/").partition("/")
+        if not path.startswith("/") or path.startswith("//") or request.method == "TRACE":
+            return self._refuse(request, 400, "Bad request", "Only paths of this address can be asked for.")
+        if scope == "" and not rest:
+            return await self._index(request, "", query)
+        if not slash and request.method == "GET" and (scope == OWN or _NAME.fullmatch(scope)):
+            return answers.moved(f"/{scope}/?{query}" if query else f"/{scope}/")
+        if scope == OWN:
+            return await self._index(request, rest, query)
+        return await self._notebook(request, scope, rest, query)
+
+    async def _index(self, request: web.BaseRequest, place: str, query: str) -> web.StreamResponse:
+        token, page = self._directory.token, access.wants_page(request.method, request.headers)
+        cookie = access.cookie_for(access.INDEX, token, self._port)
+        home = f"/{OWN}/"  # not "/": a cookie for that would go to all notebooks, and to all other ports
+        if not access.admits(request.headers, query, [token], cookie):
+            if page and request.raw_path == "/":
+                return answers.moved(home)  # where the cookie is
+            return self._unknown(request, "", home)
+        self._admitted(request)
+        if page and access.has_token(query):
+            return _signed_in(home, cookie, home)
+        if place.startswith("open/"):
+            return self._open(place.removeprefix("open/"))
+        return await self._screens.index(request, place, page=page)
+
+    def _open(self, place: str) -> web.StreamResponse:
+        """Sign a browser that may see the index in to a notebook."""
+        name = place.partition("/")[0]
+        route = self._directory.route(name) if _NAME.fullmatch(name) else None
+        if route is None:
+            return gone()
+        return _signed_in(f"/{place}", access.cookie_for(name, route.token, self._port), f"/{name}/")
+
+    async def _notebook(self, request: web.BaseRequest, name: str, rest: str, query: str) -> web.StreamResponse:
+        route = self._directory.route(name) if _NAME.fullmatch(name) else None
+        token, page = route.token if route else self._nobody, access.wants_page(request.method, request.headers)
+        cookie = access.cookie_for(name, token, self._port)
+        if not access.admits(request.headers, query, [token, self._directory.token], cookie):
+            return self._unknown(request, name, f"/{name}/{rest}")
+        if route is None:
+            return gone()
+        self._admitted(request)
+        passed = access.without_token(query)
+        target = f"/{name}/{rest}?{passed}" if passed else f"/{name}/{rest}"
+        if page and request.method == "GET" and access.has_token(query):
+            return _signed_in(target, cookie, f"/{name}/")
+        if rest == OWN or rest.startswith(f"{OWN}/"):
+            return await self._screens.notebook(request, name, rest.removeprefix(OWN).removeprefix("/"))
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0  # or aiohttp takes the answer for begun
+        answer = await self._passage.take(request, name, target, page=page)
+        if answer is None:
+            return await self._screens.waiting(name) if page else self._screens.unavailable(name)
+        return answer
+
+    def _admitted(self, request: web.BaseRequest) -> None:
+        if self._server is not None:
+            self._server.admitted(request)
+
+    def _unknown(self, request: web.BaseRequest, name: str, path: str) -> web.StreamResponse:
+        """The answer to whom we do not know, the same whether or not there is a notebook *name*."""
+        text = "This address opens with its token, or in a browser that was signed in with it."
+        known = _NAME.fullmatch(name) is not None
+        command = f"kaosctl open {name if known else 'NAME'}"
+        again = element("a", "Try again", href=path if known or not name else "/")  # never to another site
+        hint = join(element("p", "Sign in with"), element("p", element("code", command)))
+        aside = element("p", again, " when you came here from another site.", class_="quiet")
+        response = self._refuse(request, 401, "Not signed in", text, join(hint, aside), hint=command)
+        response.headers["WWW-Authenticate"] = 'Bearer realm="kaosd"'
+        return response
+
+    def _refuse(
+        self, request: web.BaseRequest, status: int, title: str, text: str, more: str = "", **members: str
+    ) -> web.Response:
+        if access.wants_page(request.method, request.headers):
+            return answers.page(status, title, join(element("h1", title), element("p", text), more))
+        return answers.problem(status, title, text, **members)
+
+
+def _signed_in(target: str, cookie: tuple[str, str], path: str) -> web.Response:
+    """Give a browser the cookie and send it on to the same place without the token."""
+    response = answers.moved(target)
+    response.set_cookie(*cookie, path=path, httponly=True, samesite="Strict")
+    return response

@@ -1,0 +1,108 @@
+"""What a person needs to know of a notebook at one glance: pure, out of its object of the status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kaosd.front.routes import Route
+from kaosd.model import HostState, JobState, NotebookState
+
+FAILED, WORKING, RESTING, READY = "failed", "working", "resting", "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of the steps on the way to an open notebook. mark: "done", "now", "failed" or "later"."""
+
+    label: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """tone: FAILED, WORKING, RESTING or READY. since: RFC 3339, when the work in hand began ("" when none is).
+
+    error: what went wrong, as it was reported. next: what happens or is to be done next; command: with what.
+    """
+
+    tone: str
+    title: str
+    steps: tuple[Step, ...]
+    since: str = ""
+    error: str = ""
+    next: str = ""
+    command: str = ""
+
+
+def summarise(route: Route, *, answering: bool) -> Summary:
+    """The summary of a notebook. answering: whether its host answers now."""
+    if answering:
+        return _ready(route)
+    if route.state == NotebookState.FAILED:
+        return _failed(route)
+    if route.state in (NotebookState.STOPPED, NotebookState.HELD) or route.status.get("paused"):
+        return _resting(route)
+    return _working(route)
+
+
+def is_coming(route: Route) -> bool:
+    """Whether a host can be expected without anybody doing anything."""
+    return route.state not in (NotebookState.FAILED, NotebookState.STOPPED, NotebookState.HELD)
+
+
+def field(route: Route, *path: str) -> str:
+    """A value inside the status as text; "" when it is absent or null."""
+    value: Any = route.status
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return "" if value is None else str(value)
+
+
+def _ready(route: Route) -> Summary:
+    steps = (Step("Build", "done"), Step("Start", "done"), Step("Open", "done"))
+    if route.state == NotebookState.FAILED:
+        text = "The version before it is still served. Save a correction, and it is deployed again."
+        error = _error_of(route)
+        command = f"kaosctl logs {route.name} --deploy failed"
+        return Summary(FAILED, "The last change could not be deployed", steps, error=error, next=text, command=command)
+    return Summary(READY, "JupyterLab is running", steps, error=field(route, "reason"))
+
+
+def _failed(route: Route) -> Summary:
+    if field(route, "build", "state") == JobState.FAILURE:
+        title, stage = "The build failed", "build"
+        steps = (Step("Build", "failed"), Step("Start", "later"), Step("Open", "later"))
+    else:
+        title, stage = "JupyterLab did not start", "host"
+        steps = (Step("Build", "done"), Step("Start", "failed"), Step("Open", "later"))
+    text = "Save a correction: it is tried again at once, and this page opens the notebook when it works."
+    command = f"kaosctl logs {route.name} --stage {stage}"
+    return Summary(FAILED, title, steps, error=_error_of(route), next=text, command=command)
+
+
+def _resting(route: Route) -> Summary:
+    steps = (Step("Build", "later"), Step("Start", "later"), Step("Open", "later"))
+    reason = field(route, "reason")
+    if route.status.get("paused"):
+        command = f"kaosctl resume {route.name}"
+        return Summary(RESTING, "The notebook is paused", steps, error=reason, next="Resume it with", command=command)
+    if route.state == NotebookState.HELD:
+        return Summary(RESTING, "The deployment is held", steps, error=reason, next="See", command="kaosctl status")
+    command = f"kaosctl redeploy {route.name}"
+    return Summary(RESTING, "The notebook is stopped", steps, error=reason, next="Start it with", command=command)
+
+
+def _working(route: Route) -> Summary:
+    if field(route, "build", "state") in (JobState.STARTING, JobState.RUNNING):
+        steps = (Step("Build", "now"), Step("Start", "later"), Step("Open", "later"))
+        return Summary(WORKING, "Building the environment", steps, since=field(route, "build", "started_at"))
+    steps = (Step("Build", "done"), Step("Start", "now"), Step("Open", "later"))
+    again = field(route, "host", "state") == HostState.RESTARTING
+    title = "Starting JupyterLab again" if again else "Starting JupyterLab"
+    since = field(route, "host", "since") or field(route, "deployment", "started_at")
+    return Summary(WORKING, title, steps, since=since, error=field(route, "reason") if again else "")
+
+
+def _error_of(route: Route) -> str:
+    return field(route, "deployment", "error") or field(route, "build", "error") or field(route, "reason")

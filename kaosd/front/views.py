@@ -1,0 +1,135 @@
+"""What stands on our own pages: the parts of a notebook's page, of the index, and of a refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from kaosd.front.markup import Markup, element, join
+from kaosd.front.routes import Route
+from kaosd.front.summary import Summary, field, summarise
+
+LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class View:
+    """A page's title and its parts, by the id of the element that holds each; they alone change while it is open.
+
+    ready: the notebook's host answers.
+    """
+
+    title: str
+    parts: dict[str, Markup]
+    ready: bool = False
+
+    @property
+    def tag(self) -> str:
+        """Differs when anything of the view does."""
+        return hashlib.sha256(json.dumps([self.title, self.parts, self.ready]).encode()).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """What a page that is open asks for."""
+        return {"tag": self.tag, "title": self.title, "ready": self.ready, "parts": self.parts}
+
+
+def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
+    """The page of one notebook: where it stands, what went wrong, the last lines of the log."""
+    summary = summarise(route, answering=answering)
+    parts = {
+        "headline": _headline(route, summary),
+        "trouble": _trouble(summary),
+        "log": _log(log),
+        "facts": _facts(route, answering=answering),
+    }
+    return View(f"{summary.title} · {route.name}", parts, ready=answering)
+
+
+def index_view(routes: list[Route]) -> View:
+    """The page of all notebooks."""
+    title = element("h1", "Notebooks")
+    if not routes:
+        empty = element("p", "There is none yet. Deploy one with ", element("code", "kaosctl notebook deploy"))
+        return View("Notebooks", {"notebooks": join(title, empty)})
+    heads = [element("th", text, scope="col") for text in ("Notebook", "State", "Source", "Data", "Links")]
+    rows = [_row(route) for route in routes]
+    table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
+    return View("Notebooks", {"notebooks": join(title, element("div", table, class_="scroll"))})
+
+
+def _headline(route: Route, summary: Summary) -> Markup:
+    elapsed = element("time", summary.since, datetime=summary.since, data_elapsed=True) if summary.since else ""
+    words = [
+        element("h1", summary.title),
+        element("p", route.name, *([" · ", elapsed] if elapsed else []), class_="name"),
+    ]
+    steps = [element("li", one.label, class_=one.mark, aria_current=_current(one.mark)) for one in summary.steps]
+    return element("div", *words, element("ol", *steps, class_="steps"), class_=summary.tone)
+
+
+def _current(mark: str) -> str | bool:
+    return "step" if mark in ("now", "failed") else False
+
+
+def _trouble(summary: Summary) -> Markup:
+    parts: list[Markup | str] = []
+    if summary.error:
+        kind = "error" if summary.tone == "failed" else "note"
+        parts.append(element("pre", summary.error, class_=kind, tabindex="0", aria_label="Reason"))
+    if summary.next:
+        parts.append(element("p", summary.next))
+    if summary.command:
+        parts.append(element("p", element("code", summary.command)))
+    return join(*parts)
+
+
+def _log(lines: list[str]) -> Markup:
+    if not lines:
+        return Markup()
+    text = element("pre", "\n".join(lines), class_="log", id="lines", tabindex="0", aria_label="Last log lines")
+    return join(element("h2", "Last log lines"), text)
+
+
+def _facts(route: Route, *, answering: bool) -> Markup:
+    number, causes = field(route, "deployment", "number"), (route.status.get("deployment") or {}).get("cause") or []
+    facts: list[tuple[str, Markup | str]] = [
+        ("State", route.state),
+        ("Source", _version(route, "source")),
+        ("Data", _version(route, "data")),
+        ("Deployment", " · ".join([number, *map(str, causes[:5])]) if number else ""),
+    ]
+    shown = [join(element("dt", label), element("dd", value)) for label, value in facts if value]
+    link = element("p", element("a", "Open JupyterLab", href=f"/{route.name}/lab", id="open")) if answering else ""
+    return join(link, element("h2", "Details"), element("dl", *shown))
+
+
+def _version(route: Route, kind: str) -> Markup:
+    live, disk = field(route, kind, "live"), field(route, kind, "disk")
+    if not (live or disk):
+        return Markup()
+    if live == disk:
+        return element("code", live)
+    return join(element("code", live or "nothing"), " live, ", element("code", disk or "nothing"), " on disk")
+
+
+def _row(route: Route) -> Markup:
+    answering = route.upstream is not None
+    summary = summarise(route, answering=answering)
+    links = [
+        element("a", label, href=f"/_kaosd/open/{route.name}/{place}", id=f"{place}-{route.name}", aria_label=spoken)
+        for label, place, spoken in (
+            ("Open", "lab", f"Open {route.name}"),
+            ("Logs", "_kaosd/", f"Logs of {route.name}"),
+        )
+    ]
+    reason = element("div", summary.error, class_="quiet") if summary.error else ""
+    return element(
+        "tr",
+        element("th", route.name, scope="row"),
+        element("td", element("span", route.state, class_=f"state {summary.tone}"), reason),
+        element("td", _version(route, "source"), class_="versions"),
+        element("td", _version(route, "data"), class_="versions"),
+        element("td", links[0], " · ", links[1]),
+    )

@@ -1,0 +1,112 @@
+"""The port and its connections under abuse, with raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from kaosd.errors import ConfigError
+from kaosd.front import Front
+
+from .world import TOKEN, FakeDirectory, World
+
+
+async def test_a_taken_port_is_named_with_its_holder() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        front = Front(FakeDirectory(), port)
+        with pytest.raises(ConfigError) as refusal:
+            await front.start()
+        await front.close()
+    assert f"port {port} " in refusal.value.text
+    assert f"(process {os.getpid()})" in refusal.value.text
+    assert "front.port" in refusal.value.hint
+
+
+async def test_the_front_listens_on_loopback_only(world: World) -> None:
+    assert world.front.url == f"http://127.0.0.1:{world.port}"
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", world.port)):
+        pass
+
+
+async def test_the_port_can_be_had_again_at_once(world: World) -> None:
+    async with world.get("/nb/") as answer:
+        assert answer.status == 401
+    await world.front.close()
+    again = Front(world.directory, world.port)
+    await again.start()
+    await again.close()
+
+
+async def raw(world: World, text: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    writer.write(text.encode("latin-1"))
+    await writer.drain()
+    return reader, writer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param("GET /nb/ HTTP/1.1\r\n\r\n", id="no host"),
+        pytest.param("GET http://{host}/nb/ HTTP/1.1\r\nHost: {host}\r\n\r\n", id="absolute form"),
+        pytest.param("GET http://evil/ HTTP/1.1\r\nHost: {host}\r\n\r\n", id="other address in the request line"),
+        pytest.param("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n", id="connect"),
+        pytest.param("TRACE /nb/ HTTP/1.1\r\nHost: {host}\r\n\r\n", id="trace"),
+        pytest.param("GET // HTTP/1.1\r\nHost: {host}\r\n\r\n", id="two slashes"),
+        pytest.param("GET /n\x00b/ HTTP/1.1\r\nHost: {host}\r\n\r\n", id="nul"),
+        pytest.param("GET /nb/ HTTP/1.1\r\nHost: {host}\r\nX: " + "x" * 100_000 + "\r\n\r\n", id="100 kB header"),
+        pytest.param(
+            "POST /nb/ HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="two lengths",
+        ),
+        pytest.param("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", id="tls"),
+    ],
+)
+async def test_a_malformed_request_is_refused_and_the_front_lives(world: World, head: str) -> None:
+    reader, writer = await raw(world, head.replace("{host}", world.host))
+    status = await reader.readline()
+    assert status.split()[1] in (b"400", b"403", b"405"), status
+    writer.close()
+    await writer.wait_closed()
+    async with world.get("/nb/") as answer:
+        assert answer.status == 401
+
+
+@pytest.mark.parametrize(
+    "start", ["", "GET /nb/ HT", "POST /nb/ HTTP/1.1\r\nHost: {host}\r\nContent-Length: 9\r\n\r\n"]
+)
+async def test_those_who_only_hold_connections_do_not_starve_others(
+    short_directory: Path, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    monkeypatch.setattr("kaosd.front.server.most_connections", lambda: 16)
+    async with contextlib.AsyncExitStack() as stack:
+        world = World(stack, short_directory)
+        await world.open()
+        _, address, _ = await world.upstream("one")
+        world.directory.put("nb", address)
+        async with world.client.ws_connect("/nb/socket", headers={"Authorization": f"token {TOKEN}"}) as ws:
+            held = [await raw(world, start.replace("{host}", world.host)) for _ in range(60)]
+            async with world.get("/nb/lab") as answer:
+                assert answer.status == 200
+            await ws.send_str("still here")  # who was admitted is not thrown out
+            assert await ws.receive_str() == "one: still here"
+            ended = [reader.at_eof() for reader, _ in held if await _ends(reader)]
+            assert len(ended) >= 40
+            for _, writer in held:
+                writer.close()
+
+
+async def _ends(reader: asyncio.StreamReader) -> bool:
+    """Whether the other side has closed by now; an end that was sent is waiting to be read."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(0.01):
+            await reader.read()
+    return reader.at_eof() or reader.exception() is not None

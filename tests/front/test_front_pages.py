@@ -1,0 +1,234 @@
+"""Our own pages: what they say, that they follow, and that they leak and run nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from kaosd.front.markup import Markup, element, join
+from kaosd.front.routes import Route
+from kaosd.front.summary import is_coming, summarise
+
+from .world import DAEMON, TOKEN, World
+
+PAGE = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(1)> \x1b]0;x\x07 \u202egnp \udcff & \"'"
+
+
+def test_text_and_attributes_are_escaped_and_markup_is_not() -> None:
+    made = element("p", "<b>", element("i", "&"), title='"><x', hidden=True, lang=False)
+    assert made == '<p title="&quot;&gt;&lt;x" hidden>&lt;b&gt;<i>&amp;</i></p>'
+    assert join("a\n<", Markup("<br>")) == "a\n&lt;<br>"
+
+
+@pytest.mark.parametrize("char", ["\x00", "\x1b", "\x9b", "\u202e", "\u2066", "\udcff", "\r"])
+def test_control_characters_are_shown(char: str) -> None:
+    assert char not in element("p", f"a{char}b")
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "answering", "title", "marks"),
+    [
+        pytest.param(
+            "building", {"build": {"state": "JOB_RUNNING"}}, False,
+            "Building the environment", "now later later", id="first build",
+        ),
+        pytest.param(
+            "building", {"build": {"state": "JOB_SUCCESS"}, "host": {"state": "PIPELINE_STARTING"}}, False,
+            "Starting JupyterLab", "done now later", id="start after the build",
+        ),
+        pytest.param("swapping", {}, False, "Starting JupyterLab", "done now later", id="swap"),
+        pytest.param(
+            "stale", {"host": {"state": "PIPELINE_RESTARTING"}}, False,
+            "Starting JupyterLab again", "done now later", id="host died",
+        ),
+        pytest.param("live", {}, False, "Starting JupyterLab", "done now later", id="live but away"),
+        pytest.param(
+            "failed", {"build": {"state": "JOB_FAILURE"}}, False,
+            "The build failed", "failed later later", id="build failed",
+        ),
+        pytest.param(
+            "failed", {"build": {"state": "JOB_SUCCESS"}}, False,
+            "JupyterLab did not start", "done failed later", id="start failed",
+        ),
+        pytest.param("failed", {"build": None}, False, "JupyterLab did not start", "done failed later", id="nulls"),
+        pytest.param("stopped", {}, False, "The notebook is stopped", "later later later", id="stopped"),
+        pytest.param("held", {}, False, "The deployment is held", "later later later", id="held"),
+        pytest.param("held", {"paused": True}, False, "The notebook is paused", "later later later", id="paused"),
+        pytest.param("live", {}, True, "JupyterLab is running", "done done done", id="live"),
+        pytest.param(
+            "failed", {"build": {"state": "JOB_FAILURE"}}, True,
+            "The last change could not be deployed", "done done done", id="old version serves",
+        ),
+    ],
+)  # fmt: skip
+def test_the_summary_says_where_a_notebook_stands(
+    state: str, status: dict[str, Any], answering: bool, title: str, marks: str
+) -> None:
+    found = summarise(Route("nb", "t", None, state, status), answering=answering)
+    assert (found.title, " ".join(step.mark for step in found.steps)) == (title, marks)
+
+
+@pytest.mark.parametrize(
+    ("state", "coming"),
+    [("building", True), ("swapping", True), ("live", True), ("stale", True), ("failed", False), ("stopped", False)],
+)
+def test_a_host_is_expected_only_while_something_is_done(state: str, coming: bool) -> None:
+    assert is_coming(Route("nb", "t", None, state, {})) is coming
+
+
+async def test_a_browser_sees_the_stage_the_error_and_the_log_while_no_host_answers(world: World) -> None:
+    world.directory.lines = ["Collecting numpy", "Building wheel"]
+    build = {"state": "JOB_FAILURE", "started_at": "2026-11-23T10:00:00Z", "error": "no such package: nunpy"}
+    world.directory.put("nb", None, "failed", build=build)
+    async with world.get("/nb/lab/tree/a.ipynb", headers=PAGE) as answer:
+        assert (answer.status, answer.content_type) == (503, "text/html")
+        text = await answer.text()
+    for part in ("The build failed", "no such package: nunpy", "Building wheel", "kaosctl logs nb --stage build"):
+        assert part in text
+    assert "data-handover" in text
+
+
+async def test_hostile_text_is_shown_and_not_run(world: World) -> None:
+    world.directory.lines = [HOSTILE]
+    status: dict[str, Any] = {
+        "build": {"state": "JOB_FAILURE", "error": HOSTILE},
+        "reason": HOSTILE,
+        "source": {"live": HOSTILE, "disk": "x"},
+        "deployment": {"number": 1, "cause": [HOSTILE]},
+    }
+    world.directory.put("nb", None, "failed", **status)
+    for path, token in (("/nb/lab", TOKEN), ("/nb/_kaosd/", TOKEN), ("/_kaosd/", DAEMON)):
+        async with world.get(path, token, headers=PAGE) as answer:
+            text = await answer.text()
+        assert "alert(1)" in text
+        assert "<script>" not in text
+        assert "<img" not in text
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+async def test_our_pages_allow_only_their_own_script_and_no_frame_of_others(world: World) -> None:
+    world.directory.put("nb", None, "building")
+    for path, token in (("/nb/lab", TOKEN), ("/_kaosd/", DAEMON), ("/nb/lab", None)):
+        async with world.get(path, token, headers=PAGE) as answer:
+            policy, text = answer.headers["Content-Security-Policy"], await answer.text()
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] == "no-store"
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+        nonces = set(re.findall(r'nonce="([^"]+)"', text))
+        assert len(nonces) == 1
+        assert f"script-src 'nonce-{nonces.pop()}'" in policy
+        assert not re.search(r'(src|href)="(https?:)?//|\son\w+=|\sstyle=', text)
+        assert TOKEN not in text
+        assert DAEMON not in text
+
+
+async def test_the_nonce_is_new_for_every_page(world: World) -> None:
+    policies = set()
+    for _ in range(2):
+        async with world.get("/nb/lab", None, headers=PAGE) as answer:
+            policies.add(answer.headers["Content-Security-Policy"])
+    assert len(policies) == 2
+
+
+async def news(world: World, path: str, seen: str, wait: float, token: str = TOKEN) -> dict[str, Any]:
+    async with world.get(f"{path}?seen={seen}&wait={wait}", token) as answer:
+        assert answer.status == 200
+        return dict(await answer.json())
+
+
+async def test_an_open_page_hears_of_an_event_and_then_that_the_host_answers(world: World) -> None:
+    world.directory.put("nb", None, "building", build={"state": "JOB_RUNNING"})
+    first = await news(world, "/nb/_kaosd/state", "", 20)
+    assert (first["ready"], "Building" in first["parts"]["headline"]) == (False, True)
+    world.directory.waiting.clear()
+    asking = asyncio.ensure_future(news(world, "/nb/_kaosd/state", first["tag"], 20))
+    await world.directory.waiting.wait()
+    world.directory.put("nb", None, "building", build={"state": "JOB_SUCCESS"})
+    second = await asking
+    assert "Starting" in second["parts"]["headline"]
+    _, address, _ = await world.upstream("one")
+    world.directory.put("nb", address)
+    assert (await news(world, "/nb/_kaosd/state", second["tag"], 20))["ready"]
+    async with world.get("/nb/lab", headers=PAGE) as answer:
+        assert "lab of one" in await answer.text()
+
+
+async def test_an_open_page_hears_of_new_log_lines_though_they_are_no_events(world: World) -> None:
+    world.directory.put("nb", None, "building")
+    first = await news(world, "/nb/_kaosd/state", "", 0)
+    asking = asyncio.ensure_future(news(world, "/nb/_kaosd/state", first["tag"], 20))
+    await world.directory.waiting.wait()
+    world.directory.lines.append("a new line")
+    assert "a new line" in (await asking)["parts"]["log"]
+
+
+async def test_a_page_that_has_seen_all_is_told_the_same_when_its_time_is_up(world: World) -> None:
+    world.directory.put("nb", None, "building")
+    first = await news(world, "/nb/_kaosd/state", "", 0)
+    assert await news(world, "/nb/_kaosd/state", first["tag"], 0.01) == first
+    async with world.get("/nb/_kaosd/state?wait=long") as answer:
+        assert answer.status == 400
+
+
+async def test_a_host_that_does_not_answer_shows_the_page_and_does_not_promise_it(world: World) -> None:
+    """Otherwise the page would load itself anew for ever."""
+    world.directory.put("nb", f"unix:{world.place}/nobody.sock")
+    async with world.get("/nb/lab", headers=PAGE) as answer:
+        assert answer.status == 503
+    assert not (await news(world, "/nb/_kaosd/state", "", 0))["ready"]
+
+
+async def test_the_index_lists_notebooks_with_state_versions_and_links(world: World) -> None:
+    world.directory.put("aa", "unix:/x", "live", source={"live": "example:1111111", "disk": "example:1111111"})
+    world.directory.put("bb", None, "building", source={"live": None, "disk": "other:2222222"})
+    async with world.get("/_kaosd/", DAEMON, headers=PAGE) as answer:
+        text = await answer.text()
+    for part in (
+        "aa",
+        "live",
+        "example:1111111",
+        "bb",
+        "building",
+        "nothing",
+        "other:2222222",
+        "/_kaosd/open/bb/_kaosd/",
+    ):
+        assert part in text
+    async with world.get("/", DAEMON) as answer:
+        assert [one["source"]["disk"] for one in (await answer.json())["notebooks"]] == [
+            "example:1111111",
+            "other:2222222",
+        ]
+
+
+async def test_an_open_index_hears_of_a_new_notebook(world: World) -> None:
+    first = await news(world, "/_kaosd/state", "", 0, DAEMON)
+    assert "There is none yet" in first["parts"]["notebooks"]
+    asking = asyncio.ensure_future(news(world, "/_kaosd/state", first["tag"], 20, DAEMON))
+    await world.directory.waiting.wait()
+    world.directory.put("nb", None, "building")
+    assert "nb" in (await asking)["parts"]["notebooks"]
+
+
+async def test_pages_that_there_are_not_are_not_found(world: World) -> None:
+    world.directory.put("nb", None, "building")
+    for path, token in (("/_kaosd/x", DAEMON), ("/nb/_kaosd/x", TOKEN)):
+        async with world.get(path, token) as answer:
+            assert answer.status == 404
+
+
+async def test_closing_the_front_lets_an_open_page_go(world: World) -> None:
+    world.directory.put("nb", None, "building")
+    first = await news(world, "/nb/_kaosd/state", "", 0)
+    world.directory.waiting.clear()
+    asking = asyncio.ensure_future(news(world, "/nb/_kaosd/state", first["tag"], 20))
+    await world.directory.waiting.wait()
+    closing = asyncio.ensure_future(world.front.close())
+    world.directory.publish()
+    assert await asking == first
+    await closing
