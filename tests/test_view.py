@@ -1,0 +1,92 @@
+"""A notebook's state in one word, as a table: the status never lies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+
+from kaosd.bundle import Verdict
+from kaosd.model import Environment, HostState, NotebookState, Resources, Version
+from kaosd.notebook.view import Standing, host_state, state, why
+from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Served, Start, Swap, Target, Why
+
+ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
+SERVED = Served(ONE, "e1", "server", None, Resources())
+TARGET = Target(ONE, "e1", None, Resources())
+LIVE = Standing(Plan(target=TARGET), SERVED, HostFact.RUNNING, ONE, None)
+NEW = Standing(Plan(), None, HostFact.NONE, ONE, None)
+FAILURE = Failure(Attempt.HOST, TARGET, "it died", 10.0)
+ENVIRONMENT = Environment("e1", "", "server")
+
+
+def held(standing: Standing, kind: Why, text: str = "because") -> Standing:
+    return replace(standing, plan=Plan(None, Hold(kind, text), TARGET))
+
+
+class Case(NamedTuple):
+    name: str
+    standing: Standing
+    state: NotebookState
+    host: HostState
+
+
+CASES = [
+    Case("served as on disk", LIVE, NotebookState.LIVE, HostState.RUNNING),
+    Case("disk is newer", replace(LIVE, source=TWO), NotebookState.STALE, HostState.RUNNING),
+    Case("data is newer", replace(LIVE, data=TWO), NotebookState.STALE, HostState.RUNNING),
+    Case("settling", held(replace(LIVE, source=TWO), Why.SETTLING), NotebookState.STALE, HostState.RUNNING),
+    Case("building", replace(LIVE, source=TWO, building=True), NotebookState.BUILDING, HostState.RUNNING),
+    Case("first build", replace(NEW, building=True), NotebookState.BUILDING, HostState.STANDBY),
+    Case("build failed, old one serves", held(replace(LIVE, source=TWO), Why.FAILED), NotebookState.FAILED,
+         HostState.RUNNING),
+    Case("backing off", held(replace(LIVE, source=TWO), Why.BACKING_OFF), NotebookState.FAILED, HostState.RUNNING),
+    Case("swapping", replace(LIVE, source=TWO, stepping=Swap(TARGET, ENVIRONMENT, True)), NotebookState.SWAPPING,
+         HostState.RUNNING),
+    Case("first start", replace(NEW, stepping=Start(TARGET, ENVIRONMENT)), NotebookState.SWAPPING, HostState.STARTING),
+    Case("started again", replace(LIVE, host=HostFact.NONE, restarts=1, stepping=Start(TARGET, ENVIRONMENT)),
+         NotebookState.SWAPPING, HostState.RESTARTING),
+    Case("host ended", replace(LIVE, host=HostFact.NONE, restarts=1), NotebookState.STALE, HostState.RESTARTING),
+    Case("host ended again and again", replace(held(LIVE, Why.BACKING_OFF), host=HostFact.NONE, failures=(FAILURE,)),
+         NotebookState.FAILED, HostState.FAILURE),
+    Case("content is right but nobody answers", replace(held(LIVE, Why.SILENT), host=HostFact.SILENT),
+         NotebookState.FAILED, HostState.FAILURE),
+    Case("paused, nothing changed", replace(held(LIVE, Why.PAUSED), paused=True), NotebookState.LIVE,
+         HostState.RUNNING),
+    Case("paused, disk is newer", replace(held(LIVE, Why.PAUSED), source=TWO, paused=True), NotebookState.HELD,
+         HostState.RUNNING),
+    Case("paused before the first start", replace(held(NEW, Why.PAUSED), paused=True), NotebookState.HELD,
+         HostState.PAUSED),
+    Case("rolled back", held(replace(LIVE, source=TWO), Why.PINNED), NotebookState.HELD, HostState.RUNNING),
+    Case("most files are gone", held(replace(LIVE, source=TWO), Why.MASS_CHANGE), NotebookState.HELD,
+         HostState.RUNNING),
+    Case("directory vanished", held(replace(LIVE, source=None), Why.PROBLEM), NotebookState.HELD, HostState.RUNNING),
+    Case("waits for a busy kernel", held(replace(LIVE, source=TWO), Why.BUSY), NotebookState.HELD, HostState.RUNNING),
+    Case("removed", held(replace(LIVE, host=HostFact.NONE), Why.REMOVED), NotebookState.STOPPED, HostState.RESTARTING),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_state(case: Case) -> None:
+    found, reason = state(case.standing)
+    assert found is case.state
+    assert host_state(case.standing) is case.host
+    assert (reason is None) == (found is NotebookState.LIVE)
+
+
+WHY = [
+    ("source", b"model/requirements.txt", Verdict(ignored=False), "build"),
+    ("source", b"model/train.py", Verdict(ignored=False), "sync"),
+    ("source", b"README.md", Verdict(ignored=False), "nothing"),
+    ("source", b"model/x.swp", Verdict(True, "*.swp", "built-in", None), "nothing"),
+    ("data", b"features/a.csv", Verdict(ignored=False), "attach"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "verdict", "costs"), WHY, ids=[case[1].decode() for case in WHY])
+def test_why_says_what_a_change_costs(kind: str, path: bytes, verdict: Verdict, costs: str) -> None:
+    found = why(kind, path, verdict, frozenset({b"model/requirements.txt"}))
+    assert found["costs"] == costs
+    assert path.decode() in found["text"]
+    assert found["counts"] is not verdict.ignored
