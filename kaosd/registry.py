@@ -290,10 +290,13 @@ class Registry:
         return {"events": shown, "last": events[-1].seq if events else max(after, 0), "gap": gap}
 
     async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
-        """The number of the newest event, once it is higher than *after* or *timeout* seconds have passed."""
+        """The number of the newest event, once it is another than *after* or *timeout* seconds have passed.
+
+        A higher *after* is of another journal: that reader has missed everything and is told at once.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.shop.journal.last_seq <= after:
+                while self.shop.journal.last_seq == after:
                     await self.shop.news.after(self.shop.news.number)
         return self.shop.journal.last_seq
 
