@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 
 # Harmless, though str.isprintable() says no: tab, the spaces of other scripts, the joiner inside emoji.
 _KEPT = frozenset("\t\u00a0\u202f\u3000\u200d")
@@ -28,16 +28,20 @@ def _escaped(code: int) -> str:
 
 
 def rfc3339(at: float) -> str:
-    """A time (seconds since the epoch) as text, in UTC with milliseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """A time (seconds since the epoch) as text, in UTC with milliseconds: 2026-11-18T10:26:40.250Z."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(at))}.{int(at * 1000) % 1000:03d}Z"
 
 
 def epoch(text: str | None) -> float | None:
-    """The reverse of `rfc3339`, for any offset (none: UTC); None when *text* is no time."""
-    if not text:
+    """The reverse of `rfc3339`; None when *text* is no time in UTC. By hand: datetime takes 2 ms to load."""
+    if not text or text[10:11] != "T" or text[-1] != "Z":
         return None
     try:
-        at = datetime.fromisoformat(text)
+        year, month, day = map(int, text[:10].split("-"))
+        hour, minute, second = text[11:-1].split(":")
+        seconds = int(hour) * 3600 + int(minute) * 60 + float(second)
     except ValueError:
         return None
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    year -= month < 3  # years begin in March here, so that the leap day is the last
+    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
+    return days * 86400 + seconds

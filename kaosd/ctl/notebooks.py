@@ -11,7 +11,6 @@ from kaosd.ctl.failure import Failure
 from kaosd.ctl.output import moment
 
 TITLES = ("created_at", "name", "state", "url", "user")
-RUNS = ("PIPELINE_RUNNING", "PIPELINE_RESTARTING", "PIPELINE_FAILURE", "PIPELINE_PAUSED", "PIPELINE_STANDBY")
 
 
 def show_list(*, as_json: bool = False) -> int:
@@ -32,13 +31,14 @@ def show_list(*, as_json: bool = False) -> int:
 
 def listed(status: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """The rows of both tables out of the status object."""
-    building, running = [], []
+    building: list[dict[str, Any]] = []
+    running: list[dict[str, Any]] = []
     for notebook in status["notebooks"]:
         row = {"created_at": None, **{key: notebook[key] for key in ("name", "state", "url", "user")}}
         build, host = notebook.get("build") or {}, notebook.get("host") or {}
         if build.get("state", "JOB_SUCCESS") != "JOB_SUCCESS":
             building.append(row | {"created_at": build["started_at"], "state": build["state"], "job": build["job"]})
-        if host.get("state") in RUNS or not build:
+        if host.get("state") != "PIPELINE_STANDBY" or row["name"] not in [other["name"] for other in building]:
             running.append(row | {"created_at": host.get("since"), "state": host.get("state") or notebook["state"]})
     return {"building": building, "running": running}
 

@@ -71,11 +71,15 @@ def _daemon(daemon: dict[str, Any], now: float, screen: Screen) -> list[str]:
 
 def _state(notebook: dict[str, Any], now: float) -> str:
     """The state with its age: live 12 min."""
-    word = "paused" if notebook["state"] == "held" and notebook.get("paused") else notebook["state"]
+    word = "paused by you" if _paused(notebook) else notebook["state"]
     since = _since(notebook)
     if since is None:
         return str(word)
     return f"{word} {_age(since, now)}" + (" ago" if word == "failed" else "")
+
+
+def _paused(notebook: dict[str, Any]) -> bool:
+    return notebook["state"] == "held" and bool(notebook.get("paused"))
 
 
 def _since(notebook: dict[str, Any]) -> str | None:
@@ -90,22 +94,22 @@ def _since(notebook: dict[str, Any]) -> str | None:
 
 def _content(notebook: dict[str, Any]) -> list[Piece]:
     """What is served, against what is on disk."""
-    pieces: list[Piece] = []
+    host = notebook.get("host") or {}
+    serving = host.get("state") == "PIPELINE_RUNNING"
+    pieces: list[Piece] = [] if serving else [("busy", "nothing is served")]
     for key in ("source", "data"):
         bundle = notebook.get(key) or {}
-        live, disk = bundle.get("live"), bundle.get("disk")
+        live, disk = bundle.get("live") if serving else None, bundle.get("disk")
         if live is not None and live == disk:
             pieces.append(("", f"{live} = on disk"))
         elif live is not None:
-            pieces.append(("", f"still serving {live}"))
-            pieces.append(("busy", f"on disk {disk}" if disk else f"{key} not read"))
+            pieces += [("", f"still serving {live}"), ("busy", f"on disk {disk}" if disk else f"{key} not read")]
         elif disk is not None:
-            pieces.append(("busy", f"{disk} not served yet"))
+            pieces.append(("", f"on disk {disk}"))
     deployment = notebook.get("deployment") or {}
     if notebook["state"] == "live" and deployment.get("finished_at"):
         pieces.append(("dim", f"{deployment['action']} {span(deployment['seconds'])}"))
-    host = notebook.get("host") or {}
-    if host.get("state") == "PIPELINE_RUNNING":
+    if serving:
         pieces.append(("dim", f"{_count(host.get('kernels', 0), 'kernel')}, {host.get('busy', 0)} busy"))
     return pieces
 
@@ -114,25 +118,28 @@ def _cause(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
     """Why it is not live: the changed files, what is being done, the sentence of the failure."""
     if notebook["state"] == "live":
         return []
-    rows: list[list[Piece]] = []
     deployment, build = notebook.get("deployment") or {}, notebook.get("build") or {}
-    running: list[Piece] = []
+    doing: list[Piece] = []
     if not deployment.get("finished_at") and deployment.get("cause"):
-        running.append(("", f"change: {some(deployment['cause'])}"))
-    if build.get("state") in ("JOB_STARTING", "JOB_RUNNING"):
-        running.append(("", f"build {_age(build['started_at'], now)}"))
+        doing.append(("", f"change: {some(deployment['cause'])}"))
+    building = build.get("state") in ("JOB_STARTING", "JOB_RUNNING")
+    if building:
+        doing.append(("", f"build {_age(build['started_at'], now)}"))
     if notebook.get("progress"):
-        running.append(("dim", notebook["progress"]))
-    rows.append(running)
+        doing.append(("dim", notebook["progress"]))
+    told = _paused(notebook) or (notebook["state"] == "building" and building)
     role = "bad" if notebook["state"] == "failed" else ""
-    error = notebook.get("reason") or deployment.get("error") or build.get("error")
-    if not error and notebook["state"] not in ("building", "swapping", "stopped"):
-        error = "no reason given; the log of the watch stage may tell"
-    rows += [[(role, line)] for line in str(error).splitlines()] if error else []
+    rows = [doing] + ([] if told else [[(role, line)] for line in _reason(notebook).splitlines()])
     host = notebook.get("host") or {}
     if notebook["state"] == "failed" and host.get("state") not in ("PIPELINE_RUNNING", None):
         rows.append([("", f"host {host['state']} {_age(host.get('since'), now)}"), ("", _restarts(host))])
     return rows
+
+
+def _reason(notebook: dict[str, Any]) -> str:
+    """The sentence, or lines, that say why the notebook is in its state."""
+    said = (notebook.get("reason"), *((notebook.get(key) or {}).get("error") for key in ("deployment", "build")))
+    return next((str(text) for text in said if text), "no reason is known")
 
 
 def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
@@ -144,7 +151,7 @@ def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
         if source.get("live") and source.get("live") != source.get("disk"):
             commands.append(("back:", f"kaosctl rollback {name}"))
         return commands
-    if state == "held" and notebook.get("paused"):
+    if _paused(notebook):
         return [("go on:", f"kaosctl resume {name}")]
     if state == "held" and "kaosctl" not in (notebook.get("reason") or ""):
         return [("see:", f"kaosctl logs {name} --stage watch")]

@@ -50,10 +50,10 @@ class Screen:
         return [*lines, line] if line else lines
 
     def _parts(self, piece: Piece, indent: int) -> list[Piece]:
-        """*piece*, in several when it is longer than a line and has words."""
+        """*piece*, in several when it is longer than a line and no command (those are copied whole)."""
         role, text = piece[0], printable(piece[1])
         room = self.width - indent
-        if columns(text) <= room:
+        if columns(text) <= room or role == "strong":
             return [(role, text)]
         parts = [""]
         for word in text.split(" "):
@@ -79,7 +79,7 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def columns(text: str) -> int:
     """How many columns *text* takes on a terminal."""
-    if text.isascii():
+    if all(char < "\u0300" or char in _PLAIN_SYMBOLS for char in text):  # spares most calls the Unicode tables
         return len(text)
     from unicodedata import combining, east_asian_width
 

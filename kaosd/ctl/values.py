@@ -6,8 +6,8 @@ import math
 import re
 import time
 from argparse import ArgumentTypeError
-
-from kaosd.text import epoch
+from contextlib import suppress
+from datetime import datetime
 
 _SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?")
 _CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d))?")
@@ -22,7 +22,7 @@ def seconds(text: str) -> float:
 
 
 def moment(text: str, now: float | None = None) -> float:
-    """A moment, in seconds since the epoch: 10m (ago), 14:30 (the last one, local time), an RFC 3339 time."""
+    """A moment, in seconds since the epoch: 10m (ago), 14:30 (the last one, local time), or RFC 3339."""
     now = time.time() if now is None else now
     if found := _CLOCK.fullmatch(text):
         hour, minute, second = (int(part or 0) for part in found.groups())
@@ -30,8 +30,9 @@ def moment(text: str, now: float | None = None) -> float:
             return _clock(hour, minute, second, now)
     elif text and _SPAN.fullmatch(text):
         return now - seconds(text)
-    elif (at := epoch(text)) is not None:
-        return at
+    else:
+        with suppress(ValueError):
+            return datetime.fromisoformat(text).timestamp()
     raise ArgumentTypeError(f"{text!r} is no time; write for example 10m, 14:30 or 2026-11-23T14:30:00Z")
 
 

@@ -1,0 +1,436 @@
+"""Every command as a process: what it asks, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaosd import __version__
+from kaosd.ctl import templates
+from kaosd.ctl.failure import Failure
+from kaosd.ctl.notebooks import listed
+from kaosd.ctl.usage import all_commands
+from tests.ctl.standin import NOW, Daemon, notebook, status
+
+NAME = "notebook-mnist-ada"
+JOB = "3f" * 16
+TIMES = {"started_at": "2026-11-18T10:26:02.000Z", "finished_at": "2026-11-18T10:26:10.000Z"}
+FAILED = {"action": "build", "seconds": 8.1, "outcome": "failed", "error": "no matching distribution: shap-lite==9"}
+LIVE = {"action": "sync", "seconds": 0.3, "outcome": "live", "error": None}
+HISTORY = {
+    "pinned": "example:1f3c9aa until the files change",
+    "deployments": [
+        {**TIMES, **FAILED, "number": 8, "cause": ["a.txt"], "source": "example:c04d2e1", "data": None, "jobs": []},
+        {
+            **TIMES,
+            **LIVE,
+            "number": 7,
+            "cause": ["a", "b", "c"],
+            "source": "x:1f3c9aa",
+            "data": "d:77ab01c",
+            "jobs": [],
+        },
+    ],
+}
+RECOVERED = {
+    "recovered": [
+        {
+            "path": "model/a.ipynb",
+            "saved_at": "2026-11-18T10:14:39.000Z",
+            "deployment": 7,
+            "file": "/s/recovered/7/model/a.ipynb",
+            "size": 12345,
+        }
+    ]
+}
+RULE = {"rule": "*.tmp", "origin": ".kaosignore", "line": 3}
+WHY = {
+    **RULE,
+    "path": "/p/model/x.tmp",
+    "notebook": NAME,
+    "kind": "source",
+    "counts": False,
+    "costs": "nothing",
+    "text": "ignored by .kaosignore",
+}
+DOCTOR = {
+    "checks": [
+        {"code": "clock", "severity": "ok", "text": "the clock is fine", "mend": ""},
+        {"code": "watches", "severity": "error", "text": "too few watches", "mend": "sudo sysctl x=1"},
+    ]
+}
+
+
+def live(**changes: Any) -> dict[str, Any]:
+    data = {"outcome": "live", "state": "live", "reason": None, "source": "example:1f3c9aa", "data": "data:77ab01c"}
+    return {**data, "seconds": 0.3, **changes}
+
+
+@pytest.fixture
+def full(daemon: Daemon) -> Daemon:
+    """A daemon that answers everything for one notebook."""
+    one = notebook()
+    daemon.serves(one)
+    daemon.token(NAME)
+    daemon.log(NAME, 7, "build", "resolved", job=JOB)
+    path = f"/v1/notebooks/{NAME}"
+    daemon.answers |= {f"POST {path}/{what}": one for what in ("redeploy", "pause", "resume", "cancel", "rollback")}
+    daemon.answers |= {
+        "POST /v1/notebooks": {**one, "after": 0},
+        f"POST {path}/wait": live(),
+        f"GET {path}/history": HISTORY,
+        f"GET {path}/recovered": RECOVERED,
+        f"DELETE {path}": {"killed": NAME, "kept": ["/s/bundles"]},
+        "GET /v1/why": WHY,
+        "GET /v1/doctor": DOCTOR,
+        "GET /v1/version": {"version": __version__, "schema": 1},
+        "POST /v1/reload": {"changed": [NAME]},
+        "POST /v1/stop": {},
+    }
+    return daemon
+
+
+COMMANDS = {
+    "status": 0,
+    f"status {NAME}": 0,
+    f"logs {NAME}": 0,
+    "notebook list": 0,
+    "notebook deploy": 0,
+    "notebook deploy --detach": 0,
+    f"notebook kill -n {NAME} -y": 0,
+    f"notebook build-logs -j {JOB}": 0,
+    f"wait {NAME}": 0,
+    f"redeploy {NAME}": 0,
+    f"pause {NAME}": 0,
+    f"resume {NAME}": 0,
+    f"cancel {NAME}": 0,
+    f"history {NAME}": 0,
+    f"rollback {NAME} 5": 0,
+    f"recovered {NAME}": 0,
+    f"open {NAME} --print": 0,
+    "why model/x.tmp": 0,
+    "template list": 0,
+    "doctor": 1,
+    "reload": 0,
+    "stop": 0,
+    "version": 0,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_prints_json(full: Daemon, command: str) -> None:
+    done = full.run(*command.split(), "--json")
+    assert (done.returncode, done.stderr) == (COMMANDS[command], "")
+    values = [json.loads(line) for line in done.stdout.splitlines()] if "logs" in command else [json.loads(done.stdout)]
+    assert all(isinstance(value, dict) for value in values)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_prints_text_without_escapes_into_a_pipe(full: Daemon, command: str) -> None:
+    done = full.run(*command.split())
+    assert (done.returncode, done.stderr) == (COMMANDS[command], "")
+    assert done.stdout.strip()
+    assert "\x1b" not in done.stdout
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    groups = [all_commands()]
+    while groups:
+        group = groups.pop()
+        groups += group.groups.values()
+        for name, parser in group._choices.choices.items():
+            if name not in group.groups:
+                assert "example: kaosctl " in parser.format_help(), name
+
+
+def test_the_help_lists_the_commands_and_exit_codes(stopped: Daemon) -> None:
+    done = stopped.run("--help")
+    assert done.returncode == 0
+    assert "rollback" in done.stdout
+    assert "3 daemon not running" in done.stdout
+    assert stopped.run("status", "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("stauts", "did you mean `kaosctl status`?"),
+        ("notebook deplyo", "did you mean `kaosctl notebook deploy`?"),
+        ("template fetch x", "`kaosctl template --help` lists the commands"),
+        ("frobnicate", "`kaosctl --help` lists the commands"),
+        ("", "usage: kaosctl"),
+        ("notebook", "usage: kaosctl notebook"),
+        ("status a b", "unrecognized arguments: b"),
+        ("status --jsn", "unrecognized arguments: --jsn"),
+        ("notebook deploy --cpu 0", "'0' is no number of cores"),
+        ("notebook deploy --gpu some", "'some' is no whole number"),
+        ("logs --since then", "'then' is no time"),
+        ("logs --grep (", "'(' is no regular expression"),
+        (f"notebook kill -n {NAME}", "add -y to agree"),
+    ],
+)
+def test_wrong_usage_is_told_with_a_way_on(stopped: Daemon, command: str, told: str) -> None:
+    done = stopped.run(*command.split())
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if not c.startswith(("version", "template", "logs", "notebook b"))]
+)
+def test_without_a_daemon_there_is_one_sentence_and_the_way_to_start_it(stopped: Daemon, command: str) -> None:
+    done = stopped.run(*command.split())
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == (
+        f"kaosctl: kaosd is not running (nobody listens at {stopped.socket})\n"
+        "  start it with `kaosd run`, or `systemctl --user start kaosd`\n"
+    )
+
+
+def test_a_failure_is_json_too(stopped: Daemon) -> None:
+    done = stopped.run("status", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"]["code"] == "not_running"
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [(("live",), 0), (("live", "building", "held"), 0), (("live", "stale"), 1), (("failed", "live"), 1), ((), 0)],
+)
+def test_status_exits_with_1_when_a_notebook_is_failed_or_stale(
+    daemon: Daemon, states: tuple[str, ...], code: int
+) -> None:
+    daemon.serves(*(notebook(f"n{i}", state=state, reason="because") for i, state in enumerate(states)))
+    assert daemon.run("status").returncode == code
+    assert daemon.run("status", "--json").returncode == code
+
+
+def test_status_of_one_notebook_judges_that_one_alone(daemon: Daemon) -> None:
+    daemon.serves(notebook("good"), notebook("bad", state="failed", reason="because"))
+    assert daemon.run("status", "good").returncode == 0
+    done = daemon.run("status", "bad", "--json")
+    assert done.returncode == 1
+    assert [one["name"] for one in json.loads(done.stdout)["notebooks"]] == ["bad"]
+
+
+def test_an_unknown_notebook_is_4_with_the_nearest_name(full: Daemon) -> None:
+    done = full.run("status", "notebook-mnist-adam")
+    assert done.returncode == 4
+    assert f"did you mean {NAME}?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "request_"),
+    [
+        (f"redeploy {NAME} --force --now", ("POST", f"/v1/notebooks/{NAME}/redeploy", {"force": True, "now": True})),
+        (f"redeploy {NAME}", ("POST", f"/v1/notebooks/{NAME}/redeploy", {"force": False, "now": False})),
+        (f"rollback {NAME}", ("POST", f"/v1/notebooks/{NAME}/rollback", {"to": None})),
+        (f"rollback {NAME} 5", ("POST", f"/v1/notebooks/{NAME}/rollback", {"to": "5"})),
+        (f"wait {NAME} --timeout 1m", ("POST", f"/v1/notebooks/{NAME}/wait", {"timeout": 60.0})),
+        ("pause a/../b", ("POST", "/v1/notebooks/a%2F..%2Fb/pause", {})),
+        (f"notebook kill -n {NAME} -y", ("DELETE", f"/v1/notebooks/{NAME}", None)),
+    ],
+)
+def test_commands_ask_for_what_was_said(
+    full: Daemon, command: str, request_: tuple[str, str, dict[str, Any] | None]
+) -> None:
+    full.run(*command.split())
+    assert full.requests[-1] == request_
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "told"),
+    [
+        (live(), 0, f"● {NAME} live   example:1f3c9aa   data:77ab01c   0.3 s\n"),
+        (live(data=None), 0, f"● {NAME} live   example:1f3c9aa   0.3 s\n"),
+        (
+            live(outcome="failed", state="failed", reason="no such package"),
+            1,
+            f"✗ {NAME} failed\n    no such package\n",
+        ),
+        (live(outcome="held", state="held", reason="paused by you"), 1, f"‖ {NAME} held\n    paused by you\n"),
+        (live(outcome="timeout", state="building", seconds=30), 5, f"✗ {NAME} is not live after 30 s, but building\n"),
+    ],
+)
+def test_wait_tells_the_outcome(full: Daemon, outcome: dict[str, Any], code: int, told: str) -> None:
+    full.answers[f"POST /v1/notebooks/{NAME}/wait"] = outcome
+    done = full.run("wait", NAME)
+    assert (done.returncode, done.stdout[: len(told)]) == (code, told)
+
+
+def test_history_is_a_line_each_and_the_error_below(full: Daemon) -> None:
+    assert full.run("history", NAME).stdout.splitlines() == [
+        "pinned: example:1f3c9aa until the files change",
+        "   8  2026-11-18 10:26:02   failed   build 8.1 s   example:c04d2e1   a.txt",
+        "      no matching distribution: shap-lite==9",
+        "   7  2026-11-18 10:26:02   live   sync 0.3 s   x:1f3c9aa  d:77ab01c   a, b (+1)",
+    ]
+
+
+def test_recovered_files_are_a_table(full: Daemon) -> None:
+    assert full.run("recovered", NAME).stdout.splitlines() == [
+        "path            saved at              deployment   size       file",
+        "model/a.ipynb   2026-11-18 10:14:39   7            12,345 B   /s/recovered/7/model/a.ipynb",
+    ]
+    full.answers[f"GET /v1/notebooks/{NAME}/recovered"] = {"recovered": []}
+    assert full.run("recovered", NAME).stdout == "nothing had to be recovered\n"
+
+
+def test_why_names_rule_place_and_cost(full: Daemon, tmp_path: Path) -> None:
+    done = full.run("why", str(tmp_path / "ä b"))
+    assert full.requests[-1][1] == f"/v1/why?path={tmp_path}/%C3%A4%20b"
+    assert done.stdout.splitlines() == [
+        f"/p/model/x.tmp   does not count   {NAME}",
+        "    ignored by .kaosignore",
+        "    rule *.tmp   .kaosignore:3",
+        "    a change of it costs nothing",
+    ]
+
+
+def test_why_resolves_the_path_against_the_working_directory(full: Daemon) -> None:
+    full.run("why", "x.tmp")
+    assert full.requests[-1][1] == f"/v1/why?path={os.getcwd()}/x.tmp"
+    full.run("why", "~/x.tmp")
+    assert full.requests[-1][1] == f"/v1/why?path={full.root}/x.tmp"
+
+
+def test_doctor_says_the_mend_and_exits_with_1_for_an_error(full: Daemon) -> None:
+    done = full.run("doctor")
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        "● ok      clock        the clock is fine",
+        "✗ error   watches      too few watches",
+        "    sudo sysctl x=1",
+    ]
+
+
+def test_the_list_has_two_tables(full: Daemon) -> None:
+    build = {**notebook()["build"], "state": "JOB_RUNNING", "started_at": "2026-11-18T10:26:02.000Z"}
+    host = {**notebook()["host"], "state": "PIPELINE_STANDBY"}
+    full.serves(notebook("old"), notebook("new", state="building", build=build, host=host))
+    assert full.run("notebook", "list").stdout.splitlines() == [
+        "BUILDING",
+        "created_at            name   state         url                             user   job",
+        f"2026-11-18 10:26:02   new    JOB_RUNNING   http://127.0.0.1:8890/new/lab   ada    {JOB}",
+        "",
+        "RUNNING",
+        "created_at            name   state              url                             user",
+        "2026-11-18 09:27:40   old    PIPELINE_RUNNING   http://127.0.0.1:8890/old/lab   ada",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("build", "host", "tables"),
+    [
+        ("JOB_SUCCESS", "PIPELINE_RUNNING", "running"),
+        ("JOB_SUCCESS", "PIPELINE_STANDBY", "running"),
+        (None, "PIPELINE_STANDBY", "running"),
+        ("JOB_RUNNING", "PIPELINE_STANDBY", "building"),
+        ("JOB_FAILURE", "PIPELINE_STANDBY", "building"),
+        ("JOB_FAILURE", "PIPELINE_RUNNING", "building running"),
+    ],
+)
+def test_every_notebook_is_in_a_table(build: str | None, host: str, tables: str) -> None:
+    one = notebook(build=build and {**notebook()["build"], "state": build}, host={**notebook()["host"], "state": host})
+    found = listed(status(one))
+    assert " ".join(name for name in found if found[name]) == tables
+
+
+def test_version_without_a_daemon(stopped: Daemon) -> None:
+    done = stopped.run("version")
+    assert (done.returncode, done.stdout) == (0, f"kaosctl {__version__}\nkaosd is not running\n")
+
+
+def test_open_prints_the_address_with_the_token(full: Daemon) -> None:
+    assert full.run("open", NAME, "--print").stdout == f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret\n"
+
+
+def test_the_token_reaches_the_browser_by_a_private_file_and_no_argument(full: Daemon) -> None:
+    browser, seen = full.root / "browser", full.root / "seen"
+    browser.write_text(f'#!/bin/sh\nprintf "%s " "$@" > {seen}\n')
+    browser.chmod(0o755)
+    done = full.run("open", NAME, BROWSER=f"{browser} %s")
+    assert (done.returncode, done.stdout) == (0, "")
+    page = full.state / "notebooks" / NAME / "open.html"
+    assert seen.read_text().split() == [f"file://{page}"]
+    assert page.stat().st_mode & 0o777 == 0o600
+    assert f"url=http://127.0.0.1:8890/{NAME}/lab?token=s3cret" in page.read_text()
+
+
+def test_without_a_browser_the_address_is_printed(full: Daemon) -> None:
+    done = full.run("open", NAME, BROWSER="", PATH="/nonexistent")
+    assert done.stdout == f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret\n"
+
+
+def test_build_logs_of_a_job(full: Daemon, tmp_path: Path) -> None:
+    assert "resolved" in full.run("notebook", "build-logs", "-j", JOB[:4]).stdout
+    done = full.run("notebook", "build-logs", "-j", JOB, "-o", str(tmp_path / "new"))
+    assert done.stdout == f"{tmp_path}/new/{JOB}.log\n"
+    assert (tmp_path / "new" / f"{JOB}.log").read_text() == "2026-11-18T10:26:40.000Z resolved\n"
+    assert full.run("notebook", "build-logs", "-j", "0000").returncode == 4
+
+
+def test_several_jobs_with_the_same_beginning_are_named(full: Daemon) -> None:
+    full.log(NAME, 8, "build", "x", job="3f" + "00" * 15)
+    done = full.run("notebook", "build-logs", "-j", "3f")
+    assert done.returncode == 2
+    assert "2 jobs begin with 3f" in done.stderr
+
+
+def test_kill_asks_on_a_terminal(full: Daemon) -> None:
+    for answer, killed in ((b"n\n", False), (b"y\n", True)):
+        master, slave = pty.openpty()
+        os.write(master, answer)
+        command = [sys.executable, "-m", "kaosd.ctl", "notebook", "kill", "-n", NAME]
+        done = subprocess.run(command, stdin=slave, env=full.environment, capture_output=True, text=True, check=False)
+        os.close(master)
+        os.close(slave)
+        assert "[y/N]" in done.stderr
+        assert (done.returncode == 0) is killed
+        assert any(request[0] == "DELETE" for request in full.requests) is killed
+
+
+def test_templates_are_copied_and_never_over_anything(
+    stopped: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shipped" / "notebook" / "model").mkdir(parents=True)
+    (tmp_path / "shipped" / "notebook" / "model" / "requirements.txt").write_text("pandas\n")
+    (tmp_path / "shipped" / "notebook" / "Dockerfile").write_text("FROM x\n")
+    (tmp_path / "shipped" / "__pycache__").mkdir()
+    monkeypatch.setattr(templates, "ROOT", str(tmp_path / "shipped"))
+    assert templates.names() == ["notebook"]
+    target = tmp_path / "mine"
+    assert templates.get("notebook", str(target)) == 0
+    assert (target / "model" / "requirements.txt").read_text() == "pandas\n"
+    (target / "Dockerfile").unlink()
+    (target / "model" / "requirements.txt").write_text("mine\n")
+    with pytest.raises(Failure, match="is there already; nothing was copied"):
+        templates.get("notebook", str(target))
+    assert not (target / "Dockerfile").exists()
+    assert (target / "model" / "requirements.txt").read_text() == "mine\n"
+    with pytest.raises(Failure, match="no template 'x'") as caught:
+        templates.get("x")
+    assert caught.value.exit_code == 4
+    capsys.readouterr()
+
+
+def test_strings_of_the_daemon_are_made_safe(daemon: Daemon) -> None:
+    daemon.answers["GET /v1/notebooks/n/history"] = (409, {"detail": "\x1b[2J\u202e", "hint": "\x07"})
+    assert daemon.run("history", "n").stderr == "kaosctl: \\x1b[2J\\u202e\n  \\x07\n"
+
+
+def test_a_closed_pipe_ends_quietly(daemon: Daemon) -> None:
+    daemon.log(NAME, 1, "build", *("x" * 100 for _ in range(5000)), job=JOB, at=NOW)
+    command = f"{sys.executable} -m kaosd.ctl logs | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], env=daemon.environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (141, "")

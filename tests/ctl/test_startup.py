@@ -1,0 +1,52 @@
+"""Starting fast: what the client loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.ctl.standin import Daemon, notebook
+
+HEAVY = {"argparse", "dataclasses", "typing", "http.client", "socket", "datetime", "inspect", "kaosd.model", "difflib"}
+
+COMMANDS = (
+    "status",
+    "status --json",
+    "logs",
+    "notebook list",
+    "notebook deploy --detach",
+    "history n",
+    "why x",
+    "wait n",
+    "open n",
+    "template list",
+    "doctor",
+    "version",
+    "--help",
+)
+
+
+def loaded(daemon: Daemon, *arguments: str) -> set[str]:
+    """The modules that kaosctl has loaded at its end, beyond those that the interpreter starts with."""
+    code = (
+        "import sys; before = set(sys.modules)\nfrom kaosd.ctl import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+        "print(*sorted(set(sys.modules) - before), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=daemon.environment, capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_status_loads_next_to_nothing(daemon: Daemon) -> None:
+    daemon.serves(notebook())
+    assert not loaded(daemon, "status") & HEAVY
+
+
+def test_no_command_loads_a_third_party_module(daemon: Daemon) -> None:
+    daemon.serves(notebook())
+    daemon.log("notebook-mnist-ada", 1, "build", "x", job="ab" * 16)
+    for command in COMMANDS:
+        names = {name.partition(".")[0] for name in loaded(daemon, *command.split())}
+        assert names <= set(sys.stdlib_module_names) | {"kaosd"}, command
