@@ -211,8 +211,8 @@ class Registry:
             "outcome": outcome,
             "state": state.value,
             "reason": reason,
-            "source": shown["source"],
-            "data": shown["data"],
+            "source": shown["source"]["live"],
+            "data": shown["data"]["live"],
             "seconds": round(time.monotonic() - began, 3),
         }
 
