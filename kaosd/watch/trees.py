@@ -37,7 +37,7 @@ class Tree:
     """The directories below one root that are under watch.
 
     identity: the directory that it was made for. lost: that is no longer what the root's path leads to, or a
-    part of it came to light again below a mount; it must be walked again. limited: watches are missing.
+    part of it came to light again below a mount; a new tree must take its place. limited: watches are missing.
     """
 
     def __init__(self, watches: Watches, identity: Identity, ignored: Callable[[bytes, bool], bool]) -> None:
@@ -56,7 +56,6 @@ class Tree:
         Watches that stand are left as they are, so that a walk makes no events of its own.
         """
         self.walk += 1
-        self.lost = False
         self.cover(b"")
         self.watches.drop(self, lambda _, walk: walk < self.walk)
 

@@ -312,7 +312,7 @@ async def test_ten_thousand_files_rewritten_at_once_make_few_pokes(tmp_path, mod
         (tmp_path / f"d{directory}").mkdir()
     for path in paths:
         (tmp_path / path).write_text("before")
-    async with eye(mode=mode) as seen:
+    async with eye(mode=mode, quiet=0.05) as seen:
         await seen.watch(tmp_path)
         began = seen.watcher._loop.time()
         for number, path in enumerate(paths):

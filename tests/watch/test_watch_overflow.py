@@ -16,12 +16,12 @@ QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 
 
 @contextlib.contextmanager
-def small_queue(events: int) -> Iterator[None]:
-    """A shorter event queue for inotify instances opened inside, where we may set it (it is read when opening)."""
+def short_queue() -> Iterator[None]:
+    """An inotify instance opened inside has a short queue, where we may set that; the others keep theirs."""
     before = QUEUE.read_text()
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
-            QUEUE.write_text(f"{events}\n")
+            QUEUE.write_text("512\n")
             stack.callback(QUEUE.write_text, before)
         yield
 
@@ -61,44 +61,42 @@ async def test_many_directories_and_a_short_queue_come_to_rest_after_an_overflow
     """A watcher that removes and adds its watches then fills the queue by itself, again and again."""
     for number in range(2000):
         (tmp_path / f"{number}").mkdir()
-    with small_queue(512):
-        async with eye() as seen:
-            await seen.watch(tmp_path)
-            await overflow(seen, tmp_path / "7")
-            await seen.until(lambda: seen.watcher._roots["r"].task is None, "the end of the walk")
-            (tmp_path / "1999/x").write_text("later")
-            await seen.covered(b"1999/x")
-            count = seen.watcher.stats().overflows
-            beat = seen.watcher._beating
-            await seen.until(lambda: seen.watcher._beating is not beat, "a beat")
-            assert seen.watcher.stats().overflows == count
-            assert seen.watcher._instance.trouble is None
-            seen.forget()
-            (tmp_path / "1998/x").write_text("later")
-            await seen.covered(b"1998/x")
-            assert len(seen.watched) == 2001
+    async with eye(short_queue()) as seen:
+        await seen.watch(tmp_path)
+        await overflow(seen, tmp_path / "7")
+        await seen.until(lambda: seen.watcher._roots["r"].task is None, "the end of the walk")
+        (tmp_path / "1999/x").write_text("later")
+        await seen.covered(b"1999/x")
+        count = seen.watcher.stats().overflows
+        beat = seen.watcher._beating
+        await seen.until(lambda: seen.watcher._beating is not beat, "a beat")
+        assert seen.watcher.stats().overflows == count
+        assert seen.watcher._instance.trouble is None
+        seen.forget()
+        (tmp_path / "1998/x").write_text("later")
+        await seen.covered(b"1998/x")
+        assert len(seen.watched) == 2001
 
 
 async def test_overflows_without_end_lead_to_polling_for_a_while(tmp_path, monkeypatch):
     monkeypatch.setattr(advice, "STORM_TIME", 3600.0)
     monkeypatch.setattr(instance, "REST", 3600.0)
-    with small_queue(512):
-        async with eye() as seen:
-            await seen.watch(tmp_path)
-            while not seen.watcher.problems():
-                await overflow(seen, tmp_path)
-            assert [problem.code for problem in seen.watcher.problems()] == ["watch_overflow"]
-            assert seen.watcher.stats().mode == "poll"
-            await seen.until(lambda: seen.watcher._roots["r"].polled, "polling")
-            seen.forget()
-            (tmp_path / "x").write_text("found by polling")
-            await seen.covered(b"x")
-            seen.watcher._instance._retry_at = 0.0  # the rest is over
-            await seen.until(lambda: seen.watcher.stats().mode == "inotify", "inotify again")
-            seen.forget()
-            assert seen.watcher.problems() == ()
-            (tmp_path / "y").touch()
-            await seen.covered(b"y")
+    async with eye(short_queue()) as seen:
+        await seen.watch(tmp_path)
+        while not seen.watcher.problems():
+            await overflow(seen, tmp_path)
+        assert [problem.code for problem in seen.watcher.problems()] == ["watch_overflow"]
+        assert seen.watcher.stats().mode == "poll"
+        await seen.until(lambda: seen.watcher._roots["r"].polled, "polling")
+        seen.forget()
+        (tmp_path / "x").write_text("found by polling")
+        await seen.covered(b"x")
+        seen.watcher._instance._retry_at = 0.0  # the rest is over
+        await seen.until(lambda: seen.watcher.stats().mode == "inotify", "inotify again")
+        seen.forget()
+        assert seen.watcher.problems() == ()
+        (tmp_path / "y").touch()
+        await seen.covered(b"y")
 
 
 async def test_a_reading_thread_that_failed_is_replaced(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from watching import eye, nothing_ignored
 
-from kaosd.watch import Watcher, root, watcher
+from kaosd.watch import Watcher, watcher
 
 
 @pytest.mark.parametrize("mode", ["auto", "poll"])
@@ -149,11 +149,6 @@ async def test_everything_is_looked_at_after_the_machine_slept(tmp_path, monkeyp
 
 def test_this_machine_tells_how_long_it_slept():
     assert watcher.suspended() > -1.0
-
-
-@pytest.mark.parametrize(("cpu", "due"), [(0.0, True), (1000.0, False)])
-def test_rescan_is_due_by_its_interval(cpu, due):
-    assert (root.rescan_interval(60.0, cpu) <= 61.0) is due
 
 
 def _threads() -> list[str]:

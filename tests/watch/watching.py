@@ -30,7 +30,7 @@ class Eye:
     """Takes whatever a watcher pokes about, and lets tests wait for it."""
 
     def __init__(self, **options: Any) -> None:
-        self.watcher = Watcher(self._poked, **options)
+        self.watcher = Watcher(self._poked, **{"quiet": 0.01} | options)
         self.pokes: list[str] = []
         self.seen: dict[str, list[Dirty]] = {}
         self._poke = asyncio.Event()
@@ -94,10 +94,11 @@ class Eye:
 
 
 @contextlib.asynccontextmanager
-async def eye(**options: Any) -> AsyncIterator[Eye]:
-    """A started watcher, closed in the end."""
+async def eye(starting: contextlib.AbstractContextManager[None] | None = None, **options: Any) -> AsyncIterator[Eye]:
+    """A started watcher, closed in the end. starting: entered only while it starts."""
     made = Eye(**options)
-    await made.watcher.start()
+    with starting or contextlib.nullcontext():
+        await made.watcher.start()
     try:
         yield made
     finally:
