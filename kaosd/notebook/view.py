@@ -185,11 +185,11 @@ def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes]) ->
     if verdict.ignored:
         costs, says = "nothing", "is left out of the bundle"
     elif kind == "data":
-        costs, says = "attach", "is data: a change is attached without a restart"
+        costs, says = "attach", "is data"
     elif inside in inputs:
-        costs, says = "build", "is an environment input: a change builds the environment anew"
+        costs, says = "build", "is an environment input"
     elif inside.startswith(b"model/"):
-        costs, says = "sync", "is code: a change is copied into the running host"
+        costs, says = "sync", "is code"
     else:
         costs, says = "nothing", "is in the bundle, but neither an environment input nor below model/"
     rule = f" (rule {verdict.rule} of {verdict.origin})" if verdict.rule else ""
