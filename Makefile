@@ -1,0 +1,41 @@
+# Two commands matter: make demo, make test. Both set up .venv first, from the locked packages; a second run is quick.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint lock clean venv venv-test
+
+PYTHON ?= python3
+ARGS ?=
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: venv ## host the shipped notebook with the shipped data; ends with its address
+	@.venv/bin/kaosd demo
+
+test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
+	@.venv/bin/python -m pytest -p tests.no_skips $(ARGS)
+
+lint: venv-test ## style, types and the import contracts
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+lock: venv ## write the locks anew from pyproject.toml; newer versions: make lock ARGS=--upgrade
+	@.venv/bin/uv pip compile -q $(ARGS) $(LOCKING) --group build -o requirements.lock pyproject.toml
+	@.venv/bin/uv pip compile -q $(ARGS) $(LOCKING) --group build --group test -c requirements.lock \
+		-o tests/requirements.lock pyproject.toml
+
+# Every platform and Python in one file, each package by its hash, and no address of a package index.
+LOCKING := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+
+venv:
+	@PYTHON="$(PYTHON)" .ci/setup runtime
+
+venv-test:
+	@PYTHON="$(PYTHON)" .ci/setup test
+
+clean: ## remove what the commands above made, but not the demo's notebook or state
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@find kaosd tests -name __pycache__ -type d -prune -exec rm -rf {} +
