@@ -214,7 +214,7 @@ class Client:
         )
         editor = Editor(process)
         try:
-            assert await editor.answer() == {"ready": True}
+            assert await editor.answer() == {"synchronised": True}
             yield editor
         finally:
             process.stdin.close()
@@ -235,7 +235,20 @@ class Editor:
     async def answer(self):
         return json.loads(await asyncio.wait_for(self.process.stdout.readline(), PATIENCE))
 
+    async def synchronise(self):
+        """Return when the server has all that was done here, and the other way round."""
+        await self.order("synchronise")
+        assert await self.answer() == {"synchronised": True}
+
+    async def type(self, text, after, cell=None):
+        """Type *text* behind the text *after*."""
+        await self.order("type", cell=cell, after=after, text=text, pause=0)
+        assert await self.answer() == {"typed": after + text}
+        await self.synchronise()
+
     async def content(self):
+        """The shared document, as it is on the server as well."""
+        await self.synchronise()
         await self.order("read")
         return (await self.answer())["content"]
 

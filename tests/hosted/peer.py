@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import select
 import socket
 import sys
@@ -25,6 +26,10 @@ class Peer:
         self.typing = []  # (cell, characters typed so far, characters to come, seconds between two)
         self.next = 0.0
         self.doc.observe(self.changed)
+        self.synchronise()
+
+    def synchronise(self):
+        """Ask for all that is there; what we sent before has been taken in when the answer comes."""
         self.socket.send_binary(create_sync_message(self.doc))
 
     def changed(self, event):
@@ -40,8 +45,8 @@ class Peer:
         self.remote = False
         if reply is not None:
             self.socket.send_binary(reply)
-        if message[1] == 1:  # the answer to our first question: we have it all
-            answer({"ready": True})
+        if message[1] == 1:  # the answer to our question
+            answer({"synchronised": True})
 
     def shared_text(self, cell):
         if cell is None:
@@ -74,23 +79,29 @@ class Peer:
         elif name == "print":
             outputs = self.cell(order["cell"])["outputs"]
             if len(outputs):
-                outputs[len(outputs) - 1]["text"] += order["text"]
+                text = outputs[len(outputs) - 1]["text"]
+                text += order["text"]
             else:
                 outputs.append(Map({"output_type": "stream", "name": "stdout", "text": Text(order["text"])}))
+        elif name == "synchronise":
+            self.synchronise()
         elif name == "read":
             answer({"content": self.document.get()})
 
     def serve(self):
+        orders = b""
         while True:
             wait = max(0.0, self.next - time.monotonic()) if self.typing else 30
             ready, _, _ = select.select([self.socket.sock, sys.stdin], [], [], wait)
             if self.socket.sock in ready:
                 self.receive()
             if sys.stdin in ready:
-                line = sys.stdin.readline()
-                if not line:
+                received = os.read(0, 65536)
+                if not received:
                     return
-                self.order(json.loads(line))
+                *lines, orders = (orders + received).split(b"\n")
+                for line in lines:
+                    self.order(json.loads(line))
             if self.typing and time.monotonic() >= self.next:
                 self.type_one()
 

@@ -1,0 +1,239 @@
+"""Changes to documents that a second editor has open, over real websockets to a real JupyterLab."""
+
+import asyncio
+import json
+from itertools import count
+
+import pytest
+
+STEPS = count()
+
+
+def code(name, source, outputs=()):
+    cell = {"cell_type": "code", "id": name, "metadata": {}, "source": source}
+    return {**cell, "outputs": list(outputs), "execution_count": None}
+
+
+def notebook(*cells):
+    return json.dumps({"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+def sources(content):
+    """The sources of a notebook's cells, by id, whether it was read from disk or from a shared document."""
+    return {cell["id"]: "".join(cell["source"]) for cell in content["cells"]}
+
+
+def outputs(content, name):
+    """All text that the cell printed."""
+    cell = next(cell for cell in content["cells"] if cell["id"] == name)
+    return "".join("".join(output["text"]) for output in cell["outputs"])
+
+
+@pytest.fixture
+def write(host):
+    """Write a new file below the root, and return its path and file."""
+
+    def write(text, suffix=".ipynb"):
+        name = f"document{next(STEPS)}{suffix}"
+        (host.root / "sub").mkdir(exist_ok=True)
+        file = host.root / "sub" / name
+        file.write_text(text)
+        return f"sub/{name}", file
+
+    return write
+
+
+@pytest.fixture
+def apply(client):
+    """Send a change."""
+
+    async def apply(path, base, incoming):
+        return await client.call("POST", "kaosd/documents/apply", {"path": path, "base": base, "incoming": incoming})
+
+    return apply
+
+
+async def test_open_documents_are_listed(client, write):
+    book, _ = write(notebook(code("a", "")))
+    text, _ = write("x = 1\n", ".py")
+    assert (await client.call("GET", "kaosd/documents"))["documents"] == []
+    async with client.editor(book), client.editor(book), client.editor(text, "file"):
+        answer = await client.call("GET", "kaosd/documents")
+    assert answer["shared"] is True
+    assert sorted(answer["documents"], key=lambda document: document["path"]) == [
+        {"path": book, "type": "notebook", "clients": 2},
+        {"path": text, "type": "file", "clients": 1},
+    ]
+
+
+async def test_a_document_that_is_not_open_is_left_to_the_caller(write, apply):
+    text = notebook(code("a", "a = 1"))
+    path, file = write(text)
+    answer = await apply(path, text, notebook(code("a", "a = 2")))
+    assert answer == {"applied": False, "reason": f"{path} is not open"}
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("incoming", ["{", "[]", '{"cells": 1}', notebook({"cell_type": "code"}), '"\ud800"'])
+async def test_what_is_no_notebook_changes_nothing(client, write, apply, incoming):
+    text = notebook(code("a", "a = 1"))
+    path, file = write(text)
+    async with client.editor(path) as editor:
+        answer = await apply(path, text, incoming)
+        assert sources(await editor.content()) == {"a": "a = 1"}
+    assert answer["applied"] is False
+    assert answer["reason"].startswith(f"{path}: not a ")
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("body", [[], {}, {"path": 1, "incoming": ""}, {"path": "a", "base": 1, "incoming": ""}])
+async def test_a_malformed_order_is_refused(client, body):
+    async with client.session.post(client.url("kaosd/documents/apply"), json=body) as answer:
+        assert answer.status == 400
+
+
+async def test_a_change_reaches_the_tab_and_the_disk(client, write, apply):
+    base = notebook(code("a", "a = 1"), code("b", "b = 1", [{"output_type": "stream", "name": "stdout", "text": "1"}]))
+    path, file = write(base)
+    async with client.editor(path) as editor:
+        answer = await apply(path, base, notebook(code("a", "a = 2"), code("n", "new"), code("b", "b = 1")))
+        content = await editor.content()
+    assert answer == {"applied": True, "conflict": False, "saved": True}
+    assert sources(content) == sources(json.loads(file.read_text())) == {"a": "a = 2", "n": "new", "b": "b = 1"}
+
+
+async def test_what_was_typed_here_is_reported_and_gives_way_only_where_it_must(client, write, apply):
+    base = notebook(code("a", "a = 1\nb = 1\n"))
+    path, file = write(base)
+    async with client.editor(path) as editor:
+        await editor.type("23", after="a = 1", cell="a")
+        kept = await apply(path, base, notebook(code("a", "a = 1\nb = 2\n")))
+        assert sources(await editor.content()) == {"a": "a = 123\nb = 2\n"}
+        lost = await apply(path, notebook(code("a", "a = 1\nb = 2\n")), notebook(code("a", "a = 9\nb = 2\n")))
+        assert sources(await editor.content()) == {"a": "a = 9\nb = 2\n"}
+    assert (kept["conflict"], sources(json.loads(kept["before"]))) == (False, {"a": "a = 123\nb = 1\n"})
+    assert (lost["conflict"], sources(json.loads(lost["before"]))) == (True, {"a": "a = 123\nb = 2\n"})
+    assert sources(json.loads(file.read_text())) == {"a": "a = 9\nb = 2\n"}
+
+
+@pytest.mark.parametrize("base", [None, "not a notebook"])
+async def test_with_an_unknown_base_the_incoming_text_wins(client, write, apply, base):
+    path, file = write(notebook(code("a", "a = 1\nmine\n")))
+    async with client.editor(path):
+        answer = await apply(path, base, notebook(code("a", "a = 2\n")))
+    assert (answer["conflict"], sources(json.loads(answer["before"]))) == (True, {"a": "a = 1\nmine\n"})
+    assert sources(json.loads(file.read_text())) == {"a": "a = 2\n"}
+
+
+async def test_text_files_are_changed_in_place(client, write, apply):
+    path, file = write("é = 1\n😀 = 2\n", ".py")
+    async with client.editor(path, "file") as editor:
+        await editor.type("5", after="é = 1")
+        answer = await apply(path, "é = 1\r\n😀 = 2\r\n", "é = 1\r\n😀 = 3  # 😀\r\n")
+        content = await editor.content()
+    assert answer == {"applied": True, "conflict": False, "saved": True, "before": "é = 15\n😀 = 2\n"}
+    assert content == file.read_text() == "é = 15\n😀 = 3  # 😀\n"
+
+
+@pytest.mark.parametrize("kind", ["notebook", "file"])
+async def test_no_keystroke_is_lost_while_changes_strike(host, client, write, apply, kind):
+    """The person types into the very cell (or file) whose other lines change 20 times."""
+
+    def text(step):
+        body = f"before = {step}\nhere = ''  # \n" + f"after = {step}\n" * (step % 3)
+        return notebook(code("a", body), *(code(f"n{n}", f"n = {n}") for n in range(step % 4))) if book else body
+
+    book = kind == "notebook"
+    path, file = write(text(0), ".ipynb" if book else ".py")
+    typed = "".join(chr(ord("a") + number % 26) for number in range(200))
+    async with client.editor(path, kind) as editor:
+        await editor.order("type", cell="a" if book else None, after="here = ''  # ", text=typed, pause=0.015)
+        for step in range(1, 21):
+            answer = await apply(path, text(step - 1), text(step))
+            assert (answer["applied"], answer["conflict"], answer["saved"]) == (True, False, True)
+            await asyncio.sleep(0.1)  # spreads the strikes over the typing
+        assert await editor.answer() == {"typed": "here = ''  # " + typed}
+        answer = await apply(path, text(20), text(20))
+        content = await editor.content()
+    expected = text(20).replace("here = ''  # ", "here = ''  # " + typed)
+    if book:
+        assert sources(content) == sources(json.loads(file.read_text())) == sources(json.loads(expected))
+    else:
+        assert content == file.read_text() == expected
+    assert "Out-of-band changes" not in host.log.read_text()
+
+
+async def test_a_cell_that_runs_keeps_what_it_prints(client, write, apply, eventually):
+    """The tab of the person runs a cell of a real kernel and puts what it prints into the shared document."""
+    loop = "import time\nfor n in range(20):\n    print(n, flush=True)\n    time.sleep(0.05)\n"
+    base = notebook(code("a", "a = 1"), code("run", loop), code("z", "z = 1"))
+    path, file = write(base)
+    strikes = []
+    async with client.editor(path) as editor, client.channels(await client.kernel()) as channels:
+        await editor.order("run", cell="run")
+        async for piece in client.printed(channels, loop):
+            await editor.order("print", cell="run", text=piece)
+            if len(strikes) < 10:
+                step = len(strikes)
+                old, new = (
+                    notebook(code("a", f"a = {n}"), code("run", loop), *[code("z", "z = 1")] * (n % 2))
+                    for n in (step, step + 1)
+                )
+                strikes.append(await apply(path, base if step == 0 else old, new))
+        content = await editor.content()
+        await eventually(lambda: outputs(json.loads(file.read_text()), "run") == outputs(content, "run"))
+    printed = "".join(f"{n}\n" for n in range(20))
+    assert len(strikes) == 10
+    assert all(answer["applied"] and not answer["conflict"] for answer in strikes)
+    assert outputs(content, "run") == printed
+
+
+async def test_a_running_cell_stays_when_the_incoming_notebook_moves_it(client, write, apply):
+    base = notebook(code("a", "a"), code("b", "b"), code("run", "run"))
+    path, _ = write(base)
+    async with client.editor(path) as editor:
+        await editor.order("run", cell="run")
+        await editor.order("print", cell="run", text="first ")
+        assert outputs(await editor.content(), "run") == "first "
+        await apply(path, base, notebook(code("run", "run"), code("a", "a"), code("b", "b")))
+        await editor.order("print", cell="run", text="second")
+        content = await editor.content()
+    assert list(sources(content)) == ["run", "a", "b"]
+    assert outputs(content, "run") == "first second"
+
+
+async def test_text_typed_while_a_cell_prints_reaches_the_disk(client, write, eventually):
+    """Every output puts off the save of the room; ours comes anyway."""
+    path, file = write(notebook(code("a", "a"), code("run", "run")))
+    async with client.editor(path) as editor:
+        await editor.type(" typed", after="a", cell="a")
+
+        async def print_on():
+            while True:
+                await editor.order("print", cell="run", text=".")
+                await asyncio.sleep(0.2)
+
+        printing = asyncio.create_task(print_on())
+        await eventually(lambda: sources(json.loads(file.read_text()))["a"] == "a typed")
+        printing.cancel()
+
+
+async def test_a_change_on_disk_that_nobody_saw_yet_is_taken_over(client, write, apply):
+    base = notebook(code("a", "a = 1"), code("b", "b = 1"))
+    path, file = write(base)
+    async with client.editor(path):
+        file.write_text(notebook(code("a", "a = 1"), code("b", "b = 'from a terminal'")))
+        answer = await apply(path, base, notebook(code("a", "a = 2"), code("b", "b = 1")))
+    assert answer["saved"]
+    assert sources(json.loads(file.read_text())) == {"a": "a = 2", "b": "b = 'from a terminal'"}
+
+
+async def test_a_notebook_that_is_also_open_as_text_changes_in_both(client, write, apply):
+    base = notebook(code("a", "a = 1"))
+    path, file = write(base)
+    async with client.editor(path) as editor, client.editor(path, "file") as as_text:
+        answer = await apply(path, base, base.replace("a = 1", "a = 2"))
+        assert sources(await editor.content()) == {"a": "a = 2"}
+        assert "a = 2" in await as_text.content()
+    assert answer["applied"]
+    assert "a = 2" in file.read_text()
