@@ -31,6 +31,7 @@ class Root:
         self._task: asyncio.Task[None] | None = None
         self._full = True
         self._extra: set[bytes] = set()
+        self._rules: object = None
         self._scans_begun = 0
         self._scans_ended = 0
         self._ended = asyncio.Condition()
@@ -42,8 +43,7 @@ class Root:
 
     def open(self) -> None:
         """Watch the directory and scan it for the first time."""
-        if self.watcher is not None:
-            self.watcher.watch(self.key, self.path, self.scanner.ignored)
+        self._watch()
         self.poke()
 
     async def close(self) -> None:
@@ -93,9 +93,16 @@ class Root:
             self._scans_begun += 1
             self.scan = await asyncio.to_thread(self.scanner.scan, paths)
             self._scans_ended = self._scans_begun
+            if self.scanner.rules != self._rules:  # other directories count now: watch those
+                self._watch()
             self.changed()
             async with self._ended:
                 self._ended.notify_all()
+
+    def _watch(self) -> None:
+        self._rules = self.scanner.rules
+        if self.watcher is not None:
+            self.watcher.watch(self.key, self.path, self.scanner.ignored)
 
     def _take(self) -> frozenset[bytes] | None:
         """The paths to look at: None for all of them."""
