@@ -46,18 +46,19 @@ class Printer:
             return
         log = entry.log
         note = deployment_note(entry.text) if log.stage == "watch" else None
+        ended = note is not None and _ENDED.match(note[1]) is not None
         begins = log.stage != "daemon" and log.number > self._shown.get(log.notebook, -1)
         if begins:
             self._shown[log.notebook] = log.number
-            cause = note[1] if note and not _ENDED.match(note[1]) else ""
-            yield self._heading(log, entry.time, cause)
-            if cause:
-                return
-        if note and _ENDED.match(note[1]):
+        if begins and not ended:
+            yield self._heading(log, entry.time, note[1] if note else "")
+        if note is None:
+            yield self._line(entry)
+        elif ended:
             role = "badly" if tells_failure(entry.text, note[0]) else "good" if note[1] == "live" else "dim"
             yield self.screen.paint(role, f"── {self._name(log)}deployment {note[0]} {note[1]}")
-            return
-        yield self._line(entry)
+        elif not begins:
+            yield self._line(entry)
 
     def _heading(self, log: StageLog, at: float, cause: str) -> str:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else ""

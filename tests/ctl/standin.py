@@ -189,10 +189,10 @@ class Running:
                 self.lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
 
-    def expect(self, text: str) -> None:
-        """Return when a line has contained *text*; fail after 30 s."""
+    def expect(self, text: str, times: int = 1) -> None:
+        """Return when that many lines have contained *text*; fail after 30 s."""
         with self._changed:
-            found = self._changed.wait_for(lambda: any(text in line for line in self.lines), 30)
+            found = self._changed.wait_for(lambda: sum(text in line for line in self.lines) >= times, 30)
         assert found, f"{text!r} not in {self.lines}"
 
     def close(self) -> None:
@@ -228,6 +228,7 @@ def listening(daemon: Daemon) -> Iterator[None]:
     finally:
         loop.call_soon_threadsafe(done.set)
         thread.join(30)
+        daemon.socket.unlink(missing_ok=True)
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -1,0 +1,162 @@
+"""`kaosctl notebook deploy`: progress, outcome, interruption."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.ctl.standin import Daemon, notebook
+from tests.ctl.test_watching import on_terminal
+
+NAME = "notebook-mnist-ada"
+JOB = "ab" * 16
+URL = f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret"
+
+
+class Deployment:
+    """A daemon that deploys one notebook: the outcome comes when the test says so."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.outcome: dict[str, Any] | None = None
+        daemon.token(NAME)
+        daemon.serves(notebook(state="building", progress="step 1/2 resolve"))
+        daemon.answers["POST /v1/notebooks"] = {**notebook(), "after": 4}
+        daemon.answers[f"POST /v1/notebooks/{NAME}/wait"] = self.wait
+
+    async def wait(self, request: web.Request) -> web.StreamResponse:
+        while self.outcome is None:
+            await asyncio.sleep(0.02)
+        return web.json_response(self.outcome)
+
+    def ends(self, outcome: str, **changes: Any) -> None:
+        """The notebook is as *changes* say, and the wait has this outcome."""
+        one = notebook(**changes)
+        self.daemon.serves(one)
+        self.outcome = {"outcome": outcome, "reason": one["reason"], "state": one["state"], "seconds": 12.3}
+
+
+@pytest.fixture
+def deployment(daemon: Daemon) -> Deployment:
+    return Deployment(daemon)
+
+
+def test_the_way_to_live_is_shown_and_ends_with_the_address(deployment: Deployment) -> None:
+    daemon = deployment.daemon
+    daemon.log(NAME, 1, "build", "an old line", job="cd" * 16)
+    with daemon.started("notebook", "deploy", "-s", ".") as running:
+        running.expect("building")
+        daemon.log(NAME, 8, "build", "step 1/2 resolve", "step 2/2 install", job=JOB)
+        running.expect("step 2/2 install")
+        deployment.ends("live")
+        assert running.process.wait(30) == 0
+    assert running.lines[-2:] == [f"● {NAME} live   12 s", URL]
+    assert not any("an old line" in line for line in running.lines)
+    assert not any("\x1b" in line or "\r" in line for line in running.lines)
+
+
+def test_arguments_become_the_request(daemon: Daemon, tmp_path: Path) -> None:
+    Deployment(daemon)
+    daemon.run(
+        *("notebook", "deploy", "-s", "~/code", "-d", str(tmp_path), "--cpu", "0.5", "--memory", "4Gi", "--gpu", "0"),
+        *("--workspace", "mnist", "--user", "ada", "--name", "n", "--engine", "process", "--detach"),
+    )
+    assert daemon.requests[-1] == (
+        "POST",
+        "/v1/notebooks",
+        {
+            "source": f"{daemon.root}/code",
+            "data": str(tmp_path),
+            "cpu": 0.5,
+            "memory": "4Gi",
+            "gpu": 0,
+            "workspace": "mnist",
+            "user": "ada",
+            "name": "n",
+            "engine": "process",
+        },
+    )
+
+
+def test_nothing_said_is_nothing_asked_for(daemon: Daemon) -> None:
+    Deployment(daemon)
+    assert daemon.run("notebook", "deploy", "--detach").returncode == 0
+    assert daemon.requests[-1] == ("POST", "/v1/notebooks", {})
+
+
+def test_a_failure_shows_the_error_and_the_next_command(deployment: Deployment) -> None:
+    build = {**notebook()["build"], "state": "JOB_FAILURE"}
+    deployment.ends("failed", state="failed", reason="no such package: shap-lite", build=build)
+    done = deployment.daemon.run("notebook", "deploy")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-3:] == [
+        f"✗ {NAME} failed   12 s",
+        "    no such package: shap-lite",
+        f"    see: kaosctl logs {NAME} --stage build",
+    ]
+
+
+def test_a_hold_says_why(deployment: Deployment) -> None:
+    deployment.ends("held", state="held", paused=True, reason="paused by you")
+    done = deployment.daemon.run("notebook", "deploy")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-2:] == ["    paused by you", f"    go on: kaosctl resume {NAME}"]
+
+
+def test_an_argument_that_the_daemon_refuses_is_wrong_usage(daemon: Daemon) -> None:
+    daemon.serves()
+    daemon.answers["POST /v1/notebooks"] = (
+        400,
+        {"detail": "memory '4GB' is not a quantity", "code": "config", "hint": "4Gi"},
+    )
+    done = daemon.run("notebook", "deploy", "--memory", "4GB")
+    assert (done.returncode, done.stderr) == (2, "kaosctl: memory '4GB' is not a quantity\n  4Gi\n")
+    daemon.answers["POST /v1/notebooks"] = (422, {"detail": "there is no directory /x", "code": "bundle"})
+    assert daemon.run("notebook", "deploy", "-s", "/x").returncode == 1
+
+
+def test_an_interrupt_leaves_the_deployment_running_and_says_so(deployment: Deployment) -> None:
+    with deployment.daemon.started("notebook", "deploy") as running:
+        running.expect("building")
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(30) == 130
+        assert running.process.stderr is not None
+        assert f"kaosctl cancel {NAME}" in running.process.stderr.read()
+    assert not any("cancel" in path or method == "DELETE" for method, path, _ in deployment.daemon.requests)
+
+
+def test_json_is_one_object_at_the_end(deployment: Deployment) -> None:
+    deployment.ends("live")
+    deployment.daemon.log(NAME, 8, "build", "step 1/2", job=JOB)
+    answer = json.loads(deployment.daemon.run("notebook", "deploy", "--json").stdout)
+    assert (answer["outcome"], answer["url"], answer["notebook"]["name"]) == ("live", URL, NAME)
+
+
+def test_a_daemon_that_goes_away_meanwhile_is_told(deployment: Deployment) -> None:
+    async def vanish(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    deployment.daemon.answers[f"POST /v1/notebooks/{NAME}/wait"] = vanish
+    done = deployment.daemon.run("notebook", "deploy")
+    assert done.returncode == 3
+    assert "went away during the request" in done.stderr
+
+
+def test_a_terminal_has_a_line_of_progress_that_is_wiped(deployment: Deployment) -> None:
+    with on_terminal(deployment.daemon, "notebook", "deploy", columns=60) as terminal:
+        terminal.expect("step 1/2 resolve")
+        deployment.daemon.log(NAME, 8, "build", "x" * 200, job=JOB)
+        terminal.expect("xxx")
+        deployment.ends("live")
+        shown = terminal.end()
+    assert "\r\x1b[K" in shown
+    assert "x" * 60 not in shown
+    assert shown.rstrip().split("\r\n")[-1] == f"\x1b[36m{URL}\x1b[0m"
