@@ -1,0 +1,45 @@
+"""Bundles: which files count, their versions in a content-addressed store, and bringing versions to the host."""
+
+from kaosd.bundle.attach import attach, attach_link
+from kaosd.bundle.hosted import State, hosted_edits
+from kaosd.bundle.ignore import Matcher, Verdict
+from kaosd.bundle.look import Refused, Scan, mass_change
+from kaosd.bundle.scan import Scanner
+from kaosd.bundle.source import Inputs, environment_digest, environment_inputs, find_base, model_tree
+from kaosd.bundle.store import Store
+from kaosd.bundle.sweep import Swept
+from kaosd.bundle.sync import Action, SyncReport, decide, sync
+from kaosd.bundle.tree import Change, Entry, diff, lookup, walk
+from kaosd.bundle.work import Recovered
+from kaosd.bundle.writing import export_tree
+
+__all__ = [
+    "Action",
+    "Change",
+    "Entry",
+    "Inputs",
+    "Matcher",
+    "Recovered",
+    "Refused",
+    "Scan",
+    "Scanner",
+    "State",
+    "Store",
+    "Swept",
+    "SyncReport",
+    "Verdict",
+    "attach",
+    "attach_link",
+    "decide",
+    "diff",
+    "environment_digest",
+    "environment_inputs",
+    "export_tree",
+    "find_base",
+    "hosted_edits",
+    "lookup",
+    "mass_change",
+    "model_tree",
+    "sync",
+    "walk",
+]

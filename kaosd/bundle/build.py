@@ -1,0 +1,156 @@
+"""Making the new version out of a survey: only nodes whose directory changed, and those above them, are written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+from kaosd.bundle.beneath import directory as open_beneath
+from kaosd.bundle.index import Known
+from kaosd.bundle.listing import inode_of, kind_of, pack, records, size_and_time, unsure
+from kaosd.bundle.store import Store
+from kaosd.bundle.survey import Survey
+from kaosd.bundle.taking import SAVING, Taken, take
+from kaosd.bundle.tree import Entry, Kind, digest_of, encode, join, split
+
+_KINDS: dict[bytes, Kind] = {b"f": "f", b"x": "x", b"l": "l"}
+
+
+class Build:
+    """One build. root: descriptor of the root. model: the directory whose links must not leave it, or None.
+
+    store None: only names, sizes and times are digested, and nothing is read or kept.
+    changed: what is new for the stat cache. saving: paths that were being written; their entries are the previous
+    ones. refused: as in the survey, with the files and links that could not be taken.
+    """
+
+    def __init__(
+        self, store: Store | None, root: int, base: bytes, model: bytes | None, known: Mapping[bytes, Known]
+    ) -> None:
+        self._store = store
+        self._root = root
+        self._base = base
+        self._model = model
+        self._known = known
+        self.changed: dict[bytes, Known] = {}
+        self.saving: list[bytes] = []
+        self.progress = [0, 0]  # files and bytes read so far; another thread may look
+
+    def run(self, survey: Survey) -> None:
+        """Rebuild all that the survey calls for, from the deepest directories up."""
+        depths: defaultdict[int, set[bytes]] = defaultdict(set)
+        above: set[bytes] = {split(path)[0] for path in survey.gone} - survey.gone  # they have lost a child
+        for path in survey.listings.keys() | above:
+            depths[_depth(path)].add(path)
+        for depth in range(max(depths, default=0), _depth(self._base) - 1, -1):
+            for path in depths[depth]:
+                if self._rebuild(path, survey, lost_or_new=path in above) and path != self._base:
+                    parent = split(path)[0]
+                    above.add(parent)
+                    depths[depth - 1].add(parent)
+
+    def _rebuild(self, path: bytes, survey: Survey, *, lost_or_new: bool) -> bool:
+        """Make the node of one directory; whether it is another one than before."""
+        old = self._known.get(path) if path not in survey.gone else None
+        listing = survey.listings.get(path) or (old.listing if old is not None else None)
+        if listing is None:
+            return False
+        forced = survey.forced.get(path, set())
+        if old is not None and listing == old.listing and not forced and not lost_or_new:
+            return False
+        headers = records(listing)
+        entries = self._reusable(path, headers, old, forced, survey.gone)
+        missing = [name for name, header in headers.items() if name not in entries and kind_of(header) != b"d"]
+        if missing:
+            self._read(path, missing, headers, entries, old, survey.reasons(path))
+        node = self._put_node(entries.values())
+        files = [entry for entry in entries.values() if entry.kind != "d"]
+        size = sum(entry.size for entry in files)
+        new = Known(node, pack(inode_of(listing), headers), len(files), size)
+        if new != old:
+            self.changed[path] = new
+        return old is None or node != old.node
+
+    def _reusable(
+        self, path: bytes, headers: dict[bytes, bytes], old: Known | None, forced: set[bytes], gone: set[bytes]
+    ) -> dict[bytes, Entry]:
+        """The entries that need no reading: sub-directories, and files whose record is the same as before."""
+        same = records(old.listing) if old is not None else {}
+        before = self._entries(old) if old is not None else {}
+        entries = {}
+        for name, header in headers.items():
+            if kind_of(header) == b"d":
+                child = join(path, name)
+                known = self.changed.get(child) or (self._known.get(child) if child not in gone else None)
+                if known is not None:  # else it cannot be read
+                    entries[name] = Entry(name, "d", known.node, 0)
+            elif name in before and header == same.get(name) and name not in forced:
+                entries[name] = before[name]
+        return entries
+
+    def _entries(self, known: Known) -> dict[bytes, Entry]:
+        return {entry.name: entry for entry in self._store.node(known.node)} if self._store is not None else {}
+
+    def _read(
+        self,
+        path: bytes,
+        names: list[bytes],
+        headers: dict[bytes, bytes],
+        entries: dict[bytes, Entry],
+        old: Known | None,
+        refused: dict[bytes, str],
+    ) -> None:
+        """Take *names* of a directory: fills entries and refused, and brings headers up to date."""
+        before = self._entries(old) if old is not None else {}
+        for name, taken in zip(names, self._take(path, names, headers, before), strict=True):
+            if taken.entry is not None:
+                entries[name] = taken.entry
+                headers[name] = taken.header
+                refused.pop(name, None)
+                continue
+            headers[name] = unsure(headers[name])  # looked at again next time
+            if taken.refused is not None:
+                refused[name] = taken.refused
+                continue
+            self.saving.append(join(path, name))
+            previous = before.get(name)
+            if previous is not None and previous.kind != "d":
+                entries[name] = previous
+
+    def _take(
+        self, path: bytes, names: list[bytes], headers: dict[bytes, bytes], before: dict[bytes, Entry]
+    ) -> list[Taken]:
+        if self._store is None:
+            return [_linked(name, headers[name]) for name in names]
+        inside = self._inside(path)
+        taken = []
+        try:
+            with open_beneath(self._root, path) as descriptor:
+                for name in names:
+                    one = take(self._store, descriptor, name, headers[name], inside=inside, previous=before.get(name))
+                    taken.append(one)
+                    self.progress[0] += 1
+                    self.progress[1] += one.entry.size if one.entry is not None else 0
+        except OSError:  # only from opening the directory: it was replaced since it was listed
+            return [SAVING] * len(names)
+        return taken
+
+    def _inside(self, path: bytes) -> bytes:
+        """The directory's path within the part that its links must not leave."""
+        zone = self._base
+        if self._model is not None and (path + b"/").startswith(self._model + b"/"):
+            zone = self._model
+        return path[len(zone) :].strip(b"/")
+
+    def _put_node(self, entries: Collection[Entry]) -> str:
+        return self._store.put_node(entries) if self._store is not None else digest_of(encode(entries))
+
+
+def _linked(name: bytes, header: bytes) -> Taken:
+    """The entry of a file whose content is not looked at."""
+    size, stamp = size_and_time(header)
+    return Taken(Entry(name, _KINDS[kind_of(header)], digest_of(stamp), size), header)
+
+
+def _depth(path: bytes) -> int:
+    return path.count(b"/") + 1 if path else 0

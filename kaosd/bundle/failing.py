@@ -1,0 +1,44 @@
+"""One place that turns what the operating system and sqlite raise into a sentence about a place on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from kaosd.errors import StoreError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextlib.contextmanager
+def store_errors(doing: str, place: Path) -> Iterator[None]:
+    """Raise a StoreError for an OSError or sqlite error: *doing* is a phrase such as "write to the store"."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _full(place) from error
+        raise StoreError(f"cannot {doing} {place}: {error.strerror or error}", hint="kaosd tries again") from error
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _no_space(place):
+            raise _full(place) from error
+        raise StoreError(f"cannot {doing} {place}: {error}", hint="kaosd tries again") from error
+
+
+def _full(place: Path) -> StoreError:
+    return StoreError(
+        f"the disk that holds {place} is full", hint="free some space there; kaosd then goes on by itself"
+    )
+
+
+def _no_space(place: Path) -> bool:
+    """Whether sqlite's unspecific I/O error is a full disk in truth."""
+    try:
+        status = os.statvfs(place)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize < 64 * 1024

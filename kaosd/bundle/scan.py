@@ -1,0 +1,220 @@
+"""Looking at a root: what is there becomes a version, at a cost that follows the change and not the tree.
+
+The first look, and every look that is told nothing, walks everything against the stat cache. A look that is told
+which paths are dirty touches only those. Either way the same version comes out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Literal
+
+from kaosd.bundle.beneath import open_root
+from kaosd.bundle.build import Build
+from kaosd.bundle.ignore import Matcher, Verdict
+from kaosd.bundle.index import CacheUpdate, Known
+from kaosd.bundle.look import Refused, Scan
+from kaosd.bundle.source import MODEL, find_base, git_busy
+from kaosd.bundle.store import Store, stamp
+from kaosd.bundle.survey import Survey
+from kaosd.bundle.tree import join
+from kaosd.errors import BundleError
+from kaosd.model import Version
+
+RULES = ".kaosignore"
+
+
+class Scanner:
+    """Looks at one root; used by one thread at a time.
+
+    kind: "source", "data" (a version with content) or "link" (a version of names, sizes and mtimes only; nothing
+    is read or stored). key: the name of its stat cache in the store. progress: files and bytes that the running
+    scan has read so far, for other threads to look at.
+    """
+
+    def __init__(self, root: Path, store: Store, *, kind: Literal["source", "data", "link"]) -> None:
+        self.key = f"{kind}:".encode() + os.path.abspath(os.fsencode(root))
+        self.progress: list[int] = [0, 0]
+        self._root = os.path.abspath(os.fsencode(root))
+        self._store = store
+        self._kind = kind
+        self._known: dict[bytes, Known] = {}
+        self._tree: str | None = None
+        self._files = self._bytes = 0
+        self._refused: dict[bytes, dict[bytes, str]] = {}
+        self._saving: tuple[bytes, ...] = ()
+        self._base: bytes | None = None
+        self._identity = (0, 0)
+        self._rules: object = None
+        self._matcher = Matcher()
+        self._damages = store.damages
+        self._trusted = False  # whether the last look went well, so that dirty paths are all that is new
+        if kind != "link":
+            self._tree, self._known = store.cache(self.key)
+            self._keep_tree()
+        self._count()
+
+    def scan(self, dirty: Collection[bytes] | None = None) -> Scan:
+        """Look at *dirty* paths (relative to the root), or at everything (None); durable when it returns.
+
+        What a person has to mend in the root comes back as `problem`. StoreError when the store fails; the next
+        look then walks everything.
+        """
+        trusted, self._trusted = self._trusted, False
+        if self._damages != self._store.damages:
+            self._damages, self._known, self._tree, trusted = self._store.damages, {}, None, False
+            self._count()
+        try:
+            with self._store.holding():
+                found = self._look(dirty if trusted else None)
+        except BundleError as error:
+            return self._problem(str(error))
+        self._trusted = True
+        return found
+
+    @property
+    def rules(self) -> object:
+        """Changes whenever the person's rules do, so that a watcher can be told anew what to leave out."""
+        return self._rules
+
+    def ignored(self, path: bytes, is_dir: bool) -> bool:
+        """Whether *path* is left out by the rules of the last look; any thread may ask."""
+        return self._matcher.ignored(path, is_dir)
+
+    def explain(self, path: bytes) -> tuple[bytes, Verdict] | None:
+        """The path in the bundle and the verdict for an absolute *path*; None when it is not below the root."""
+        inside = os.path.relpath(path, self._root)
+        if inside == b".." or inside.startswith(b"../"):
+            return None
+        base = (self._base or b"") + b"/" if self._base else b""
+        verdict = self._matcher.explain(inside, os.path.isdir(path))
+        return inside.removeprefix(base), verdict
+
+    def forget(self) -> None:
+        """Drop the stat cache, so that sweeps no longer keep the tree."""
+        self._store.forget([self.key])
+
+    def _look(self, dirty: Collection[bytes] | None) -> Scan:
+        try:
+            root = open_root(self._root)
+        except FileNotFoundError:
+            self._identity = (0, 0)
+            if self._kind == "data" and not self._files:
+                return self._nothing()
+            raise self._unusable("does not exist", "make it, or correct its path in the configuration") from None
+        except OSError as error:
+            raise self._unusable(f"cannot be read: {error.strerror}", "it must be a readable directory") from error
+        try:
+            return self._look_at(root, dirty)
+        except OSError as error:
+            raise self._unusable(f"cannot be read: {error.strerror}", "kaosd tries again") from error
+        finally:
+            os.close(root)
+
+    def _look_at(self, root: int, dirty: Collection[bytes] | None) -> Scan:
+        whole = self._prepare(root) or dirty is None
+        base = self._base or b""
+        survey = Survey(self._root, base, self._matcher, self._known, self._refused)
+        if whole or dirty is None:
+            survey.everything()
+        else:
+            survey.some({*dirty, *self._saving})
+        model = join(base, MODEL) if self._kind == "source" else None
+        build = Build(None if self._kind == "link" else self._store, root, base, model, self._known)
+        self.progress = build.progress
+        build.run(survey)
+        self._commit(survey, build, base)
+        return self._found()
+
+    def _prepare(self, root: int) -> bool:
+        """Bring identity, rules and base up to date; whether one of them changed."""
+        status = os.fstat(root)
+        identity = (status.st_dev, status.st_ino)
+        try:
+            rules: object = stamp(os.stat(os.path.join(self._root, os.fsencode(RULES))))
+        except OSError:
+            rules = None
+        changed = identity != self._identity or rules != self._rules
+        if changed:
+            self._matcher = Matcher.load(Path(os.fsdecode(self._root)), (RULES,))
+        base = find_base(self._root, self._matcher) if self._kind == "source" else b""
+        changed = changed or base != self._base
+        self._identity, self._rules, self._base = identity, rules, base
+        return changed
+
+    def _commit(self, survey: Survey, build: Build, base: bytes) -> None:
+        """Make the build durable, and only then the state of this scanner."""
+        gone = survey.gone - build.changed.keys()
+        tree = (build.changed.get(base) or self._known[base]).node
+        if self._kind != "link" and (build.changed or gone or tree != self._tree):
+            self._store.flush(CacheUpdate(self.key, self._tree, tree, build.changed, gone))
+        for path in gone:
+            self._add(self._known.pop(path), -1)
+            self._refused.pop(path, None)
+        for path, new in build.changed.items():
+            if path in self._known:
+                self._add(self._known[path], -1)
+            self._known[path] = new
+            self._add(new, 1)
+        for path, names in survey.refused.items():
+            self._refused.pop(path, None)
+            if names and path not in gone:
+                self._refused[path] = names
+        self._saving = tuple(sorted(build.saving))
+        self._tree = tree
+        self._keep_tree()
+
+    def _nothing(self) -> Scan:
+        """A data directory that never had anything in it need not exist."""
+        tree = self._store.put_node(())
+        self._store.flush()
+        return self._result(Version(self._name, tree), tree, None)
+
+    def _found(self) -> Scan:
+        digest = self._tree or ""
+        return self._result(Version(self._name, digest), None if self._kind == "link" else self._tree, None)
+
+    def _problem(self, sentence: str) -> Scan:
+        return self._result(None, None, sentence)
+
+    def _result(self, version: Version | None, tree: str | None, problem: str | None) -> Scan:
+        refused = (
+            Refused(join(directory, name), reason)
+            for directory, names in self._refused.items()
+            for name, reason in names.items()
+        )
+        return Scan(
+            version=version,
+            tree=tree,
+            base=Path(os.fsdecode(join(self._root, self._base) if self._base else self._root)),
+            files=self._files,
+            bytes=self._bytes,
+            refused=tuple(sorted(refused)),
+            saving=self._saving,
+            git_busy=self._kind == "source" and git_busy(self._root),
+            problem=problem,
+            identity=self._identity,
+        )
+
+    @property
+    def _name(self) -> str:
+        return os.fsdecode(os.path.basename(self._root))
+
+    def _unusable(self, what: str, hint: str) -> BundleError:
+        return BundleError(
+            f"{self._kind if self._kind != 'link' else 'data'} directory {os.fsdecode(self._root)} {what}", hint=hint
+        )
+
+    def _keep_tree(self) -> None:
+        if self._tree is not None and self._kind != "link":
+            self._store.in_use(self, self._tree)
+
+    def _count(self) -> None:
+        self._files = sum(known.files for known in self._known.values())
+        self._bytes = sum(known.bytes for known in self._known.values())
+
+    def _add(self, known: Known, sign: int) -> None:
+        self._files += sign * known.files
+        self._bytes += sign * known.bytes

@@ -1,0 +1,381 @@
+"""The content-addressed store: every content once, under its blake3 digest, shared by all roots and versions.
+
+Small contents lie in append-only packs, large ones in files of their own; index.db says where. What is put is
+readable at once and durable after `flush`; a killed writer leaves only what the next opening removes. Safe to use
+from several threads. One process at a time has it open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from kaosd.bundle.copying import copy, hash_file, read_all, write_all
+from kaosd.bundle.failing import store_errors
+from kaosd.bundle.index import LARGE, CacheUpdate, Index, Known, Spot
+from kaosd.bundle.packs import Packs
+from kaosd.bundle.sweep import Swept, reachable, worth_compacting
+from kaosd.bundle.tree import Entry, decode, digest_of, encode
+from kaosd.errors import StoreError
+
+LARGE_FROM = 1 << 20  # bytes from which a content is a file of its own
+_RESERVE = 256 << 10  # bytes kept back, so that a sweep can begin when the disk is full
+_CACHED_ENTRIES = 50_000  # how much of the nodes is kept decoded
+
+
+class ChangingError(Exception):
+    """The file changed while it was read."""
+
+
+class Store:
+    """The store below *directory*, which is made if absent (mode 0700).
+
+    Its methods raise StoreError: disk full (what was there stays readable, and the same call works again when
+    there is space), or damage (the content then counts as absent, and `damages` grows so that scanners read
+    their files again and put it back).
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._large = directory / "large"
+        self._lock = threading.RLock()  # everything below; held shortly
+        self._flushing = threading.Lock()  # one flush or sweep at a time; taken before the other
+        self._pending: dict[str, Spot] = {}  # put, not committed
+        self._nodes: OrderedDict[str, tuple[Entry, ...]] = OrderedDict()
+        self._cached_entries = 0
+        self._holders = 0  # running scans and sweeps
+        self._held: set[str] = set()  # what they put or met; not to be swept
+        self._in_use: WeakKeyDictionary[object, str] = WeakKeyDictionary()
+        self._temporary = 0
+        self.damages = 0
+        with contextlib.ExitStack() as undo, store_errors("open the store", directory):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._descriptor = _lock(directory)
+            undo.callback(os.close, self._descriptor)
+            for name in ("large", "packs"):
+                (directory / name).mkdir(exist_ok=True, mode=0o700)
+            self._index = Index(directory / "index.db")
+            undo.callback(self._index.close)
+            self._packs = Packs(directory / "packs", self._index.packs())
+            self._remove_leftovers()
+            self._keep_reserve()
+            undo.pop_all()
+
+    def close(self) -> None:
+        """Close all files; what was put and not flushed is gone."""
+        with self._flushing, self._lock:
+            self._packs.close()
+            self._index.close()
+            os.close(self._descriptor)
+
+    # -- contents ------------------------------------------------------------------------------------------
+
+    def put(self, data: bytes) -> str:
+        """Take *data* and return its digest; costs nothing more when it is there already."""
+        digest = digest_of(data)
+        with store_errors("write to", self._directory):
+            if len(data) >= LARGE_FROM:
+                if not self._met(digest):
+                    self._put_large(lambda descriptor: write_all(descriptor, data))
+                return digest
+            with self._lock:
+                if not self._met(digest):
+                    self._pending[digest] = Spot(*self._packs.append(data), len(data))
+        return digest
+
+    def put_file(self, descriptor: int, before: os.stat_result) -> str:
+        """Take the whole content of an open file, whose fstat was *before*; its digest.
+
+        ChangingError when its size, times or inode are not the same afterwards (nothing is taken then).
+        """
+        if before.st_size < LARGE_FROM:
+            data = read_all(descriptor, before.st_size)
+            _check_same(descriptor, before, len(data))
+            return self.put(data)
+
+        def fill(target: int) -> None:
+            _check_same(descriptor, before, copy(descriptor, target))
+
+        with store_errors("write to", self._directory):
+            return self._put_large(fill)
+
+    def get(self, digest: str) -> bytes:
+        """The content of *digest*, checked against it."""
+        with self._lock:
+            spot = self._spot(digest)
+            with self._absent_is_damage(digest):
+                data = self._packs.read(*spot) if spot.pack != LARGE else (self._large / digest).read_bytes()
+        if digest_of(data) != digest:
+            raise self._damaged(digest)
+        return data
+
+    def write_to(self, digest: str, descriptor: int) -> None:
+        """Write the content to an open file; of a large one only the size is checked, so that it can be cloned."""
+        with self._lock:
+            spot = self._spot(digest)
+            source = -1
+            if spot.pack == LARGE:
+                with self._absent_is_damage(digest):
+                    source = os.open(self._large / digest, os.O_RDONLY | os.O_CLOEXEC)
+        if source < 0:
+            write_all(descriptor, self.get(digest))
+            return
+        try:
+            if copy(source, descriptor) != spot.size:
+                raise self._damaged(digest)
+        finally:
+            os.close(source)
+
+    def __contains__(self, digest: str) -> bool:
+        with self._lock:
+            return digest in self._pending or self._index.find(digest) is not None
+
+    # -- nodes ---------------------------------------------------------------------------------------------
+
+    def put_node(self, entries: Collection[Entry]) -> str:
+        """Take a directory node and return its digest."""
+        node = tuple(sorted(entries))
+        digest = self.put(encode(node))
+        with self._lock:
+            self._remember(digest, node)
+        return digest
+
+    def node(self, digest: str) -> tuple[Entry, ...]:
+        """The entries of a directory node, sorted by name."""
+        with self._lock:
+            known = self._nodes.get(digest)
+            if known is not None:
+                self._nodes.move_to_end(digest)
+                return known
+        try:
+            node = decode(self.get(digest))
+        except ValueError as error:
+            raise StoreError(f"{digest[:12]} in {self._directory} is no directory node") from error
+        with self._lock:
+            self._remember(digest, node)
+        return node
+
+    def _remember(self, digest: str, node: tuple[Entry, ...]) -> None:
+        if digest not in self._nodes:
+            self._nodes[digest] = node
+            self._cached_entries += len(node) + 1
+        self._nodes.move_to_end(digest)
+        while self._cached_entries > _CACHED_ENTRIES and len(self._nodes) > 1:
+            _, oldest = self._nodes.popitem(last=False)
+            self._cached_entries -= len(oldest) + 1
+
+    # -- durability ----------------------------------------------------------------------------------------
+
+    def flush(self, update: CacheUpdate | None = None) -> None:
+        """Make all that was put durable, then commit it together with a change of a stat cache."""
+        with self._flushing, store_errors("write to", self._directory):
+            self._flush(update)
+
+    def _flush(self, update: CacheUpdate | None) -> None:
+        with self._lock:
+            self._packs.write_out()
+            spots, lengths, begun = dict(self._pending), dict(self._packs.unsynced), self._packs.begun
+            self._packs.begun = False
+        if not spots and update is None:
+            return
+        for pack in lengths:
+            self._packs.sync(pack)
+        large = [digest for digest, spot in spots.items() if spot.pack == LARGE]
+        for digest in large:
+            _sync(self._large / digest)
+        if large:
+            _sync(self._large)
+        if begun:
+            _sync(self._directory / "packs")
+        with self._lock:
+            self._index.commit(spots, lengths, update)
+            for digest in spots:
+                self._pending.pop(digest, None)
+            for pack, length in lengths.items():
+                if self._packs.unsynced[pack] == length:
+                    del self._packs.unsynced[pack]
+
+    # -- stat caches ---------------------------------------------------------------------------------------
+
+    def cache(self, root: bytes) -> tuple[str | None, dict[bytes, Known]]:
+        """The tree and the stat cache of *root* as of its last flush; None and nothing when there is none."""
+        with self._lock, store_errors("read", self._directory):
+            return self._index.trees().get(root), self._index.cache(root)
+
+    def cached(self) -> frozenset[bytes]:
+        """The roots that have a stat cache."""
+        with self._lock, store_errors("read", self._directory):
+            return frozenset(self._index.trees())
+
+    def in_use(self, owner: object, tree: str) -> None:
+        """Keep *tree* from sweeps for as long as *owner* lives, or until it names another one."""
+        with self._lock:
+            self._in_use[owner] = tree
+
+    def forget(self, roots: Iterable[bytes]) -> None:
+        """Drop the stat caches of roots that are not looked at any more; sweeps no longer keep their trees."""
+        with self._lock, store_errors("write to", self._directory):
+            self._index.forget(roots)
+
+    # -- sweeping ------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[None]:
+        """While inside, no sweep removes what has been put, or found to be there already, since entering."""
+        with self._lock:
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if not self._holders:
+                    self._held.clear()
+
+    def sweep(self, keep: Iterable[str]) -> Swept:
+        """Drop all that is not reachable from the trees *keep*, from what roots hold now, or from running scans.
+
+        Rewrites packs that are mostly dead. May be killed at any instant: nothing that is kept is ever in danger.
+        """
+        with self._flushing, self.holding(), store_errors("write to", self._directory):
+            (self._directory / "reserve").unlink(missing_ok=True)
+            self._flush(None)
+            with self._lock:
+                roots = [*keep, *self._index.trees().values(), *self._in_use.values()]
+            live = reachable(self, roots)
+            with self._lock:
+                live |= self._held
+                dead = {digest: spot for digest, spot in self._index.spots() if digest not in live}
+                self._index.drop(dead)
+                for digest in dead:
+                    node = self._nodes.pop(digest, None)
+                    self._cached_entries -= len(node) + 1 if node is not None else 0
+            for digest, spot in dead.items():
+                if spot.pack == LARGE:
+                    (self._large / digest).unlink(missing_ok=True)
+            self._compact()
+            self._keep_reserve()
+        return Swept(len(dead), sum(spot.size for spot in dead.values()))
+
+    def _compact(self) -> None:
+        with self._lock:
+            lengths = self._index.packs()
+            lengths.pop(self._packs.active, None)
+            packs = worth_compacting(lengths, self._index.spots())
+        for pack, contents in packs.items():
+            with self._lock:
+                moved = {}
+                for digest, spot in contents.items():
+                    data = self._packs.read(*spot)
+                    moved[digest] = Spot(*self._packs.append(data), len(data))
+                self._packs.write_out()
+                lengths = dict(self._packs.unsynced)
+            for written in lengths:
+                self._packs.sync(written)
+            _sync(self._directory / "packs")
+            with self._lock:
+                self._index.commit(moved, lengths, None)
+                self._index.drop((), (pack,))
+                self._packs.remove(pack)
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _met(self, digest: str) -> bool:
+        """Whether it is there; from now on held for the scans that are running."""
+        with self._lock:
+            if self._holders:
+                self._held.add(digest)
+            return digest in self
+
+    def _spot(self, digest: str) -> Spot:
+        with store_errors("read", self._directory):
+            spot = self._pending.get(digest) or self._index.find(digest)
+        if spot is None:
+            raise StoreError(f"content {digest[:12]} is not in {self._directory}", hint="it was swept, or never put")
+        return spot
+
+    def _put_large(self, fill: Callable[[int], None]) -> str:
+        with self._lock:
+            self._temporary += 1
+            temporary = self._large / f"temporary-{self._temporary}"
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fill(descriptor)
+            digest = hash_file(descriptor)
+            with self._lock:
+                if not self._met(digest):
+                    temporary.rename(self._large / digest)
+                    self._pending[digest] = Spot(LARGE, 0, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+        return digest
+
+    @contextlib.contextmanager
+    def _absent_is_damage(self, digest: str) -> Iterator[None]:
+        try:
+            with store_errors("read", self._directory):
+                yield
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise self._damaged(digest) from error
+            raise
+
+    def _damaged(self, digest: str) -> StoreError:
+        """Forget a content that is not what it should be, and all stat caches, so that files are read again."""
+        with self._lock, store_errors("write to", self._directory):
+            self._pending.pop(digest, None)
+            self._nodes.pop(digest, None)
+            self._index.drop([digest])
+            self._index.forget(self._index.trees())
+            self.damages += 1
+        return StoreError(
+            f"content {digest[:12]} in {self._directory} is damaged",
+            hint="the next scan puts it back from the source; check the disk if this happens again",
+        )
+
+    def _remove_leftovers(self) -> None:
+        known = self._index.large()
+        for file in self._large.iterdir():
+            if file.name not in known:
+                file.unlink()
+
+    def _keep_reserve(self) -> None:
+        """Best effort: without it a sweep on a full disk has to wait until a person frees some space."""
+        with contextlib.suppress(OSError), (self._directory / "reserve").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _RESERVE)
+
+
+def _lock(directory: Path) -> int:
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise StoreError(f"{directory} is in use by another daemon", hint="stop that one first") from error
+    return descriptor
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_same(descriptor: int, before: os.stat_result, size: int) -> None:
+    after = os.fstat(descriptor)
+    if size != before.st_size or stamp(after) != stamp(before):
+        raise ChangingError
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What changes when a file's content does."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -1,0 +1,134 @@
+"""Taking one file or link into the store: what is refused, what is still being saved, what may be trusted later."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import time
+from typing import NamedTuple
+
+from kaosd.bundle.beneath import opened
+from kaosd.bundle.copying import read_all
+from kaosd.bundle.listing import header_of, kind_of, unsure
+from kaosd.bundle.store import ChangingError, Store
+from kaosd.bundle.tree import Entry
+from kaosd.errors import BundleError
+
+ATTEMPTS = 3
+GRAIN = 20_000_000  # ns; two ticks of the clock that stamps files: changes within one look alike
+YOUNG = 2_000_000_000  # ns for which a notebook that is no JSON counts as half-written
+_PARSED = 64 << 20  # bytes; a larger notebook is taken as it is
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # our trouble, not the file's
+_MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # it is no longer what the listing said
+
+
+class Taken(NamedTuple):
+    """The outcome for one name: its entry and record; or why it is refused; or neither: it is being saved."""
+
+    entry: Entry | None = None
+    header: bytes = b""
+    refused: str | None = None
+
+
+SAVING = Taken()
+
+
+def take(store: Store, parent: int, name: bytes, header: bytes, *, inside: bytes, previous: Entry | None) -> Taken:
+    """Put *name* in the directory descriptor *parent* into the store.
+
+    header: as listed. inside: the directory's path within the part of the bundle that links must not leave.
+    previous: its entry in the last version. StoreError when the store fails, BundleError when we are exhausted.
+    """
+    try:
+        if kind_of(header) == b"l":
+            return _take_link(store, parent, name, inside)
+        return _take_file(store, parent, name, previous)
+    except OSError as error:
+        return SAVING if error.errno in _MOVED else Taken(refused=unreadable(name, error))
+
+
+def unreadable(path: bytes, error: OSError) -> str:
+    """The reason for refusing what cannot be read; BundleError when it is not the path's fault."""
+    if error.errno in _EXHAUSTED:
+        raise BundleError(
+            f"cannot read {os.fsdecode(path)}: {error.strerror}", hint="raise the limit of open files", retryable=True
+        ) from error
+    return f"cannot be read: {error.strerror}"
+
+
+def _take_link(store: Store, parent: int, name: bytes, inside: bytes) -> Taken:
+    target = os.readlink(name, dir_fd=parent)
+    refused = leaves(inside, target)
+    if refused is not None:
+        return Taken(refused=refused)
+    header = header_of(name, os.stat(name, dir_fd=parent, follow_symlinks=False))
+    if header is None or kind_of(header) != b"l":
+        return SAVING
+    return Taken(Entry(name, "l", store.put(target), len(target)), header)
+
+
+def leaves(inside: bytes, target: bytes) -> str | None:
+    """Why a link in the directory *inside* may lead out of the tree; None when it cannot.
+
+    Judged by its text alone, which is enough: climbing is allowed only at the beginning, so it climbs real
+    directories, and what it then descends through are directories or other links that passed this same test.
+    Absolute targets are refused even if they lead into the tree: in a copy they would lead back to the original.
+    """
+    shown = os.fsdecode(target)
+    if target.startswith(b"/"):
+        return f"is a link to the absolute path {shown}"
+    depth = len(inside.split(b"/")) if inside else 0
+    descended = False
+    for part in target.split(b"/"):
+        if part == b"..":
+            depth -= 1
+            if descended:
+                return f'is a link with ".." after a name: {shown}'
+            if depth < 0:
+                return f"is a link that leaves the bundle: {shown}"
+        elif part not in {b"", b"."}:
+            descended = True
+    return None
+
+
+def _take_file(store: Store, parent: int, name: bytes, previous: Entry | None) -> Taken:
+    with opened(name, os.O_RDONLY, dir_fd=parent) as descriptor:
+        for _ in range(ATTEMPTS):
+            before = os.fstat(descriptor)
+            now = time.time_ns()
+            header = header_of(name, before)
+            if header is None or not stat.S_ISREG(before.st_mode):
+                return SAVING  # replaced by something else since it was listed
+            if _half_written(descriptor, name, before, now, previous):
+                return SAVING
+            try:
+                digest = store.put_file(descriptor, before)
+            except ChangingError:
+                continue
+            entry = Entry(name, "x" if kind_of(header) == b"x" else "f", digest, before.st_size)
+            return Taken(entry, unsure(header) if _racy(before, now) else header)
+    return SAVING
+
+
+def _racy(status: os.stat_result, now: int) -> bool:
+    """Whether a later change could leave the same times, because the clock had not moved on when it was read.
+
+    ctime cannot be set by anyone; mtime is looked at for file systems that have no true ctime.
+    """
+    return status.st_ctime_ns > now - GRAIN or now - GRAIN < status.st_mtime_ns <= now
+
+
+def _half_written(descriptor: int, name: bytes, status: os.stat_result, now: int, previous: Entry | None) -> bool:
+    if abs(now - status.st_mtime_ns) > YOUNG:
+        return False
+    if name.startswith(b"requirements") and name.endswith(b".txt"):
+        return status.st_size == 0 and previous is not None and previous.size > 0
+    if not name.endswith(b".ipynb") or status.st_size > _PARSED:
+        return False
+    try:
+        json.loads(read_all(descriptor, status.st_size))
+    except (ValueError, RecursionError):
+        return True
+    return False

@@ -1,0 +1,237 @@
+"""Changing a work directory under the hands of a person: each name in one step, and what leaves it is examined.
+
+New content is made complete under a temporary name, then swapped with what is there; what comes out of the swap is
+thrown away only if it is ours. A kill at any instant leaves temporary names, which `clear_up` judges the same way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from kaosd.bundle.hosted import State, alike, mode_at, state_at
+from kaosd.bundle.ignore import TEMPORARY
+from kaosd.bundle.renaming import ASIDE, exchange, place
+from kaosd.bundle.store import Store
+from kaosd.bundle.tree import Entry, digest_of, join, split
+from kaosd.bundle.writing import create
+
+_RUNNING = TEMPORARY + b"syncing"  # stands in the work directory from begin to end
+_PART = TEMPORARY + b"part"  # perhaps incomplete, and never a person's
+_SWAP = TEMPORARY + b"swap-"  # complete, and perhaps a person's; a digest of the name it belongs to follows
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Recovered(NamedTuple):
+    """A hosted edit that gave way: its path, and the file (link, directory) where it is now."""
+
+    path: bytes
+    file: Path
+
+
+class Work:
+    """A work directory during one sync. root: its descriptor. recovered: where hosted edits are saved.
+
+    ours: the states at a path that nobody would miss. saved: what was put below recovered.
+    """
+
+    def __init__(
+        self, store: Store, root: int, recovered: Path, ours: Callable[[bytes], Collection[State | None]]
+    ) -> None:
+        self._store = store
+        self._root = root
+        self._recovered = recovered
+        self._ours = ours
+        self._fresh: Path | None = None
+        self._opened: tuple[bytes, int] | None = None
+        self.saved: list[Recovered] = []
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether an earlier sync did not come to its end."""
+        return mode_at(self._root, _RUNNING) is not None
+
+    def begin(self) -> None:
+        """Leave a mark, so that the next sync knows when this one is killed."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(_RUNNING, flags, 0o600, dir_fd=self._root))
+
+    def end(self) -> None:
+        """Take the mark away; everything is done."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_RUNNING, dir_fd=self._root)
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._opened is not None:
+            os.close(self._opened[1])
+            self._opened = None
+
+    def find(self, path: bytes) -> int | None:
+        """A descriptor of the directory *path*, valid until the next call; None when there is no directory."""
+        try:
+            return self._walk_to(path, make=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def reach(self, path: bytes) -> int:
+        """Like `find`, but what is absent is made, and what stands in the place of a directory saved and replaced."""
+        return self._walk_to(path, make=True)
+
+    def write(self, parent: int, path: bytes, entry: Entry) -> None:
+        """Put *entry* at *path*, whose directory is *parent*, in the place of whatever is there.
+
+        FileNotFoundError or FileExistsError when the host was quicker; then nothing has changed.
+        """
+        name = split(path)[1]
+        _throw_away(parent, _PART)
+        if mode_at(parent, name) is None:
+            if entry.kind == "d":
+                os.mkdir(name, 0o755, dir_fd=parent)
+                return
+            create(self._store, entry, _PART, parent)
+            try:
+                place(parent, _PART, name)
+            except FileExistsError:
+                os.unlink(_PART, dir_fd=parent)
+                raise
+            return
+        if entry.kind == "d":
+            os.mkdir(_PART, 0o755, dir_fd=parent)
+        else:
+            create(self._store, entry, _PART, parent)
+        swap = _swap_name(name)
+        os.rename(_PART, swap, src_dir_fd=parent, dst_dir_fd=parent)
+        try:
+            exchange(parent, swap, name)
+        except FileNotFoundError:
+            _throw_away(parent, swap)
+            raise
+        self._examine(parent, swap, path)
+
+    def delete(self, parent: int, path: bytes, kind: str) -> bool:
+        """Remove what is at *path*: a directory only if nothing is in it. Whether it went."""
+        name = split(path)[1]
+        if kind == "d":
+            try:
+                os.rmdir(name, dir_fd=parent)
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                    raise
+                return False
+            return True
+        swap = _swap_name(name)
+        os.rename(name, swap, src_dir_fd=parent, dst_dir_fd=parent)
+        self._examine(parent, swap, path)
+        return True
+
+    def clear_up(self, names_in: Callable[[bytes], Iterable[bytes]]) -> None:
+        """Judge all temporary names below the root. names_in: what one of ours may be called in a directory."""
+        for top, directories, files, descriptor in os.fwalk(b".", dir_fd=self._root):
+            above = top[2:]  # "./a/b"
+            ours = [name for name in (*directories, *files) if name.startswith((_PART, _SWAP))]
+            directories[:] = [name for name in directories if name not in ours]
+            known = {_swap_name(name): name for name in names_in(above)} if ours else {}
+            for temporary in sorted(ours):
+                self._clear_one(descriptor, above, temporary, known)
+
+    def _clear_one(self, parent: int, above: bytes, temporary: bytes, known: dict[bytes, bytes]) -> None:
+        if temporary.startswith(_PART):
+            _throw_away(parent, temporary)
+            return
+        name = known.get(temporary.removesuffix(ASIDE), temporary)
+        if temporary.endswith(ASIDE) and name != temporary and mode_at(parent, name) is None:
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)  # it was never meant to be absent
+        else:
+            self._examine(parent, temporary, join(above, name))
+
+    def _walk_to(self, path: bytes, *, make: bool) -> int:
+        if self._opened is not None and self._opened[0] == path and os.fstat(self._opened[1]).st_nlink:
+            return self._opened[1]  # and it has not been removed meanwhile
+        self.close()
+        descriptor = os.dup(self._root)
+        reached = b""
+        for name in path.split(b"/") if path else ():
+            reached = join(reached, name)
+            above = descriptor
+            try:
+                descriptor = self._enter(above, name, reached, make=make)
+            finally:
+                os.close(above)
+        self._opened = (path, descriptor)
+        return descriptor
+
+    def _enter(self, above: int, name: bytes, path: bytes, *, make: bool) -> int:
+        """Open the directory *name*; NotADirectoryError or FileNotFoundError when there is none and *make* is not."""
+        for _ in range(10):
+            try:
+                return os.open(name, _DIRECTORY, dir_fd=above)
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                    raise
+                if not make:
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from error
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                self.write(above, path, Entry(name, "d", "", 0))
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+    def _examine(self, parent: int, temporary: bytes, path: bytes) -> None:
+        """Throw away what left *path* if it is ours, else save it."""
+        left = state_at(parent, temporary)
+        if left is None:
+            return
+        if left.kind == "d":
+            with contextlib.suppress(OSError):  # not empty: then it is saved
+                os.rmdir(temporary, dir_fd=parent)
+                return
+        elif any(alike(left, one) for one in self._ours(path)):
+            os.unlink(temporary, dir_fd=parent)
+            return
+        self._save(parent, temporary, path)
+
+    def _save(self, parent: int, temporary: bytes, path: bytes) -> None:
+        while True:
+            if self._fresh is None:
+                self._fresh = _fresh_directory(self._recovered)
+            target = self._fresh / os.fsdecode(path)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not os.path.lexists(target):
+                    break
+            except (FileExistsError, NotADirectoryError):
+                pass
+            self._fresh = None  # that place is taken by something saved before: begin another directory
+        os.rename(temporary, target, src_dir_fd=parent)
+        self.saved.append(Recovered(path, target))
+
+
+def _throw_away(parent: int, temporary: bytes) -> None:
+    """Remove a name that can only be ours, if it is there: a file, a link or an empty directory."""
+    mode = mode_at(parent, temporary)
+    if mode is not None and stat.S_ISDIR(mode):
+        os.rmdir(temporary, dir_fd=parent)
+    elif mode is not None:
+        os.unlink(temporary, dir_fd=parent)
+
+
+def _swap_name(name: bytes) -> bytes:
+    return _SWAP + digest_of(name)[:16].encode()
+
+
+def _fresh_directory(recovered: Path) -> Path:
+    stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+    number = 1
+    while True:
+        fresh = recovered / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            fresh.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        else:
+            return fresh
