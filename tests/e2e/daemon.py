@@ -70,7 +70,7 @@ class Daemon:
 
         def answers() -> bool:
             assert process.poll() is None, self.output()
-            return self.ctl("version", "--json", check=False).returncode == 0
+            return self.ctl("status", check=False).returncode in (0, 1)
 
         until(answers, "the daemon to answer")
         return self
@@ -90,7 +90,7 @@ class Daemon:
     def close(self) -> None:
         """End the daemon and every host that it started."""
         if self.process is not None and self.process.poll() is None:
-            for name in [notebook["name"] for notebook in self.status()["notebooks"]]:
+            for name in [notebook["name"] for notebook in self.status().get("notebooks", [])]:
                 self.ctl("notebook", "kill", "-n", name, "-y", check=False)
             self.process.send_signal(signal.SIGTERM)
             try:
