@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 LINE_MAX = 64 * 1024  # bytes; a longer line is handed on in pieces
+_LEFT_OPEN = 1.0  # s; how long one who left the process group may hold the output open after its end
 _ENDED = frozenset(b"ZX")
 
 
@@ -45,40 +46,56 @@ async def run(
     When it ends, or this call is cancelled, what is left of its process group is killed, so nothing of it
     survives. Raises OSError when the program cannot be started.
     """
-    spawning = asyncio.ensure_future(
-        asyncio.create_subprocess_exec(
-            *argv,
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    )
+    reading, writing = os.pipe()  # our own: asyncio's would keep wait() waiting for all who hold its other end
+    spawning = asyncio.ensure_future(_spawn(argv, cwd, env, writing))
     try:
         process = await asyncio.shield(spawning)
-    except asyncio.CancelledError:
-        await _put_down(await spawning)
+    except BaseException as error:
+        os.close(reading)
+        if isinstance(error, asyncio.CancelledError):
+            await _put_down(await spawning)
         raise
     lines: list[str] = []
-    reading = asyncio.ensure_future(_read_lines(process, lines, line))
+    listening = asyncio.ensure_future(_listen(process, reading, lines, line))
     try:
         code = await process.wait()
     finally:
         await _put_down(process)
-        await reading
+        await asyncio.wait({listening}, timeout=_LEFT_OPEN)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    if not listening.cancelled():
+        listening.result()
     return Finished(code, "\n".join(lines))
 
 
-async def _read_lines(
-    process: asyncio.subprocess.Process, lines: list[str], line: Callable[[str], None] | None
+async def _spawn(argv: Sequence[str], cwd: Path, env: Mapping[str, str], output: int) -> asyncio.subprocess.Process:
+    """Start the program with its output going to the descriptor *output*, which is closed here."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    finally:
+        os.close(output)
+
+
+async def _listen(
+    process: asyncio.subprocess.Process, reading: int, lines: list[str], line: Callable[[str], None] | None
 ) -> None:
-    """Collect the lines of *process* until all who hold the other end of its pipe are gone."""
-    assert process.stdout is not None  # noqa: S101 - opened as a pipe above
+    """Collect the lines that *process* writes into the pipe *reading*, until nobody can write any more."""
+    stream = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb")
+    )
     rest = b""
     try:
-        while chunk := await process.stdout.read(LINE_MAX):
+        while chunk := await stream.read(LINE_MAX):
             *whole, rest = (rest + chunk).split(b"\n")
             if len(rest) >= LINE_MAX:
                 whole, rest = [*whole, rest], b""
@@ -87,8 +104,10 @@ async def _read_lines(
         if rest:
             _take(rest, lines, line)
     except BaseException:
-        _kill_group(process.pid)  # nobody would empty its pipe any more
+        _kill_group(process.pid)  # nobody empties its pipe any more
         raise
+    finally:
+        transport.close()
 
 
 def _take(raw: bytes, lines: list[str], line: Callable[[str], None] | None) -> None:

@@ -202,6 +202,7 @@ class ProcessEngine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._environments.close()
 
     def _taken_cores(self, but: str = "") -> list[set[int]]:
         """The cores of the other hosts that have a part of them only."""

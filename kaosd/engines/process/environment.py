@@ -41,6 +41,7 @@ class Environments:
         self._python = python
         self._variables = variables
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._removing: set[asyncio.Future[None]] = set()
         (root / _LAST).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -97,14 +98,24 @@ class Environments:
 
         await proc.kill_all(marked)
         if (trash := _trashed(target)) is not None:
-            await asyncio.to_thread(shutil.rmtree, trash, ignore_errors=True)
+            self._remove(trash)
+
+    def _remove(self, trash: Path) -> None:
+        """Remove a directory in the background: tens of thousands of files would keep the next build waiting."""
+        removing = asyncio.ensure_future(asyncio.to_thread(shutil.rmtree, trash, ignore_errors=True))
+        self._removing.add(removing)
+        removing.add_done_callback(self._removing.discard)
+
+    async def close(self) -> None:
+        """Wait until what is being removed is gone."""
+        await asyncio.gather(*self._removing)
 
     async def collect(self, keep: frozenset[str]) -> None:
         """Remove what is not in *keep* and not used by a running process, half-made ones, and trash."""
         for name in sorted(os.listdir(self.root)):
             path = self.root / name
             if _TRASH in name:
-                await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+                self._remove(path)
             elif name != _LAST and path.is_dir() and not (name in keep and self.complete(name)):
                 await self._discard(name)
 

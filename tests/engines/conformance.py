@@ -1,0 +1,180 @@
+"""What every engine must do, over the fixtures `engine`, `order`, `order_for`, `base`, `extended` and `log`.
+
+An engine's own test module imports these tests by star. `extended` has EXTRA on top of `base`, and the same server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+from conftest import EXTRA, SECRETS, SPEC, Files, Lines
+from lab import lab
+
+from kaosd.engines.base import Engine, Order
+from kaosd.errors import BuildFailed, ConfigError
+from kaosd.model import Environment, Host, Resources
+
+IMPORT_EXTRA = f"import {EXTRA.partition('==')[0]} as extra; print(extra.__version__)"
+VERSION = EXTRA.partition("==")[2]
+
+
+def stored(host: Host) -> dict[str, object]:
+    """The handle as the journal gives it back."""
+    handle: dict[str, object] = json.loads(json.dumps(host.handle))
+    return handle
+
+
+async def test_an_environment_that_is_complete_is_known_by_its_digest(engine: Engine, base: Environment) -> None:
+    assert await engine.built(base.digest) == base
+    assert await engine.built("0" * 64) is None
+
+
+async def test_a_requirement_that_cannot_be_had_fails_the_build(engine: Engine, log: Lines) -> None:
+    inputs = Files.of("six\nno-such-package-of-kaosd\n")
+    with pytest.raises(BuildFailed, match="no-such-package-of-kaosd"):
+        await engine.build(SPEC, inputs, log)
+    assert await engine.built(inputs.digest) is None
+
+
+async def test_a_host_answers_with_its_token_and_refuses_without(engine: Engine, order: Order, log: Lines) -> None:
+    host = await engine.start(order, log)
+    async with lab(host, order) as there:
+        assert (await there.request("GET", "api/status"))[0] == 200
+        assert (await there.request("GET", "api/status", token="wrong"))[0] == 403
+
+
+async def test_a_kernel_runs_a_cell_in_the_work_directory(engine: Engine, order: Order, log: Lines) -> None:
+    (order.home.work / "greeting.txt").write_text("hello")
+    host = await engine.start(order, log)
+    async with lab(host, order) as there:
+        assert await there.run(await there.new_kernel(), "print(open('greeting.txt').read())") == "hello"
+
+
+async def test_a_kernel_sees_its_notebook_and_no_secret(engine: Engine, order: Order, log: Lines) -> None:
+    host = await engine.start(order, log)
+    async with lab(host, order) as there:
+        kernel = await there.new_kernel()
+        printed = await there.run(kernel, "import json, os; print(json.dumps(dict(os.environ)))")
+    variables = json.loads(printed)
+    assert variables["KAOS_NOTEBOOK"] == SPEC.name
+    assert (variables["KAOS_WORKSPACE"], variables["KAOS_USER"]) == (SPEC.workspace, SPEC.user)
+    assert variables["DATA_REPO"] == f"data-{SPEC.name}"
+    assert variables["KAOS_DATA"]
+    assert "s3cret" not in printed
+    assert not SECRETS.keys() & variables.keys()
+    assert order.home.token_file.read_text() not in printed
+
+
+async def test_a_probe_counts_kernels_and_tells_the_busy_ones(engine: Engine, order: Order, log: Lines) -> None:
+    host = await engine.start(order, log)
+    async with lab(host, order) as there:
+        kernel = await there.new_kernel()
+        await there.run(kernel, "1")
+        idle = await engine.probe(host)
+        running = asyncio.ensure_future(there.run(kernel, "import time; time.sleep(600)"))
+        async with asyncio.timeout(30):
+            while (busy := await engine.probe(host)).busy == 0:
+                await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert (idle.alive, idle.answering, idle.kernels, idle.busy) == (True, True, 1, 0)
+    assert (busy.alive, busy.answering, busy.kernels, busy.busy) == (True, True, 1, 1)
+
+
+async def test_switch_gives_new_kernels_the_new_package_and_running_ones_keep_theirs(
+    engine: Engine, order_for: Callable[..., Order], base: Environment, extended: Environment, log: Lines
+) -> None:
+    assert base.server == extended.server
+    order = order_for(base)
+    host = await engine.start(order, log)
+    async with lab(host, order) as there:
+        old = await there.new_kernel()
+        await there.run(old, "kept = 41")
+        assert "ModuleNotFoundError" in await there.run(old, IMPORT_EXTRA)
+        switched = await engine.switch(host, order_for(extended))
+        assert switched is not None
+        assert (switched.environment, switched.upstream) == (extended.digest, host.upstream)
+        assert await there.run(await there.new_kernel(), IMPORT_EXTRA) == VERSION
+        assert await there.run(old, "print(kept + 1)") == "42"
+        assert "ModuleNotFoundError" in await there.run(old, IMPORT_EXTRA)
+        assert (await there.request("POST", f"api/kernels/{old}/restart"))[0] == 200
+        assert await there.run(old, IMPORT_EXTRA) == VERSION
+
+
+async def test_switch_refuses_an_environment_of_another_server(
+    engine: Engine, order_for: Callable[..., Order], base: Environment, log: Lines
+) -> None:
+    host = await engine.start(order_for(base), log)
+    other = Environment(base.digest, base.handle, "0" * 64)
+    assert await engine.switch(host, order_for(other)) is None
+
+
+async def test_two_hosts_of_a_notebook_live_until_one_is_stopped(engine: Engine, order: Order, log: Lines) -> None:
+    old = await engine.start(order, log)
+    new = await engine.start(order, log)
+    assert (await engine.probe(old)).answering
+    await engine.stop(old, 5)
+    assert not (await engine.probe(old)).alive
+    assert (await engine.probe(new)).answering
+
+
+async def test_stop_ends_the_host_and_may_be_repeated(engine: Engine, order: Order, log: Lines) -> None:
+    host = await engine.start(order, log)
+    ending = asyncio.ensure_future(engine.ended(host))
+    await engine.stop(host, 10)
+    async with asyncio.timeout(10):
+        await ending
+        await engine.ended(host)
+    await engine.stop(host, 10)
+    status = await engine.probe(host)
+    assert (status.alive, status.answering) == (False, False)
+    assert status.reason
+    assert await engine.adopt(stored(host)) is None
+
+
+async def test_a_host_is_adopted_by_its_stored_handle(engine: Engine, order: Order, log: Lines) -> None:
+    host = await engine.start(order, log)
+    assert await engine.adopt(stored(host)) == host
+
+
+async def test_a_switch_survives_in_the_handle(
+    engine: Engine, order_for: Callable[..., Order], base: Environment, extended: Environment, log: Lines
+) -> None:
+    host = await engine.start(order_for(base), log)
+    switched = await engine.switch(host, order_for(extended))
+    assert switched is not None
+    assert await engine.adopt(stored(switched)) == switched
+
+
+async def test_a_sweep_ends_what_was_not_written_down(engine: Engine, order: Order, log: Lines) -> None:
+    kept, lost = await engine.start(order, log), await engine.start(order, log)
+    await engine.sweep(order.home, kept)
+    assert (await engine.probe(kept)).answering
+    assert not (await engine.probe(lost)).alive
+
+
+async def test_an_environment_in_use_or_kept_is_not_collected(
+    engine: Engine, order: Order, base: Environment, extended: Environment, log: Lines
+) -> None:
+    host = await engine.start(order, log)
+    await engine.collect(frozenset({extended.digest}))
+    assert await engine.built(base.digest) == base
+    assert await engine.built(extended.digest) == extended
+    assert (await engine.probe(host)).answering
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        (Resources(cpu=4096), "cpu 4096"),
+        (Resources(memory="4096Ti"), "memory 4096Ti"),
+        (Resources(gpu=4096), "gpu 4096"),
+    ],
+)
+async def test_what_the_machine_does_not_have_is_refused(engine: Engine, resources: Resources, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"{told} is more than there is .this machine has "):
+        engine.check(resources)
+    engine.check(Resources())

@@ -1,0 +1,115 @@
+"""Small parts of the process engine: which variables pass, what serves, who gets which core. Tables, no processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from kaosd.engines.process.limits import choose
+from kaosd.engines.process.server import Package, serving
+from kaosd.engines.process.surroundings import build_variables, host_variables
+
+OWN = {
+    "PATH": "/bin",
+    "HOME": "/home/ada",
+    "LC_ALL": "C.UTF-8",
+    "https_proxy": "http://proxy",
+    "SSL_CERT_FILE": "/ca.pem",
+    "OMP_NUM_THREADS": "2",
+    "UV_INDEX_URL": "https://index",
+    "AWS_SECRET_ACCESS_KEY": "x",
+    "SSH_AUTH_SOCK": "/agent",
+    "CUDA_VISIBLE_DEVICES": "7",
+    "VIRTUAL_ENV": "/venv",
+    "PYTHONPATH": "/lib",
+    "JUPYTER_TOKEN": "x",
+    "KAOSD_STATE_DIR": "/state",
+    "NOTIFY_SOCKET": "/notify",
+    "LISTEN_FDS": "1",
+    "WATCHDOG_USEC": "1",
+    "INVOCATION_ID": "1",
+    "CREDENTIALS_DIRECTORY": "/c",
+}
+
+
+def test_a_build_gets_the_person_the_network_and_the_index() -> None:
+    wanted = {"PATH", "HOME", "LC_ALL", "https_proxy", "SSL_CERT_FILE", "UV_INDEX_URL"}
+    assert build_variables(OWN).keys() == wanted
+
+
+@pytest.mark.parametrize(
+    ("own", "index"),
+    [
+        ({"PIP_INDEX_URL": "https://pip"}, "https://pip"),
+        ({"PIP_INDEX_URL": "https://pip", "UV_DEFAULT_INDEX": "https://uv"}, "https://uv"),
+    ],
+)
+def test_the_index_of_pip_counts_where_uv_has_none(own: dict[str, str], index: str) -> None:
+    assert build_variables(own)["UV_DEFAULT_INDEX"] == index
+
+
+@pytest.mark.parametrize(
+    ("passed", "more"),
+    [
+        ((), set()),
+        (("AWS_*", "SSH_AUTH_SOCK"), {"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK"}),
+        (("*",), {"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK", "UV_INDEX_URL"}),
+    ],
+)
+def test_a_host_gets_the_person_and_what_is_passed_but_nothing_of_the_daemon(
+    passed: tuple[str, ...], more: set[str]
+) -> None:
+    usual = {"PATH", "HOME", "LC_ALL", "https_proxy", "SSL_CERT_FILE", "OMP_NUM_THREADS"}
+    assert host_variables(OWN, passed).keys() == usual | more
+
+
+def package(name: str, *requires: str, serves: bool = False) -> Package:
+    return Package(name, "1", requires, serves)
+
+
+SERVING = {
+    "closure of jupyterlab": (
+        [package("jupyterlab", "Tornado>=6"), package("tornado"), package("numpy")],
+        ["jupyterlab", "tornado"],
+    ),
+    "a server extension counts with what it needs": (
+        [package("lsp", "numpy", serves=True), package("numpy"), package("six")],
+        ["lsp", "numpy"],
+    ),
+    "an extra counts only when it is asked for": (
+        [
+            package("jupyterlab", "jsonschema[format-nongpl]>=4", 'pytest; extra == "test"'),
+            package("jsonschema", 'idna; extra == "format-nongpl"', "fqdn ; extra == 'format'"),
+            *(package(name) for name in ("pytest", "idna", "fqdn")),
+        ],
+        ["idna", "jsonschema", "jupyterlab"],
+    ),
+    "spelling does not matter": (
+        [package("jupyter-collaboration", "Jupyter_Server.ydoc"), package("jupyter-server-ydoc")],
+        ["jupyter-collaboration", "jupyter-server-ydoc"],
+    ),
+    "a circle ends": (
+        [package("jupyterlab", "a"), package("a", "b"), package("b", "a")],
+        ["a", "b", "jupyterlab"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("packages", "expected"), SERVING.values(), ids=SERVING)
+def test_what_serves(packages: list[Package], expected: list[str]) -> None:
+    assert [one.name for one in serving(packages)] == expected
+
+
+@pytest.mark.parametrize(
+    ("available", "taken", "count", "expected"),
+    [
+        ([0, 1, 2, 3], [], 2, [0, 1]),
+        ([0, 1, 2, 3], [[0, 1]], 2, [2, 3]),
+        ([0, 1, 2, 3], [[0, 1], [2]], 2, [0, 3]),
+        ([0, 1], [[0, 1], [0]], 1, [1]),
+        ([4, 7], [], 0, []),
+    ],
+)
+def test_those_used_least_are_chosen(
+    available: list[int], taken: list[list[int]], count: int, expected: list[int]
+) -> None:
+    assert choose(available, taken, count) == expected
