@@ -28,7 +28,7 @@ _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancest
 
 def page(status: int, title: str, content: Markup) -> web.Response:
     """A page that stays as it is."""
-    return _html(status, title, content)
+    return _html(status, f"{title} · kaosd", content)
 
 
 def live_page(status: int, view: View, state: str, *, handover: bool) -> web.Response:
@@ -65,7 +65,7 @@ def _html(status: int, title: str, content: Markup, **follow: str | bool) -> web
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width"),
-        element("title", f"{title} · kaosd"),
+        element("title", title),
         element("link", rel="icon", href=_ICON),
         element("style", _asset("page.css"), nonce=nonce),
     ]

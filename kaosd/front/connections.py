@@ -14,11 +14,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from kaosd.errors import ConfigError
 
+log = structlog.get_logger("kaosd.front")
+_http_log = logging.getLogger("kaosd.front.http")
+_http_log.setLevel(logging.CRITICAL)  # anybody can send rubbish; our own mistakes are logged by Server
 _IDLE_SECONDS = 30.0  # for a connection without a complete request; browsers simply connect again
 _MOST = 512
 _LISTENING = "0A"
@@ -87,7 +91,7 @@ class Server(web.Server):
             "auto_decompress": False,
             "keepalive_timeout": _IDLE_SECONDS,
             "lingering_time": 5.0,
-            "logger": logging.getLogger("kaosd.front"),
+            "logger": _http_log,
             "max_field_size": 32 * 1024,
             "max_line_size": 32 * 1024,
         }
@@ -104,6 +108,11 @@ class Server(web.Server):
         connection = request.protocol
         try:
             return await self._answer(request)
+        except (web.HTTPException, ConnectionError):  # an answer, or nobody to answer
+            raise
+        except Exception:
+            log.exception("request_failed", method=request.method, path=request.path)
+            raise
         finally:
             self._admitted.discard(connection)
 

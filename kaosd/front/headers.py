@@ -49,9 +49,9 @@ def to_host(headers: Headers, token: str, remote: str) -> CIMultiDict[str]:
     passed = _end_to_end(headers, _OURS)
     cookies = foreign_cookies(headers)
     if cookies:
-        passed["Cookie"] = cookies
+        passed["Cookie"] = _text(cookies)
     if "Referer" in headers:
-        passed["Referer"] = referer_without_token(headers["Referer"])
+        passed["Referer"] = _text(referer_without_token(headers["Referer"]))
     passed["Authorization"] = f"token {token}"
     passed["X-Forwarded-For"] = remote
     passed["X-Forwarded-Host"] = headers["Host"]
@@ -67,4 +67,15 @@ def to_client(headers: Headers) -> CIMultiDict[str]:
 def _end_to_end(headers: Headers, dropped: frozenset[str]) -> CIMultiDict[str]:
     named = {name.strip().lower() for value in headers.getall("Connection", []) for name in value.split(",")}
     left_out = _HOP_BY_HOP | dropped | named
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in left_out)
+    return CIMultiDict((name, _text(value)) for name, value in headers.items() if name.lower() not in left_out)
+
+
+def _text(value: str) -> str:
+    """A header's value as it can be sent: what was no UTF-8 is taken for Latin-1, which HTTP once meant."""
+    if value.isascii():
+        return value
+    sent = value.encode(errors="surrogateescape")
+    try:
+        return sent.decode()
+    except UnicodeDecodeError:
+        return sent.decode("latin-1")

@@ -41,8 +41,9 @@ def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
     parts = {
         "headline": _headline(route, summary),
         "trouble": _trouble(summary),
+        "link": element("p", element("a", "Open JupyterLab", href=f"/{route.name}/lab")) if answering else Markup(),
         "log": _log(log),
-        "facts": _facts(route, answering=answering),
+        "facts": _facts(route),
     }
     return View(f"{summary.title} · {route.name}", parts, ready=answering)
 
@@ -52,11 +53,11 @@ def index_view(routes: list[Route]) -> View:
     title = element("h1", "Notebooks")
     if not routes:
         empty = element("p", "There is none yet. Deploy one with ", element("code", "kaosctl notebook deploy"))
-        return View("Notebooks", {"notebooks": join(title, empty)})
+        return View("Notebooks · kaosd", {"notebooks": join(title, empty)})
     heads = [element("th", text, scope="col") for text in ("Notebook", "State", "Source", "Data", "Links")]
     rows = [_row(route) for route in routes]
     table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
-    return View("Notebooks", {"notebooks": join(title, element("div", table, class_="scroll"))})
+    return View("Notebooks · kaosd", {"notebooks": join(title, element("div", table, class_="scroll"))})
 
 
 def _headline(route: Route, summary: Summary) -> Markup:
@@ -92,7 +93,7 @@ def _log(lines: list[str]) -> Markup:
     return join(element("h2", "Last log lines"), text)
 
 
-def _facts(route: Route, *, answering: bool) -> Markup:
+def _facts(route: Route) -> Markup:
     number, causes = field(route, "deployment", "number"), (route.status.get("deployment") or {}).get("cause") or []
     facts: list[tuple[str, Markup | str]] = [
         ("State", route.state),
@@ -101,8 +102,7 @@ def _facts(route: Route, *, answering: bool) -> Markup:
         ("Deployment", " · ".join([number, *map(str, causes[:5])]) if number else ""),
     ]
     shown = [join(element("dt", label), element("dd", value)) for label, value in facts if value]
-    link = element("p", element("a", "Open JupyterLab", href=f"/{route.name}/lab", id="open")) if answering else ""
-    return join(link, element("h2", "Details"), element("dl", *shown))
+    return join(element("h2", "Details"), element("dl", *shown))
 
 
 def _version(route: Route, kind: str) -> Markup:
@@ -111,7 +111,8 @@ def _version(route: Route, kind: str) -> Markup:
         return Markup()
     if live == disk:
         return element("code", live)
-    return join(element("code", live or "nothing"), " live, ", element("code", disk or "nothing"), " on disk")
+    shown = [join(element("code", one), where) for one, where in ((live, " live"), (disk, " on disk")) if one]
+    return join(shown[0], *(join(", ", one) for one in shown[1:]))
 
 
 def _row(route: Route) -> Markup:
@@ -131,5 +132,5 @@ def _row(route: Route) -> Markup:
         element("td", element("span", route.state, class_=f"state {summary.tone}"), reason),
         element("td", _version(route, "source"), class_="versions"),
         element("td", _version(route, "data"), class_="versions"),
-        element("td", links[0], " · ", links[1]),
+        element("td", links[0], " · ", links[1], class_="links"),
     )

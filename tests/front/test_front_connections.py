@@ -96,17 +96,8 @@ async def test_those_who_only_hold_connections_do_not_starve_others(
                 assert answer.status == 200
             await ws.send_str("still here")  # who was admitted is not thrown out
             assert await ws.receive_str() == "one: still here"
-            ended = [reader.at_eof() for reader, _ in held if await _ends(reader)]
-            assert len(ended) >= 40
+            for reader, _ in held[:40]:  # the oldest were closed for the newer ones
+                with contextlib.suppress(ConnectionResetError):
+                    await reader.read()
             for _, writer in held:
                 writer.close()
-
-
-async def _ends(reader: asyncio.StreamReader) -> bool:
-    """Whether the other side has closed by now; an end that was sent is waiting to be read."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        async with asyncio.timeout(0.01):
-            await reader.read()
-    return reader.at_eof() or reader.exception() is not None

@@ -251,3 +251,16 @@ async def test_a_notebook_that_is_killed_meanwhile_is_not_found(world: World) ->
     answer = await asking
     assert answer.status == 404
     answer.release()
+
+
+async def test_bytes_that_are_no_text_do_not_break_the_exchange(served: Served) -> None:
+    world, _ = served
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
+    head = f"GET /nb/echo HTTP/1.1\r\nHost: {world.host}\r\nAuthorization: token {TOKEN}\r\nX-Name: caf\xe9\r\n"
+    writer.write(f"{head}Connection: close\r\n\r\n".encode("latin-1"))
+    status = await reader.readline()
+    body = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    assert status.split()[1] == b"200"
+    assert b"caf\\u00e9" in body

@@ -9,14 +9,18 @@ function replace(parts) {
     const part = document.getElementById(id);
     if (part.dataset.html === html) continue;
     const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
+    const log = part.querySelector("pre.log");
+    const followed = !log || log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    const place = log?.scrollTop;
     part.innerHTML = part.dataset.html = html;
     if (focused) document.getElementById(focused)?.focus();
+    settle(part, followed ? undefined : place);
   }
-  settle();
 }
 
-function settle() {
-  for (const log of document.querySelectorAll("pre.log")) log.scrollTop = log.scrollHeight;
+// A log shows its end, unless the person has scrolled to another place.
+function settle(part, place) {
+  for (const log of part.querySelectorAll("pre.log")) log.scrollTop = place ?? log.scrollHeight;
   tick();
 }
 
@@ -53,7 +57,7 @@ async function follow() {
 }
 
 if (state) {
-  settle();
+  settle(document);
   setInterval(tick, 1000);
   follow();
 }
