@@ -35,7 +35,7 @@ def load(part: str) -> tuple[np.ndarray, np.ndarray]:
 
 def show(images: np.ndarray, titles: np.ndarray, columns: int = 10) -> None:
     """Draw images in rows, each with its title above."""
-    rows = -(-len(images) // columns)
+    rows = -(-len(images) // columns) or 1
     figure, axes = plt.subplots(rows, columns, figsize=(columns, 1.3 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
