@@ -22,7 +22,7 @@ STAGES = ("watch", "build", "host")
 _NAME = re.compile(r"([0-9]{6,})\.(watch|build|host)\.([0-9a-f]{32}|-)\.log")
 _STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) ?(.*)", re.DOTALL)
 _JUPYTER = re.compile(r"\[([CEWID]) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (.*)", re.DOTALL)
-_NOTE = re.compile(r"deployment ([0-9]+): (.*)", re.DOTALL)
+_NOTE = re.compile(r"deployment ([0-9]+): ((live|failed|superseded|cancelled)(?:: .*)?|.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,15 @@ class Excerpt:
     end: float = float("inf")
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line of the watch stage that tells how a deployment began (outcome "") or ended (live, failed, ...)."""
+
+    number: int
+    text: str
+    outcome: str
+
+
 def log_name(number: int, stage: str, job: str = "-") -> str:
     """The name of the log file of one *stage* (watch, build, host) of deployment *number*."""
     return f"{number:06d}.{stage}.{job or '-'}.log"
@@ -74,16 +83,10 @@ def split_line(line: str) -> tuple[float | None, str]:
     return None, line
 
 
-def deployment_note(text: str) -> tuple[int, str] | None:
-    """Number and rest of a line of the watch stage that tells how a deployment began or ended."""
-    found = _NOTE.match(text)
-    return (int(found[1]), found[2]) if found else None
-
-
-def tells_failure(text: str, number: int) -> bool:
-    """Whether *text* is the note that deployment *number* failed."""
-    note = deployment_note(text)
-    return note is not None and note[0] == number and (note[1] == "failed" or note[1].startswith("failed: "))
+def note(entry: Entry) -> Note | None:
+    """What *entry* tells of its deployment, when it is such a line."""
+    found = _NOTE.fullmatch(entry.text) if entry.log.stage == "watch" else None
+    return Note(int(found[1]), found[2], found[3] or "") if found else None
 
 
 def stage_logs(directory: str, notebook: str) -> list[StageLog]:
@@ -115,8 +118,14 @@ def entries(excerpt: Excerpt) -> Iterator[Entry]:
 
 
 def merged(excerpts: Iterable[Excerpt]) -> Iterator[Entry]:
-    """The lines of several files in the order of their times."""
-    return heapq.merge(*map(entries, excerpts), key=lambda entry: entry.time)
+    """The lines of several files in their order."""
+    return heapq.merge(*map(entries, excerpts), key=order)
+
+
+def order(entry: Entry) -> tuple[float, bool]:
+    """What lines are sorted by: their time, and of one time the end of the deployment last."""
+    told = note(entry)
+    return entry.time, told is not None and told.outcome != ""
 
 
 def of_job(logs: Iterable[StageLog], job: str) -> list[Excerpt]:
@@ -163,7 +172,8 @@ def began(logs: Iterable[StageLog]) -> float:
 def has_failed(logs: Iterable[StageLog], number: int) -> bool:
     """Whether the watch stage noted that deployment *number* failed."""
     of_it = (Excerpt(log) for log in logs if log.number == number and log.stage == "watch")
-    return any(tells_failure(entry.text, number) for excerpt in of_it for entry in entries(excerpt))
+    notes = (note(entry) for excerpt in of_it for entry in entries(excerpt))
+    return any(told is not None and (told.number, told.outcome) == (number, "failed") for told in notes)
 
 
 class Tail:

@@ -14,7 +14,7 @@ from kaosd.ctl import files
 from kaosd.ctl.client import Client
 from kaosd.ctl.printing import Printer
 from kaosd.ctl.reading import Wanted, last, selected
-from kaosd.logs import Entry, Excerpt, StageLog, Tail
+from kaosd.logs import Entry, Excerpt, StageLog, Tail, order
 
 PAUSE = 0.15  # seconds between two looks
 
@@ -32,14 +32,14 @@ class Tails:
         for excerpt in excerpts:
             tail = self._tails[excerpt.log.path] = Tail(excerpt.log)
             entries += [entry for entry in tail.read() if excerpt.start <= entry.time < excerpt.end]
-        return sorted(entries, key=lambda entry: entry.time)
+        return sorted(entries, key=order)
 
     def poll(self) -> list[Entry]:
         """The lines that were added since the last call, in the order of their times."""
         present = {log.path: log for log in self._listing()}
         self._tails = {path: self._tails.get(path) or Tail(log) for path, log in present.items()}
         entries = [entry for tail in self._tails.values() for entry in tail.read()]
-        return sorted(entries, key=lambda entry: entry.time)
+        return sorted(entries, key=order)
 
 
 class Presence:

@@ -186,7 +186,9 @@ def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
 def _details(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
     resources, build, host = (notebook.get(key) or {} for key in ("resources", "build", "host"))
     limits = [f"cpu {resources.get('cpu') or 'any'}", f"memory {resources.get('memory') or 'any'}"]
-    limits += [f"gpu {resources.get('gpu', 0)}"] + ([] if resources.get("enforced") else ["not enforced"])
+    limits.append(f"gpu {resources.get('gpu', 0)}")
+    if (resources.get("cpu") or resources.get("memory")) and not resources.get("enforced"):
+        limits.append("not enforced")
     rows: list[list[Piece]] = [
         [("dim", f"{key:<7}"), ("", str((notebook.get(key) or {}).get("path") or "none"))] for key in ("source", "data")
     ]

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterable, Iterator
 
 from kaosd.ctl.screen import Screen
-from kaosd.logs import Entry, StageLog, deployment_note, tells_failure
+from kaosd.logs import Entry, StageLog, note
 from kaosd.text import rfc3339
 
-_TROUBLE = re.compile(r"\b(error|ERROR|Error):|\bERROR\b|^Traceback |^\s*\u00d7 |^\[[CE] ")
-_ENDED = re.compile(r"(live|failed|superseded|cancelled)\b(?!.* -> )")
+_TROUBLE = re.compile(r"\b(error|ERROR|Error):|\bERROR\b|^Traceback |^\s*\u00d7 |^\[?[CE] [A-Z]")
+ENDS = {"live": "good", "failed": "badly"}
 
 
 class Printer:
@@ -44,21 +44,18 @@ class Printer:
         if self.as_json:
             yield as_object(entry)
             return
-        log = entry.log
-        note = deployment_note(entry.text) if log.stage == "watch" else None
-        ended = note is not None and _ENDED.match(note[1]) is not None
+        log, told = entry.log, note(entry)
+        ended = told is not None and told.outcome != ""
         begins = log.stage != "daemon" and log.number > self._shown.get(log.notebook, -1)
         if begins:
             self._shown[log.notebook] = log.number
         if begins and not ended:
-            yield self._heading(log, entry.time, note[1] if note else "")
-        if note is None:
+            yield self._heading(log, entry.time, told.text if told else "")
+        if told is None or not (begins or ended):
             yield self._line(entry)
         elif ended:
-            role = "badly" if tells_failure(entry.text, note[0]) else "good" if note[1] == "live" else "dim"
-            yield self.screen.paint(role, f"── {self._name(log)}deployment {note[0]} {note[1]}")
-        elif not begins:
-            yield self._line(entry)
+            role = ENDS.get(told.outcome, "dim")
+            yield self.screen.paint(role, f"── {self._name(log)}deployment {told.number} {told.text}")
 
     def _heading(self, log: StageLog, at: float, cause: str) -> str:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else ""

@@ -11,20 +11,20 @@ import pytest
 from kaosd.logs import (
     Entry,
     Excerpt,
+    Note,
     StageLog,
     Tail,
-    deployment_note,
     entries,
     has_failed,
     log_name,
     merged,
+    note,
     of_deployment,
     of_job,
     of_stage,
     split_line,
     stage_logs,
     stamp,
-    tells_failure,
 )
 from kaosd.text import epoch, rfc3339
 
@@ -108,23 +108,28 @@ def test_a_stage_alone_is_what_it_last_did(story: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "failed"),
+    ("text", "told"),
     [
-        ("deployment 3: failed", True),
-        ("deployment 3: failed: a -> b", True),
-        ("deployment 3: failed_notes.py -> sync", False),
-        ("deployment 13: failed", False),
-        ("deployment 3: live", False),
-        ("the deployment 3: failed", False),
+        ("deployment 3: failed", Note(3, "failed", "failed")),
+        ("deployment 3: failed: a -> b", Note(3, "failed: a -> b", "failed")),
+        ("deployment 3: live", Note(3, "live", "live")),
+        ("deployment 12: superseded", Note(12, "superseded", "superseded")),
+        ("deployment 3: failed_notes.py -> sync", Note(3, "failed_notes.py -> sync", "")),
+        ("deployment 3: live -> sync", Note(3, "live -> sync", "")),
+        ("settled after 0.6 s", None),
+        ("the deployment 3: failed", None),
     ],
 )
-def test_a_failed_deployment_is_told_by_its_note(text: str, failed: bool) -> None:
-    assert tells_failure(text, 3) is failed
+def test_the_watch_stage_tells_how_a_deployment_began_and_ended(text: str, told: Note | None) -> None:
+    assert note(Entry(AT, StageLog("", "n", 3, "watch", ""), text)) == told
+    assert note(Entry(AT, StageLog("", "n", 3, "build", ""), text)) is None
 
 
-def test_notes_have_a_number_and_a_rest() -> None:
-    assert deployment_note("deployment 12: a.py -> sync") == (12, "a.py -> sync")
-    assert deployment_note("settled after 0.6 s") is None
+def test_of_one_moment_the_end_of_the_deployment_is_the_last_line(tmp_path: Path) -> None:
+    write(tmp_path, 1, "watch", (0, "deployment 1: a -> build"), (0, "deployment 1: failed"))
+    write(tmp_path, 1, "build", (0, "error"), job=JOB)
+    found = stage_logs(str(tmp_path), "n")
+    assert texts(of_deployment(found, 1)) == ["deployment 1: a -> build", "error", "deployment 1: failed"]
 
 
 def test_a_line_is_stamped_and_made_safe() -> None:
