@@ -48,9 +48,13 @@ def listen(port: int) -> socket.socket:
 
 def _holder(port: int) -> str:
     """Who listens on *port*, as well as /proc tells it."""
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    lines: list[str] = []
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):  # who listens on [::] has 127.0.0.1 as well
+        with contextlib.suppress(OSError):  # no such protocol here
+            lines += table.read_text().splitlines()[1:]
+    for line in lines:
         fields = line.split()
-        if fields[3] == _LISTENING and int(fields[1].partition(":")[2], 16) == port:
+        if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
             return _process_of(f"socket:[{fields[9]}]") or f"a program of user {_user_name(int(fields[7]))}"
     return "another program"
 
@@ -75,7 +79,7 @@ def _user_name(uid: int) -> str:
 def most_connections() -> int:
     """How many connections the front takes: each may need a second one to a host, and the daemon needs files too."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return max(16, min(_MOST, (files - 128) // 3))
+    return _MOST if files == resource.RLIM_INFINITY else max(16, min(_MOST, (files - 128) // 3))
 
 
 class Server(web.Server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -12,12 +13,17 @@ import pytest
 
 from kaosd.errors import ConfigError
 from kaosd.front import Front
+from kaosd.front.connections import most_connections
 
 from .world import TOKEN, FakeDirectory, World
 
 
-async def test_a_taken_port_is_named_with_its_holder() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as holder:
+@pytest.mark.parametrize(
+    ("family", "address"),
+    [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")],
+)
+async def test_a_taken_port_is_named_with_its_holder(family: socket.AddressFamily, address: str) -> None:
+    with socket.create_server((address, 0), family=family, dualstack_ipv6=family == socket.AF_INET6) as holder:
         port = holder.getsockname()[1]
         front = Front(FakeDirectory(), port)
         with pytest.raises(ConfigError) as refusal:
@@ -101,3 +107,25 @@ async def test_those_who_only_hold_connections_do_not_starve_others(
                     await reader.read()
             for _, writer in held:
                 writer.close()
+
+
+async def test_half_a_request_is_not_waited_for_for_ever(
+    short_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kaosd.front.connections._IDLE_SECONDS", 0.2)
+    async with contextlib.AsyncExitStack() as stack:
+        world = World(stack, short_directory)
+        await world.open()
+        for start in ("", "GET /nb/ HTTP/1.1\r\nHost: "):
+            reader, writer = await raw(world, start)
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.mark.parametrize(("files", "most"), [(1024, 298), (128, 16), (10**6, 512), (resource.RLIM_INFINITY, 512)])
+def test_the_number_of_connections_follows_the_number_of_files(
+    monkeypatch: pytest.MonkeyPatch, files: int, most: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert most_connections() == most

@@ -49,12 +49,16 @@ async def test_many_messages_stay_in_order(served: Served) -> None:
 
 async def test_a_client_that_does_not_read_holds_the_host_back(served: Served) -> None:
     """The front keeps no more than its buffers: what the host sends waits at the host."""
-    world, _ = served
+    world, server = served
     async with connect(world) as ws:
-        for _ in range(40):
+        for _ in range(60):
             await ws.send_str("big 1000000")
-        sizes = [len(await ws.receive_bytes()) for _ in range(40)]
-    assert sizes == [1_000_000] * 40
+        for _ in range(100):  # time enough to send it all, if nothing held it back
+            async with world.get("/nb/lab") as answer:
+                assert answer.status == 200
+        assert 0 < server.sent < 60
+        sizes = [len(await ws.receive_bytes()) for _ in range(60)]
+    assert sizes == [1_000_000] * 60
 
 
 @pytest.mark.parametrize(

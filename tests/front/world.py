@@ -65,6 +65,7 @@ class Upstream:
         self.label = label
         self.closes: asyncio.Queue[tuple[int | None, str]] = asyncio.Queue()
         self.pings: asyncio.Queue[bytes] = asyncio.Queue()
+        self.sent = 0  # big messages
         self.hold = asyncio.Event()
         self.held = asyncio.Event()
 
@@ -171,6 +172,7 @@ class Upstream:
             request.transport.abort()
         elif verb == "big":
             await ws.send_bytes(b"x" * int(rest))
+            self.sent += 1
         else:
             await ws.send_str(f"{self.label}: {text}")
 
