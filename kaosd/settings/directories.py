@@ -27,13 +27,11 @@ def make_private(directory: Path, what: str, *, tighten: bool) -> None:
         _check(handle, directory, what)
         if tighten:
             os.fchmod(handle, 0o700)
-    finally:
-        os.close(handle)
-    try:
-        with tempfile.TemporaryFile(dir=directory):
-            pass
+        tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
         raise ConfigError(f"the {what} {directory} cannot be written: {error.strerror}") from error
+    finally:
+        os.close(handle)
 
 
 def _make(directory: Path) -> None:
