@@ -148,3 +148,20 @@ def test_both_locks_hold_the_same_versions() -> None:
     runtime, test = ((ROOT / lock).read_text() for lock in LOCKS)
     pins = re.compile(r"(?m)^[a-z0-9-]+==.*$")
     assert set(pins.findall(runtime)) <= set(pins.findall(test))
+
+
+def test_a_skipped_test_fails_where_all_must_run(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(
+        "import pytest\n"
+        "def test_good(): pass\n"
+        "def test_gone(): pytest.skip('no such tool')\n"
+        "@pytest.mark.skip(reason='slow')\n"
+        "def test_slow(): pass\n"
+    )
+    (tmp_path / "test_module.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.no_skips", "-p", "no:cacheprovider", "-c", os.devnull]
+    command += ["--continue-on-collection-errors", "--rootdir", str(tmp_path), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "no such tool: a test that does not run shows nothing" in done.stdout.replace("Skipped: ", "")
+    assert re.search(r"1 failed, 1 passed, 2 errors in", done.stdout)

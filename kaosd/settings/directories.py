@@ -17,7 +17,7 @@ def make_private(directory: Path, what: str, *, tighten: bool) -> None:
     only their write permission is refused. Raises ConfigError when it is a link, is not a directory, belongs to
     another user, is writable by others or cannot be written.
     """
-    _refuse_borrowed_home(directory, what)
+    refuse_borrowed(directory, what, os.geteuid())
     try:
         _make(directory)
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -63,9 +63,12 @@ def _unusable(directory: Path, what: str, error: OSError) -> str:
     return f"the {what} {directory} cannot be made: {error.strerror} ({error.filename})"
 
 
-def _refuse_borrowed_home(directory: Path, what: str) -> None:
-    """Root under another person's HOME (sudo keeps it) would leave files that the person cannot use."""
-    if os.geteuid() != 0:
+def refuse_borrowed(directory: Path, what: str, user: int) -> None:
+    """ConfigError when *user* is root and *directory* lies in another person's.
+
+    sudo keeps HOME, and root would leave files there that the person cannot use.
+    """
+    if user != 0:
         return
     nearest = next(path for path in (directory, *directory.parents) if path.exists())
     owner = nearest.stat().st_uid
