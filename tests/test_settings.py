@@ -307,6 +307,11 @@ def test_a_mistake_in_a_variable_is_named_with_the_variable(
     assert refused(tmp_path, "[front]\nport = 8891\n", **{variable: value}).startswith(sentence)
 
 
+def test_a_default_that_does_not_suit_is_named_without_a_line() -> None:
+    with pytest.raises(ConfigError, match=r"^socket: /rrr.*has 126 bytes; at most 107 are allowed"):
+        load(environ=ENVIRON | {"XDG_RUNTIME_DIR": "/" + "r" * 107})
+
+
 def test_the_first_mistake_is_told_and_the_others_are_counted(tmp_path: Path) -> None:
     text = "[[notebook]]\ncpu = 0\nmemory = 'x'\n[front]\nport = 0\n"
     assert refused(tmp_path, text).startswith("kaosd.toml:2: cpu: 0 is not allowed")

@@ -50,6 +50,8 @@ class Origin:
         return self.variables.get(mistake.location) or self.variables.get(mistake.location[:-1])
 
     def _place(self, mistake: Mistake) -> str:
+        if not self.text:
+            return _field(mistake.location)  # a default, out of a home or runtime directory that does not suit
         return f"{self.file}:{line_of(self.text, mistake.location)}: {_field(mistake.location)}"
 
 
