@@ -308,7 +308,7 @@ def test_a_mistake_in_a_variable_is_named_with_the_variable(
 
 
 def test_a_default_that_does_not_suit_is_named_without_a_line() -> None:
-    with pytest.raises(ConfigError, match=r"^socket: /rrr.*has 126 bytes; at most 107 are allowed"):
+    with pytest.raises(ConfigError, match=r"^socket: /rrr.*has 125 bytes; at most 107 are allowed"):
         load(environ=ENVIRON | {"XDG_RUNTIME_DIR": "/" + "r" * 107})
 
 
