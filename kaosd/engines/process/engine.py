@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import uv
@@ -122,10 +122,8 @@ class ProcessEngine:
         running = hosts.of(host)
         if order.environment.server != host.server or not proc.alive(running.identity):
             return None
-        try:
+        with _writing(running.link):
             replace_link(Path(running.link), order.environment.handle)
-        except OSError as error:
-            raise EngineError(f"{running.link} cannot be replaced: {error}") from error
         switched = dataclasses.replace(running, environment=order.environment.digest)
         self._running[running.mark] = switched
         self._precompile(order.environment.handle)
@@ -134,7 +132,8 @@ class ProcessEngine:
     async def apply(self, host: Host, resources: Resources) -> bool:
         """See `Engine`. Always possible; GPUs are seen by kernels that start from now on."""
         running = hosts.of(host)
-        _write_kernel_env(Path(running.kernel_env), resources, self._taken_gpus(running.mark))
+        with _writing(running.kernel_env):
+            _write_kernel_env(Path(running.kernel_env), resources, self._taken_gpus(running.mark))
         cores = limits.cores(resources, self._taken_cores(running.mark))
         for pid in await asyncio.to_thread(hosts.members, running):
             limits.limit(pid, cores, resources.memory_bytes)
@@ -166,7 +165,8 @@ class ProcessEngine:
         found = self._environments.complete(Path(read_link(link) or "-").name)
         if found is not None and found.server == running.server:
             return dataclasses.replace(running, environment=found.digest)
-        replace_link(link, str(self._environments.path(running.environment)))
+        with _writing(running.link):
+            replace_link(link, str(self._environments.path(running.environment)))
         return running
 
     async def sweep(self, home: Home, host: Host | None) -> None:
@@ -239,6 +239,15 @@ class ProcessEngine:
                     replace_file(environment / _PRECOMPILED, b"")
         finally:
             del self._precompiling[str(environment)]
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Turn an OSError into what leaves an engine."""
+    try:
+        yield
+    except OSError as error:
+        raise EngineError(f"{path} cannot be written: {error}", retryable=True) from error
 
 
 def _put_back(link: Path, before: str | None) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
@@ -27,6 +28,7 @@ from kaosd.model import Environment, NotebookSpec
 
 _MARKER = "kaosd-environment.json"
 _MARK = "KAOS_BUILD"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LAST = "last"  # the lock that each notebook was built with most recently
 _TRASH = ".trash-"
 _LOCK_POLL = 0.2  # s; flock cannot be awaited
@@ -116,7 +118,7 @@ class Environments:
             path = self.root / name
             if _TRASH in name:
                 self._remove(path)
-            elif name != _LAST and path.is_dir() and not (name in keep and self.complete(name)):
+            elif _DIGEST.fullmatch(name) and not (name in keep and self.complete(name)):
                 await self._discard(name)
 
     async def _discard(self, digest: str) -> None:
