@@ -9,7 +9,9 @@ nothing. Without jupyter-collaboration no document is shared, and these answers 
 
 from __future__ import annotations
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
@@ -18,6 +20,7 @@ from jupyter_server.utils import url_path_join
 from tornado import ioloop, web
 
 _LATE = 2.0  # seconds; typed text reaches the disk within twice that, even while a cell prints
+_LAST_SAVE = 5.0  # seconds for saving open documents when the server ends
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
@@ -31,6 +34,16 @@ def _load_jupyter_server_extension(server: Any) -> None:
     server.web_app.add_handlers(".*$", [(path, handler, {"shared": shared}) for path, handler in routes])
     if shared:
         ioloop.PeriodicCallback(shared.Overdue(server).save, _LATE * 1000).start()
+        server.cleanup_extensions = partial(_save_first, shared.save_all, server, server.cleanup_extensions)
+
+
+async def _save_first(save_all: Any, server: Any, cleanup: Any) -> None:
+    """Save what was typed in the last second, which jupyter_server_ydoc would drop when it ends."""
+    try:
+        await asyncio.wait_for(save_all(server), _LAST_SAVE)
+    except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
+        server.log.warning("Open documents could not be saved within %.0f s", _LAST_SAVE)
+    await cleanup()
 
 
 def _shared(server: Any) -> Any:

@@ -21,11 +21,14 @@ def main(path: str) -> None:
         token = file.read().strip()
     if not token:
         raise SystemExit(f"{host['token_file']} is empty: a host without a token would be open to everybody")
-    output.take_over(token)
+    finish_output = output.take_over(token)
     isolate(host)
     settings.write_files(host, path)
     sys.modules[_BLOCKED] = None  # type: ignore[assignment]
     serve(settings.server(host, path, token))
+    finish_output()
+    # All is cleaned up; the worker threads of an open document would now keep the interpreter waiting for ever.
+    os._exit(0)
 
 
 def isolate(host: dict[str, Any]) -> None:
@@ -40,6 +43,7 @@ def isolate(host: dict[str, Any]) -> None:
     os.environ["JUPYTER_RUNTIME_DIR"] = places["runtime"]
     os.environ["IPYTHONDIR"] = places["ipython"]
     contributed = os.path.join(host["environment_link"], "share", "jupyter")
+    os.environ["PATH"] = os.pathsep.join([os.path.join(sys.prefix, "bin"), os.environ.get("PATH", os.defpath)])
     os.environ["JUPYTER_PATH"] = os.pathsep.join([places["data"], contributed])
 
 
@@ -53,9 +57,11 @@ def serve(configuration: dict[str, Any]) -> None:
     from jupyterlab.labapp import LabApp  # noqa: PLC0415
     from traitlets.config import Config  # noqa: PLC0415
 
+    from . import kernels  # noqa: PLC0415
     from .storage import Checkpoints  # noqa: PLC0415
 
-    configuration["ContentsManager"]["checkpoints_class"] = Checkpoints
+    configuration["ContentsManager"] = {"checkpoints_class": Checkpoints}
+    configuration.update(kernels.configuration(os.path.dirname(configuration["ServerApp"]["sock"])))
     server = LabApp.make_serverapp(jpserver_extensions=settings.EXTENSIONS, config=Config(configuration))
     server.no_browser_open_file = True  # it would hold the token, readable for all
     server.initialize(argv=[], starter_extension=LabApp.name)

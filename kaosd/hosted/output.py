@@ -8,6 +8,12 @@ import os
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LAST_WORDS = 1.0  # seconds; longer only if a child process lives on and holds the pipe open
 
 
 class Lines(io.TextIOBase):
@@ -43,8 +49,8 @@ class Lines(io.TextIOBase):
         return line.replace(self._token, "[token]") if self._token else line
 
 
-def take_over(token: str) -> None:
-    """Send all output to what is standard output now.
+def take_over(token: str) -> Callable[[], None]:
+    """Send all output to what is standard output now; the answer waits (briefly) until the last of it is written.
 
     The interpreter's own goes there directly. What comes from below it (kernels, C libraries) goes through a pipe
     and a thread that puts the time in front. A crash of the interpreter is dumped past all this.
@@ -53,10 +59,18 @@ def take_over(token: str) -> None:
     sys.stdout = sys.stderr = Lines(descriptor, token)
     faulthandler.enable(descriptor)
     reading, writing = os.pipe()
-    os.dup2(writing, 1)
-    os.dup2(writing, 2)
+    for standard in (1, 2):
+        os.dup2(writing, standard)
     os.close(writing)
-    threading.Thread(target=_copy, args=(reading, Lines(descriptor, token)), name="output", daemon=True).start()
+    thread = threading.Thread(target=_copy, args=(reading, Lines(descriptor, token)), name="output", daemon=True)
+    thread.start()
+
+    def finish() -> None:
+        for standard in (1, 2):
+            os.dup2(descriptor, standard)
+        thread.join(_LAST_WORDS)
+
+    return finish
 
 
 def _copy(descriptor: int, lines: Lines) -> None:

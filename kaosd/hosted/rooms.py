@@ -71,19 +71,25 @@ class Overdue:
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self._waiting: set[DocumentRoom] = set()
+        self._waited: set[DocumentRoom] = set()
 
     async def save(self) -> None:
         """Save the documents that already waited for their save when this was called before."""
-        waiting = {
-            room
-            for _, room in rooms(self._server)
-            if room._saving_document is not None and not room._saving_document.done()
-        }
-        overdue = waiting & self._waiting
-        self._waiting = waiting - overdue
+        waiting = _waiting(self._server)
+        overdue = waiting & self._waited
+        self._waited = waiting - overdue
         for room in overdue:
             await _save(room, room._on_outofband_change)
+
+
+async def save_all(server: Any) -> None:
+    """Save all documents that wait for it."""
+    await asyncio.gather(*(_save(room, room._on_outofband_change) for room in _waiting(server)))
+
+
+def _waiting(server: Any) -> set[DocumentRoom]:
+    saves = ((room, room._saving_document) for _, room in rooms(server))
+    return {room for room, save in saves if save is not None and not save.done()}
 
 
 def _live(room: DocumentRoom) -> Live:

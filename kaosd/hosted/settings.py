@@ -38,7 +38,6 @@ def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
             "terminado_settings": {"shell_command": [*_starter(path), os.environ.get("SHELL") or "sh", "-l"]},
         },
         "IdentityProvider": {"token": token},
-        "ContentsManager": {},
         "FileContentsManager": {"delete_to_trash": False},
         "FileCheckpoints": {"checkpoint_dir": host["checkpoints"]},
         "MappingKernelManager": {"cull_idle_timeout": 0},
@@ -48,7 +47,10 @@ def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
             "news_url": None,
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         },
-        "LanguageServerManager": {"virtual_documents_dir": os.path.join(runtime, "virtual_documents")},
+        "LanguageServerManager": {
+            "virtual_documents_dir": os.path.join(runtime, "virtual_documents"),
+            "node_roots": [host["root_dir"]],  # else npm is asked, which takes a while and writes into the home
+        },
         "YDocExtension": {"session_store_path": os.path.join(data, "collaboration_sessions.json")},
         "SQLiteYStore": {
             "db_path": os.path.join(data, "shared_documents.db"),

@@ -280,6 +280,7 @@ def host(environments):
     """A running host that the tests of a module share."""
     host = Host(environments["shared"])
     yield host.start()
+    assert host.process.poll() is None, host.log.read_text()[-8000:]
     host.stop()
 
 

@@ -112,4 +112,7 @@ def answer(value):
 
 
 if __name__ == "__main__":
-    Peer(*sys.argv[1:]).serve()
+    try:
+        Peer(*sys.argv[1:]).serve()
+    except websocket.WebSocketConnectionClosedException:
+        sys.exit("the host has ended")

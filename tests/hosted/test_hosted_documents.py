@@ -23,6 +23,12 @@ def sources(content):
     return {cell["id"]: "".join(cell["source"]) for cell in content["cells"]}
 
 
+def on_disk(file):
+    """The notebook in *file*; None while it is being written, because Jupyter empties the file first."""
+    text = file.read_text()
+    return json.loads(text) if text.endswith("}\n") else None
+
+
 def outputs(content, name):
     """All text that the cell printed."""
     cell = next(cell for cell in content["cells"] if cell["id"] == name)
@@ -99,7 +105,7 @@ async def test_a_change_reaches_the_tab_and_the_disk(client, write, apply):
         answer = await apply(path, base, notebook(code("a", "a = 2"), code("n", "new"), code("b", "b = 1")))
         content = await editor.content()
     assert answer == {"applied": True, "conflict": False, "saved": True}
-    assert sources(content) == sources(json.loads(file.read_text())) == {"a": "a = 2", "n": "new", "b": "b = 1"}
+    assert sources(content) == sources(on_disk(file)) == {"a": "a = 2", "n": "new", "b": "b = 1"}
 
 
 async def test_what_was_typed_here_is_reported_and_gives_way_only_where_it_must(client, write, apply):
@@ -113,7 +119,7 @@ async def test_what_was_typed_here_is_reported_and_gives_way_only_where_it_must(
         assert sources(await editor.content()) == {"a": "a = 9\nb = 2\n"}
     assert (kept["conflict"], sources(json.loads(kept["before"]))) == (False, {"a": "a = 123\nb = 1\n"})
     assert (lost["conflict"], sources(json.loads(lost["before"]))) == (True, {"a": "a = 123\nb = 2\n"})
-    assert sources(json.loads(file.read_text())) == {"a": "a = 9\nb = 2\n"}
+    assert sources(on_disk(file)) == {"a": "a = 9\nb = 2\n"}
 
 
 @pytest.mark.parametrize("base", [None, "not a notebook"])
@@ -122,7 +128,7 @@ async def test_with_an_unknown_base_the_incoming_text_wins(client, write, apply,
     async with client.editor(path):
         answer = await apply(path, base, notebook(code("a", "a = 2\n")))
     assert (answer["conflict"], sources(json.loads(answer["before"]))) == (True, {"a": "a = 1\nmine\n"})
-    assert sources(json.loads(file.read_text())) == {"a": "a = 2\n"}
+    assert sources(on_disk(file)) == {"a": "a = 2\n"}
 
 
 async def test_text_files_are_changed_in_place(client, write, apply):
@@ -157,7 +163,7 @@ async def test_no_keystroke_is_lost_while_changes_strike(host, client, write, ap
         content = await editor.content()
     expected = text(20).replace("here = ''  # ", "here = ''  # " + typed)
     if book:
-        assert sources(content) == sources(json.loads(file.read_text())) == sources(json.loads(expected))
+        assert sources(content) == sources(on_disk(file)) == sources(json.loads(expected))
     else:
         assert content == file.read_text() == expected
     assert "Out-of-band changes" not in host.log.read_text()
@@ -181,7 +187,7 @@ async def test_a_cell_that_runs_keeps_what_it_prints(client, write, apply, event
                 )
                 strikes.append(await apply(path, base if step == 0 else old, new))
         content = await editor.content()
-        await eventually(lambda: outputs(json.loads(file.read_text()), "run") == outputs(content, "run"))
+        await eventually(lambda: (saved := on_disk(file)) and outputs(saved, "run") == outputs(content, "run"))
     printed = "".join(f"{n}\n" for n in range(20))
     assert len(strikes) == 10
     assert all(answer["applied"] and not answer["conflict"] for answer in strikes)
@@ -214,7 +220,7 @@ async def test_text_typed_while_a_cell_prints_reaches_the_disk(client, write, ev
                 await asyncio.sleep(0.2)
 
         printing = asyncio.create_task(print_on())
-        await eventually(lambda: sources(json.loads(file.read_text()))["a"] == "a typed")
+        await eventually(lambda: (saved := on_disk(file)) and sources(saved)["a"] == "a typed")
         printing.cancel()
 
 
@@ -225,7 +231,7 @@ async def test_a_change_on_disk_that_nobody_saw_yet_is_taken_over(client, write,
         file.write_text(notebook(code("a", "a = 1"), code("b", "b = 'from a terminal'")))
         answer = await apply(path, base, notebook(code("a", "a = 2"), code("b", "b = 1")))
     assert answer["saved"]
-    assert sources(json.loads(file.read_text())) == {"a": "a = 2", "b": "b = 'from a terminal'"}
+    assert sources(on_disk(file)) == {"a": "a = 2", "b": "b = 'from a terminal'"}
 
 
 async def test_a_notebook_that_is_also_open_as_text_changes_in_both(client, write, apply):
@@ -237,3 +243,47 @@ async def test_a_notebook_that_is_also_open_as_text_changes_in_both(client, writ
         assert "a = 2" in await as_text.content()
     assert answer["applied"]
     assert "a = 2" in file.read_text()
+
+
+async def test_all_parts_of_a_notebook_arrive(client, write, apply):
+    nested = {"jupyter": {"source_hidden": True}, "tags": ["a", "b"]}
+    printed = {"output_type": "stream", "name": "stdout", "text": "1\n"}
+    shown = {
+        "output_type": "display_data",
+        "data": {"text/plain": "2", "application/json": {"a": [1, 2.5]}},
+        "metadata": {},
+    }
+    failed = {"output_type": "error", "ename": "E", "evalue": "v", "traceback": ["t"]}
+    image = {
+        "id": "m",
+        "cell_type": "markdown",
+        "metadata": {},
+        "source": "# 1",
+        "attachments": {"a.png": {"image/png": "eA=="}},
+    }
+    full = {**code("a", "a = 1", [printed, shown, failed]), "metadata": nested, "execution_count": 7}
+    base = notebook(code("a", "a = 1"), code("gone", "x"))
+    incoming = notebook(full, image, {**full, "id": "b"}).replace(
+        '"metadata": {}, "nbformat"', '"metadata": {"x": {"y": 1}}, "nbformat"'
+    )
+    path, file = write(base)
+    async with client.editor(path) as editor:
+        assert (await apply(path, base, incoming))["saved"]
+        content = await editor.content()
+    assert content["cells"] == json.loads(incoming)["cells"]
+    assert content["metadata"]["x"] == {"y": 1}
+    saved = on_disk(file)
+    assert [cell["metadata"] for cell in saved["cells"]] == [nested, {}, nested]
+    assert [len(cell.get("outputs", [])) for cell in saved["cells"]] == [3, 0, 3]
+
+
+async def test_with_a_document_open_the_host_saves_it_and_ends(new_host):
+    """What was typed in the last second is not on disk yet; an open document must not keep the process."""
+    host = new_host().start()
+    file = host.root / "a.ipynb"
+    file.write_text(notebook(code("a", "a")))
+    async with host.client() as client, client.editor("a.ipynb") as editor:
+        await client.kernel()
+        await editor.type(" typed", after="a", cell="a")
+        assert host.terminate() == 0
+    assert sources(on_disk(file)) == {"a": "a typed"}

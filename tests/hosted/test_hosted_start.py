@@ -52,6 +52,11 @@ async def test_the_token_is_in_no_argument_and_no_variable(host, client, eventua
             assert client.token.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
 
 
+async def test_the_home_of_the_person_stays_as_it_was(host, client):
+    assert await client.run(await client.kernel(), "print(1)") == "1\n"
+    assert list(host.home.iterdir()) == []
+
+
 async def test_no_file_with_the_token_is_readable_for_others(host, client):
     assert not list(host.jupyter.rglob("*open.html"))
     assert open_files_with(host.jupyter, client.token) == []
@@ -81,14 +86,15 @@ async def test_the_persons_own_jupyter_stays_outside(new_host):
     assert not marker.exists()
 
 
-async def test_every_line_of_the_log_has_a_time_and_no_token(new_host):
+async def test_every_line_of_the_log_has_a_time_and_no_token(new_host, eventually):
     host = new_host().start()
     async with host.client() as client:
         async with client.session.get(client.url(f"api/status?x={client.token}"), headers={"Authorization": ""}) as no:
             assert no.status == 403
         host.link.unlink()
         host.link.symlink_to(host.place / "gone")
-        await client.session.post(client.url("api/kernels"), json={"name": "python3"})
+        async with client.session.post(client.url("api/kernels"), json={"name": "python3"}):
+            await eventually(lambda: "leads to no environment" in host.log.read_text())
     host.terminate()
     lines = host.log.read_text().splitlines()
     assert all(STAMPED.fullmatch(line) for line in lines)

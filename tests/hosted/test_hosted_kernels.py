@@ -1,0 +1,83 @@
+"""Kernels and terminals: which environment they live in, what they are told, what they see of changed files."""
+
+import json
+from pathlib import Path
+
+PREFIX = "import sys, os; print(os.path.basename(sys.prefix))"
+PACKAGE = "import iniconfig; print('there')"
+
+
+async def test_a_kernel_stays_in_its_environment_until_it_is_restarted(new_host, environments):
+    host = new_host("shared").start()
+    async with host.client() as client:
+        old = await client.kernel()
+        assert await client.run(old, f"kept = 1\n{PREFIX}") == "shared\n"
+
+        host.point_to(environments["other"])
+        assert "ModuleNotFoundError" in await client.run(old, PACKAGE)
+        assert await client.run(old, f"print(kept)\n{PREFIX}") == "1\nshared\n"
+        new = await client.kernel()
+        assert await client.run(new, f"{PREFIX}\n{PACKAGE}") == "other\nthere\n"
+
+        await client.call("POST", f"api/kernels/{old}/restart")
+        assert await client.run(old, f"{PREFIX}\n{PACKAGE}") == "other\nthere\n"
+        assert "NameError" in await client.run(old, "kept")
+
+
+async def test_programs_of_a_kernel_come_from_its_environment(host, client, environments):
+    printed = await client.run(
+        await client.kernel(), "import shutil, os; print(shutil.which('python'), os.environ['VIRTUAL_ENV'])"
+    )
+    prefix = environments["shared"].resolve()
+    assert printed == f"{prefix}/bin/python {prefix}\n"
+
+
+async def test_variables_are_read_again_at_each_start(host, client):
+    show = "import os; print(os.environ.get('KAOS_DATA'))"
+    assert await client.run(await client.kernel(), show) == "None\n"
+    host.kernel_env.write_text(json.dumps({"KAOS_DATA": "/data/1"}))
+    kernel = await client.kernel()
+    assert await client.run(kernel, show) == "/data/1\n"
+    host.kernel_env.write_text(json.dumps({"KAOS_DATA": "/data/2"}))
+    assert await client.run(kernel, show) == "/data/1\n"
+    await client.call("POST", f"api/kernels/{kernel}/restart")
+    assert await client.run(kernel, show) == "/data/2\n"
+    host.kernel_env.unlink()
+
+
+async def test_terminals_have_the_environment_and_the_variables(host, client, eventually, environments):
+    host.kernel_env.write_text(json.dumps({"KAOS_DATA": "/data/terminal"}))
+    name = (await client.call("POST", "api/terminals"))["name"]
+    shown = host.root / "shown"
+    async with client.session.ws_connect(client.url(f"terminals/websocket/{name}")) as terminal:
+        await terminal.send_json(["stdin", 'echo "$KAOS_DATA $VIRTUAL_ENV" > part && mv part shown\r'])
+        await eventually(shown.exists)
+    assert shown.read_text() == f"/data/terminal {environments['shared'].resolve()}\n"
+    host.kernel_env.unlink()
+
+
+async def test_a_saved_module_takes_effect_at_the_next_cell(host, client):
+    module = host.root / "fresh_module.py"
+    module.write_text("def answer():\n    return 41\n")
+    kernel = await client.kernel()
+    assert await client.run(kernel, "import fresh_module\nstate = 'kept'\nprint(fresh_module.answer())") == "41\n"
+    module.write_text("def answer():\n    return 'forty-two'\n")
+    assert await client.run(kernel, "print(fresh_module.answer(), state)") == "forty-two kept\n"
+
+
+async def test_only_the_kernel_of_the_notebook_is_offered(host, client):
+    specs = await client.call("GET", "api/kernelspecs")
+    assert specs["default"] == "python3"
+    assert "start.py" in " ".join(specs["kernelspecs"]["python3"]["spec"]["argv"])
+
+
+async def test_kernels_listen_on_no_port(host, client):
+    kernel = await client.kernel()
+    assert await client.run(kernel, "print(1)") == "1\n"
+    (connection,) = [json.loads(file.read_text()) for file in (host.jupyter / "runtime").glob(f"*{kernel}.json")]
+    assert connection["transport"] == "ipc"
+    assert Path(connection["ip"]).parent == host.socket.parent
+    await client.call("POST", f"api/kernels/{kernel}/restart")
+    assert await client.run(kernel, "print(2)") == "2\n"
+    await client.call("DELETE", f"api/kernels/{kernel}")
+    assert not list(host.socket.parent.glob(f"{kernel[-12:]}*"))
