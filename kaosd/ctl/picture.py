@@ -89,7 +89,14 @@ def _since(notebook: dict[str, Any]) -> str | None:
     if notebook["state"] == "building":
         return (notebook.get("build") or {}).get("started_at")
     deployment = notebook.get("deployment") or {}
+    if notebook["state"] == "live" and not _brought(deployment):
+        return None
     return deployment.get("finished_at") or deployment.get("started_at")
+
+
+def _brought(deployment: dict[str, Any]) -> bool:
+    """Whether what is live came by this deployment, and not by an earlier one that the files went back to."""
+    return bool(deployment.get("finished_at")) and deployment.get("outcome", "live") == "live"
 
 
 def _content(notebook: dict[str, Any]) -> list[Piece]:
@@ -107,7 +114,7 @@ def _content(notebook: dict[str, Any]) -> list[Piece]:
         elif disk is not None:
             pieces.append(("", f"on disk {disk}"))
     deployment = notebook.get("deployment") or {}
-    if notebook["state"] == "live" and deployment.get("finished_at"):
+    if notebook["state"] == "live" and _brought(deployment):
         pieces.append(("dim", f"{deployment['action']} {span(deployment['seconds'])}"))
     if serving:
         pieces.append(("dim", f"{_count(host.get('kernels', 0), 'kernel')}, {host.get('busy', 0)} busy"))

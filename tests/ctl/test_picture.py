@@ -161,6 +161,15 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
             see: kaosctl logs notebook-mnist-ada
         """,
     ),
+    "live, the files having gone back after a deployment that failed": (
+        status(notebook(deployment={**FAILURE, "outcome": "failed"}, data=NO_DATA)),
+        100,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
+        ● notebook-mnist-ada   live   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
+            example:1f3c9aa = on disk   2 kernels, 0 busy
+        """,
+    ),
     "live, with files left out and recovered": (
         status(notebook(refused=["run.sock: a socket", "a: b", "c: d"], recovered=1)),
         100,
