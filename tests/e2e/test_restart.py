@@ -64,12 +64,12 @@ async def test_a_killed_host_is_started_again_and_status_says_so(own_daemon: Dae
 
 
 async def test_a_host_that_dies_at_start_gives_its_last_lines(own_daemon: Daemon, tmp_path: Path) -> None:
-    """A requirement that installs well and breaks JupyterLab: an ancient traitlets."""
-    source = make_bundle(tmp_path / "ancient", "jupyterlab\n")
+    source = make_bundle(tmp_path / "ancient")
     daemon = own_daemon.start()
     daemon.deploy("ancient", source)
     environment = Path(os.readlink(daemon.home("ancient") / "environment"))
     package = next(environment.glob("lib/python3*/site-packages/jupyter_server"))
+    (package / "__init__.py").unlink()  # a hard link into the package cache: it must not be written through
     (package / "__init__.py").write_text("raise RuntimeError('broken on purpose')\n")
     os.kill(daemon.host_pid("ancient"), signal.SIGKILL)
     shown = until(lambda: (one := daemon.notebook("ancient"))["state"] == "failed" and one, "the failure")
