@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from kaosd import __version__, demo
+from kaosd import __version__, demo, sd
 from kaosd.daemon import serve
 from kaosd.errors import ConfigError, KaosError
 from kaosd.log import configure
@@ -47,10 +47,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    sd.notify(sd.status("starting"))
     settings = load(arguments.config)
     prepare(settings)
-    configure(settings.log, settings.state_dir)
-    return asyncio.run(serve(settings, arguments.config))
+    end_logging = configure(settings.log, settings.state_dir)
+    try:
+        return asyncio.run(serve(settings, arguments.config))
+    finally:
+        end_logging()
 
 
 def _check(arguments: argparse.Namespace) -> int:

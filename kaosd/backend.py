@@ -48,7 +48,7 @@ class Backend:
         self.started_at = time.time()
         self.problem: Problem | None = None
         self._ask_stop = ask_stop
-        self.own_problems: list[Problem] = []
+        self.own_problems = [Problem("settings", "warning", text, "", self.started_at) for text in settings.warnings]
 
     def status(self) -> dict[str, Any]:
         """The whole of `status --json` (design section 4)."""
@@ -212,14 +212,3 @@ def _shown(problem: Problem) -> dict[str, Any]:
         "mend": problem.mend,
         "since": rfc3339(problem.since),
     }
-
-
-def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a log file; none when it is gone."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 200 * lines))
-            found = file.read().decode("utf-8", "backslashreplace").splitlines()
-    except OSError:
-        return []
-    return found[-lines:]

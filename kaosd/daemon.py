@@ -17,17 +17,19 @@ import structlog
 
 from kaosd import __version__, sd
 from kaosd.api import Api
-from kaosd.backend import Backend, tail
+from kaosd.backend import Backend
 from kaosd.bundle import Store
 from kaosd.engines.base import Engine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConfigError, KaosError
 from kaosd.front import Front
 from kaosd.journal import Journal
+from kaosd.lobby import Lobby
+from kaosd.log import secret
 from kaosd.model import Problem
 from kaosd.notebook import News, Workshop, secret_file
 from kaosd.planner import Settle
-from kaosd.registry import Lobby, Registry
+from kaosd.registry import Registry
 from kaosd.settings import Settings
 from kaosd.watch import Watcher
 
@@ -62,7 +64,8 @@ async def serve(settings: Settings, config: Path | None = None) -> int:
             def poked(key: str) -> None:
                 reloads.ask() if key == CONFIG else registry.poke(key)
 
-            front = Front(Lobby(registry, secret_file(settings.state_dir / "token"), tail), settings.front.port)
+            token = secret(secret_file(settings.state_dir / "token"))
+            front = Front(Lobby(registry, token), settings.front.port)
             api = Api(backend, settings.socket)
             for server in (front, api):
                 await server.start()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,8 @@ import structlog
 
 from kaosd import bundle
 from kaosd.errors import ConfigError, ConflictError, NotFoundError, StoreError
-from kaosd.front.routes import Route
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, view
-from kaosd.planner import HostFact
 
 log = structlog.get_logger(__name__)
 KEEP_ENVIRONMENTS = 3  # newest environments of a notebook that are not collected
@@ -328,39 +326,6 @@ class Registry:
             if source is not None:
                 keep.add(await actor.looking.environment_of(source))
         return keep | ({actor.making.digest} if actor.making is not None else set())
-
-
-class Lobby:
-    """What the front needs to know: routes, log lines, news. Satisfies kaosd.front's Directory."""
-
-    def __init__(self, registry: Registry, token: str, tail: Callable[[Path, int], list[str]]) -> None:
-        self.registry = registry
-        self.token = token
-        self._tail = tail
-
-    def route(self, name: str) -> Route | None:
-        """The route of one notebook."""
-        actor = self.registry.actors.get(name)
-        if actor is None:
-            return None
-        status = self.registry.notebook(name)
-        host = actor.hosting.host
-        upstream = host.upstream if host is not None and actor.hosting.fact() is not HostFact.ENDED else None
-        return Route(name, actor.token, upstream, status["state"], status)
-
-    def routes(self) -> list[Route]:
-        """All routes, by name."""
-        return [route for name in sorted(self.registry.actors) if (route := self.route(name)) is not None]
-
-    def tail(self, name: str, lines: int) -> list[str]:
-        """The last log lines of the stage in work."""
-        actor = self.registry.actors.get(name)
-        log_file = actor.record.newest_log() if actor is not None else None
-        return self._tail(log_file, lines) if log_file is not None else []
-
-    async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
-        """See Registry.changed."""
-        return await self.registry.changed(after, timeout)
 
 
 def check_directories(spec: NotebookSpec) -> None:

@@ -17,6 +17,7 @@ import structlog
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
 from kaosd.errors import BuildFailed, KaosError
+from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import view
 from kaosd.notebook.hosting import Hosting
@@ -47,7 +48,7 @@ class Notebook:
         self.spec = spec
         self.shop = shop
         self.home = shop.home(spec.name)
-        self.token = self.home.token_file.read_text()
+        self.token = secret(self.home.token_file.read_text())
         self.engine = shop.engines[spec.engine]
         self.journal = shop.journal
         self.log = structlog.get_logger("kaosd.notebook").bind(notebook=spec.name)

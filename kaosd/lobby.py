@@ -1,0 +1,55 @@
+"""What the front knows of the notebooks: where each is served, what it is doing, and that something changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kaosd.front import Route
+from kaosd.planner import HostFact
+from kaosd.registry import Registry
+
+LINE = 200  # bytes that a log line has on average, at most
+
+
+class Lobby:
+    """What the front needs to know: routes, log lines, news. Satisfies kaosd.front's Directory."""
+
+    def __init__(self, registry: Registry, token: str) -> None:
+        self.registry = registry
+        self.token = token
+
+    def route(self, name: str) -> Route | None:
+        """The route of one notebook."""
+        actor = self.registry.actors.get(name)
+        if actor is None:
+            return None
+        status = self.registry.notebook(name)
+        host = actor.hosting.host
+        upstream = host.upstream if host is not None and actor.hosting.fact() is not HostFact.ENDED else None
+        return Route(name, actor.token, upstream, status["state"], status)
+
+    def routes(self) -> list[Route]:
+        """All routes, by name."""
+        return [route for name in sorted(self.registry.actors) if (route := self.route(name)) is not None]
+
+    def tail(self, name: str, lines: int) -> list[str]:
+        """The last log lines of the stage in work."""
+        actor = self.registry.actors.get(name)
+        log_file = actor.record.newest_log() if actor is not None else None
+        return tail(log_file, lines) if log_file is not None else []
+
+    async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
+        """See Registry.changed."""
+        return await self.registry.changed(after, timeout)
+
+
+def tail(path: Path, lines: int) -> list[str]:
+    """The last lines of a log file, by one bounded read; none when it is gone."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LINE * lines))
+            found = file.read(LINE * lines).decode("utf-8", "backslashreplace").splitlines()
+    except OSError:
+        return []
+    return found[-lines:]
