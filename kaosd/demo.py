@@ -28,13 +28,15 @@ def run(directory: Path) -> int:
     _start_daemon(settings)
     code = ctl.main(["notebook", "deploy", "-s", str(source), "-d", str(data), "--name", NAME])
     if code == 0:
+        beside = os.path.join(os.path.dirname(sys.executable), "kaosctl")
+        command = "kaosctl" if shutil.which("kaosctl") else os.path.relpath(beside)
         _say(
             "",
             f"Edit {source}/model/digits.py or example.ipynb in your editor: a save is live in the notebook.",
-            "  kaosctl status            what is live, and what is being done",
-            f"  kaosctl logs {NAME} -f      every stage, live",
-            f"  kaosctl open {NAME}         open it in the browser",
-            f"  kaosctl notebook kill -n {NAME} && kaosctl stop     end it all",
+            f"  {command} status          what is live, and what is being done",
+            f"  {command} logs {NAME} -f    every stage, live",
+            f"  {command} open {NAME}       open it in the browser",
+            f"  {command} notebook kill -n {NAME} && {command} stop    end it all",
         )
     return code
 
