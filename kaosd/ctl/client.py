@@ -1,19 +1,19 @@
 """Talks to the daemon: HTTP/1.1 with JSON over a Unix socket, one connection per request.
 
 Written by hand because http.client costs more than the whole of `kaosctl status` may: it and what it loads
-take 40 ms, `socket` (selectors, enums) takes 8 ms beyond the C module `_socket` that it wraps.
+take 40 ms, `socket` (selectors, enums) takes 8 ms beyond the C module `_socket` that it wraps. See also parsing.
 """
 
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import sys
 
 from kaosd import __version__
 from kaosd.ctl import failure, places
 from kaosd.ctl.failure import Failure
+from kaosd.ctl.parsing import parse_json
 from kaosd.text import printable
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ class Client:
         return self._request("DELETE", path, None, SLOW)
 
     def _request(self, method: str, path: str, body: object, timeout: float | None) -> dict[str, Any]:
-        content = b"" if body is None else json.dumps(body).encode()
+        content = b"" if body is None else _written(body)
         head = f"{method} {path} HTTP/1.1\r\nHost: kaosd\r\nConnection: close\r\nAccept: application/json\r\n"
         if body is not None:
             head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
@@ -144,9 +144,15 @@ def _exchange(connection: _socket.socket, request: bytes) -> bytes:
     return b"".join(chunks)
 
 
+def _written(body: object) -> bytes:
+    import json
+
+    return json.dumps(body).encode()
+
+
 def _json(content: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except ValueError:
         value = None
     if not isinstance(value, dict):

@@ -36,7 +36,7 @@ def listed(status: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     for notebook in status["notebooks"]:
         row = {"created_at": None, **{key: notebook[key] for key in ("name", "state", "url", "user")}}
         build, host = notebook.get("build") or {}, notebook.get("host") or {}
-        if build.get("state", "JOB_SUCCESS") != "JOB_SUCCESS":
+        if build.get("state", "JOB_SUCCESS") != "JOB_SUCCESS" and notebook["state"] != "live":
             building.append(row | {"created_at": build["started_at"], "state": build["state"], "job": build["job"]})
         if host.get("state") != "PIPELINE_STANDBY" or row["name"] not in [other["name"] for other in building]:
             running.append(row | {"created_at": host.get("since"), "state": host.get("state") or notebook["state"]})

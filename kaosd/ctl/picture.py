@@ -169,10 +169,10 @@ def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _evidence(notebook: dict[str, Any]) -> str:
     """The options of `logs` that show the failing part."""
-    if (notebook.get("build") or {}).get("state") == "JOB_FAILURE":
-        return "--stage build"
     if (notebook.get("host") or {}).get("state") in ("PIPELINE_FAILURE", "PIPELINE_RESTARTING"):
         return "--stage host"
+    if (notebook.get("build") or {}).get("state") == "JOB_FAILURE":
+        return "--stage build"
     return "--deploy failed"
 
 

@@ -339,9 +339,15 @@ def test_the_list_has_two_tables(full: Daemon) -> None:
     ],
 )
 def test_every_notebook_is_in_a_table(build: str | None, host: str, tables: str) -> None:
-    one = notebook(build=build and {**notebook()["build"], "state": build}, host={**notebook()["host"], "state": host})
+    job = build and {**notebook()["build"], "state": build}
+    one = notebook(state="failed", build=job, host={**notebook()["host"], "state": host})
     found = listed(status(one))
     assert " ".join(name for name in found if found[name]) == tables
+
+
+def test_a_build_that_failed_is_history_once_the_notebook_is_live() -> None:
+    found = listed(status(notebook(build={**notebook()["build"], "state": "JOB_FAILURE"})))
+    assert (found["building"], len(found["running"])) == ([], 1)
 
 
 def test_version_without_a_daemon(stopped: Daemon) -> None:

@@ -243,6 +243,7 @@ def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
         ({"state": "held", "paused": True}, ["resume n"]),
         ({"state": "held", "reason": "half of the files are gone"}, ["logs n --stage watch"]),
         ({"state": "failed", "host": DEAD}, ["logs n --stage host"]),
+        ({"state": "failed", "host": DEAD, "build": FAILED}, ["logs n --stage host"]),
         ({"state": "failed"}, ["logs n --deploy failed"]),
         ({"state": "failed", "source": BEHIND, "build": FAILED}, ["logs n --stage build", "rollback n"]),
     ],

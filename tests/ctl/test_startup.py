@@ -7,8 +7,7 @@ import sys
 
 from tests.ctl.standin import Daemon, notebook
 
-HEAVY = {"argparse", "dataclasses", "typing", "http.client", "socket", "datetime", "inspect", "kaosd.model", "difflib"}
-
+HEAVY = {"argparse", "json", "re", "enum", "typing", "dataclasses", "http.client", "socket", "datetime", "kaosd.model"}
 COMMANDS = (
     "status",
     "status --json",
