@@ -35,7 +35,8 @@ def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
             "local_hostnames": sorted({"localhost", *(origin.rsplit(":", 1)[0] for origin in host["origins"])}),
             "trust_xheaders": True,
             "cookie_secret_file": os.path.join(data, "cookie_secret"),
-            "terminado_settings": {"shell_command": [*_starter(path), os.environ.get("SHELL") or "sh", "-l"]},
+            # No login shell: the profile of many systems sets PATH anew, and the environment would be lost.
+            "terminado_settings": {"shell_command": [*_starter(path), os.environ.get("SHELL") or "sh"]},
         },
         "IdentityProvider": {"token": token},
         "FileContentsManager": {"delete_to_trash": False},

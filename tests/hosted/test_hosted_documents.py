@@ -59,12 +59,13 @@ def apply(client):
     return apply
 
 
-async def test_open_documents_are_listed(client, write):
+async def test_open_documents_are_listed(host, client, write):
     book, _ = write(notebook(code("a", "")))
     text, _ = write("x = 1\n", ".py")
     assert (await client.call("GET", "kaosd/documents"))["documents"] == []
     async with client.editor(book), client.editor(book), client.editor(text, "file"):
         answer = await client.call("GET", "kaosd/documents")
+    assert list(host.root.iterdir()) == [host.root / "sub"]  # no store, no session file: nothing of ours
     assert answer["shared"] is True
     assert sorted(answer["documents"], key=lambda document: document["path"]) == [
         {"path": book, "type": "notebook", "clients": 2},

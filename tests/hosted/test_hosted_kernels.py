@@ -50,9 +50,9 @@ async def test_terminals_have_the_environment_and_the_variables(host, client, ev
     name = (await client.call("POST", "api/terminals"))["name"]
     shown = host.root / "shown"
     async with client.session.ws_connect(client.url(f"terminals/websocket/{name}")) as terminal:
-        await terminal.send_json(["stdin", 'echo "$KAOS_DATA $VIRTUAL_ENV" > part && mv part shown\r'])
+        await terminal.send_json(["stdin", 'echo "$KAOS_DATA $(command -v python)" > part && mv part shown\r'])
         await eventually(shown.exists)
-    assert shown.read_text() == f"/data/terminal {environments['shared'].resolve()}\n"
+    assert shown.read_text() == f"/data/terminal {environments['shared'].resolve()}/bin/python\n"
     host.kernel_env.unlink()
 
 
