@@ -53,7 +53,7 @@ class Packs:
 
     def read(self, pack: int, offset: int, size: int) -> bytes:
         """The bytes at that place; fewer when the pack is cut short. OSError when it is not there."""
-        if pack == self._active:  # part of it may still be in the buffer
+        if pack == self._active and self._descriptor >= 0:  # part of it may still be in the buffer
             start, end = offset - self._written, offset + size - self._written
             on_disk = os.pread(self._descriptor, min(size, -start), offset) if start < 0 else b""
             return on_disk + bytes(self._buffer[max(start, 0) : max(end, 0)])
@@ -97,6 +97,7 @@ class Packs:
         self.begun = True
         self.close()
         self._active, self._written, self._descriptor = number, 0, descriptor
+        self.unsynced[number] = 0  # counts even if only empty contents come
 
     def _path(self, pack: int) -> Path:
         return self._directory / f"{pack}.pack"

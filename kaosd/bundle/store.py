@@ -328,17 +328,33 @@ class Store:
             raise
 
     def _damaged(self, digest: str) -> StoreError:
-        """Forget a content that is not what it should be, and all stat caches, so that files are read again."""
+        """Forget a content that is not what it should be, what else of its pack is not, and all stat caches.
+
+        So all files are read again, and what is put then is not taken to be there already.
+        """
         with self._lock, store_errors("write to", self._directory):
-            self._pending.pop(digest, None)
-            self._nodes.pop(digest, None)
-            self._index.drop([digest])
+            spot = self._pending.pop(digest, None) or self._index.find(digest)
+            others = self._index.spots() if spot is not None and spot.pack != LARGE else ()
+            lost = [
+                other
+                for other, at in others
+                if spot is not None and at.pack == spot.pack and not self._is_whole(other, at)
+            ]
+            for each in (digest, *lost):
+                self._nodes.pop(each, None)
+            self._index.drop([digest, *lost])
             self._index.forget(self._index.trees())
             self.damages += 1
         return StoreError(
             f"content {digest[:12]} in {self._directory} is damaged",
             hint="the next scan puts it back from the source; check the disk if this happens again",
         )
+
+    def _is_whole(self, digest: str, spot: Spot) -> bool:
+        try:
+            return digest_of(self._packs.read(*spot)) == digest
+        except OSError:
+            return False
 
     def _remove_leftovers(self) -> None:
         known = self._index.large()

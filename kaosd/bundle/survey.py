@@ -15,6 +15,7 @@ from kaosd.bundle.taking import unreadable
 from kaosd.bundle.tree import join, split
 from kaosd.errors import BundleError
 
+DEEPEST = 200  # directories; nothing that people make is deeper, and recursion elsewhere is bounded by it
 _VANISHED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -147,6 +148,9 @@ class Survey:
         pending = [(top, inode)]
         while pending:
             path, inode = pending.pop()
+            if path.count(b"/") >= DEEPEST:
+                self._refuse(path, f"lies more than {DEEPEST} directories deep")
+                continue
             try:
                 listed = list_directory(self._absolute(path), path, inode, self._matcher)
             except OSError as error:
@@ -169,10 +173,15 @@ class Survey:
         if directory == self._base:
             shown = os.fsdecode(self._absolute(directory))
             raise BundleError(f"{shown} cannot be listed: {error.strerror}", hint="make it readable") from error
+        if error.errno in _VANISHED:
+            self._drop(directory)
+        else:
+            self._refuse(directory, unreadable(directory, error))
+
+    def _refuse(self, directory: bytes, reason: str) -> None:
         self._drop(directory)
-        if error.errno not in _VANISHED:
-            above, name = split(directory)
-            self.reasons(above)[name] = unreadable(directory, error)
+        above, name = split(directory)
+        self.reasons(above)[name] = reason
 
     def _absolute(self, path: bytes) -> bytes:
         return self._root + b"/" + path if path else self._root

@@ -48,12 +48,15 @@ class SyncReport:
 
 
 def decide(bases: Collection[State | None], hosted: State | None, incoming: State | None) -> Action:
-    """The three-way rule. bases: the states that count as ours; several when a sync was interrupted."""
+    """The three-way rule. bases: the states that count as ours; several when a sync was interrupted.
+
+    After an interruption nobody knows which of them a hosted edit was made on, so it is saved and not kept.
+    """
     if hosted == incoming:
         return Action.NOTHING
     if any(alike(hosted, base) for base in bases):
         return Action.DELETE if incoming is None else Action.WRITE
-    if incoming in bases:
+    if all(base == incoming for base in bases):
         return Action.KEEP
     if hosted is None:
         return Action.WRITE

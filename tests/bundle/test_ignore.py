@@ -11,20 +11,22 @@ import pytest
 from kaosd.bundle import Matcher, Verdict
 from kaosd.errors import BundleError
 
-RULES = """\
-# what I do not want deployed
-*.log
-!keep.log
-/scratch/
-docs/**/draft
-out/**
-trailing\\ 
-weights-[0-9].bin
-!.venv/
-only-file
-"""
+RULES = "\n".join(
+    [
+        "# what I do not want deployed",
+        "*.log",
+        "!keep.log",
+        "/scratch/",
+        "docs/**/draft",
+        "out/**",
+        "trailing\\ ",
+        "weights-[0-9].bin",
+        "!.venv/",
+        "only-file",
+    ]
+)
 
-# (path, is_dir, ignored, rule, origin or line)
+# path, whether a directory, whether ignored, by which rule, of which origin or line
 TABLE = [
     (b"model/train.py", False, False, None, None),
     (b"model/requirements.txt", False, False, None, None),

@@ -1,0 +1,183 @@
+"""Source bundles: both shapes, the environment inputs, and git at work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from trees import full, on_disk, put_tree, remove, write, write_all
+
+from kaosd.bundle import Inputs, Scanner, environment_digest, environment_inputs, lookup, model_tree
+from kaosd.errors import BundleError
+
+BUNDLE = {b"Dockerfile": b"FROM x", b"model/requirements.txt": b"numpy\n", b"model/train.py": b"1"}
+
+
+@pytest.fixture
+def source(root: Path, store) -> Scanner:
+    return Scanner(root, store, kind="source")
+
+
+def test_both_shapes_give_the_same_version(source, root):
+    write_all(root, BUNDLE)
+    itself = source.scan()
+    assert itself.base == root
+    for path, content in BUNDLE.items():
+        remove(root, path.partition(b"/")[0])
+        write(root, b"example/" + path, content)
+    write(root, b"README.md", b"not part of the bundle")
+    inside = source.scan([b"model", b"example"])
+    assert inside.base == root / "example"
+    assert (inside.tree, inside.files) == (itself.tree, 3)
+    assert inside.version == itself.version
+
+
+def test_paths_outside_the_sub_directory_cost_and_change_nothing(source, root):
+    write_all(root, {b"example/" + path: content for path, content in BUNDLE.items()})
+    before = source.scan()
+    write(root, b"README.md", b"1")
+    assert source.scan([b"README.md", b""]).version == before.version
+    write(root, b"example/model/train.py", b"2")
+    after = source.scan([b"example/model/train.py"])
+    assert after.version != before.version
+
+
+def test_a_bundle_without_a_dockerfile_is_one(source, root):
+    write(root, b"model/requirements.txt", b"")
+    assert source.scan().problem is None
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({}, "holds no model/requirements.txt, neither itself nor in one of its directories (it has none)"),
+        ({b"a/x": b"", b"b/x": b""}, "neither itself nor in one of its directories (a, b)"),
+        ({b"model/train.py": b""}, "has model/ but no model/requirements.txt"),
+        ({b"one/model/requirements.txt": b"", b"two/model/requirements.txt": b""}, "holds 2 bundles: one, two"),
+        ({b"model": ("l", b"src"), b"src/requirements.txt": b""}, "holds no model/requirements.txt"),
+    ],
+)  # fmt: skip
+def test_neither_shape_names_what_was_found(source, root, files, sentence):
+    write_all(root, full(files))
+    scan = source.scan()
+    assert scan.version is None
+    assert sentence in scan.problem
+
+
+def test_ignored_directories_are_no_candidates(source, root):
+    write_all(root, {b"one/model/requirements.txt": b"", b"two/model/requirements.txt": b"", b".kaosignore": b"two/\n"})
+    assert source.scan().base == root / "one"
+
+
+def test_a_problem_that_goes_away_is_forgotten(source, root):
+    write_all(root, BUNDLE)
+    before = source.scan()
+    remove(root, b"model/requirements.txt")
+    gone = source.scan([b"model/requirements.txt"])
+    assert (gone.version, gone.files) == (None, 3)
+    write(root, b"model/requirements.txt", b"numpy\n")
+    assert source.scan([]).version == before.version
+
+
+def test_links_that_leave_model_are_refused_since_only_model_is_deployed(source, root):
+    write_all(root, {**BUNDLE, b"model/l": ("l", b"../Dockerfile"), b"l": ("l", b"model/train.py")})
+    scan = source.scan()
+    assert [path for path, _ in scan.refused] == [b"model/l"]
+
+
+def test_environment_inputs_are_the_named_files_and_nothing_else(store):
+    files = {
+        **BUNDLE, b".dockerignore": b"", b"model/requirements-dev.txt": b"pytest", b"model/environment.yml": b"",
+        b"model/pyproject.toml": b"", b"model/uv.lock": b"", b"model/apt.txt": b"", b"model/runtime.txt": b"",
+        b"requirements.txt": b"", b"model/sub/requirements.txt": b"", b"model/notes.txt": b"", b"model/a.ipynb": b"",
+    }  # fmt: skip
+    names = [path for path, _ in environment_inputs(store, put_tree(store, files))]
+    assert names == [
+        b".dockerignore", b"Dockerfile", b"model/apt.txt", b"model/environment.yml", b"model/pyproject.toml",
+        b"model/requirements-dev.txt", b"model/requirements.txt", b"model/runtime.txt", b"model/uv.lock",
+    ]  # fmt: skip
+
+
+def test_globs_add_environment_inputs(store):
+    tree = put_tree(store, {**BUNDLE, b"model/cfg/a.cfg": b"", b"model/cfg/b.txt": b""})
+    assert b"model/cfg/a.cfg" in dict(environment_inputs(store, tree, ("*.cfg",)))
+    assert b"model/cfg/b.txt" in dict(environment_inputs(store, tree, ("/model/cfg/*.txt",)))
+    with pytest.raises(BundleError, match="environment_inputs: "):
+        environment_inputs(store, tree, ("!",))
+
+
+def test_the_environment_follows_its_inputs_and_not_the_code(store):
+    def digest(files):
+        return environment_digest(environment_inputs(store, put_tree(store, files)))
+
+    assert digest({**BUNDLE, b"model/train.py": b"2"}) == digest(BUNDLE)
+    others = [
+        {**BUNDLE, b"model/requirements.txt": b"scipy\n"},
+        {**BUNDLE, b"model/requirements-x.txt": b"scipy\n"},
+        {**BUNDLE, b"Dockerfile": ("x", b"FROM x")},
+        {b"model/requirements.txt": b"numpy\n"},
+    ]
+    assert len({digest(files) for files in (BUNDLE, *others)}) == 5
+
+
+def test_a_linked_input_counts_with_the_content_it_leads_to(store):
+    linked = {b"model/requirements.txt": ("l", b"req/../req/main.txt"), b"model/req": ("l", b"./real"),
+              b"model/real/main.txt": b"numpy\n"}  # fmt: skip
+    ((path, entry),) = environment_inputs(store, put_tree(store, linked))
+    assert (path, entry.kind, store.get(entry.digest)) == (b"model/requirements.txt", "f", b"numpy\n")
+    for target in (b"nowhere", b"requirements.txt", b"real"):
+        files = {**linked, b"model/requirements.txt": ("l", target)}
+        assert environment_inputs(store, put_tree(store, files)) == ()
+
+
+def test_the_model_tree_is_what_becomes_the_notebooks_root(store):
+    tree = put_tree(store, BUNDLE)
+    assert model_tree(store, tree) == put_tree(store, {b"requirements.txt": b"numpy\n", b"train.py": b"1"})
+    assert model_tree(store, put_tree(store, {b"model": b"a file"})) is None
+    assert model_tree(store, None) is None
+
+
+def test_inputs_are_exported_as_they_lie_in_the_bundle(store, tmp_path):
+    tree = put_tree(store, BUNDLE)
+    inputs = Inputs(store, tree)
+    for _ in range(2):
+        inputs.export(tmp_path / "out")
+    assert on_disk(tmp_path / "out") == full(
+        {path: BUNDLE[path] for path in (b"Dockerfile", b"model/requirements.txt")}
+    )
+    whole = Inputs(store, tree, whole=True)
+    whole.export(tmp_path / "whole")
+    assert on_disk(tmp_path / "whole") == full(BUNDLE)
+    assert whole.digest == inputs.digest == environment_digest(environment_inputs(store, tree))
+
+
+def test_git_in_the_middle_of_something_is_told(source, root):
+    write_all(root, {b"example/" + path: content for path, content in BUNDLE.items()})
+    assert source.scan().git_busy is False
+    subprocess.run(["git", "init", "-q", root], check=True)
+    assert source.scan([]).git_busy is False
+    for name in ("index.lock", "MERGE_HEAD", "rebase-merge", "rebase-apply"):
+        (root / ".git" / name).mkdir()
+        assert source.scan([]).git_busy is True
+        (root / ".git" / name).rmdir()
+
+
+def test_git_above_the_source_is_looked_at_as_well(root, store):
+    write_all(root, {b"deep/er/" + path: content for path, content in BUNDLE.items()})
+    subprocess.run(["git", "init", "-q", root], check=True)
+    scanner = Scanner(root / "deep" / "er", store, kind="source")
+    assert scanner.scan().git_busy is False
+    (root / ".git" / "index.lock").touch()
+    assert scanner.scan([]).git_busy is True
+
+
+def test_a_dirty_path_in_a_source_gives_the_same_as_a_full_look(source, store, root):
+    write_all(root, BUNDLE)
+    source.scan()
+    write(root, b"model/new/deep.py", b"1")
+    tree = source.scan([b"model/new"]).tree
+    assert tree == source.scan().tree
+    assert lookup(store, tree, b"model/new/deep.py") is not None
+    assert os.path.isdir(root / "model")

@@ -1,0 +1,345 @@
+"""Three-way sync: the rule as a table, and on disk byte for byte, while someone else writes as well."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from drawn import trees
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from trees import Tree, full, on_disk, parents, put_tree, remove, write, write_all
+
+from kaosd.bundle import Action, State, Store, decide, hosted_edits, renaming, sync, work
+from kaosd.bundle.ignore import Matcher
+from kaosd.errors import StoreError
+
+ONE, TWO, THREE = State("f", "1"), State("f", "2"), State("f", "3")
+RUN, LINK, DIRECTORY, SOCKET = State("x", "1"), State("l", "1"), State("d"), State("?")
+PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+
+RULE = {
+    "nothing anywhere": ([None], None, None, Action.NOTHING),
+    "nobody changed": ([ONE], ONE, ONE, Action.NOTHING),
+    "both made the same change": ([ONE], TWO, TWO, Action.NOTHING),
+    "both deleted": ([ONE], None, None, Action.NOTHING),
+    "both made the same file": ([None], ONE, ONE, Action.NOTHING),
+    "changed here": ([ONE], ONE, TWO, Action.WRITE),
+    "created here": ([None], None, ONE, Action.WRITE),
+    "deleted here": ([ONE], ONE, None, Action.DELETE),
+    "changed in the host": ([ONE], TWO, ONE, Action.KEEP),
+    "deleted in the host": ([ONE], None, ONE, Action.KEEP),
+    "created in the host": ([None], ONE, None, Action.KEEP),
+    "changed in both": ([ONE], TWO, THREE, Action.RECOVER),
+    "created in both": ([None], ONE, TWO, Action.RECOVER),
+    "changed in the host, deleted here": ([ONE], TWO, None, Action.RECOVER),
+    "deleted in the host, changed here": ([ONE], None, TWO, Action.WRITE),
+    "made executable here": ([ONE], ONE, RUN, Action.WRITE),
+    "made executable in the host, changed here": ([ONE], RUN, TWO, Action.WRITE),
+    "made executable in the host, deleted here": ([ONE], RUN, None, Action.DELETE),
+    "made a link in the host, changed here": ([ONE], LINK, TWO, Action.RECOVER),
+    "file becomes a directory here": ([ONE], ONE, DIRECTORY, Action.WRITE),
+    "directory becomes a file here": ([DIRECTORY], DIRECTORY, ONE, Action.WRITE),
+    "directory deleted here": ([DIRECTORY], DIRECTORY, None, Action.DELETE),
+    "file deleted here, a directory in the host": ([ONE], DIRECTORY, None, Action.KEEP),
+    "file changed here, a directory in the host": ([ONE], DIRECTORY, TWO, Action.RECOVER),
+    "directory made here, a file in the host": ([None], ONE, DIRECTORY, Action.RECOVER),
+    "a socket in the host": ([ONE], SOCKET, TWO, Action.RECOVER),
+    "interrupted, written already": ([ONE, TWO], TWO, THREE, Action.WRITE),
+    "interrupted, not written yet": ([ONE, TWO], ONE, THREE, Action.WRITE),
+    "interrupted, back to the first": ([ONE, TWO], TWO, ONE, Action.WRITE),
+    "interrupted, edited in the host": ([ONE, TWO], THREE, RUN, Action.RECOVER),
+    "interrupted, edited in the host, same target": ([ONE, TWO], THREE, TWO, Action.RECOVER),
+    "interrupted, deleted in the host, same target": ([ONE, TWO], None, TWO, Action.WRITE),
+    "interrupted, deletion done, same target": ([ONE, None], None, None, Action.NOTHING),
+    "interrupted, creation not done": ([None, ONE], None, ONE, Action.WRITE),
+}
+
+
+@pytest.mark.parametrize(("bases", "hosted", "incoming", "action"), RULE.values(), ids=RULE)
+def test_the_three_way_rule(bases, hosted, incoming, action):
+    assert decide(bases, hosted, incoming) is action
+
+
+class Place:
+    """A work directory with its recovered files."""
+
+    def __init__(self, top: Path, store: Store) -> None:
+        self.store, self.work, self.recovered = store, top / "work", top / "recovered"
+        self.deployed: str | None = None
+
+    def sync(self, files: Tree, **options: object):
+        incoming = put_tree(self.store, files)
+        report = sync(self.store, self.work, [self.deployed], incoming, self.recovered, **options)
+        self.deployed = incoming
+        return report
+
+    def saved(self) -> dict[bytes, object]:
+        """What was recovered, by path, over all syncs."""
+        if not self.recovered.exists():
+            return {}
+        return {path.partition(b"/")[2]: content for path, content in on_disk(self.recovered).items() if b"/" in path}
+
+
+@pytest.fixture
+def place(tmp_path: Path, store: Store) -> Place:
+    return Place(tmp_path, store)
+
+
+def test_the_first_sync_writes_all_and_the_next_only_changes(place):
+    files = full({b"a": b"1", b"d/b": ("x", b"2"), b"d/l": ("l", b"b"), b"empty": None})
+    report = place.sync(files)
+    assert on_disk(place.work) == files
+    assert report.written == (b"a", b"d/b", b"d/l")
+    untouched = (place.work / "a").stat()
+    report = place.sync(full({b"a": b"1", b"d/b": b"2", b"e": b"new"}))
+    assert (report.written, report.deleted) == ((b"d/b", b"e"), (b"d/l",))
+    assert on_disk(place.work) == full({b"a": b"1", b"d/b": b"2", b"e": b"new"})
+    assert (place.work / "a").stat() == untouched
+    assert place.saved() == {}
+
+
+def test_hosted_edits_stay_or_are_saved_and_files_of_the_host_are_never_touched(place):
+    place.sync({b"mine": b"1", b"both": b"1", b"gone": b"1", b"here": b"1", b"dropped/a": b"1"})
+    write_all(place.work, {b"mine": b"hosted", b"both": b"hosted", b"gone": b"hosted", b"dropped/own": b"hosted"})
+    write(place.work, b"other/own", b"hosted")
+    assert hosted_edits(place.store, place.work, place.deployed) == (b"both", b"gone", b"mine")
+    report = place.sync({b"mine": b"1", b"both": b"2", b"here": b"2"})
+    assert on_disk(place.work) == full(
+        {b"mine": b"hosted", b"both": b"2", b"here": b"2", b"dropped/own": b"hosted", b"other/own": b"hosted"}
+    )
+    assert report.written == (b"both", b"here")
+    assert report.deleted == (b"dropped/a", b"gone")
+    assert place.saved() == {b"both": ("f", b"hosted"), b"gone": ("f", b"hosted")}
+    assert {path: file.read_bytes() for path, file in report.recovered} == {b"both": b"hosted", b"gone": b"hosted"}
+
+
+def test_recovered_files_are_never_overwritten(place):
+    for turn in range(4):
+        place.sync({b"a": b"%d" % turn})
+        write(place.work, b"a", b"hosted %d" % turn)
+    place.sync({b"a": b"end"})
+    kept = sorted(content for content in on_disk(place.recovered).values() if content)
+    assert kept == [("f", b"hosted %d" % turn) for turn in range(4)]
+
+
+def test_skipped_paths_are_not_touched(place):
+    place.sync({b"open": b"1", b"a": b"1", b"d/open": b"1"})
+    report = place.sync({b"open": b"2", b"a": b"2"}, skip=frozenset({b"open", b"d/open"}))
+    assert report.skipped == (b"d/open", b"open")
+    assert on_disk(place.work) == full({b"open": b"1", b"a": b"2", b"d/open": b"1"})
+
+
+def test_a_hosted_link_in_the_place_of_a_directory_is_saved_and_never_followed(place, tmp_path):
+    outside = tmp_path / "outside"
+    write(outside, b"a", b"precious")
+    place.sync({b"d/a": b"1", b"d/b": b"1"})
+    write(place.work, b"d", ("l", os.fsencode(outside)))
+    report = place.sync({b"d/a": b"2", b"d/b": b"1"})
+    assert on_disk(outside) == {b"a": ("f", b"precious")}
+    assert on_disk(place.work) == full({b"d/a": b"2"})
+    assert place.saved() == {b"d": ("l", os.fsencode(outside))}
+    assert [path for path, _ in report.recovered] == [b"d"]
+
+
+def test_a_hosted_link_in_the_place_of_a_file_is_saved_and_never_followed(place, tmp_path):
+    write(tmp_path, b"outside", b"precious")
+    place.sync({b"a": b"1"})
+    write(place.work, b"a", ("l", b"../outside"))
+    place.sync({b"a": b"2"})
+    assert (tmp_path / "outside").read_bytes() == b"precious"
+    assert on_disk(place.work) == {b"a": ("f", b"2")}
+    assert place.saved() == {b"a": ("l", b"../outside")}
+
+
+def test_deletions_below_a_hosted_link_do_not_reach_through_it(place, tmp_path):
+    write(tmp_path / "outside", b"a", b"1")
+    place.sync({b"d/a": b"1", b"b": b"1"})
+    write(place.work, b"d", ("l", os.fsencode(tmp_path / "outside")))
+    place.sync({b"b": b"1"})
+    assert on_disk(tmp_path / "outside") == {b"a": ("f", b"1")}
+
+
+def test_a_directory_with_files_of_the_host_that_must_become_a_file_is_saved(place):
+    place.sync({b"d/a": b"1"})
+    write(place.work, b"d/own", b"hosted")
+    place.sync({b"d": b"a file now"})
+    assert on_disk(place.work) == {b"d": ("f", b"a file now")}
+    assert place.saved() == {b"d": None, b"d/own": ("f", b"hosted")}
+
+
+def test_a_fifo_in_the_host_does_not_hang(place):
+    place.sync({b"a": b"1"})
+    remove(place.work, b"a")
+    os.mkfifo(place.work / "a")
+    report = place.sync({b"a": b"2"})
+    assert on_disk(place.work) == {b"a": ("f", b"2")}
+    assert [path for path, _ in report.recovered] == [b"a"]
+
+
+def test_names_that_are_not_utf8_are_synced_and_saved(place):
+    place.sync({b"caf\xe9/\xff": b"1"})
+    write(place.work, b"caf\xe9/\xff", b"hosted")
+    place.sync({b"caf\xe9/\xff": b"2"})
+    assert place.saved()[b"caf\xe9/\xff"] == ("f", b"hosted")
+
+
+def test_an_edit_in_the_last_instant_is_saved(place, monkeypatch):
+    place.sync({b"a": b"1", b"b": b"1", b"c/x": b"1"})
+    real, edits = work.create, iter([b"a", b"new"])
+
+    def create(store, entry, name, parent, **options):
+        real(store, entry, name, parent, **options)
+        write(place.work, next(edits, b"other"), b"typed meanwhile")  # after the old content was found to be ours
+
+    monkeypatch.setattr(work, "create", create)
+    place.sync({b"a": b"2", b"new": b"2", b"b": b"1", b"c/x": b"1"})
+    files = {b"a": b"2", b"new": b"2", b"b": b"1", b"c/x": b"1", b"other": b"typed meanwhile"}
+    assert on_disk(place.work) == full(files)
+    assert place.saved() == {b"a": ("f", b"typed meanwhile"), b"new": ("f", b"typed meanwhile")}
+
+
+def test_an_edit_in_the_instant_of_a_deletion_is_saved(place, monkeypatch):
+    place.sync({b"a": b"1", b"b": b"1"})
+    real = work.Work.delete
+
+    def delete(self, parent, path, kind):
+        write(place.work, path, b"typed meanwhile")
+        return real(self, parent, path, kind)
+
+    monkeypatch.setattr(work.Work, "delete", delete)
+    place.sync({b"b": b"1"})
+    assert on_disk(place.work) == {b"b": ("f", b"1")}
+    assert place.saved() == {b"a": ("f", b"typed meanwhile")}
+
+
+@pytest.fixture
+def without_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that has no renameat2."""
+    monkeypatch.setattr(renaming, "_renameat2", None)
+
+
+def test_file_systems_without_exchange_serve_as_well(place, without_exchange):
+    files = full({b"a": b"1", b"d/b": b"2", b"l": ("l", b"a")})
+    place.sync(files)
+    write(place.work, b"a", b"hosted")
+    place.sync({b"a": b"2", b"d": b"a file", b"l": ("l", b"d")})
+    assert on_disk(place.work) == {b"a": ("f", b"2"), b"d": ("f", b"a file"), b"l": ("l", b"d")}
+    assert place.saved() == {b"a": ("f", b"hosted")}
+
+
+def test_a_place_that_is_taken_is_not_overwritten_without_exchange(tmp_path, without_exchange):
+    write_all(tmp_path, {b"temporary": b"1", b"name": b"2"})
+    parent = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(FileExistsError):
+        renaming.place(parent, b"temporary", b"name")
+    os.close(parent)
+    assert (tmp_path / "name").read_bytes() == b"2"
+
+
+def test_temporary_names_are_ignored_and_judged_by_the_next_sync(place):
+    place.sync({b"a": b"1", b"d/b": b"1"})
+    swaps = {path: b"d/" * (b"/" in path) + work._swap_name(path[-1:]) for path in (b"a", b"d/b")}
+    write_all(place.work, {swaps[b"a"]: b"a hosted edit", swaps[b"d/b"]: b"1", b"d/.kaosd-part": b"half"})
+    write(place.work, b".kaosd-syncing", b"")
+    assert all(Matcher().ignored(path, is_dir=False) for path in [*swaps.values(), b"d/.kaosd-part"])
+    place.sync({b"a": b"1", b"d/b": b"1"})
+    assert on_disk(place.work) == full({b"a": b"1", b"d/b": b"1"})
+    assert place.saved() == {b"a": ("f", b"a hosted edit")}
+
+
+def test_a_kill_in_the_middle_of_a_fallback_swap_is_undone(place):
+    place.sync({b"a": b"1"})
+    os.rename(place.work / "a", os.path.join(os.fsencode(place.work), work._swap_name(b"a") + b"-old"))
+    write_all(place.work, {work._swap_name(b"a"): b"2", b".kaosd-syncing": b""})
+    target = put_tree(place.store, {b"a": b"2"})
+    sync(place.store, place.work, [place.deployed, target], target, place.recovered)
+    assert on_disk(place.work) == {b"a": ("f", b"2")}
+    assert place.saved() == {}
+
+
+def test_a_work_directory_that_cannot_be_made_is_a_sentence(store, tmp_path):
+    write(tmp_path, b"file", b"")
+    with pytest.raises(StoreError, match=r"cannot write to .*file/work"):
+        sync(store, tmp_path / "file" / "work", [None], put_tree(store, {}), tmp_path / "recovered")
+
+
+def rule(base: Tree, hosted: Tree, incoming: Tree) -> Tree:
+    """The three-way rule for files and links, spelled out on whole trees; directories follow from them."""
+    result = dict(hosted)
+    for path in base.keys() | incoming.keys():
+        was, now = base.get(path), incoming.get(path)
+        if was != now:
+            result.pop(path, None)
+            if now is not None:
+                result[path] = now
+    return result
+
+
+def leaves_of(files: Tree) -> Tree:
+    return {path: content for path, content in files.items() if content is not None}
+
+
+@st.composite
+def three_trees(draw: st.DrawFn) -> tuple[Tree, Tree, Tree]:
+    """A base, and two trees that keep some of it."""
+    base = draw(trees())
+
+    def edited() -> Tree:
+        kept = {path: content for path, content in leaves_of(base).items() if draw(st.booleans())}
+        for path, content in leaves_of(draw(trees())).items():
+            blocked = any(above in kept for above in parents(path))
+            if not blocked and not any(other.startswith(path + b"/") for other in kept):
+                kept[path] = content
+        return full(kept)
+
+    return base, edited(), edited()
+
+
+@given(three=three_trees())
+@PROPERTY
+def test_sync_converges_to_the_three_way_rule_and_loses_nothing(tmp_path_factory, three):
+    base, hosted, incoming = three
+    top = tmp_path_factory.mktemp("p")
+    store = Store(top / "store")
+    place = Place(top, store)
+    place.sync(base)
+    for path in base:
+        remove(place.work, path)
+    write_all(place.work, hosted)
+    place.sync(incoming)
+    result, saved = on_disk(place.work), place.saved()
+    store.close()
+    found = leaves_of(result)
+    expected = leaves_of(rule(base, hosted, incoming))
+    clashing = {path for path in expected if any(path.startswith(other + b"/") for other in expected)}
+    for path, content in leaves_of(incoming).items():
+        if base.get(path) != content:  # what comes in is there, byte for byte
+            assert found[path] == content
+    for path, content in found.items():  # nothing is there that the rule does not put there
+        assert expected[path] == content
+    for path, content in leaves_of(hosted).items():  # no edit of the host is lost
+        ours = content in (base.get(path), incoming.get(path))
+        exec_only = any(
+            isinstance(other, tuple) and {other[0], content[0]} == {"f", "x"} and other[1] == content[1]
+            for other in (base.get(path), incoming.get(path))
+        )
+        assert ours or exec_only or found.get(path) == content or saved.get(path) == content
+    for path, content in expected.items():  # and where names do not clash, all that the rule keeps is kept
+        blocked = path in clashing or any(found.get(above) is not None for above in parents(path))
+        assert found.get(path) == content or blocked or saved.get(path) == content
+    assert not any(b".kaosd" in path for path in result)
+
+
+@given(first=trees(), second=trees())
+@PROPERTY
+def test_without_hosted_edits_the_work_directory_is_the_incoming_tree(tmp_path_factory, first, second):
+    top = tmp_path_factory.mktemp("p")
+    store = Store(top / "store")
+    place = Place(top, store)
+    place.sync(first)
+    place.sync(second)
+    assert on_disk(place.work) == second
+    assert place.saved() == {}
+    store.close()
