@@ -19,7 +19,7 @@ from .live import Live, LiveNotebook, LiveText, Unreadable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-_OPENING = 10.0  # seconds that a room may take to read its document
+_OPENING = 5.0  # seconds that a room may take to read its document; the daemon waits 10 for an answer
 _ATTEMPTS = 3  # of saving, when the file on disk changes again and again
 
 
