@@ -31,9 +31,8 @@ class Upstream:
         return URL(self._base + target, encoded=True)
 
     async def close(self) -> None:
-        """Close what is left of the connections."""
-        await self.kept.close()
-        await self.fresh.close()
+        """Close what is left of the connections, also when the request that ended them is given up meanwhile."""
+        await asyncio.shield(asyncio.gather(self.kept.close(), self.fresh.close()))
 
 
 class Upstreams:
@@ -58,8 +57,9 @@ class Upstreams:
 
     async def _drop_unused(self) -> None:
         current = self._current()
-        for address in [one for one, up in self._open.items() if not up.users and one not in current]:
-            await self._open.pop(address).close()
+        unused = [one for one, up in self._open.items() if not up.users and one not in current]
+        closing = [self._open.pop(address) for address in unused]
+        await asyncio.gather(*(upstream.close() for upstream in closing))
 
     async def close(self) -> None:
         """Close all of them."""

@@ -189,6 +189,10 @@ class Notebook:
             self._host_ended()
         await self._reap_build()
         self.plan = planner.plan(await self.looking.look())
+        if isinstance(self.plan.step, planner.Swap) and not self.plan.step.keeps_kernels:
+            # It would end kernels: what was known of them may be seconds old.
+            await self.hosting.probe(soon=True, now=True)
+            self.plan = planner.plan(await self.looking.look())
         self._note_rest()
         self._publish()
         if self.plan.step is not None:

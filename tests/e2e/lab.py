@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from types import TracebackType
@@ -84,6 +85,11 @@ class Kernel:
                 if got["msg_type"] == "status" and got["content"]["execution_state"] == "idle":
                     return printed
         raise AssertionError(f"the websocket was closed: {printed}")
+
+    async def busy(self) -> None:
+        """Return when it runs a cell."""
+        while (await self.lab.get(f"api/kernels/{self.id}"))["execution_state"] != "busy":
+            await asyncio.sleep(0.02)
 
     async def restart(self) -> None:
         """Restart it under the same id."""

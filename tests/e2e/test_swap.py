@@ -22,6 +22,7 @@ async def test_swap_waits_for_a_busy_kernel_and_fails_no_request(daemon: Daemon,
         busy = asyncio.create_task(
             kernel.run(f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.05)\nprint('done')")
         )
+        await kernel.busy()
         (bundle / "model" / "requirements.txt").write_text(OLDER)
         shown = await asyncio.to_thread(
             until, lambda: (one := daemon.notebook("swap"))["state"] == "held" and one, "the wait for the kernel"
@@ -51,6 +52,7 @@ async def test_now_ends_the_wait(daemon: Daemon, bundle: Path) -> None:
     async with Lab(daemon.url("now"), daemon.token("now")) as lab:
         kernel = await lab.kernel()
         endless = asyncio.create_task(kernel.run("import time\nwhile True: time.sleep(0.1)"))
+        await kernel.busy()
         (bundle / "model" / "requirements.txt").write_text(OLDER)
         await asyncio.to_thread(until, lambda: daemon.notebook("now")["state"] == "held", "the wait for the kernel")
         daemon.ctl("redeploy", "now", "--now")
