@@ -18,26 +18,9 @@ _FLUSH = 3600  # seconds without a change after which the history of a shared do
 
 def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
     """Settings of the server by class, for traitlets. *path*: of host.json."""
-    data, runtime = (os.path.join(host["jupyter"], name) for name in ("data", "runtime"))
     return {
         "Application": {"log_level": "INFO", "log_format": "%(levelname)1.1s %(name)s %(message)s"},
-        "ServerApp": {
-            "base_url": host["base_url"],
-            "root_dir": host["root_dir"],
-            "sock": host["socket"],
-            "sock_mode": "0600",
-            "open_browser": False,
-            "quit_button": False,
-            "answer_yes": True,
-            "allow_root": True,
-            # Only the front reaches the socket, and it has checked the Host that the browser sent.
-            "allow_remote_access": True,
-            "local_hostnames": sorted({"localhost", *(origin.rsplit(":", 1)[0] for origin in host["origins"])}),
-            "trust_xheaders": True,
-            "cookie_secret_file": os.path.join(data, "cookie_secret"),
-            # No login shell: the profile of many systems sets PATH anew, and the environment would be lost.
-            "terminado_settings": {"shell_command": [*_starter(path), os.environ.get("SHELL") or "sh"]},
-        },
+        "ServerApp": _server(host, path),
         "IdentityProvider": {"token": token},
         "FileContentsManager": {"delete_to_trash": False},
         "FileCheckpoints": {"checkpoint_dir": host["checkpoints"]},
@@ -48,6 +31,34 @@ def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
             "news_url": None,
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         },
+        **_extensions(host),
+    }
+
+
+def _server(host: dict[str, Any], path: str) -> dict[str, Any]:
+    return {
+        "base_url": host["base_url"],
+        "root_dir": host["root_dir"],
+        "sock": host["socket"],
+        "sock_mode": "0600",
+        "open_browser": False,
+        "quit_button": False,
+        "answer_yes": True,
+        "allow_root": True,
+        # Only the front reaches the socket, and it has checked the Host that the browser sent.
+        "allow_remote_access": True,
+        "local_hostnames": sorted({"localhost", *(origin.rsplit(":", 1)[0] for origin in host["origins"])}),
+        "trust_xheaders": True,
+        "cookie_secret_file": os.path.join(host["jupyter"], "data", "cookie_secret"),
+        # No login shell: the profile of many systems sets PATH anew, and the environment would be lost.
+        "terminado_settings": {"shell_command": [*_starter(path), os.environ.get("SHELL") or "sh"]},
+    }
+
+
+def _extensions(host: dict[str, Any]) -> dict[str, Any]:
+    """What keeps the server's extensions from writing into the notebook root and the person's home."""
+    data, runtime = (os.path.join(host["jupyter"], name) for name in ("data", "runtime"))
+    return {
         "LanguageServerManager": {
             "virtual_documents_dir": os.path.join(runtime, "virtual_documents"),
             "node_roots": [host["root_dir"]],  # else npm is asked, which takes a while and writes into the home
