@@ -53,6 +53,11 @@ def _run(arguments: argparse.Namespace) -> int:
     end_logging = configure(settings.log, settings.state_dir)
     try:
         return asyncio.run(serve(settings, arguments.config))
+    except BaseExceptionGroup as group:
+        mistakes, bugs = group.split(KaosError)
+        if bugs is None and mistakes is not None and isinstance(mistakes.exceptions[0], KaosError):
+            raise mistakes.exceptions[0] from None
+        raise
     finally:
         end_logging()
 

@@ -17,7 +17,6 @@ from kaosd.model import Problem
 from kaosd.notebook.view import rfc3339
 from kaosd.registry import Registry
 from kaosd.settings import Settings
-from kaosd.watch import Watcher
 
 SCHEMA = 1
 # Settings that are read once, when the daemon starts.
@@ -37,18 +36,21 @@ class Backend:
         settings: Settings,
         config: Path | None,
         registry: Registry,
-        watcher: Watcher,
         ask_stop: Callable[[], None],
     ) -> None:
         self.settings = settings
         self._started_with = settings
         self.config = config
         self.registry = registry
-        self.watcher = watcher
+        self.watcher = registry.shop.watcher
         self.started_at = time.time()
         self.problem: Problem | None = None
         self._ask_stop = ask_stop
         self.own_problems = [Problem("settings", "warning", text, "", self.started_at) for text in settings.warnings]
+        repaired = registry.shop.journal.repaired
+        if repaired:
+            mend = "the history before it is in the file that was put aside"
+            self.own_problems.append(Problem("journal", "warning", repaired, mend, self.started_at))
 
     def status(self) -> dict[str, Any]:
         """The whole of `status --json` (design section 4)."""

@@ -19,14 +19,12 @@ from kaosd import __version__, sd
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
-from kaosd.engines.base import Engine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConfigError, KaosError
 from kaosd.front import Front
 from kaosd.journal import Journal
 from kaosd.lobby import Lobby
 from kaosd.log import secret
-from kaosd.model import Problem
 from kaosd.notebook import News, Workshop, secret_file
 from kaosd.planner import Settle
 from kaosd.registry import Registry
@@ -42,37 +40,27 @@ CONFIG = "config"  # the watcher's key for the configuration file's directory
 async def serve(settings: Settings, config: Path | None = None) -> int:
     """Run until SIGTERM, SIGINT or `kaosctl stop`; the exit code. config: the file as it was named, for reloads.
 
-    Raises ConfigError when another daemon runs here or the front's port is taken.
+    Raises ConfigError, in a group, when another daemon runs here or the front's port is taken.
     """
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         _lock(settings, stack)
         _raise_descriptor_limit()
-        journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", time.time()))
-        journal.interrupted(time.time())
-        store = stack.enter_context(contextlib.closing(Store(settings.state_dir / "store")))
-        engine = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
-        stack.push_async_callback(engine.close)
-        watcher = _watcher(settings, lambda key: poked(key))  # noqa: PLW0108 - defined below, called later
-        await watcher.start()
-        stack.push_async_callback(watcher.close)
+        poked = Pokes()
+        shop = await _workshop(settings, stack, poked)
         async with asyncio.TaskGroup() as group:
-            registry = Registry(_workshop(settings, store, journal, watcher, {engine.name: engine}), group)
-            backend = Backend(settings, config, registry, watcher, stop.set)
+            registry = Registry(shop, group)
+            backend = Backend(settings, config, registry, stop.set)
             reloads = Reloads(backend)
-
-            def poked(key: str) -> None:
-                reloads.ask() if key == CONFIG else registry.poke(key)
-
+            poked.to(registry.poke, reloads.ask)
             token = secret(secret_file(settings.state_dir / "token"))
             front = Front(Lobby(registry, token), settings.front.port)
             api = Api(backend, settings.socket)
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
-            _note_repairs(journal, backend)
             await registry.apply(settings.notebooks)
-            watcher.watch(CONFIG, settings.config.parent, _all_but(os.fsencode(settings.config.name)))
+            shop.watcher.watch(CONFIG, settings.config.parent, _all_but(os.fsencode(settings.config.name)))
             own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
             _signals(stop, reloads)
             sd.notify("READY=1")
@@ -81,6 +69,25 @@ async def serve(settings: Settings, config: Path | None = None) -> int:
             await _drain(settings, api, registry, own)
     log.info("daemon_stopped")
     return 0
+
+
+class Pokes:
+    """Takes the watcher's pokes to where they belong; before that is known there are none to take."""
+
+    def __init__(self) -> None:
+        self._notebooks: Callable[[str], None] = lambda _: None
+        self._config: Callable[[], None] = lambda: None
+
+    def to(self, notebooks: Callable[[str], None], config: Callable[[], None]) -> None:
+        """From now on to these."""
+        self._notebooks, self._config = notebooks, config
+
+    def __call__(self, key: str) -> None:
+        """Something may have changed below the root *key*."""
+        if key == CONFIG:
+            self._config()
+        else:
+            self._notebooks(key)
 
 
 async def _drain(settings: Settings, api: Api, registry: Registry, own: list[asyncio.Task[None]]) -> None:
@@ -125,35 +132,31 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _watcher(settings: Settings, poked: Callable[[str], None]) -> Watcher:
-    watch = settings.watch
-    return Watcher(poked, mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
-
-
-def _workshop(
-    settings: Settings, store: Store, journal: Journal, watcher: Watcher, engines: dict[str, Engine]
-) -> Workshop:
-    port = settings.front.port
+async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[str], None]) -> Workshop:
+    """What all notebooks share, opened; the stack closes it."""
+    journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", time.time()))
+    journal.interrupted(time.time())
+    store = stack.enter_context(contextlib.closing(Store(settings.state_dir / "store")))
+    engine = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
+    stack.push_async_callback(engine.close)
+    watch, port = settings.watch, settings.front.port
+    watcher = Watcher(poked, mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
+    await watcher.start()
+    stack.push_async_callback(watcher.close)
     return Workshop(
         state_dir=settings.state_dir,
         store=store,
         journal=journal,
         watcher=watcher,
-        engines=engines,
+        engines={engine.name: engine},
         empty=Path(__file__).parent / "templates" / "empty",
         origins=(f"127.0.0.1:{port}", f"localhost:{port}"),
         front_url=f"http://127.0.0.1:{port}",
         news=News(),
-        settle=Settle(settings.watch.build_quiet, settings.watch.build_cap),
+        settle=Settle(watch.build_quiet, watch.build_cap),
         keep_versions=settings.keep_versions,
         backoff_cap=settings.max_backoff,
     )
-
-
-def _note_repairs(journal: Journal, backend: Backend) -> None:
-    if journal.repaired:
-        mend = "the history before it is in the file that was put aside"
-        backend.own_problems.append(Problem("journal", "warning", journal.repaired, mend, time.time()))
 
 
 def _all_but(name: bytes) -> Callable[[bytes, bool], bool]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import replace
 from typing import Literal
 
@@ -69,6 +70,7 @@ class Notebook:
         self.waiting_since: float | None = None
         self._poked = asyncio.Event()
         self._told: tuple[object, ...] = ()
+        self.since = time.time()  # of the state
 
     # -- what others may call ------------------------------------------------------------------------------
 
@@ -149,7 +151,11 @@ class Notebook:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
         source, data = self.looking.versions()
         served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
-        if served is None or at_work or any(root.looking for root in (self.source, self.data) if root is not None):
+        if (
+            served is None
+            or at_work
+            or any(root.looking or root.trouble for root in (self.source, self.data) if root is not None)
+        ):
             return False
         same = (served.source, served.data, served.resources) == (source, data, self.spec.resources)
         return same and self.hosting.fact() is HostFact.RUNNING
@@ -331,6 +337,7 @@ class Notebook:
             spec=self.spec,
             url=f"{self.shop.front_url}/{self.spec.name}/lab",
             standing=self._standing(),
+            since=self.since,
             enforced=self.hosting.host is not None and self.engine.enforced(self.hosting.host),
             live=self.hosting.live,
             host_since=self.hosting.since,
@@ -363,6 +370,7 @@ class Notebook:
         state = self.state()
         seen = (*state, live.source, live.data, live.restarts, self.hosting.fact(), status and status.busy)
         if seen[:2] != self._told[:2]:
+            self.since = time.time()
             self.record.event("state", state=state[0].value, reason=state[1])
         self._told = seen
         self.shop.news.tell()

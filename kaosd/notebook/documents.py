@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -54,8 +54,12 @@ class Documents:
         async with self._session() as session:
             for splice in splices:
                 answer = await self._ask(session, "POST", self._url + "/apply", _request(splice))
-                if answer.get("applied"):
-                    done.append(Spliced(splice.path, answer.get("before")))
+                if not answer.get("applied"):
+                    continue
+                done.append(Spliced(splice.path, answer.get("before")))
+                if not answer.get("saved"):  # asking for what is there already tries to save it once more
+                    again = _request(replace(splice, base=splice.incoming))
+                    await self._ask(session, "POST", self._url + "/apply", again)
         return tuple(done)
 
     def _session(self) -> aiohttp.ClientSession:

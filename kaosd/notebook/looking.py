@@ -81,10 +81,11 @@ class Looking:
         """The two directories as the planner sees them."""
         actor = self.actor
         roots = [root for root in (actor.source, actor.data) if root is not None]
+        trouble = next((root.trouble for root in roots if root.trouble), None)
         scans = [root.scan for root in roots if root.scan is not None]
         if len(scans) < len(roots):
-            return planner.Disk(None)
-        problem = next((scan.problem for scan in scans if scan.problem), None)
+            return planner.Disk(None, problem=trouble)
+        problem = next((scan.problem for scan in scans if scan.problem), trouble)
         source, data = self.versions()
         return planner.Disk(
             target=None if problem or source is None else await self._target(source, data),

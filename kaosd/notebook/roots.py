@@ -6,8 +6,14 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from kaosd.bundle import Scan, Scanner
+from kaosd.errors import KaosError
 from kaosd.watch import Watcher
+
+log = structlog.get_logger("kaosd.notebook")
+RETRY_FIRST, RETRY_LAST = 0.5, 30.0  # seconds between looks while they fail
 
 
 class Root:
@@ -32,6 +38,9 @@ class Root:
         self._full = True
         self._extra: set[bytes] = set()
         self._rules: object = None
+        self.trouble: str | None = None  # why the last scan failed
+        self._delay = 0.0
+        self._again: asyncio.TimerHandle | None = None
         self._scans_begun = 0
         self._scans_ended = 0
         self._ended = asyncio.Condition()
@@ -52,6 +61,8 @@ class Root:
             self.watcher.unwatch(self.key)
         if self._task is not None:
             await asyncio.wait([self._task])
+        if self._again is not None:
+            self._again.cancel()
 
     def poke(self) -> None:
         """Look again: the watcher says that something may have changed."""
@@ -71,7 +82,7 @@ class Root:
         wanted = self._scans_begun + 1
         self.poke()
         async with self._ended:
-            await self._ended.wait_for(lambda: self._scans_ended >= wanted)
+            await self._ended.wait_for(lambda: self._scans_ended >= wanted or self.trouble is not None)
 
     def settle(self) -> None:
         """The notebook is at rest: the next event begins a new episode."""
@@ -79,8 +90,25 @@ class Root:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled() and task.exception() is None and self._due():
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            self._failed(error)
+        elif self._due():
             self.poke()
+
+    def _failed(self, error: BaseException) -> None:
+        """A scan failed, for want of room for example: say so, and look at everything again before long."""
+        if not isinstance(error, KaosError):
+            log.error("scan_broke", root=str(self.path), exc_info=error)
+        self.trouble = (
+            str(error) if isinstance(error, KaosError) else f"kaosd itself failed to scan {self.path}: {error}"
+        )
+        self._full = True
+        self._delay = min(self._delay * 2 or RETRY_FIRST, RETRY_LAST)
+        self._again = asyncio.get_running_loop().call_later(self._delay, self.poke)
+        self.changed()
 
     def _due(self) -> bool:
         return (
@@ -93,6 +121,7 @@ class Root:
             self._scans_begun += 1
             self.scan = await asyncio.to_thread(self.scanner.scan, paths)
             self._scans_ended = self._scans_begun
+            self.trouble, self._delay = None, 0.0
             if self.scanner.rules != self._rules:  # other directories count now: watch those
                 self._watch()
             self.changed()

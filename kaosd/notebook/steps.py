@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
 
 CAUSES = 50  # paths that a deployment names as its cause, at most
+ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
+DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
 
 
 class Steps:
@@ -210,23 +212,30 @@ class Steps:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
         if host is None:
             return ()
-        actor = self.actor
-        documents = Documents(host.upstream, f"/{actor.spec.name}/", actor.token)
-        open_now = await documents.open()
-        if not open_now:
-            return ()
-        splices = await asyncio.to_thread(self._splices, open_now, base, incoming)
+        changed = await asyncio.to_thread(self._changed_files, base, incoming)
+        documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
+        if len(changed) > ASKED_EACH:
+            open_now = await documents.open()
+            changed = [change for change in changed if change.path in open_now]
+        splices = await asyncio.to_thread(self._splices, changed)
         return await documents.splice(splices) if splices else ()
 
-    def _splices(self, open_now: frozenset[bytes], base: str | None, incoming: str | None) -> list[Splice]:
+    def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
+        """The files that differ, and will be files; blocking."""
+        changes = bundle.diff(self.store, base, incoming)
+        return [change for change in changes if change.new is not None and change.new.kind in "fx"]
+
+    def _splices(self, changed: list[bundle.Change]) -> list[Splice]:
+        """Those changes that a text document can take; blocking."""
         found = []
-        for change in bundle.diff(self.store, base, incoming):
-            if change.path in open_now and change.new is not None and change.new.kind in "fx":
-                new = self.store.get(change.new.digest)
-                is_file = change.old is not None and change.old.kind in "fx"
-                old = self.store.get(change.old.digest) if change.old is not None and is_file else None
-                if _is_text(new) and (old is None or _is_text(old)):
-                    found.append(Splice(change.path, old, new))
+        for change in changed:
+            if change.new is None or max(change.new.size, change.old.size if change.old else 0) > DOCUMENT_MAX:
+                continue
+            new = self.store.get(change.new.digest)
+            is_file = change.old is not None and change.old.kind in "fx"
+            old = self.store.get(change.old.digest) if change.old is not None and is_file else None
+            if _is_text(new) and (old is None or _is_text(old)):
+                found.append(Splice(change.path, old, new))
         return found
 
     async def _attach_step(self, target: Target) -> None:

@@ -94,6 +94,7 @@ class Facts:
     spec: NotebookSpec
     url: str
     standing: Standing
+    since: float
     enforced: bool
     live: Live
     host_since: float
@@ -116,6 +117,8 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "engine": spec.engine,
         "state": word.value,
         "reason": reason,
+        "hold": now.plan.hold.why.value if now.plan.hold is not None else None,
+        "since": rfc3339(facts.since),
         "paused": now.paused,
         "url": facts.url,
         "resources": {
