@@ -302,7 +302,8 @@ def _keep_texts(place: Path, spliced: tuple[Spliced, ...]) -> list[tuple[bytes, 
         if document.before is not None:
             file = os.path.join(os.fsencode(place), b"tabs", document.path)
             os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-            with open(file, "xb") as copy:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as copy:
                 copy.write(document.before.encode("utf-8", "surrogateescape"))
                 copy.flush()
                 os.fsync(copy.fileno())

@@ -1,0 +1,128 @@
+"""A notebook that is open in a tab while saves strike: nothing that is typed is lost, every save shows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.daemon import Daemon, until
+from tests.e2e.lab import Lab
+
+PEER = Path(__file__).parent.parent / "hosted" / "peer.py"
+TYPED = "# typed by a person, one key after the other, while the files are saved again and again"
+
+
+def notebook(first: str, second: str) -> str:
+    """A notebook of two cells."""
+    cells = [
+        {"id": name, "cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
+        for name, source in (("one", first), ("two", second))
+    ]
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+class Tab:
+    """A second editor of the shared document, as a tab is one."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def order(self, do: str, **details: object) -> None:
+        """Tell it to do something."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"do": do, **details}).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def answer(self) -> dict[str, Any]:
+        """What it says next."""
+        assert self.process.stdout is not None
+        found: dict[str, Any] = json.loads(await asyncio.wait_for(self.process.stdout.readline(), 60))
+        return found
+
+    async def cells(self) -> dict[str, str]:
+        """The cells as the tab shows them."""
+        await self.order("synchronise")
+        assert await self.answer() == {"synchronised": True}
+        await self.order("read")
+        return {cell["id"]: cell["source"] for cell in (await self.answer())["content"]["cells"]}
+
+
+@asynccontextmanager
+async def opened(daemon: Daemon, name: str, lab: Lab, path: str) -> AsyncIterator[Tab]:
+    """Open a notebook in a tab."""
+    async with lab.session.put(
+        f"{lab.url}/api/collaboration/session/{path}", json={"format": "json", "type": "notebook"}
+    ) as answer:
+        session = await answer.json()
+    host = json.loads((daemon.home(name) / "jupyter" / "host.json").read_text())
+    room = f"json:notebook:{session['fileId']}?sessionId={session['sessionId']}&token={daemon.token(name)}"
+    process = await asyncio.create_subprocess_exec(
+        daemon.home(name) / "environment" / "bin" / "python",
+        PEER,
+        host["socket"],
+        f"ws://localhost/{name}/api/collaboration/room/{room}",
+        "notebook",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        limit=2**24,
+    )
+    try:
+        tab = Tab(process)
+        assert await tab.answer() == {"synchronised": True}
+        yield tab
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]
+
+
+async def test_no_keystroke_is_lost_while_saves_strike(daemon: Daemon, bundle: Path) -> None:
+    file = bundle / "model" / "n.ipynb"
+    file.write_text(notebook("one = 0", "two = 0"))
+    daemon.deploy("typing", bundle)
+    async with (
+        Lab(daemon.url("typing"), daemon.token("typing")) as lab,
+        opened(daemon, "typing", lab, "n.ipynb") as tab,
+    ):
+        await tab.order("type", cell="one", after="one = 0", text=TYPED, pause=0.05)
+        typing = asyncio.create_task(tab.answer())
+        number = 0
+        while not typing.done():
+            number += 1
+            file.write_text(notebook("one = 0", f"two = {number}"))
+            await asyncio.to_thread(daemon.live, "typing")
+        assert await typing == {"typed": "one = 0" + TYPED}
+        assert number > 3
+        assert await tab.cells() == {"one": "one = 0" + TYPED, "two": f"two = {number}"}
+        work = daemon.home("typing") / "work" / "n.ipynb"
+
+        def saved() -> bool:
+            cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(work.read_text() or "{}")["cells"]}
+            return cells == {"one": "one = 0" + TYPED, "two": f"two = {number}"}
+
+        await asyncio.to_thread(until, saved, "the document to be saved")
+    assert daemon.notebook("typing")["state"] == "live"
+
+
+async def test_an_edit_of_the_same_place_is_kept_as_a_copy(daemon: Daemon, bundle: Path) -> None:
+    file = bundle / "model" / "n.ipynb"
+    file.write_text(notebook("one = 0", "two = 0"))
+    daemon.deploy("clash", bundle)
+    lab = Lab(daemon.url("clash"), daemon.token("clash"))
+    async with lab, opened(daemon, "clash", lab, "n.ipynb") as tab:
+        await tab.order("type", cell="one", after="one = 0", text="123", pause=0)
+        assert await tab.answer() == {"typed": "one = 0123"}
+        await tab.cells()
+        file.write_text(notebook("one = 9", "two = 0"))
+        await asyncio.to_thread(daemon.live, "clash")
+        assert (await tab.cells())["one"].startswith("one = 9")
+    kept = [Path(one["file"]) for one in daemon.json("recovered", "clash")["recovered"]]
+    assert any("one = 0123" in path.read_text() for path in kept)
+    assert {os.stat(path).st_mode & 0o077 for path in kept} == {0}
