@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
@@ -39,25 +40,47 @@ class Build:
     def run(self, survey: Survey) -> None:
         """Rebuild all that the survey calls for, from the deepest directories up."""
         depths: defaultdict[int, set[bytes]] = defaultdict(set)
-        above: set[bytes] = {split(path)[0] for path in survey.gone} - survey.gone  # they have lost a child
-        for path in survey.listings.keys() | above:
+        children: defaultdict[bytes, set[bytes]] = defaultdict(set)  # by parent: those that changed, came or went
+        for path in survey.gone:
+            children[split(path)[0]].add(split(path)[1])
+        for path in survey.listings.keys() | (children.keys() - survey.gone):
             depths[_depth(path)].add(path)
         for depth in range(max(depths, default=0), _depth(self._base) - 1, -1):
             for path in depths[depth]:
-                if self._rebuild(path, survey, lost_or_new=path in above) and path != self._base:
-                    parent = split(path)[0]
-                    above.add(parent)
+                if self._rebuild(path, survey, children.get(path, set())) and path != self._base:
+                    parent, name = split(path)
+                    children[parent].add(name)
                     depths[depth - 1].add(parent)
 
-    def _rebuild(self, path: bytes, survey: Survey, *, lost_or_new: bool) -> bool:
+    def _rebuild(self, path: bytes, survey: Survey, children: set[bytes]) -> bool:
         """Make the node of one directory; whether it is another one than before."""
         old = self._known.get(path) if path not in survey.gone else None
         listing = survey.listings.get(path) or (old.listing if old is not None else None)
         if listing is None:
             return False
         forced = survey.forced.get(path, set())
-        if old is not None and listing == old.listing and not forced and not lost_or_new:
+        if old is None or listing != old.listing or forced or (children and self._store is None):
+            new = self._looked_at(path, listing, old, forced, survey)
+        elif children:
+            new = old._replace(node=self._with_children(path, old, children, survey.gone))
+        else:
             return False
+        if new != old:
+            self.changed[path] = new
+        return old is None or new.node != old.node
+
+    def _with_children(self, path: bytes, old: Known, children: set[bytes], gone: set[bytes]) -> str:
+        """The node of a directory in which nothing but sub-directories has changed."""
+        entries = list(self._nodes(old))
+        for name in children:
+            at = bisect_left(entries, (name,))
+            there = at < len(entries) and entries[at].name == name
+            child = self._child(join(path, name), gone)
+            entries[at : at + there] = [Entry(name, "d", child.node, 0)] if child is not None else []
+        return self._put_node(entries)
+
+    def _looked_at(self, path: bytes, listing: bytes, old: Known | None, forced: set[bytes], survey: Survey) -> Known:
+        """What to know of a directory in which something may have changed."""
         headers = records(listing)
         entries = self._reusable(path, headers, old, forced, survey.gone)
         missing = [name for name, header in headers.items() if name not in entries and kind_of(header) != b"d"]
@@ -66,30 +89,33 @@ class Build:
         node = self._put_node(entries.values())
         files = [entry for entry in entries.values() if entry.kind != "d"]
         size = sum(entry.size for entry in files)
-        new = Known(node, pack(inode_of(listing), headers), len(files), size)
-        if new != old:
-            self.changed[path] = new
-        return old is None or node != old.node
+        return Known(node, pack(inode_of(listing), headers), len(files), size)
+
+    def _child(self, path: bytes, gone: set[bytes]) -> Known | None:
+        """A sub-directory as it is now; None when it is no more, or cannot be read."""
+        return self.changed.get(path) or (self._known.get(path) if path not in gone else None)
 
     def _reusable(
         self, path: bytes, headers: dict[bytes, bytes], old: Known | None, forced: set[bytes], gone: set[bytes]
     ) -> dict[bytes, Entry]:
         """The entries that need no reading: sub-directories, and files whose record is the same as before."""
         same = records(old.listing) if old is not None else {}
-        before = self._entries(old) if old is not None else {}
+        before = self._entries(old)
         entries = {}
         for name, header in headers.items():
             if kind_of(header) == b"d":
-                child = join(path, name)
-                known = self.changed.get(child) or (self._known.get(child) if child not in gone else None)
-                if known is not None:  # else it cannot be read
+                known = self._child(join(path, name), gone)
+                if known is not None:
                     entries[name] = Entry(name, "d", known.node, 0)
             elif name in before and header == same.get(name) and name not in forced:
                 entries[name] = before[name]
         return entries
 
-    def _entries(self, known: Known) -> dict[bytes, Entry]:
-        return {entry.name: entry for entry in self._store.node(known.node)} if self._store is not None else {}
+    def _entries(self, known: Known | None) -> dict[bytes, Entry]:
+        return {entry.name: entry for entry in self._nodes(known)}
+
+    def _nodes(self, known: Known | None) -> tuple[Entry, ...]:
+        return self._store.node(known.node) if self._store is not None and known is not None else ()
 
     def _read(
         self,
@@ -101,7 +127,7 @@ class Build:
         refused: dict[bytes, str],
     ) -> None:
         """Take *names* of a directory: fills entries and refused, and brings headers up to date."""
-        before = self._entries(old) if old is not None else {}
+        before = self._entries(old)
         for name, taken in zip(names, self._take(path, names, headers, before), strict=True):
             if taken.entry is not None:
                 entries[name] = taken.entry
@@ -143,7 +169,7 @@ class Build:
         return path[len(zone) :].strip(b"/")
 
     def _put_node(self, entries: Collection[Entry]) -> str:
-        return self._store.put_node(entries) if self._store is not None else digest_of(encode(entries))
+        return self._store.put_node(entries) if self._store is not None else digest_of(encode(sorted(entries)))
 
 
 def _linked(name: bytes, header: bytes) -> Taken:

@@ -16,17 +16,21 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @contextlib.contextmanager
 def store_errors(doing: str, place: Path) -> Iterator[None]:
-    """Raise a StoreError for an OSError or sqlite error: *doing* is a phrase such as "write to the store"."""
+    """Raise a StoreError for an OSError or sqlite error: *doing* is a phrase such as "write to"."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _full(place) from error
-        raise StoreError(f"cannot {doing} {place}: {error.strerror or error}", hint="kaosd tries again") from error
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _no_space(place):
-            raise _full(place) from error
-        raise StoreError(f"cannot {doing} {place}: {error}", hint="kaosd tries again") from error
+    except (OSError, sqlite3.Error) as error:
+        raise store_error(doing, place, error) from error
+
+
+def store_error(doing: str, place: Path, error: OSError | sqlite3.Error) -> StoreError:
+    """The sentence for *error*, to be raised from it."""
+    if isinstance(error, OSError):
+        full, reason = error.errno in _FULL, error.strerror or str(error)
+    else:
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _no_space(place)
+        reason = str(error)
+    return _full(place) if full else StoreError(f"cannot {doing} {place}: {reason}", hint="kaosd tries again")
 
 
 def _full(place: Path) -> StoreError:

@@ -69,6 +69,7 @@ class Index:
         self._connection.execute("pragma locking_mode=exclusive")  # no shared memory file, one process only
         self._connection.execute("pragma journal_mode=wal")
         self._connection.execute("pragma synchronous=full")
+        self._connection.execute("pragma wal_autocheckpoint=10000")  # pages: rarely, since it delays one save
         self._connection.executescript(_SCHEMA)
 
     def close(self) -> None:

@@ -52,10 +52,8 @@ def list_directory(path: bytes, relative: bytes, inode: int, matcher: Matcher) -
             suspect = rules or name[0] in SUSPECT_FIRST or name[-1] in SUSPECT_LAST
             if suspect and matcher.entry_ignored(relative, name, is_dir=form == _DIRECTORY):
                 continue
-            if form == _REGULAR:  # header_of, put here because a call for each of 100 000 files would show
-                kind = b"x" if mode & _EXECUTABLE else b"f"
-                header = _pack(kind, len(name), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-                records.append((name, header))
+            if form == _REGULAR:
+                records.append((name, file_header(name, status)))
                 continue
             other = header_of(name, status)
             if other is None:
@@ -68,19 +66,28 @@ def list_directory(path: bytes, relative: bytes, inode: int, matcher: Matcher) -
     return Listed(_join(inode, records), directories, refused)
 
 
+def file_header(name: bytes, status: os.stat_result) -> bytes:
+    """The record of a file but for its name."""
+    return _pack(
+        b"x" if status.st_mode & _EXECUTABLE else b"f",
+        len(name),
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+    )
+
+
 def header_of(name: bytes, status: os.stat_result) -> bytes | None:
     """The record of *name* but for the name itself; None for what cannot be bundled."""
-    mode = status.st_mode
-    form = mode & _FORMAT
+    form = status.st_mode & _FORMAT
     if form == _REGULAR:
-        kind = b"x" if mode & _EXECUTABLE else b"f"
-    elif form == _LINK:
-        kind = b"l"
-    elif form == _DIRECTORY:
+        return file_header(name, status)
+    if form == _DIRECTORY:
         return _pack(b"d", len(name), 0, 0, 0, 0)  # its own listing holds its inode
-    else:
-        return None
-    return _pack(kind, len(name), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    if form == _LINK:
+        return _pack(b"l", len(name), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return None
 
 
 def unsure(header: bytes) -> bytes:

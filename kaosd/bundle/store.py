@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from kaosd.bundle.copying import copy, hash_file, read_all, write_all
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle.failing import store_error, store_errors
 from kaosd.bundle.index import LARGE, CacheUpdate, Index, Known, Spot
 from kaosd.bundle.packs import Packs
 from kaosd.bundle.sweep import Swept, reachable, worth_compacting
@@ -79,15 +80,16 @@ class Store:
     def put(self, data: bytes) -> str:
         """Take *data* and return its digest; costs nothing more when it is there already."""
         digest = digest_of(data)
-        with store_errors("write to", self._directory):
-            if len(data) >= LARGE_FROM:
-                if not self._met(digest):
-                    self._put_large(lambda descriptor: write_all(descriptor, data))
-                return digest
+        try:
             with self._lock:
-                if not self._met(digest):
+                if self._met(digest):
+                    return digest
+                if len(data) < LARGE_FROM:
                     self._pending[digest] = Spot(*self._packs.append(data), len(data))
-        return digest
+                    return digest
+            return self._put_large(lambda descriptor: write_all(descriptor, data))
+        except (OSError, sqlite3.Error) as error:  # not store_errors: this is called for every file
+            raise store_error("write to", self._directory, error) from error
 
     def put_file(self, descriptor: int, before: os.stat_result) -> str:
         """Take the whole content of an open file, whose fstat was *before*; its digest.
@@ -287,11 +289,10 @@ class Store:
     # -- inside --------------------------------------------------------------------------------------------
 
     def _met(self, digest: str) -> bool:
-        """Whether it is there; from now on held for the scans that are running."""
-        with self._lock:
-            if self._holders:
-                self._held.add(digest)
-            return digest in self
+        """Whether it is there; from now on held for the scans that are running. The caller holds the lock."""
+        if self._holders:
+            self._held.add(digest)
+        return digest in self._pending or self._index.find(digest) is not None
 
     def _spot(self, digest: str) -> Spot:
         with store_errors("read", self._directory):

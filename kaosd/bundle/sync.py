@@ -37,6 +37,7 @@ class Action(enum.Enum):
 class SyncReport:
     """What a sync did; paths are relative to the work directory, directories are not listed.
 
+    recovered: also what an interrupted sync before it had saved, since nobody was told.
     kept: hosted edits that stay although their path was looked at. skipped: paths of *skip* that would have changed.
     """
 
@@ -117,7 +118,7 @@ class _Sync:
         }
         try:
             if self._work.interrupted:
-                self._work.clear_up(self._names)
+                self._work.take_over(self._names)
             if changes:
                 self._work.begin()
             for path in sorted((path for path, new in changes.items() if new is None), reverse=True):

@@ -9,17 +9,17 @@ import stat
 import time
 from typing import NamedTuple
 
-from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import read_all
-from kaosd.bundle.listing import header_of, kind_of, unsure
+from kaosd.bundle.listing import file_header, header_of, kind_of, unsure
 from kaosd.bundle.store import ChangingError, Store
-from kaosd.bundle.tree import Entry
+from kaosd.bundle.tree import Entry, Kind
 from kaosd.errors import BundleError
 
 ATTEMPTS = 3
 GRAIN = 20_000_000  # ns; two ticks of the clock that stamps files: changes within one look alike
 YOUNG = 2_000_000_000  # ns for which a notebook that is no JSON counts as half-written
 _PARSED = 64 << 20  # bytes; a larger notebook is taken as it is
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link is not followed, a FIFO does not hang
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # our trouble, not the file's
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # it is no longer what the listing said
 
@@ -94,21 +94,24 @@ def leaves(inside: bytes, target: bytes) -> str | None:
 
 
 def _take_file(store: Store, parent: int, name: bytes, previous: Entry | None) -> Taken:
-    with opened(name, os.O_RDONLY, dir_fd=parent) as descriptor:
+    descriptor = os.open(name, _READ, dir_fd=parent)
+    try:
         for _ in range(ATTEMPTS):
             before = os.fstat(descriptor)
             now = time.time_ns()
-            header = header_of(name, before)
-            if header is None or not stat.S_ISREG(before.st_mode):
+            if not stat.S_ISREG(before.st_mode):
                 return SAVING  # replaced by something else since it was listed
-            if _half_written(descriptor, name, before, now, previous):
+            if now - before.st_mtime_ns < YOUNG and _half_written(descriptor, name, before, now, previous):
                 return SAVING
             try:
                 digest = store.put_file(descriptor, before)
             except ChangingError:
                 continue
-            entry = Entry(name, "x" if kind_of(header) == b"x" else "f", digest, before.st_size)
-            return Taken(entry, unsure(header) if _racy(before, now) else header)
+            kind: Kind = "x" if before.st_mode & stat.S_IXUSR else "f"
+            header = file_header(name, before)
+            return Taken(Entry(name, kind, digest, before.st_size), unsure(header) if _racy(before, now) else header)
+    finally:
+        os.close(descriptor)
     return SAVING
 
 
@@ -117,12 +120,13 @@ def _racy(status: os.stat_result, now: int) -> bool:
 
     ctime cannot be set by anyone; mtime is looked at for file systems that have no true ctime.
     """
-    return status.st_ctime_ns > now - GRAIN or now - GRAIN < status.st_mtime_ns <= now
+    edge = now - GRAIN
+    return status.st_ctime_ns > edge or edge < status.st_mtime_ns <= now
 
 
 def _half_written(descriptor: int, name: bytes, status: os.stat_result, now: int, previous: Entry | None) -> bool:
-    if abs(now - status.st_mtime_ns) > YOUNG:
-        return False
+    if now - status.st_mtime_ns < -YOUNG:
+        return False  # its time lies in the future, and may do so for long
     if name.startswith(b"requirements") and name.endswith(b".txt"):
         return status.st_size == 0 and previous is not None and previous.size > 0
     if not name.endswith(b".ipynb") or status.st_size > _PARSED:

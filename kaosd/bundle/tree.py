@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 from blake3 import blake3
@@ -18,7 +18,10 @@ Kind = Literal["f", "x", "l", "d"]  # file, executable file, link, directory
 
 _MAGIC = b"kaosd node 1\n"  # keeps a node's digest apart from every content that is not a node
 _RECORD = struct.Struct("<cHQ32s")
-_KINDS: dict[bytes, Kind] = {b"f": "f", b"x": "x", b"l": "l", b"d": "d"}
+_pack, _raw = _RECORD.pack, bytes.fromhex
+_NO_NAMES = {b"", b".", b".."}
+_BYTES: dict[Kind, bytes] = {"f": b"f", "x": b"x", "l": b"l", "d": b"d"}
+_KINDS = {letter: kind for kind, letter in _BYTES.items()}
 
 
 class Entry(NamedTuple):
@@ -50,17 +53,14 @@ def digest_of(data: bytes) -> str:
     return blake3(data).hexdigest()
 
 
-def encode(entries: Iterable[Entry]) -> bytes:
-    """The node of *entries*, in any order. ValueError for a name that no directory can hold, or held twice."""
-    parts = [_MAGIC]
-    before = b""
-    for name, kind, digest, size in sorted(entries):
-        if name <= before or b"/" in name or b"\0" in name or name in {b".", b".."}:
-            raise ValueError(f"{name!r} cannot be in a directory node, or is there twice")
-        parts.append(_RECORD.pack(kind.encode(), len(name), size, bytes.fromhex(digest)))
-        parts.append(name)
-        before = name
-    return b"".join(parts)
+def encode(entries: Collection[Entry]) -> bytes:
+    """The node of *entries*, sorted by name. ValueError for an order or a name that no node can have."""
+    names = [entry.name for entry in entries]
+    together = b"".join(names)
+    if names != sorted(set(names)) or b"/" in together or b"\0" in together or not _NO_NAMES.isdisjoint(names):
+        raise ValueError(f"these names cannot be one directory: {names!r}")
+    records = [_pack(_BYTES[kind], len(name), size, _raw(digest)) + name for name, kind, digest, size in entries]
+    return _MAGIC + b"".join(records)
 
 
 def decode(data: bytes) -> tuple[Entry, ...]:

@@ -1,7 +1,7 @@
 """Changing a work directory under the hands of a person: each name in one step, and what leaves it is examined.
 
 New content is made complete under a temporary name, then swapped with what is there; what comes out of the swap is
-thrown away only if it is ours. A kill at any instant leaves temporary names, which `clear_up` judges the same way.
+thrown away only if it is ours. A kill at any instant leaves temporary names, which `take_over` judges the same way.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from kaosd.bundle.beneath import opened
+from kaosd.bundle.copying import read_all, write_all
 from kaosd.bundle.hosted import State, alike, mode_at, state_at
 from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.renaming import ASIDE, exchange, place
@@ -22,7 +24,7 @@ from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, digest_of, join, split
 from kaosd.bundle.writing import create
 
-_RUNNING = TEMPORARY + b"syncing"  # stands in the work directory from begin to end
+_RUNNING = TEMPORARY + b"syncing"  # stands in the work directory from begin to end, and names what was saved where
 _PART = TEMPORARY + b"part"  # perhaps incomplete, and never a person's
 _SWAP = TEMPORARY + b"swap-"  # complete, and perhaps a person's; a digest of the name it belongs to follows
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -59,8 +61,7 @@ class Work:
 
     def begin(self) -> None:
         """Leave a mark, so that the next sync knows when this one is killed."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(_RUNNING, flags, 0o600, dir_fd=self._root))
+        self._mark(b"")
 
     def end(self) -> None:
         """Take the mark away; everything is done."""
@@ -131,8 +132,15 @@ class Work:
         self._examine(parent, swap, path)
         return True
 
-    def clear_up(self, names_in: Callable[[bytes], Iterable[bytes]]) -> None:
-        """Judge all temporary names below the root. names_in: what one of ours may be called in a directory."""
+    def take_over(self, names_in: Callable[[bytes], Iterable[bytes]]) -> None:
+        """Report what an interrupted sync has saved, and judge the temporary names that it left.
+
+        names_in: what one of ours may be called in a directory.
+        """
+        with opened(_RUNNING, os.O_RDONLY, dir_fd=self._root) as descriptor:
+            fresh = read_all(descriptor, os.fstat(descriptor).st_size).split(b"\0")
+        for directory in fresh:
+            self.saved.extend(Recovered(path, file) for path, file in _leaves(directory) if directory)
         for top, directories, files, descriptor in os.fwalk(b".", dir_fd=self._root):
             above = top[2:]  # "./a/b"
             ours = [name for name in (*directories, *files) if name.startswith((_PART, _SWAP))]
@@ -140,6 +148,11 @@ class Work:
             known = {_swap_name(name): name for name in names_in(above)} if ours else {}
             for temporary in sorted(ours):
                 self._clear_one(descriptor, above, temporary, known)
+
+    def _mark(self, saved: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        with opened(_RUNNING, flags, dir_fd=self._root) as descriptor:
+            write_all(descriptor, saved)
 
     def _clear_one(self, parent: int, above: bytes, temporary: bytes, known: dict[bytes, bytes]) -> None:
         if temporary.startswith(_PART):
@@ -199,6 +212,7 @@ class Work:
         while True:
             if self._fresh is None:
                 self._fresh = _fresh_directory(self._recovered)
+                self._mark(os.fsencode(self._fresh) + b"\0")
             target = self._fresh / os.fsdecode(path)
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -218,6 +232,17 @@ def _throw_away(parent: int, temporary: bytes) -> None:
         os.rmdir(temporary, dir_fd=parent)
     elif mode is not None:
         os.unlink(temporary, dir_fd=parent)
+
+
+def _leaves(top: bytes) -> Iterator[tuple[bytes, Path]]:
+    """What was saved below *top*: files and links, and directories that had nothing in them."""
+    for directory, names, files in os.walk(top):
+        links = [name for name in names if os.path.islink(os.path.join(directory, name))]
+        for name in (*files, *links):
+            full = os.path.join(directory, name)
+            yield os.path.relpath(full, top), Path(os.fsdecode(full))
+        if not names and not files and directory != top:
+            yield os.path.relpath(directory, top), Path(os.fsdecode(directory))
 
 
 def _swap_name(name: bytes) -> bytes:

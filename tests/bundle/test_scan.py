@@ -29,13 +29,13 @@ PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture],
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The names that scanners open to read."""
     names: list[bytes] = []
-    real = taking.opened
+    real = taking._take_file
 
-    def opened(name: bytes, *arguments: object, **options: object) -> object:
+    def take_file(store: Store, parent: int, name: bytes, previous: object) -> object:
         names.append(name)
-        return real(name, *arguments, **options)
+        return real(store, parent, name, previous)
 
-    monkeypatch.setattr(taking, "opened", opened)
+    monkeypatch.setattr(taking, "_take_file", take_file)
     return names
 
 

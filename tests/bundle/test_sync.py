@@ -249,6 +249,27 @@ def test_temporary_names_are_ignored_and_judged_by_the_next_sync(place):
     assert place.saved() == {b"a": ("f", b"a hosted edit")}
 
 
+def test_what_an_interrupted_sync_has_saved_is_told_by_the_next(place, monkeypatch):
+    place.sync({b"a": b"1", b"b": b"1", b"l/x": b"1"})
+    write_all(place.work, {b"a": b"hosted", b"l": ("l", b"hosted")})
+    target = put_tree(place.store, {b"a": b"2", b"b": b"2", b"l/x": b"2"})
+    for last in (b"b", b"l/x"):  # interrupted twice
+        real = work.Work.write
+
+        def failing(self, parent, path, entry, last=last, real=real):
+            if path == last:
+                raise OSError(28, "No space left on device")
+            real(self, parent, path, entry)
+
+        monkeypatch.setattr(work.Work, "write", failing)
+        with pytest.raises(StoreError, match="is full"):
+            sync(place.store, place.work, [place.deployed, target], target, place.recovered)
+        monkeypatch.undo()
+    report = sync(place.store, place.work, [place.deployed, target], target, place.recovered)
+    assert {path: os.path.lexists(file) for path, file in report.recovered} == {b"a": True, b"l": True}
+    assert on_disk(place.work) == full({b"a": b"2", b"b": b"2", b"l/x": b"2"})
+
+
 def test_a_kill_in_the_middle_of_a_fallback_swap_is_undone(place):
     place.sync({b"a": b"1"})
     os.rename(place.work / "a", os.path.join(os.fsencode(place.work), work._swap_name(b"a") + b"-old"))
