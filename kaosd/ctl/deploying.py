@@ -91,6 +91,13 @@ def _accompany(client: Client, name: str, tails: Tails, progress: Progress) -> d
             asked = time.monotonic()
 
 
+def routine(entry: Entry) -> bool:
+    """Whether a line tells a person who waits nothing: each package of an environment, JupyterLab's own greetings."""
+    if entry.log.stage == "build":
+        return entry.text.strip().startswith(("+ ", "- ", "~ ", "Using ", "Creating ", "Activate "))
+    return entry.log.stage == "host" and entry.text.startswith(("I ", "D "))
+
+
 class Progress:
     """Log lines as they come and, on a terminal, a last line that tells what is going on."""
 
@@ -105,10 +112,11 @@ class Progress:
 
     def lines(self, entries: list[Entry]) -> None:
         """Show log lines; on a terminal dimmed, and one row each."""
-        if self._silent or not entries:
+        shown = [entry for entry in entries if not routine(entry)]
+        if self._silent or not shown:
             return
         self._wipe()
-        for entry in entries:
+        for entry in shown:
             text = f"{entry.log.stage:<6} {entry.text}"
             sys.stdout.write(self._screen.paint("dim", text[: self._screen.width - 1]) + "\n")
         sys.stdout.write(self._line)

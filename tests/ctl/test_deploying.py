@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from kaosd.ctl.deploying import routine
+from kaosd.logs import Entry, StageLog
 from tests.ctl.standin import Daemon, notebook
 from tests.ctl.test_watching import on_terminal
 
@@ -160,3 +162,19 @@ def test_a_terminal_has_a_line_of_progress_that_is_wiped(deployment: Deployment)
     assert "\r\x1b[K" in shown
     assert "x" * 60 not in shown
     assert shown.rstrip().split("\r\n")[-1] == f"\x1b[36m{URL}\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("stage", "text", "hidden"),
+    [
+        ("build", "step 2/4 resolve the requirements", False),
+        ("build", " + numpy==2.0", True),
+        ("build", "error: No solution found", False),
+        ("host", "I ServerApp jupyterlab | extension was successfully linked.", True),
+        ("host", "W ServerApp something is odd", False),
+        ("host", "Traceback (most recent call last):", False),
+        ("watch", "deployment 1: live", False),
+    ],
+)
+def test_routine_lines_are_left_out_while_one_waits(stage: str, text: str, hidden: bool) -> None:
+    assert routine(Entry(0.0, StageLog("", "n", 1, stage, ""), text)) is hidden
