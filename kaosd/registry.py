@@ -308,6 +308,7 @@ class Registry:
             protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
             self.shop.journal.prune(name, self.shop.keep_versions, protected)
             keep |= await self._environments(actor)
+            await asyncio.to_thread(actor.record.trim)
         roots = self.shop.journal.roots() | {
             scan.tree for actor in self.actors.values() for scan in actor.scans() if scan.tree is not None
         }

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kaosd.journal import Journal
-from kaosd.logs import log_name, stamp
+from kaosd.logs import log_name, stage_logs, stamp
 from kaosd.model import Deployment, Job, JobState, Stage
 from kaosd.planner import Target
 from kaosd.text import printable
 
 # What a deployment is called after: the costliest step that it took.
 COST = ("none", "apply", "sync", "attach", "swap", "build", "start")
+
+
+KEEP_LOGS = 200  # deployments whose logs are kept
+LOG_MAX, LOG_HEAD, LOG_TAIL = 16 * 2**20, 2**20, 4 * 2**20  # bytes
 
 
 class LogFile:
@@ -116,6 +120,17 @@ class Record:
         begun = sorted(self.jobs.values(), key=lambda job: job.started_at)
         return Path(begun[-1].log) if begun and begun[-1].log else None
 
+    def trim(self) -> None:
+        """Remove the logs of deployments long past, and cut what a talkative host has written; blocking."""
+        found = stage_logs(str(self.logs), self.name)
+        hosts = [log.number for log in found if log.stage == "host"]
+        newest = self.deployment.number if self.deployment is not None else 0
+        for log in found:
+            if log.number <= newest - KEEP_LOGS and not (log.stage == "host" and log.number == max(hosts)):
+                os.unlink(log.path)
+            elif os.path.getsize(log.path) > LOG_MAX:
+                cut(log.path)
+
     def keep(self, path: str, file: str) -> None:
         """Write down a copy of a person's work, made before a newer version replaced it."""
         number = self.deployment.number if self.deployment is not None else 0
@@ -141,6 +156,21 @@ class Record:
                 self.event("job_progress", job=job.id, stage=job.stage.value, text=text)
 
         return seen
+
+
+def cut(path: str) -> None:
+    """Keep the beginning and the end of a log file in place; who appends to it goes on appending."""
+    with open(path, "r+b") as file:
+        head = file.read(LOG_HEAD)
+        head = head[: head.rfind(b"\n") + 1]
+        file.seek(-LOG_TAIL, os.SEEK_END)
+        tail = file.read()
+        tail = tail[tail.find(b"\n") + 1 :]
+        size = file.tell()
+        file.seek(0)
+        gone = f"... {size - len(head) - len(tail)} bytes were cut here ..."
+        file.write(head + f"{stamp(gone)}\n".encode() + tail)
+        file.truncate()
 
 
 def bare(paths: Iterable[bytes]) -> tuple[str, ...]:

@@ -1,0 +1,105 @@
+"""Deployments, jobs and log files of one notebook, on a real journal and real files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kaosd.journal import Journal
+from kaosd.logs import log_name
+from kaosd.model import JobState, Resources, Stage, Version
+from kaosd.notebook import record as records
+from kaosd.notebook.record import Record, cut
+from kaosd.planner import Target
+
+ONE = Target(Version("example", "1" * 64), "e1", None, Resources())
+TWO = Target(Version("example", "2" * 64), "e1", None, Resources())
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path / "journal.sqlite", 1.0) as journal:
+        yield journal
+
+
+@pytest.fixture
+def record(journal: Journal, tmp_path: Path) -> Record:
+    (tmp_path / "logs").mkdir()
+    return Record("n", journal, tmp_path / "logs")
+
+
+def test_a_deployment_goes_on_while_its_target_stays_and_is_called_after_the_costliest_step(record: Record) -> None:
+    assert not record.going_on(ONE, "sync")
+    record.begin(ONE, ("a.py",), "sync")
+    assert record.going_on(ONE, "build")
+    assert record.going_on(ONE, "swap")
+    assert record.deployment is not None
+    assert (record.deployment.number, record.deployment.action) == (1, "build")
+    assert not record.going_on(TWO, "sync")
+    record.begin(TWO, ("b.py",), "sync")
+    outcomes = [one.outcome for one in record.journal.deployments("n", 9)]
+    assert outcomes == ["running", "superseded"]
+
+
+def test_a_job_has_its_own_log_and_goes_through_its_states(record: Record) -> None:
+    record.begin(ONE, ("a.py",), "build")
+    job, log = record.job(Stage.BUILD)
+    log.line("step 1/2 read\nforged \x1b[31m line")
+    log.close()
+    record.job_state(job, JobState.RUNNING)
+    assert record.jobs[Stage.BUILD].state is JobState.RUNNING
+    record.job_ended(job, JobState.FAILURE, "no such package")
+    kept = record.journal.job(job.id)
+    assert kept is not None
+    assert (kept.state, kept.error, kept.log) == (JobState.FAILURE, "no such package", str(log.path))
+    text = log.path.read_text()
+    assert "step 1/2 read" in text
+    assert "\x1b" not in text
+    assert log.path.stat().st_mode & 0o077 == 0
+    kinds = [event.kind for event in record.journal.events(0, 100)[0]]
+    assert kinds == ["deployment_started", "job_started", "job_progress", "job_finished"]
+
+
+def test_a_restarted_record_knows_the_newest_job_of_each_stage(record: Record, journal: Journal) -> None:
+    record.begin(ONE, (), "build")
+    record.job(Stage.BUILD)[1].close()
+    record.finish("live")
+    record.begin(TWO, (), "build")
+    newest, log = record.job(Stage.BUILD)
+    log.close()
+    again = Record("n", journal, record.logs)
+    again.restore()
+    assert again.jobs[Stage.BUILD].id == newest.id
+    assert again.deployment is not None
+    assert again.deployment.number == 2
+
+
+def test_old_logs_go_but_never_that_of_the_present_host(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "KEEP_LOGS", 2)
+    host = record.logs / log_name(1, "host", "a" * 32)
+    host.write_text("")
+    for number in range(4):
+        record.begin(ONE if number % 2 else TWO, (), "sync")
+    record.trim()
+    left = sorted(path.name for path in record.logs.iterdir())
+    assert left == [host.name, log_name(3, "watch"), log_name(4, "watch")]
+
+
+def test_a_log_that_grew_too_long_keeps_beginning_and_end_and_can_be_appended_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "LOG_HEAD", 100)
+    monkeypatch.setattr(records, "LOG_TAIL", 100)
+    path = tmp_path / "log"
+    with open(path, "ab", buffering=0) as writer:
+        for number in range(1000):
+            writer.write(b"line %d\n" % number)
+        cut(str(path))
+        writer.write(b"line 1000\n")
+    lines = path.read_text().splitlines()
+    assert lines[0] == "line 0"
+    assert lines[-2:] == ["line 999", "line 1000"]
+    assert len(lines) < 40
+    assert sum("bytes were cut here" in line for line in lines) == 1
