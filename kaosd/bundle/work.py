@@ -214,12 +214,10 @@ class Work:
                 self._fresh = _fresh_directory(self._recovered)
                 self._mark(os.fsencode(self._fresh) + b"\0")
             target = self._fresh / os.fsdecode(path)
-            try:
+            with contextlib.suppress(FileExistsError, NotADirectoryError):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if not os.path.lexists(target):
                     break
-            except (FileExistsError, NotADirectoryError):
-                pass
             self._fresh = None  # that place is taken by something saved before: begin another directory
         os.rename(temporary, target, src_dir_fd=parent)
         self.saved.append(Recovered(path, target))
