@@ -29,7 +29,8 @@ def run(directory: Path) -> int:
     code = ctl.main(["notebook", "deploy", "-s", str(source), "-d", str(data), "--name", NAME])
     if code == 0:
         beside = os.path.join(os.path.dirname(sys.executable), "kaosctl")
-        command = "kaosctl" if shutil.which("kaosctl") else os.path.relpath(beside)
+        near = os.path.relpath(beside)
+        command = "kaosctl" if shutil.which("kaosctl") else beside if near.startswith("..") else near
         _say(
             "",
             f"Edit {source}/model/digits.py or example.ipynb in your editor: a save is live in the notebook.",
