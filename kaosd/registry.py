@@ -309,13 +309,18 @@ class Registry:
             self.shop.journal.prune(name, self.shop.keep_versions, protected)
             keep |= await self._environments(actor)
             await asyncio.to_thread(actor.record.trim)
-        roots = self.shop.journal.roots() | {
-            scan.tree for actor in self.actors.values() for scan in actor.scans() if scan.tree is not None
-        }
-        swept = await asyncio.to_thread(self.shop.store.sweep, roots)
-        log.info("collected", swept=str(swept))
+        swept = await asyncio.to_thread(self._sweep)
+        log.info("collected", contents=swept.contents, bytes=swept.bytes)
         for engine in self.shop.engines.values():
             await engine.collect(frozenset(keep))
+
+    def _sweep(self) -> bundle.Swept:
+        """Drop the contents that no version, scan or host refers to; blocking."""
+        store, actors = self.shop.store, list(self.actors.values())
+        store.forget(store.cached() - {root.scanner.key for actor in actors for root in actor.roots()})
+        with store.holding():  # what scans put while the roots are listed stays
+            scanned = {scan.tree for actor in actors for scan in actor.scans() if scan.tree is not None}
+            return store.sweep(self.shop.journal.roots() | scanned)
 
     async def _environments(self, actor: Notebook) -> set[str]:
         """The environments that a notebook uses, is pinned to, or was lately deployed with."""

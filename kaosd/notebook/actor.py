@@ -105,8 +105,7 @@ class Notebook:
 
     async def fresh(self) -> None:
         """Return when scans that began after this call have ended."""
-        roots = [root for root in (self.source, self.data) if root is not None]
-        await asyncio.gather(*(root.fresh() for root in roots))
+        await asyncio.gather(*(root.fresh() for root in self.roots()))
 
     def cancel(self) -> bool:
         """End the build in flight and do not begin it again; False when there is none."""
@@ -151,11 +150,7 @@ class Notebook:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
         source, data = self.looking.versions()
         served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
-        if (
-            served is None
-            or at_work
-            or any(root.looking or root.trouble for root in (self.source, self.data) if root is not None)
-        ):
+        if served is None or at_work or any(root.looking or root.trouble for root in self.roots()):
             return False
         same = (served.source, served.data, served.resources) == (source, data, self.spec.resources)
         return same and self.hosting.fact() is HostFact.RUNNING
@@ -165,9 +160,13 @@ class Notebook:
         source = self.looking.versions()[0]
         return frozenset(path for path, _ in self.looking.inputs(source).files) if source is not None else frozenset()
 
+    def roots(self) -> list[Root]:
+        """The watched directories."""
+        return [root for root in (self.source, self.data) if root is not None]
+
     def scans(self) -> list[Scan]:
         """The latest scans."""
-        return [root.scan for root in (self.source, self.data) if root is not None and root.scan is not None]
+        return [root.scan for root in self.roots() if root.scan is not None]
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -178,9 +177,8 @@ class Notebook:
             self._host_ended()
         elif self.hosting.host is not None and Stage.HOST in self.record.jobs:
             self.record.job_state(self.record.jobs[Stage.HOST], JobState.RUNNING)
-        self.source.open()
-        if self.data is not None:
-            self.data.open()
+        for root in self.roots():
+            root.open()
         try:
             while not await self._turn():
                 pass
@@ -295,8 +293,8 @@ class Notebook:
         self.record.finish("live")
         if self.plan.step is None and (hold is None or hold.why is Why.PINNED):
             self.now_please, self.forced = False, None
-            for root in (self.source, self.data):
-                if root is not None and not root.looking:
+            for root in self.roots():
+                if not root.looking:
                     root.settle()
 
     async def _wait(self) -> None:
@@ -308,9 +306,8 @@ class Notebook:
                 await self._poked.wait()
         except TimeoutError:
             if hold is not None and hold.why is Why.SAVING:
-                for root in (self.source, self.data):
-                    if root is not None:
-                        root.retry()
+                for root in self.roots():
+                    root.retry()
 
     async def _close(self) -> None:
         if self.making is not None:
@@ -318,9 +315,8 @@ class Notebook:
             await asyncio.wait([self.making.task])
             await self._reap_build()
         self.hosting.close()
-        for root in (self.source, self.data):
-            if root is not None:
-                await root.close()
+        for root in self.roots():
+            await root.close()
         if self.removed:
             self.record.finish("cancelled", "the notebook was removed")
         self._publish()
@@ -377,8 +373,8 @@ class Notebook:
 
     def _progress(self) -> str | None:
         """What the work in hand has come to, in words."""
-        for root in (self.source, self.data):
-            if root is not None and root.scan is None:
+        for root in self.roots():
+            if root.scan is None:
                 files, size = root.scanner.progress
                 return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
         return self.record.progress if self.making is not None else None

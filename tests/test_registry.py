@@ -1,0 +1,121 @@
+"""What the registry drops and what it never drops, on a real store, journal and watcher."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kaosd.bundle import Store, model_tree
+from kaosd.engines.process import ProcessEngine
+from kaosd.errors import ConflictError, NotFoundError
+from kaosd.journal import Journal
+from kaosd.model import NotebookSpec, Resources, Version
+from kaosd.notebook import News, Notebook, Workshop
+from kaosd.registry import Registry
+from kaosd.watch import Watcher
+
+
+@pytest.fixture
+async def registry(short: Path) -> AsyncIterator[Registry]:
+    """A registry whose actors do not run, so that a test says what they have seen and served."""
+    state = short / "state"
+    state.mkdir(mode=0o700)
+    watcher = Watcher(lambda _: None)
+    engine = ProcessEngine(state / "environments")
+    with Journal(state / "journal.sqlite", 1.0) as journal, contextlib.closing(Store(state / "store")) as store:
+        shop = Workshop(
+            state_dir=state, store=store, journal=journal, watcher=watcher, engines={"process": engine},
+            empty=short / "empty", origins=(), front_url="http://127.0.0.1:1", news=News(), keep_versions=1,
+        )  # fmt: skip
+        async with asyncio.TaskGroup() as group:
+            yield Registry(shop, group)
+        await engine.close()
+        await watcher.close()
+
+
+def notebook(registry: Registry, source: Path) -> Notebook:
+    """An actor that does not run."""
+    (source / "model").mkdir(parents=True)
+    (source / "model" / "requirements.txt").write_text("")
+    actor = Notebook(NotebookSpec("n", "w", "u", source=source, registered=True), registry.shop)
+    registry.actors["n"] = actor
+    return actor
+
+
+def save(actor: Notebook, text: str) -> Version:
+    """Save a file and scan."""
+    (actor.source.path / "model" / "train.py").write_text(text)
+    actor.source.scan = actor.source.scanner.scan(None)
+    assert actor.source.scan.version is not None
+    return actor.source.scan.version
+
+
+async def test_collecting_keeps_what_is_live_pinned_scanned_or_recent(registry: Registry, short: Path) -> None:
+    actor, journal, store = notebook(registry, short / "example"), registry.shop.journal, registry.shop.store
+    versions = [save(actor, f"N = {number}\n") for number in range(6)]
+    for at, version in enumerate(versions[:5]):
+        journal.note_version("n", "source", version, 2, 10, float(at))
+    actor.hosting.save(source=versions[1], resources=Resources())
+    actor.pin(versions[2], None)
+    await registry.collect()
+    kept = [model_tree_is_there(store, version) for version in versions]
+    assert kept == [False, True, True, False, True, True]  # live, pinned, recent, scanned
+
+
+def model_tree_is_there(store: Store, version: Version) -> bool:
+    """Whether a version can still be deployed."""
+    return version.digest in store and model_tree(store, version.digest) is not None
+
+
+async def test_the_trees_of_a_removed_notebook_are_dropped(registry: Registry, short: Path) -> None:
+    actor, store = notebook(registry, short / "example"), registry.shop.store
+    version = save(actor, "N = 1\n")
+    await registry.collect()
+    assert version.digest in store
+    del registry.actors["n"], actor
+    gc.collect()  # the actor and its parts refer to each other
+    await registry.collect()
+    assert version.digest not in store
+
+
+async def test_rolling_back_to_what_is_not_there_is_refused(registry: Registry, short: Path) -> None:
+    actor = notebook(registry, short / "example")
+    with pytest.raises(NotFoundError, match="no earlier version"):
+        await registry.rollback("n", None)
+    with pytest.raises(NotFoundError, match="no deployment or version '7'"):
+        await registry.rollback("n", "7")
+    gone = Version("example", "ab" * 32)
+    deployment = registry.shop.journal.begin_deployment("n", (), gone, None, "sync", 1.0)
+    registry.shop.journal.finish_deployment("n", deployment.number, "live", None, 2.0)
+    with pytest.raises(NotFoundError, match="not kept any more"):
+        await registry.rollback("n", None)
+    assert actor.intent.pinned_source is None
+
+
+async def test_cancelling_without_a_build_is_a_conflict(registry: Registry, short: Path) -> None:
+    notebook(registry, short / "example")
+    with pytest.raises(ConflictError):
+        await registry.cancel("n")
+
+
+async def test_events_of_another_journal_are_a_gap_at_once(registry: Registry) -> None:
+    registry.shop.journal.append("state", None, {}, 1.0)
+    found = await registry.events(10**9, 30.0)
+    assert found["gap"] is True
+    assert [event["kind"] for event in found["events"]] == ["state"]
+
+
+async def test_events_wait_for_the_next_one(registry: Registry) -> None:
+    last = registry.shop.journal.last_seq
+    waiting = asyncio.create_task(registry.events(last, 30.0))
+    await asyncio.sleep(0)
+    registry.shop.journal.append("state", "n", {"state": "live"}, 1.0)
+    registry.shop.news.tell()
+    found = await waiting
+    assert [event["data"] for event in found["events"]] == [{"state": "live"}]
+    assert found["gap"] is False
