@@ -1,4 +1,4 @@
-"""`kaosctl open`: a notebook in the browser, its token seen by nobody else.
+"""`kaosctl open`: a notebook, or the list of all, in the browser, its token seen by nobody else.
 
 A browser is given its address as an argument, and every user of the machine can read the arguments of every
 process. So the browser is given a file instead: a page of mode 0600 beside the token itself, which holds nothing
@@ -25,19 +25,25 @@ PAGE = """<!doctype html>
 """
 
 
-def open_notebook(name: str, *, only_print: bool = False, as_json: bool = False) -> int:
-    """Open the notebook; where there is no browser, or with *only_print*, print its address with the token."""
-    client = Client()
-    found = status.fetch(client, None)
-    url = files.address(found["daemon"]["state_dir"], status.notebook_of(found, name))
-    if only_print or as_json or not webbrowser.open(f"file://{_page(found['daemon']['state_dir'], name, url)}"):
+def open_notebook(name: str | None = None, *, only_print: bool = False, as_json: bool = False) -> int:
+    """Open the notebook, or the page that lists all of them.
+
+    Where there is no browser, or with *only_print*, the address with its token is printed.
+    """
+    found = status.fetch(Client(), None)
+    state = found["daemon"]["state_dir"]
+    if name is None:
+        url, place = files.index_address(state, found["daemon"]["front"]), state
+    else:
+        url, place = files.address(state, status.notebook_of(found, name)), f"{state}/notebooks/{name}"
+    if only_print or as_json or not webbrowser.open(f"file://{_page(place, name or 'kaosd', url)}"):
         output.tell({"url": url}, [output.here().paint("", url)], as_json=as_json)
     return 0
 
 
-def _page(state: str, name: str, url: str) -> str:
-    """Write the page; its path."""
-    target = f"{state}/notebooks/{name}/open.html"
+def _page(place: str, name: str, url: str) -> str:
+    """Write the page into the directory *place*; its path."""
+    target = f"{place}/open.html"
     try:
         descriptor, new = tempfile.mkstemp(dir=os.path.dirname(target))  # of mode 0600
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -45,5 +51,5 @@ def _page(state: str, name: str, url: str) -> str:
         os.replace(new, target)
     except OSError as error:
         text = f"the page for the browser cannot be written to {target}: {error.strerror}"
-        raise Failure(text, hint=f"`kaosctl open {name} --print` prints the address") from None
+        raise Failure(text, hint="`kaosctl open --print` prints the address") from None
     return target

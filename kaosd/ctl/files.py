@@ -56,14 +56,22 @@ def chosen_names(state: str, name: str | None) -> list[str]:
 
 def address(state: str, notebook: dict[str, object]) -> str:
     """The address of a notebook with its token; for the person's eyes and browser only."""
+    return _signed(str(notebook["url"]), f"{state}/notebooks/{notebook['name']}/token")
+
+
+def index_address(state: str, front: str) -> str:
+    """The address of the page that lists all notebooks, with the daemon's own token."""
+    return _signed(f"{front}/", f"{state}/token")
+
+
+def _signed(url: str, path: str) -> str:
+    """*url* with the token in the file *path*."""
     from urllib.parse import quote
 
-    path = f"{state}/notebooks/{notebook['name']}/token"
     try:
         with open(path, encoding="ascii") as file:
             token = file.read().strip()
     except OSError as error:
         text = f"the token {path} cannot be read: {error.strerror}"
         raise Failure(text, hint="`kaosctl doctor` checks the state directory") from None
-    url = str(notebook["url"])
     return f"{url}{'&' if '?' in url else '?'}token={quote(token, safe='')}"

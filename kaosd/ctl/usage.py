@@ -203,9 +203,12 @@ def _past(commands: Commands) -> None:
 
 def _rest(commands: Commands) -> None:
     parser = commands.add(
-        "open", "browse:open_notebook", "opens a notebook in the browser", example="kaosctl open NAME"
+        "open",
+        "browse:open_notebook",
+        "opens a notebook, or the list of all, in the browser",
+        example="kaosctl open NAME",
     )
-    parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the notebook (default: the page that lists all)")
     parser.add_argument("--print", dest="only_print", action="store_true", help="print the address with its token")
     templates = commands.group("template", "notebooks and data to start from")
     templates.add("list", "templates:show_list", "what templates there are", example="kaosctl template list")

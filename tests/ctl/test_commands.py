@@ -355,6 +355,11 @@ def test_version_without_a_daemon(stopped: Daemon) -> None:
     assert (done.returncode, done.stdout) == (0, f"kaosctl {__version__}\nkaosd is not running\n")
 
 
+def test_open_without_a_name_prints_the_address_of_the_list(full: Daemon) -> None:
+    (full.state / "token").write_text("daemons")
+    assert full.run("open", "--print").stdout == "http://127.0.0.1:8890/?token=daemons\n"
+
+
 def test_open_prints_the_address_with_the_token(full: Daemon) -> None:
     assert full.run("open", NAME, "--print").stdout == f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret\n"
 
