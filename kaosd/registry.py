@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ class Registry:
             wanted = {spec.name: spec for spec in self.shop.journal.registered()}
             wanted |= {spec.name: spec for spec in configured}
             changed = []
+            for name in sorted(set(self.shop.journal.hosted()) - wanted.keys() - self.actors.keys()):
+                await self._end_left_over(name)
+                changed.append(name)
             for name in sorted(self.actors.keys() - wanted.keys()):
                 await self._remove(name)
                 changed.append(name)
@@ -78,6 +82,17 @@ class Registry:
         self.shop.journal.append("removed", name, {}, time.time())
         self.shop.news.tell()
         log.info("notebook_removed", notebook=name)
+
+    async def _end_left_over(self, name: str) -> None:
+        """End the host of a notebook that was removed while no daemon ran, or whose removal was cut short."""
+        live, home = self.shop.journal.live(name), self.shop.home(name)
+        for engine in self.shop.engines.values():
+            host = await engine.adopt(live.host.handle) if live.host is not None else None
+            if host is not None:
+                await engine.stop(host, self.shop.grace)
+            await engine.sweep(home, None)
+        self.shop.journal.save_live(name, replace(live, host=None))
+        log.info("left_over_host_ended", notebook=name)
 
     async def drain(self, grace: float) -> list[str]:
         """Let every actor end after the step it is in; the names of those that had to be cut short."""

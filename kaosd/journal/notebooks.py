@@ -39,6 +39,11 @@ class Notebooks(Database):
         """Keep what the notebook serves."""
         self._put("live", name, live)
 
+    def hosted(self) -> tuple[str, ...]:
+        """Names of all notebooks that a host was last known of, configured or not."""
+        rows = self._rows("SELECT notebook, body FROM live ORDER BY notebook")
+        return tuple(name for name, body in rows if decode(Live, body).host is not None)
+
     def intent(self, name: str) -> Intent:
         """What people want of the notebook; a plain Intent when nothing is known."""
         return self._get("intents", name, Intent) or Intent()

@@ -156,3 +156,24 @@ async def test_stop_hosts_on_exit(own_daemon: Daemon, bundle: Path) -> None:
     assert until(lambda: not daemon.hosts(), "the hosts to end")
     daemon.start()
     assert daemon.live("off")["state"] == "live"
+
+
+async def test_a_notebook_removed_while_the_daemon_was_away_loses_its_host_and_comes_back_with_its_work(
+    own_daemon: Daemon, bundle: Path
+) -> None:
+    configured = f"[[notebook]]\nname = 'away'\nsource = '{bundle}'\n"
+    own_daemon.config.write_text(configured)
+    daemon = own_daemon.start()
+    daemon.live("away")
+    async with Lab(daemon.url("away"), daemon.token("away")) as lab:
+        await lab.write("notes.txt", "only here\n")
+    daemon.stop()
+    assert daemon.hosts()
+    daemon.config.write_text("")
+    daemon.start()
+    assert until(lambda: not daemon.hosts(), "the host to end")
+    assert daemon.status()["notebooks"] == []
+    daemon.config.write_text(configured)
+    assert until(lambda: daemon.status()["notebooks"], "the configuration to be read")
+    assert daemon.live("away")["state"] == "live"
+    assert (daemon.home("away") / "work" / "notes.txt").read_text() == "only here\n"
