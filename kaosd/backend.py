@@ -19,6 +19,7 @@ from kaosd.registry import Registry
 from kaosd.settings import Settings
 
 SCHEMA = 1
+FRESHEN = 0.5  # seconds that a status waits for the hosts' answers
 # Settings that are read once, when the daemon starts.
 STARTING = ("state_dir", "socket", "front", "watch", "log", "keep_versions", "max_backoff", "pass_environment")
 
@@ -52,8 +53,9 @@ class Backend:
             mend = "the history before it is in the file that was put aside"
             self.own_problems.append(Problem("journal", "warning", repaired, mend, self.started_at))
 
-    def status(self) -> dict[str, Any]:
-        """The whole of `status --json` (design section 4)."""
+    async def status(self) -> dict[str, Any]:
+        """The whole of `status --json` (design section 4); hosts that were not asked for a while are asked first."""
+        await self.registry.freshen(FRESHEN)
         stats = self.watcher.stats()
         return {
             "schema": SCHEMA,

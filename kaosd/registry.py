@@ -229,6 +229,14 @@ class Registry:
             "seconds": round(time.monotonic() - began, 3),
         }
 
+    async def freshen(self, within: float) -> None:
+        """Ask all hosts how they are, at most *within* seconds; who does not answer is as it was."""
+        asking = [asyncio.ensure_future(actor.hosting.freshen()) for actor in self.actors.values()]
+        if asking:
+            _, late = await asyncio.wait(asking, timeout=within)
+            for task in late:
+                task.cancel()
+
     # -- answers -------------------------------------------------------------------------------------------
 
     def notebook(self, name: str) -> dict[str, Any]:

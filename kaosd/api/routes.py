@@ -20,7 +20,7 @@ _NOTEBOOK_FIELDS = frozenset(Notebook.model_fields)
 class Backend(Protocol):
     """The daemon as the API sees it; all in the event loop. Errors are KaosErrors; the rest are bugs."""
 
-    def status(self) -> Json:
+    async def status(self) -> Json:
         """All notebooks and the daemon itself: design section 4."""
 
     def version(self) -> Json:
@@ -165,7 +165,7 @@ async def _reload(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one sign
 
 
 async def _status(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all
-    return daemon.status()
+    return await daemon.status()
 
 
 async def _stop(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all

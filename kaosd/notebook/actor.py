@@ -139,9 +139,11 @@ class Notebook:
             seen = self.shop.news.number
             hold = self.plan.hold
             if self.fully_live():
-                await self.hosting.probe(now=True)
-                if self.hosting.fact() is HostFact.RUNNING and self.fully_live():
+                status = await self.engine.probe(self.hosting.host) if self.hosting.host is not None else None
+                if status is not None and status.answering and self.fully_live():
                     return "live"
+                self.hosting.probe_due = 0.0  # let the actor find out
+                self.poke()
             elif self.plan.step is None and hold is not None and hold.why in FINAL and not self._poked.is_set():
                 return FINAL[hold.why]
             await self.shop.news.after(seen)

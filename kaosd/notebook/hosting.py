@@ -17,6 +17,7 @@ from kaosd.planner import HostFact
 
 PROBE_EVERY = 10.0  # seconds between probes of a host at rest
 PROBE_SOON = 1.0  # seconds between probes while something waits for the answer
+FRESH = 0.5  # seconds for which an answer is good enough for somebody who asks
 STEADY = 60.0  # seconds that a host must have run for its earlier ends to be forgotten
 
 log = structlog.get_logger("kaosd.notebook")
@@ -38,6 +39,7 @@ class Hosting:
         self.since = time.time()
         self.probe_due: float | None = None
         self._ended: asyncio.Task[None] | None = None
+        self._asked_at = 0.0
 
     @property
     def host(self) -> Host | None:
@@ -112,8 +114,23 @@ class Hosting:
             return False
         before = self.status
         self.status = await self.engine.probe(host)
+        self._asked_at = loop.time()
         self.probe_due = loop.time() + (PROBE_SOON if soon else PROBE_EVERY)
         return not self.status.alive and (before is None or before.alive)
+
+    async def freshen(self) -> None:
+        """Bring the status up to date for somebody who asks; anything but good news is left to the actor."""
+        host, loop = self.live.host, asyncio.get_running_loop()
+        if host is None or self.status is None or loop.time() - self._asked_at < FRESH:
+            return
+        status = await self.engine.probe(host)
+        if self.live.host is not host:
+            return
+        if status.answering:
+            self.status, self._asked_at = status, loop.time()
+        else:
+            self.probe_due = 0.0
+            self.poke()
 
     def ended_unasked(self) -> tuple[KaosError, bool]:
         """Write down that the host is gone without our doing; why, and whether it had run for long."""

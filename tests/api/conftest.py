@@ -37,7 +37,7 @@ class Memory:
         self.calls.append((what, name, values))
         return shown
 
-    def status(self):
+    async def status(self):
         return {"schema": 1, "notebooks": list(self.notebooks.values()), "big": self.big}
 
     def version(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -116,6 +117,35 @@ async def test_an_environment_is_shared_between_notebooks(daemon: Daemon, tmp_pa
     links = {os.readlink(daemon.home(name) / "environment") for name in ("share-one", "share-two")}
     assert len(links) == 1
     assert Path(links.pop()).name in builds
+
+
+async def test_linked_data_is_attached_where_it_is(own_daemon: Daemon, bundle: Path, data: Path) -> None:
+    own_daemon.config.write_text(
+        f"[[notebook]]\nname = 'linked'\nsource = '{bundle}'\ndata = '{data}'\ndata_mode = 'link'\n"
+    )
+    daemon = own_daemon.start()
+    before = daemon.live("linked")["data"]
+    assert before["mode"] == "link"
+    assert os.readlink(daemon.home("linked") / "data") == str(data)
+    (data / "features" / "one.csv").write_text("a,b\n7,8,9\n")
+    after = daemon.live("linked")["data"]
+    assert after["live"] == after["disk"] != before["disk"]
+    async with Lab(daemon.url("linked"), daemon.token("linked")) as lab:
+        assert await (await lab.kernel()).run(READ) == "a,b\n7,8,9\n\n"
+
+
+async def test_status_tells_of_kernels_at_once(daemon: Daemon, bundle: Path) -> None:
+    daemon.deploy("kernels", bundle)
+    async with Lab(daemon.url("kernels"), daemon.token("kernels")) as lab:
+        kernel = await lab.kernel()
+        running = asyncio.create_task(kernel.run("import time\nwhile True: time.sleep(0.05)"))
+        await kernel.busy()
+        assert await asyncio.to_thread(
+            until, lambda: daemon.notebook("kernels")["host"]["busy"] == 1, "the busy kernel", 3.0
+        )
+        assert daemon.notebook("kernels")["host"]["kernels"] == 1
+        running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_the_empty_notebook(daemon: Daemon) -> None:
