@@ -209,14 +209,23 @@ def family(root: int) -> set[int]:
     return found
 
 
+LOOKS = 2  # looks in a row that must find nothing
+EXECUTING = 0.02  # seconds between them: a process in the middle of an exec shows no environment to know it by
+
+
 async def kill_all(collect: Callable[[], Iterable[int]], *, deadline: float = 10.0) -> bool:
     """Kill every process that *collect* names, and again until it names none; False when some outlived *deadline* s.
 
     Looking again catches what was forked between the look and the signal. A zombie of ours is reaped.
     """
     loop = asyncio.get_running_loop()
-    end = loop.time() + deadline
-    while left := [pid for pid in await asyncio.to_thread(collect) if identify(pid) is not None]:
+    end, clean = loop.time() + deadline, 0
+    while clean < LOOKS:
+        left = [pid for pid in await asyncio.to_thread(collect) if identify(pid) is not None]
+        clean = 0 if left else clean + 1
+        if not left:
+            await asyncio.sleep(EXECUTING)
+            continue
         if loop.time() > end:
             return False
         for pid in left:
