@@ -92,8 +92,8 @@ CASES = {
     "network down": (
         "requests\n",
         "error: Request failed after 3 retries in 11.8s\n"
-        "  cause: Failed to fetch: http://127.0.0.1:9/simple/requests/\n"
-        "  cause: error sending request for url (http://127.0.0.1:9/simple/requests/)\n"
+        "  cause: Failed to fetch: http://127.0.0.1:9/index/requests/\n"
+        "  cause: error sending request for url (http://127.0.0.1:9/index/requests/)\n"
         "  cause: client error (Connect)\n"
         "  cause: tcp connect error\n"
         "  cause: Connection refused (os error 111)\n",
@@ -216,7 +216,7 @@ def test_an_error_in_an_included_file_names_that_file() -> None:
 
 def test_credentials_of_an_index_are_not_repeated() -> None:
     output = (
-        "error: Failed to fetch: https://ada:secret@index.example/simple/six/\n"
-        "  cause: HTTP status client error (403 Forbidden) for url (https://ada:secret@index.example/simple/six/)\n"
+        "error: Failed to fetch: https://ada:secret@index.example/index/six/\n"
+        "  cause: HTTP status client error (403 Forbidden) for url (https://ada:secret@index.example/index/six/)\n"
     )
     assert "secret" not in str(blame(output, {"requirements.txt": "six\n"}))

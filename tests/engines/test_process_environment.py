@@ -165,7 +165,7 @@ async def test_a_bad_requirement_is_a_sentence_with_its_line(
 
 
 async def test_an_unreachable_index_is_not_the_fault_of_the_requirements(short: Path, log: Lines) -> None:
-    variables = {**os.environ, "PIP_INDEX_URL": "http://127.0.0.1:9/simple", "UV_CACHE_DIR": str(short / "cache")}
+    variables = {**os.environ, "PIP_INDEX_URL": "http://127.0.0.1:9/index", "UV_CACHE_DIR": str(short / "cache")}
     engine = ProcessEngine(short / "e", variables={**variables, "UV_HTTP_RETRIES": "0"})
     with pytest.raises(EngineUnavailable, match=r"127\.0\.0\.1:9 cannot be reached: Connection refused"):
         await engine.build(SPEC, Files.of("six\n"), log)
