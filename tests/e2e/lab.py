@@ -68,7 +68,8 @@ class Kernel:
         url = f"{self.lab.url}/api/kernels/{self.id}/channels".replace("http://", "ws://")
         message = uuid.uuid4().hex
         header = {"msg_id": message, "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
-        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": True}
+        # stop_on_error would also abort a cell that is sent right after one that raised
+        content = {"code": code, "silent": False, "store_history": False, "allow_stdin": False, "stop_on_error": False}
         request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
         printed = ""
         async with self.lab.session.ws_connect(url, max_msg_size=0) as socket:
