@@ -42,7 +42,8 @@ class Root:
         self._delay = 0.0
         self._again: asyncio.TimerHandle | None = None
         self._scans_begun = 0
-        self._scans_ended = 0
+        self._scans_ended = 0  # failed ones among them
+        self._scans_wanted = 0
         self._ended = asyncio.Condition()
 
     @property
@@ -77,12 +78,12 @@ class Root:
             self.poke()
 
     async def fresh(self) -> None:
-        """Return when a full scan that began after this call has ended."""
+        """Return when a full scan that began after this call has ended; see trouble for whether it failed."""
         self._full = True
-        wanted = self._scans_begun + 1
+        self._scans_wanted = wanted = self._scans_begun + 1
         self.poke()
         async with self._ended:
-            await self._ended.wait_for(lambda: self._scans_ended >= wanted or self.trouble is not None)
+            await self._ended.wait_for(lambda: self._scans_ended >= wanted)
 
     def settle(self) -> None:
         """The notebook is at rest: the next event begins a new episode."""
@@ -90,15 +91,10 @@ class Root:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None:
-            self._failed(error)
-        elif self._due():
+        if not task.cancelled() and (self._scans_wanted > self._scans_begun or (self.trouble is None and self._due())):
             self.poke()
 
-    def _failed(self, error: BaseException) -> None:
+    def _failed(self, error: Exception) -> None:
         """A scan failed, for want of room for example: say so, and look at everything again before long."""
         if not isinstance(error, KaosError):
             log.error("scan_broke", root=str(self.path), exc_info=error)
@@ -107,8 +103,9 @@ class Root:
         )
         self._full = True
         self._delay = min(self._delay * 2 or RETRY_FIRST, RETRY_LAST)
+        if self._again is not None:
+            self._again.cancel()
         self._again = asyncio.get_running_loop().call_later(self._delay, self.poke)
-        self.changed()
 
     def _due(self) -> bool:
         return (
@@ -116,17 +113,24 @@ class Root:
         )
 
     async def _look(self) -> None:
+        """Scan until nothing is due any more, or a scan fails."""
         while self._due():
             paths = self._take()
             self._scans_begun += 1
-            self.scan = await asyncio.to_thread(self.scanner.scan, paths)
+            try:
+                self.scan = await asyncio.to_thread(self.scanner.scan, paths)
+            except Exception as error:  # noqa: BLE001 - one root's trouble is no other's
+                self._failed(error)
+            else:
+                self.trouble, self._delay = None, 0.0
+                if self.scanner.rules != self._rules:  # other directories count now: watch those
+                    self._watch()
             self._scans_ended = self._scans_begun
-            self.trouble, self._delay = None, 0.0
-            if self.scanner.rules != self._rules:  # other directories count now: watch those
-                self._watch()
             self.changed()
             async with self._ended:
                 self._ended.notify_all()
+            if self.trouble is not None:
+                return
 
     def _watch(self) -> None:
         self._rules = self.scanner.rules

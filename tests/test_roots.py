@@ -1,0 +1,83 @@
+"""A watched directory of a notebook: what `fresh` promises while scans fail."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from kaosd.bundle import Scan, Scanner, Store
+from kaosd.errors import StoreError
+from kaosd.notebook.roots import Root
+
+
+class Troubled(Scanner):
+    """A real scanner whose next scans fail as on a full disk, or wait at a gate."""
+
+    full = False
+    scans = 0
+
+    def __init__(self, root: Path, store: Store) -> None:
+        super().__init__(root, store, kind="data")
+        self.gate, self.begun = threading.Event(), threading.Event()
+        self.gate.set()
+
+    def scan(self, dirty: Collection[bytes] | None = None) -> Scan:
+        self.scans += 1
+        full = self.full
+        self.begun.set()
+        self.gate.wait()
+        if full:
+            raise StoreError("the disk is full", retryable=True)
+        return super().scan(dirty)
+
+
+@pytest.fixture
+def scanner(tmp_path: Path) -> Iterator[Troubled]:
+    (tmp_path / "root").mkdir()
+    store = Store(tmp_path / "store")
+    yield Troubled(tmp_path / "root", store)
+    store.close()
+
+
+@pytest.fixture
+def root(scanner: Troubled, tmp_path: Path) -> Root:
+    return Root("data:n", tmp_path / "root", scanner, None, lambda: None)
+
+
+async def test_fresh_after_a_failed_scan_looks_again_and_forgets_the_trouble(root: Root, scanner: Troubled) -> None:
+    scanner.full = True
+    await root.fresh()
+    assert root.trouble == "the disk is full"
+    scanner.full = False
+    (root.path / "a").write_text("new")
+    await root.fresh()
+    assert root.trouble is None
+    assert root.scan is not None
+    assert root.scan.files == 1
+    await root.close()
+
+
+async def test_fresh_during_a_scan_that_fails_means_the_next_one(root: Root, scanner: Troubled) -> None:
+    scanner.full = True
+    scanner.gate.clear()
+    root.poke()
+    await asyncio.to_thread(scanner.begun.wait)
+    scanner.full = False
+    waiting = asyncio.ensure_future(root.fresh())
+    await asyncio.sleep(0)
+    scanner.gate.set()
+    await waiting
+    assert (scanner.scans, root.trouble) == (2, None)
+    await root.close()
+
+
+async def test_fresh_ends_also_when_every_scan_fails(root: Root, scanner: Troubled) -> None:
+    scanner.full = True
+    for wanted in (1, 2):
+        await root.fresh()
+        assert (scanner.scans, root.trouble) == (wanted, "the disk is full")
+    await root.close()
