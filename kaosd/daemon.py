@@ -19,6 +19,8 @@ from kaosd import __version__, sd
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
+from kaosd.engines.base import Engine
+from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConfigError, KaosError
 from kaosd.front import Front
@@ -137,8 +139,7 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
     journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", time.time()))
     journal.interrupted(time.time())
     store = stack.enter_context(contextlib.closing(Store(settings.state_dir / "store")))
-    engine = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
-    stack.push_async_callback(engine.close)
+    engines = _engines(settings, stack)
     watch, port = settings.watch, settings.front.port
     watcher = Watcher(poked, mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
     await watcher.start()
@@ -148,7 +149,7 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
         store=store,
         journal=journal,
         watcher=watcher,
-        engines={engine.name: engine},
+        engines=engines,
         empty=Path(__file__).parent / "templates" / "empty",
         origins=(f"127.0.0.1:{port}", f"localhost:{port}"),
         front_url=f"http://127.0.0.1:{port}",
@@ -157,6 +158,15 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
         keep_versions=settings.keep_versions,
         backoff_cap=settings.max_backoff,
     )
+
+
+def _engines(settings: Settings, stack: AsyncExitStack) -> dict[str, Engine]:
+    """All engines by name; the stack closes them."""
+    process = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
+    stack.push_async_callback(process.close)
+    docker = DockerEngine(settings.state_dir, host=settings.docker.host, pass_environment=settings.pass_environment)
+    stack.push_async_callback(docker.close)
+    return {process.name: process, docker.name: docker}
 
 
 def _all_but(name: bytes) -> Callable[[bytes, bool], bool]:

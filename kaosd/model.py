@@ -187,13 +187,17 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log."""
+    """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log.
+
+    notice: what a person should know of a host that answers, such as a kernel that its memory limit has ended.
+    """
 
     alive: bool
     answering: bool
     kernels: int = 0
     busy: int = 0
     reason: str = ""
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,7 @@ class Engine(Protocol):
 
     name: str
     live_sync: bool  # code reaches a running host through its work directory, without a build
+    builds_bundle: bool  # a build takes the whole bundle, though only its environment inputs make a new one due
 
     async def built(self, digest: str) -> Environment | None:
         """The environment of *digest* if it is complete and usable, else None."""
@@ -104,6 +105,9 @@ class Engine(Protocol):
 
     async def apply(self, host: Host, resources: Resources) -> bool:
         """Change the limits of the running host in place; False when only a new host can have them."""
+
+    async def reaches(self, host: Host, home: Home) -> bool:
+        """Whether the running host sees what home.data leads to now; False when only a new host can."""
 
     async def probe(self, host: Host) -> HostStatus:
         """Ask the host how it is, within 5 s. Never raises for a dead host: that is an answer."""

@@ -42,7 +42,7 @@ def isolate(host: dict[str, Any]) -> None:
     os.environ["JUPYTER_DATA_DIR"] = places["data"]
     os.environ["JUPYTER_RUNTIME_DIR"] = places["runtime"]
     os.environ["IPYTHONDIR"] = places["ipython"]
-    contributed = os.path.join(host["environment_link"], "share", "jupyter")
+    contributed = os.path.join(host.get("environment_link") or sys.prefix, "share", "jupyter")
     os.environ["PATH"] = os.pathsep.join([os.path.join(sys.prefix, "bin"), os.environ.get("PATH", os.defpath)])
     os.environ["JUPYTER_PATH"] = os.pathsep.join([places["data"], contributed])
 

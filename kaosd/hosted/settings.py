@@ -51,7 +51,7 @@ def _server(host: dict[str, Any], path: str) -> dict[str, Any]:
         "trust_xheaders": True,
         "cookie_secret_file": os.path.join(host["jupyter"], "data", "cookie_secret"),
         # No login shell: the profile of many systems sets PATH anew, and the environment would be lost.
-        "terminado_settings": {"shell_command": [*_starter(path), os.environ.get("SHELL") or "sh"]},
+        "terminado_settings": {"shell_command": [*_starter(host, path), os.environ.get("SHELL") or "sh"]},
     }
 
 
@@ -79,7 +79,7 @@ def write_files(host: dict[str, Any], path: str) -> None:
     }
     files = {
         "data/kernels/python3/kernel.json": {
-            "argv": [*_starter(path), "python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "argv": [*_starter(host, path), "python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": "Python 3 (ipykernel)",
             "language": "python",
             "metadata": {"debugger": True},
@@ -99,7 +99,7 @@ def write_files(host: dict[str, Any], path: str) -> None:
             json.dump(content, file, indent=1)
 
 
-def _starter(path: str) -> list[str]:
+def _starter(host: dict[str, Any], path: str) -> list[str]:
     """The command that starts a program in the environment of the moment."""
     here = os.path.dirname(os.path.abspath(__file__))
-    return [sys.executable, "-I", "-S", os.path.join(here, "start.py"), os.path.abspath(path)]
+    return [host.get("python") or sys.executable, "-I", "-S", os.path.join(here, "start.py"), os.path.abspath(path)]

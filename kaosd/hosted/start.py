@@ -14,14 +14,16 @@ import sys
 
 def environment(host: dict[str, str]) -> dict[str, str]:
     """The environment variables of what starts now. SystemExit when the notebook's environment is gone."""
-    prefix = os.path.realpath(host["environment_link"])
-    if not os.path.exists(os.path.join(prefix, "bin", "python")):
-        raise SystemExit(f"{host['environment_link']} leads to no environment: {prefix}/bin/python is missing")
     variables = dict(os.environ)
     variables.pop("PYTHONHOME", None)
     if os.path.exists(host.get("kernel_env") or ""):
         with open(host["kernel_env"], encoding="utf-8") as file:
             variables.update(json.load(file))
+    if "environment_link" not in host:  # an image is the environment, and its own variables say how
+        return variables
+    prefix = os.path.realpath(host["environment_link"])
+    if not os.path.exists(os.path.join(prefix, "bin", "python")):
+        raise SystemExit(f"{host['environment_link']} leads to no environment: {prefix}/bin/python is missing")
     variables["VIRTUAL_ENV"] = prefix
     variables["PATH"] = os.pathsep.join([os.path.join(prefix, "bin"), variables.get("PATH", os.defpath)])
     return variables
@@ -30,8 +32,10 @@ def environment(host: dict[str, str]) -> dict[str, str]:
 def main(path: str, program: str, *arguments: str) -> None:
     """Become *program*, found by the PATH of the environment."""
     with open(path, encoding="utf-8") as file:
-        variables = environment(json.load(file))
-    os.execvpe(program, [program, *arguments], variables)  # noqa: S606
+        host = json.load(file)
+    if program == "python":
+        program = host.get("python", program)
+    os.execvpe(program, [program, *arguments], environment(host))  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ class Looking:
 
     def inputs(self, source: Version) -> bundle.Inputs:
         """The environment inputs of a source version; blocking."""
-        globs, whole = self.actor.spec.environment_inputs, not self.actor.engine.live_sync
+        engine, globs = self.actor.engine, self.actor.spec.environment_inputs
+        whole = engine.builds_bundle or not engine.live_sync
         return bundle.Inputs(self.actor.shop.store, source.digest, globs, whole=whole)
 
     async def environment_of(self, source: Version) -> str:

@@ -161,10 +161,36 @@ class Steps:
             return
         await self._begin(target, "apply")
         actor.engine.check(target.resources)
-        if not await actor.engine.apply(host, target.resources):
-            raise EngineError("these resources cannot be changed in place", hint="kaosctl redeploy --now")
-        actor.hosting.save(resources=target.resources)
+        if await actor.engine.apply(host, target.resources):
+            actor.hosting.save(resources=target.resources)
+        else:
+            await self._replace("the new limits take", replace(self._served(), resources=target.resources))
         actor.succeeded(Attempt.APPLY)
+
+    def _served(self) -> Target:
+        """What is served now."""
+        served = self.actor.looking.served()
+        if served is None:
+            raise EngineError("nothing is served any more", retryable=True)
+        return served.target
+
+    async def _replace(self, what: str, target: Target) -> None:
+        """A new host of the same environment beside the old one, which then ends; not while its kernels are busy."""
+        actor = self.actor
+        old, environment = actor.hosting.host, actor.hosting.live.environment
+        if old is None or environment is None:
+            return
+        status = await actor.engine.probe(old)
+        if status.busy and not actor.now_please:
+            kernels = "1 kernel is" if status.busy == 1 else f"{status.busy} kernels are"
+            text = f"{what} a new host, and {kernels} busy in the old one"
+            raise EngineError(text, hint="`kaosctl redeploy --now` does not wait", retryable=True)
+        leaving = actor.record.jobs.get(Stage.HOST)
+        host = await self._host(target, environment)
+        self._serve(host, target, environment)
+        await actor.engine.stop(old, actor.shop.grace)
+        if leaving is not None:
+            actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 
     async def _stop(self) -> None:
         actor = self.actor
@@ -242,6 +268,9 @@ class Steps:
         actor = self.actor
         await self._begin(target, "attach")
         await self._attach(target.data)
+        host = actor.hosting.host
+        if host is not None and not await actor.engine.reaches(host, actor.home):
+            await self._replace("other data takes", replace(self._served(), data=target.data))
         actor.hosting.save(data=target.data)
         self._note(target)
         actor.succeeded(Attempt.ATTACH)

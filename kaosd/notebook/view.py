@@ -137,6 +137,8 @@ def notebook(facts: Facts) -> dict[str, Any]:
             "restarts": now.restarts,
             "kernels": status.kernels if status else 0,
             "busy": status.busy if status else 0,
+            "reason": (status.reason if status else "") or None,
+            "notice": (status.notice if status else "") or None,
         },
         "refused": list(facts.refused),
         "recovered": facts.recovered,

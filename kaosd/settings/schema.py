@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kaosd.errors import ConfigError
 from kaosd.model import check_name, parse_memory
 
-ENGINES = ("process",)
+ENGINES = ("process", "docker")
 PREFIX = "KAOSD_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -92,6 +92,13 @@ def _engine(value: str) -> str:
 def _known_path(value: str) -> str:
     if not value or "\0" in value:
         raise ValueError(f"{value!r} is not a path")
+    return value
+
+
+def _container_engine(value: str) -> str:
+    path = value.removeprefix("unix://")
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError(f"{value!r} is not the path of a Unix socket")
     return value
 
 
@@ -176,6 +183,14 @@ class Log(Table):
     )  # fmt: skip
 
 
+class Docker(Table):
+    """[docker]: the container engine of the docker engine."""
+
+    host: Annotated[str, AfterValidator(_container_engine)] | None = Field(
+        default=None, description='the socket of a container engine, for example "unix:///run/podman/podman.sock"'
+    )
+
+
 class Notebook(Table):
     """[[notebook]]: one hosted notebook; also the body of a request to deploy one."""
 
@@ -216,6 +231,7 @@ class File(BaseSettings):
     front: Front = Field(default_factory=Front, description="a table: [front]")
     watch: Watch = Field(default_factory=Watch, description="a table: [watch]")
     log: Log = Field(default_factory=Log, description="a table: [log]")
+    docker: Docker = Field(default_factory=Docker, description="a table: [docker]")
     notebook: Annotated[tuple[Notebook, ...], BeforeValidator(_frozen)] = Field(
         default=(), description="tables: [[notebook]]"
     )

@@ -1,12 +1,14 @@
-"""What every engine must do, over the fixtures `engine`, `order`, `order_for`, `base`, `extended` and `log`.
+"""What every engine must do, over the fixtures `engine`, `order`, `order_for`, `base`, `extended`, `twin` and `log`.
 
-An engine's own test module imports these tests by star. `extended` has EXTRA on top of `base`, and the same server.
+An engine's own test module imports these tests by star. `extended` has EXTRA on top of `base`; the server of `twin` is
+that of `base`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 
 import pytest
@@ -84,24 +86,51 @@ async def test_a_probe_counts_kernels_and_tells_the_busy_ones(engine: Engine, or
     assert (busy.alive, busy.answering, busy.kernels, busy.busy) == (True, True, 1, 1)
 
 
-async def test_switch_gives_new_kernels_the_new_package_and_running_ones_keep_theirs(
+async def test_a_new_host_has_the_new_package(
     engine: Engine, order_for: Callable[..., Order], base: Environment, extended: Environment, log: Lines
 ) -> None:
-    assert base.server == extended.server
-    order = order_for(base)
+    old, new = await engine.start(order_for(base), log), await engine.start(order_for(extended), log)
+    async with lab(old, order_for(base)) as there:
+        assert "ModuleNotFoundError" in await there.run(await there.new_kernel(), IMPORT_EXTRA)
+    async with lab(new, order_for(extended)) as there:
+        assert await there.run(await there.new_kernel(), IMPORT_EXTRA) == VERSION
+
+
+async def test_data_is_replaced_under_a_running_kernel(engine: Engine, order: Order, log: Lines) -> None:
+    for version in ("one", "two"):
+        (order.home.root / "data-versions" / version).mkdir(parents=True)
+        (order.home.root / "data-versions" / version / "which").write_text(version)
+    read = "import os; print(open(os.environ['KAOS_DATA'] + '/which').read())"
+    order.home.data.symlink_to(order.home.root / "data-versions" / "one")
     host = await engine.start(order, log)
     async with lab(host, order) as there:
-        old = await there.new_kernel()
-        await there.run(old, "kept = 41")
-        assert "ModuleNotFoundError" in await there.run(old, IMPORT_EXTRA)
-        switched = await engine.switch(host, order_for(extended))
-        assert switched is not None
-        assert (switched.environment, switched.upstream) == (extended.digest, host.upstream)
-        assert await there.run(await there.new_kernel(), IMPORT_EXTRA) == VERSION
-        assert await there.run(old, "print(kept + 1)") == "42"
-        assert "ModuleNotFoundError" in await there.run(old, IMPORT_EXTRA)
-        assert (await there.request("POST", f"api/kernels/{old}/restart"))[0] == 200
-        assert await there.run(old, IMPORT_EXTRA) == VERSION
+        kernel = await there.new_kernel()
+        assert await there.run(kernel, read) == "one"
+        (order.home.root / "moved").symlink_to(order.home.root / "data-versions" / "two")
+        (order.home.root / "moved").rename(order.home.data)
+        assert await engine.reaches(host, order.home)
+        assert await there.run(kernel, read) == "two"
+
+
+async def test_what_a_kernel_writes_is_the_persons_own(engine: Engine, order: Order, log: Lines) -> None:
+    host = await engine.start(order, log)
+    async with lab(host, order) as there:
+        assert await there.run(await there.new_kernel(), "print(open('new.txt', 'w').write('hello'))") == "5"
+    written = (order.home.work / "new.txt").stat()
+    assert (written.st_uid, written.st_gid) == (os.getuid(), os.getgid())
+    (order.home.work / "new.txt").unlink()
+
+
+async def test_a_cancelled_build_leaves_nothing_and_can_be_done_again(engine: Engine, log: Lines) -> None:
+    inputs = Files.of("humanize==4.8.0\n")
+    building = asyncio.ensure_future(engine.build(SPEC, inputs, log))
+    async with asyncio.timeout(60):
+        while not any("step" in line.lower() for line in log.lines):
+            await asyncio.sleep(0.02)
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    assert await engine.built(inputs.digest) is None
 
 
 async def test_switch_refuses_an_environment_of_another_server(
@@ -141,11 +170,12 @@ async def test_a_host_is_adopted_by_its_stored_handle(engine: Engine, order: Ord
 
 
 async def test_a_switch_survives_in_the_handle(
-    engine: Engine, order_for: Callable[..., Order], base: Environment, extended: Environment, log: Lines
+    engine: Engine, order_for: Callable[..., Order], base: Environment, twin: Environment, log: Lines
 ) -> None:
     host = await engine.start(order_for(base), log)
-    switched = await engine.switch(host, order_for(extended))
+    switched = await engine.switch(host, order_for(twin))
     assert switched is not None
+    assert (switched.environment, switched.upstream) == (twin.digest, host.upstream)
     assert await engine.adopt(stored(switched)) == switched
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from kaosd.engines.base import Home, Order
+from kaosd.engines.base import Engine, Home, Order
 from kaosd.engines.process import ProcessEngine
 from kaosd.model import Environment, NotebookSpec, Resources
 
@@ -91,6 +91,12 @@ def extended(built: tuple[Environment, Environment]) -> Environment:
 
 
 @pytest.fixture
+def twin(built: tuple[Environment, Environment]) -> Environment:
+    """Another environment with the server of `base`."""
+    return built[1]
+
+
+@pytest.fixture
 def log(short: Path) -> Lines:
     return Lines(short / "job.log")
 
@@ -103,7 +109,7 @@ async def engine(environments: Path) -> AsyncIterator[ProcessEngine]:
 
 
 @pytest.fixture
-async def order_for(engine: ProcessEngine, short: Path) -> AsyncIterator[Callable[..., Order]]:
+async def order_for(engine: Engine, short: Path) -> AsyncIterator[Callable[..., Order]]:
     """Make an order for an environment, always in the same home; its hosts are ended with the test."""
     home = make_home(short / "n")
 

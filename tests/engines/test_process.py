@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conformance import *  # noqa: F403 - its tests run here
-from conformance import stored
+from conformance import IMPORT_EXTRA, VERSION, stored
 from conftest import Lines
 from lab import lab
 
@@ -51,6 +51,26 @@ def everything_of(order: Order) -> list[int]:
     """All processes that carry a mark of the order's home."""
     mark = os.fsencode(f"KAOS_HOST={order.home.root}:")
     return [pid for pid in proc.pids() if mark in proc.environ_bytes(pid)]
+
+
+async def test_switch_gives_new_kernels_the_new_package_and_running_ones_keep_theirs(
+    engine: ProcessEngine, order_for: Callable[..., Order], base: Environment, extended: Environment, log: Lines
+) -> None:
+    assert base.server == extended.server
+    order = order_for(base)
+    host = await engine.start(order, log)
+    async with lab(host, order) as there:
+        old = await there.new_kernel()
+        await there.run(old, "kept = 41")
+        assert "ModuleNotFoundError" in await there.run(old, IMPORT_EXTRA)
+        switched = await engine.switch(host, order_for(extended))
+        assert switched is not None
+        assert (switched.environment, switched.upstream) == (extended.digest, host.upstream)
+        assert await there.run(await there.new_kernel(), IMPORT_EXTRA) == VERSION
+        assert await there.run(old, "print(kept + 1)") == "42"
+        assert "ModuleNotFoundError" in await there.run(old, IMPORT_EXTRA)
+        assert (await there.request("POST", f"api/kernels/{old}/restart"))[0] == 200
+        assert await there.run(old, IMPORT_EXTRA) == VERSION
 
 
 async def test_the_token_and_the_secrets_are_in_no_process(engine: ProcessEngine, order: Order, log: Lines) -> None:

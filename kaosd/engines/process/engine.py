@@ -44,6 +44,7 @@ class ProcessEngine:
 
     name = "process"
     live_sync = True
+    builds_bundle = False
 
     def __init__(
         self,
@@ -137,6 +138,10 @@ class ProcessEngine:
         cores = limits.cores(resources, self._taken_cores(running.mark))
         for pid in await asyncio.to_thread(hosts.members, running):
             limits.limit(pid, cores, resources.memory_bytes)
+        return True
+
+    async def reaches(self, host: Host, home: Home) -> bool:  # noqa: ARG002 - the same for all
+        """See `Engine`. A process sees every directory of this machine."""
         return True
 
     async def probe(self, host: Host) -> HostStatus:

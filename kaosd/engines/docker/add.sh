@@ -1,0 +1,44 @@
+# Runs in a container of the bundle's image: adds what JupyterLab needs and is not there, and leaves a list of the files
+# of the build context, by which files that the build itself made are told from those of the bundle.
+# Mounted: $here (this script, context, variables), $here-uv (the program), $here-cache.
+set -u
+here=/kaosd-build
+. $here/variables
+python=$(command -v python3 || command -v python) || {
+    echo "ERROR: the image has no Python; begin with FROM python:3.11, or install python3 in the Dockerfile"
+    exit 2
+}
+mkdir -p /.kaosd && cp $here/context /.kaosd/context
+
+# The names among the arguments, "package>=version", that are not installed.
+missing() {
+    "$python" - "$@" <<'END'
+import importlib.metadata, sys
+for wanted in sys.argv[1:]:
+    try:
+        importlib.metadata.version(wanted.partition(">=")[0])
+    except importlib.metadata.PackageNotFoundError:
+        print(wanted)
+END
+}
+
+# uv is quick, but no program for every C library, and does not know an index that only pip is told of.
+install() {
+    if $here-uv --version >/dev/null 2>&1; then
+        UV_CACHE_DIR=$here-cache UV_LINK_MODE=copy UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 $here-uv pip install \
+            --python "$python" --break-system-packages --compile-bytecode --no-progress --color never "$@" && return
+    fi
+    "$python" -m pip install --disable-pip-version-check --no-input --progress-bar off "$@"
+}
+
+needed=$(missing "jupyterlab>=4" "ipykernel>=6") || exit 3
+if [ -n "$needed" ]; then
+    echo "adding to the image:" $needed
+    # shellcheck disable=SC2086 # a list of words
+    install $needed 2>&1 || exit 4
+fi
+shared=$(missing "jupyter-collaboration>=4")
+if [ -n "$shared" ]; then
+    echo "adding to the image: $shared"
+    install "$shared" 2>&1 || echo "jupyter-collaboration is left out: it cannot be installed beside the requirements"
+fi

@@ -1,0 +1,166 @@
+"""From environment inputs to the image of an environment: context, child process, its lines, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uv
+
+from kaosd import proc
+from kaosd.engines.base import Inputs, Log
+from kaosd.engines.docker import dockerfile
+from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing, refusal
+from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
+
+CHILD = Path(__file__).with_name("child.py")
+ADD = Path(__file__).with_name("add.sh")
+DEFAULT = f"""\
+FROM python:{sys.version_info.major}.{sys.version_info.minor}
+WORKDIR /opt/program
+ADD . /opt/program/
+RUN pip install --no-cache-dir -r requirements.txt
+"""
+_INDEX = ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.*\r(?!$)")  # also what a progress line has overwritten
+_OUTPUT = 400  # lines of a build that are looked through for the reason of its failure
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a child has told. lines: the last ones."""
+
+    log: Log
+    lines: list[str] = field(default_factory=list)
+    image: str | None = None
+    failed: str | None = None
+    stage: str = "engine"
+
+    def line(self, text: str) -> None:
+        """Take one line of the child's output."""
+        try:
+            told = json.loads(text)
+        except ValueError:
+            told = {"line": text}  # a traceback
+        if line := _COLOUR.sub("", told.get("line", "")).rstrip():
+            self.log.line(line)
+            self.lines = [*self.lines[1 - _OUTPUT :], line]
+        self.image = told.get("image", self.image)
+        self.failed = told.get("failed", self.failed)
+        self.stage = told.get("stage", self.stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Builder:
+    """Builds images called *repository*:<digest>. variables: the daemon's own."""
+
+    connection: Connection
+    repository: str
+    labels: Mapping[str, str]
+    cache: str
+    variables: Mapping[str, str]
+
+    async def build(self, inputs: Inputs, log: Log) -> str:
+        """The id of the image of *inputs*. Raises BuildFailed or EngineUnavailable; cancelled, nothing is left."""
+        facts = await self.connection.facts()
+        name = f"{self.repository}-adding-{secrets.token_hex(4)}"
+        with _errors(), tempfile.TemporaryDirectory(prefix="kaosd-build-") as place:
+            text = await asyncio.to_thread(_lay_out, inputs, Path(place), self.variables)
+            order = self._write_order(facts, Path(place), inputs.digest, name)
+            heard = Heard(log)
+            try:
+                finished = await proc.run(
+                    [sys.executable, "-I", str(CHILD), str(order)],
+                    cwd=Path(place),
+                    env={**self.variables, "PYTHONUNBUFFERED": "1"},
+                    line=heard.line,
+                )
+            finally:
+                await self._remove(name)
+            if heard.image is not None and finished.code == 0:
+                return heard.image
+            raise self._failure(heard, text, finished.code)
+
+    def _write_order(self, facts: Facts, place: Path, digest: str, name: str) -> Path:
+        """Write what the child is to do; see there."""
+        order = {
+            "address": facts.address,
+            "context": str(place / "bundle/model"),
+            "dockerfile": str(place / "Dockerfile"),
+            "labels": dict(self.labels),
+            "repository": self.repository,
+            "tag": digest,
+            "name": name,
+            "adding": str(place / "adding"),
+            "uv": uv.find_uv_bin(),
+            "cache": self.cache,
+            "security": ["label=disable"] if facts.selinux else [],
+        }
+        path = place / "order.json"
+        path.write_text(json.dumps(order))
+        return path
+
+    def _failure(self, heard: Heard, text: str, code: int) -> EngineError:
+        """What the end of a child means that brought no image."""
+        if heard.failed is None:
+            return EngineUnavailable(f"the build ended with exit code {code} and told nothing")
+        if heard.stage == "build":
+            return dockerfile.failure(text, heard.lines, heard.failed)
+        if heard.stage == "add":
+            words = [line for line in heard.lines if not line.startswith(("WARNING", "[notice]"))][-3:]
+            return BuildFailed(f"JupyterLab cannot be added to the image: {' | '.join(words)}")
+        return refusal(heard.failed)
+
+    async def _remove(self, name: str) -> None:
+        """Take away the container that adds, if a cancelled child has left it."""
+        with contextlib.suppress(NoSuchThing, EngineUnavailable):
+            await self.connection.call(lambda client: client.remove_container(name, force=True, v=True))
+
+
+def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str]) -> str:
+    """Write context, Dockerfile and what the child mounts below *place*; the Dockerfile's text. Raises OSError."""
+    bundle, adding = place / "bundle", place / "adding"
+    inputs.export(bundle)
+    model = bundle / "model"
+    model.mkdir(parents=True, exist_ok=True)
+    (model / "requirements.txt").touch()
+    own = bundle / "Dockerfile"
+    text = own.read_text(encoding="utf-8", errors="replace") if own.exists() else DEFAULT
+    (place / "Dockerfile").write_text(text, encoding="utf-8")
+    ignored = bundle / ".dockerignore"
+    if ignored.exists() and not (model / ".dockerignore").exists():
+        ignored.rename(model / ".dockerignore")
+    adding.mkdir()
+    (adding / "add.sh").write_bytes(ADD.read_bytes())
+    (adding / "context").write_bytes(b"\0".join(_files(os.fsencode(model))))
+    chosen = {name: variables[name] for name in _INDEX if name in variables}
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in chosen.items()]
+    (adding / "variables").write_text("".join(lines))
+    return text
+
+
+def _files(top: bytes) -> Iterator[bytes]:
+    """Paths of everything below *top* that is no directory, relative to it."""
+    for directory, folders, names in os.walk(top):
+        links = [name for name in folders if os.path.islink(os.path.join(directory, name))]
+        for name in (*names, *links):
+            yield os.path.relpath(os.path.join(directory, name), top)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Turn an OSError of our own writing into what leaves an engine."""
+    try:
+        yield
+    except OSError as error:
+        raise EngineUnavailable(f"the build cannot be laid out: {error}") from error

@@ -1,0 +1,130 @@
+"""One build, in a process of its own: `python child.py order.json`. To end the process is to cancel the build.
+
+Needs docker's library and nothing of kaosd. Tells what it does in lines of JSON: {"line": text} as it comes,
+then {"image": id} or {"failed": sentence of the engine, "stage": "build" | "add"}.
+
+order.json: address · context (directory) · dockerfile (absolute path) · labels · repository, tag (of the result) ·
+name (of the container that adds JupyterLab) · adding (directory mounted there, with add.sh) · uv · cache (volume).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import docker
+
+_TIMEOUT = 3600  # seconds of silence after which a build counts as lost
+_IMAGE = re.compile(r"(?:^Successfully built |sha256:)([0-9a-f]{12,64})$")
+ADDING = "/kaosd-build"
+
+
+class Failed(Exception):
+    """A stage that came to nothing."""
+
+    def __init__(self, stage: str, text: str) -> None:
+        super().__init__(text)
+        self.stage = stage
+
+
+def tell(**message: str) -> None:
+    """Say one thing to the daemon."""
+    print(json.dumps(message), flush=True)  # noqa: T201 - it listens there
+
+
+def main(path: str) -> int:
+    """Build, add what JupyterLab needs, name the result; the exit code."""
+    with open(path, encoding="utf-8") as file:
+        order = json.load(file)
+    client = docker.APIClient(base_url=order["address"], version="auto", timeout=_TIMEOUT)
+    try:
+        base = build(client, order)
+        tell(image=add(client, order, base))
+    except Failed as failed:
+        tell(failed=str(failed), stage=failed.stage)
+        return 1
+    except docker.errors.DockerException as error:
+        tell(failed=str(getattr(error, "explanation", None) or error), stage="engine")
+        return 1
+    return 0
+
+
+def build(client: Any, order: Mapping[str, Any]) -> str:
+    """The image of the bundle's own Dockerfile."""
+    chunks = client.build(
+        path=order["context"],
+        dockerfile=order["dockerfile"],
+        labels=order["labels"],
+        rm=True,
+        forcerm=True,
+        decode=True,
+    )
+    image = follow(chunks)
+    if image is None:
+        raise Failed("build", "the engine has not named the image that it built")
+    return image
+
+
+def follow(chunks: Iterable[Mapping[str, Any]]) -> str | None:
+    """Tell the lines of a build as they come; the id of its image."""
+    image: str | None = None
+    pulled: dict[str, str] = {}
+    for chunk in chunks:
+        if "error" in chunk:
+            raise Failed("build", chunk["error"].strip())
+        for line in chunk.get("stream", "").splitlines():
+            if line.strip():
+                tell(line=line)
+            found = _IMAGE.search(line.strip())
+            image = found[1] if found else image
+        if "ID" in (chunk.get("aux") or {}):
+            image = chunk["aux"]["ID"]
+        layer, status = chunk.get("id", ""), chunk.get("status")
+        if status and pulled.get(layer) != status:
+            pulled[layer] = status
+            tell(line=f"{layer}: {status}" if layer else status)
+    return image
+
+
+def add(client: Any, order: Mapping[str, Any], base: str) -> str:
+    """The image of the environment: *base* and what JupyterLab needs, under its name."""
+    mounts = [
+        docker.types.Mount(ADDING, order["adding"], type="bind", read_only=True),
+        docker.types.Mount(f"{ADDING}-uv", order["uv"], type="bind", read_only=True),
+        docker.types.Mount(f"{ADDING}-cache", order["cache"], type="volume", labels=order["labels"]),
+    ]
+    host = client.create_host_config(mounts=mounts, security_opt=order["security"])
+    entrypoint = ["/bin/sh", f"{ADDING}/add.sh"]
+    container = client.create_container(
+        base, name=order["name"], entrypoint=entrypoint, user="0", labels=order["labels"], host_config=host
+    )["Id"]
+    try:
+        client.start(container)
+        lines = _lines(client.attach(container, stream=True, logs=True))
+        for line in lines:
+            tell(line=line)
+        code = client.wait(container)["StatusCode"]
+        if code != 0:
+            raise Failed("add", f"exit code {code}")
+        client.commit(container, repository=order["repository"], tag=order["tag"])
+    finally:
+        client.remove_container(container, force=True, v=True)
+    found: str = client.inspect_image(f"{order['repository']}:{order['tag']}")["Id"]
+    return found
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterable[str]:
+    """The lines in a stream of bytes."""
+    rest = b""
+    for piece in pieces:
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from (line.decode("utf-8", "replace") for line in lines if line.strip())
+    if rest.strip():
+        yield rest.decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,185 @@
+"""The connection to the container engine: where it listens, calls in threads, its errors as sentences.
+
+Docker's library is loaded with the first call, so that a daemon without docker notebooks never pays for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from kaosd.errors import EngineError, EngineUnavailable
+
+Result = TypeVar("Result")
+_THREADS = 8
+_TIMEOUT = 120  # seconds that one answer of the engine may take
+_INSTALL = "install docker.io or podman, or say where it listens with host of [docker]"
+
+
+class NoSuchThing(EngineError):
+    """The engine has no container, image or route of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What an engine says of itself. address: "unix:///path". desktop: it runs in a virtual machine of its own."""
+
+    address: str
+    podman: bool
+    rootless: bool
+    selinux: bool
+    desktop: bool
+    memory: int
+
+    @classmethod
+    def of(cls, address: str, info: Mapping[str, Any], version: Mapping[str, Any]) -> Facts:
+        """From the answers to GET /info and /version."""
+        options = [option.split(",")[0] for option in info.get("SecurityOptions") or ()]
+        names = [str(part.get("Name", "")) for part in version.get("Components") or ()]
+        return cls(
+            address=address,
+            podman=any("podman" in name.lower() for name in names),
+            rootless="name=rootless" in options,
+            selinux="name=selinux" in options,
+            desktop="desktop" in str(info.get("OperatingSystem", "")).lower(),
+            memory=int(info.get("MemTotal") or 0),
+        )
+
+
+def candidates(host: str | None, environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
+    """Addresses at which the engine may listen, the one to prefer first."""
+    if host:
+        return (host if "://" in host else f"unix://{host}",)
+    if environ.get("DOCKER_HOST"):
+        return (environ["DOCKER_HOST"],)
+    runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
+    own = (f"unix://{runtime}/docker.sock", f"unix://{runtime}/podman/podman.sock")
+    return ("unix:///var/run/docker.sock", *own, "unix:///run/podman/podman.sock")
+
+
+def choose(addresses: tuple[str, ...], usable: Callable[[str], bool], exists: Callable[[str], bool]) -> str:
+    """The address to connect to. EngineUnavailable when there is none; one that may not be used is tried last."""
+    for address in addresses:
+        if not address.startswith("unix://"):
+            raise EngineUnavailable(
+                f"the container engine at {address} is not on this machine's file system",
+                hint="notebooks are mounted into it, so it must listen on a Unix socket here",
+            )
+    paths = [address.removeprefix("unix://") for address in addresses]
+    found = next((path for path in paths if usable(path)), None) or next((path for path in paths if exists(path)), None)
+    if found is None:
+        raise EngineUnavailable(f"there is no container engine at {' or '.join(paths)}", hint=_INSTALL)
+    return f"unix://{found}"
+
+
+def unreachable(address: str, error: Exception) -> EngineUnavailable:
+    """Why no connection came about, as a sentence."""
+    path, text = address.removeprefix("unix://"), str(error)
+    if "Permission denied" in text:
+        return EngineUnavailable(
+            f"you may not use the container engine at {path}",
+            hint="join its group (sudo usermod -aG docker $USER, then log in again), or use a rootless one",
+        )
+    if "No such file" in text:
+        return EngineUnavailable(f"there is no container engine at {path}", hint=_INSTALL)
+    if "Connection refused" in text:
+        return EngineUnavailable(
+            f"the container engine at {path} does not run", hint="start it, for example: sudo systemctl start docker"
+        )
+    if "timed out" in text.lower():
+        return EngineUnavailable(f"the container engine at {path} does not answer", hint="look at its own log")
+    return EngineUnavailable(f"the container engine at {path} cannot be reached: {text[:200]}")
+
+
+def refusal(text: str) -> EngineError:
+    """What the engine refused, as a sentence."""
+    if "no space left on device" in text.lower():
+        return EngineUnavailable(
+            "the disk of the container engine is full", hint="free some space, for example: docker system prune"
+        )
+    if "could not select device driver" in text:
+        return EngineError(
+            "the container engine has no GPU runtime", hint="install the NVIDIA Container Toolkit, or ask for gpu 0"
+        )
+    return EngineError(f"the container engine refused: {text}", retryable=True)
+
+
+class Connection:
+    """One engine, connected to when it is needed and again after it was gone. Calls may come at the same time."""
+
+    def __init__(self, host: str | None, environ: Mapping[str, str]) -> None:
+        self._candidates = candidates(host, environ, os.getuid())
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._client: Any = None
+        self._facts: Facts | None = None
+
+    async def call(self, work: Callable[[Any], Result]) -> Result:
+        """The result of *work*, called in a thread with docker.APIClient.
+
+        A call that is cancelled is waited for all the same, so that its effect can be undone. Raises NoSuchThing,
+        EngineUnavailable or EngineError.
+        """
+        calling = asyncio.get_running_loop().run_in_executor(self._pool, self._call, work)
+        try:
+            return await asyncio.shield(calling)
+        except asyncio.CancelledError:
+            await asyncio.wait([calling])
+            raise
+
+    async def facts(self) -> Facts:
+        """What the engine is; asked once per connection."""
+        await self.call(lambda client: client.ping())
+        if self._facts is None:
+            raise EngineUnavailable("the container engine has just gone")
+        return self._facts
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._drop()
+
+    def _call(self, work: Callable[[Any], Result]) -> Result:
+        import docker
+        import requests
+
+        client, address = self._connect()
+        try:
+            return work(client)
+        except docker.errors.NotFound as error:
+            raise NoSuchThing(str(error.explanation)) from error
+        except docker.errors.APIError as error:
+            raise refusal(str(error.explanation or error)) from error
+        except (requests.exceptions.RequestException, OSError) as error:
+            self._drop()
+            raise unreachable(address, error) from error
+
+    def _connect(self) -> tuple[Any, str]:
+        """The client, and its address; blocking."""
+        import docker
+
+        client, facts = self._client, self._facts
+        if client is not None and facts is not None:
+            return client, facts.address
+        address = choose(self._candidates, lambda path: os.access(path, os.R_OK | os.W_OK), os.path.exists)
+        try:
+            client = docker.APIClient(base_url=address, version="auto", timeout=_TIMEOUT)
+            facts = Facts.of(address, client.info(), client.version())
+        except (docker.errors.DockerException, OSError) as error:
+            raise unreachable(address, error) from error
+        if facts.desktop:
+            client.close()
+            raise EngineUnavailable(
+                "Docker Desktop runs in a machine of its own, which sockets of this one do not reach",
+                hint="use Docker Engine or Podman instead",
+            )
+        self._client, self._facts = client, facts
+        return client, address
+
+    def _drop(self) -> None:
+        client, self._client, self._facts = self._client, None, None
+        if client is not None:
+            client.close()

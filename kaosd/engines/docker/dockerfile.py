@@ -1,0 +1,118 @@
+"""A Dockerfile and what a build of it said, as the one sentence that names the line to mend. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kaosd.errors import BuildFailed, EngineUnavailable
+
+STEP = re.compile(r"step (\d+)/\d+\s*: (.*)", re.IGNORECASE)
+_PARSE = re.compile(r"(?:dockerfile )?parse error (?:on )?line (\d+): (.*)", re.IGNORECASE)
+_NO_IMAGE = re.compile(
+    r"manifest unknown|manifest for .* not found|pull access denied|repository does not exist|name unknown"
+    r"|no such image|invalid reference format|short-name .* did not resolve|requested access to the resource is denied"
+    r"|reading manifest",
+    re.IGNORECASE,
+)
+_NO_REGISTRY = re.compile(
+    r"dial tcp|no such host|connection refused|timeout|timed out|TLS handshake|server misbehaving|: EOF"
+    r"|pinging container registry|x509|proxyconnect|unreachable|context deadline",
+    re.IGNORECASE,
+)
+_NO_NETWORK = re.compile(
+    r"Temporary failure (?:in name resolution|resolving)|Failed to establish a new connection|ReadTimeoutError"
+    r"|NewConnectionError|Connection timed out|Could not resolve host",
+)
+_SAYS_WHY = re.compile(r"\s*(?:ERROR|error|E|fatal|Error|npm ERR!)\s?:\s*(.*\S)")
+_SHOWN = 80  # characters of an instruction
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction: the line (from 1) where it begins, and its text with all continuations."""
+
+    line: int
+    text: str
+
+
+def instructions(text: str) -> list[Instruction]:
+    """The instructions of a Dockerfile, in their order; comments and blank lines are none."""
+    found: list[Instruction] = []
+    parts: list[str] = []
+    begin = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        begin = begin or number
+        goes_on = stripped.endswith("\\")
+        parts.append(stripped.removesuffix("\\").strip() if goes_on else stripped)
+        if not goes_on:
+            found.append(Instruction(begin, " ".join(parts)))
+            parts, begin = [], 0
+    return [*found, Instruction(begin, " ".join(parts))] if parts else found
+
+
+def failure(dockerfile: str, output: Sequence[str], message: str) -> BuildFailed | EngineUnavailable:
+    """What a build means that ended with *message* after the lines of *output*."""
+    if "no space left on device" in (message + "".join(output[-20:])).lower():
+        return EngineUnavailable(
+            "the disk of the container engine is full", hint="free some space, for example: docker system prune"
+        )
+    parse = _PARSE.search(message)
+    if parse is not None:
+        return BuildFailed(f"Dockerfile:{parse[1]}: {parse[2]}")
+    number = next((i for i in range(len(output) - 1, -1, -1) if STEP.search(output[i])), None)
+    step = STEP.search(output[number]) if number is not None else None
+    if number is None or step is None:
+        at = instructions(dockerfile)
+        return _of_step(at[0] if at else Instruction(1, ""), [], message)
+    return _of_step(_find(dockerfile, int(step[1]), step[2]), output[number + 1 :], message)
+
+
+def _find(dockerfile: str, number: int, text: str) -> Instruction:
+    """The instruction of a step: the one with its text, else the one of its number."""
+    known = instructions(dockerfile)
+    same = [one for one in known if _plain(one.text) == _plain(text)]
+    if same:
+        return same[0]
+    return known[number - 1] if 0 < number <= len(known) else Instruction(len(dockerfile.splitlines()) or 1, text)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text.replace("\\", " ")).strip().lower()
+
+
+def _of_step(at: Instruction, output: Sequence[str], message: str) -> BuildFailed | EngineUnavailable:
+    where = f"Dockerfile:{at.line}: {at.text if len(at.text) <= _SHOWN else at.text[: _SHOWN - 1] + '…'}"
+    words = at.text.split()
+    if words and words[0].upper() == "FROM":
+        return _of_base(where, words, message)
+    network = next((line for line in output if _NO_NETWORK.search(line)), None)
+    if network is not None:
+        return EngineUnavailable(f"{where}: the network failed: {network.strip()[:200]}")
+    why = _last_words(output)
+    if why is None or words[0].upper() not in ("RUN",):
+        why = message.strip().splitlines()[-1] if message.strip() else "failed"
+    return BuildFailed(f"{where}: {why[:300]}")
+
+
+def _of_base(where: str, words: Sequence[str], message: str) -> BuildFailed | EngineUnavailable:
+    image = next((word for word in words[1:] if not word.startswith("--")), "")
+    if _NO_IMAGE.search(message) and not _NO_REGISTRY.search(message):
+        return BuildFailed(
+            f"{where}: there is no image {image}", hint="check its name; a private one needs `docker login` first"
+        )
+    if _NO_REGISTRY.search(message):
+        return EngineUnavailable(f"{where}: the registry of {image} cannot be reached: {message.strip()[-200:]}")
+    return BuildFailed(f"{where}: {message.strip()[:300]}")
+
+
+def _last_words(output: Sequence[str]) -> str | None:
+    """The line by which a program says why it ended."""
+    lines = [line.strip() for line in output if line.strip() and not line.startswith(" --->")]
+    said = [match[1] for line in lines if (match := _SAYS_WHY.match(line))]
+    quiet = [line for line in lines if not re.match(r"Removing intermediate|The command |\[notice\]|WARNING", line)]
+    return said[-1] if said else quiet[-1] if quiet else None

@@ -1,0 +1,302 @@
+"""The Engine Protocol on containers: which steps in which order, and what the engine remembers of its hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import secrets
+import shutil
+from collections import defaultdict
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from kaosd import proc
+from kaosd.engines.base import Home, Inputs, Log, Order
+from kaosd.engines.docker import host as hosts
+from kaosd.engines.docker import images, limits, place
+from kaosd.engines.docker.building import Builder
+from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing
+from kaosd.engines.docker.host import HOME, Running
+from kaosd.engines.docker.place import Place
+from kaosd.engines.jupyter import SOCKET_MAX
+from kaosd.engines.machine import check
+from kaosd.errors import EngineError, EngineUnavailable, StartFailed
+from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
+
+OWNER = "kaosd.owner"  # label of everything that we make
+_ENDED = ("created", "configured", "exited", "stopped", "dead")
+_NEVER = ("KAOSD_*", "NOTIFY_SOCKET", "LISTEN_*", "CREDENTIALS_DIRECTORY", "JUPYTER_*", "PYTHON*", "PATH", "HOME")
+
+
+class DockerEngine:
+    """See `Engine`. state_dir: the daemon's own directory, by which its containers and images are told from others'.
+
+    host: where the container engine listens; None: at the usual places. pass_environment: names (shell patterns) of
+    the daemon's variables that kernels get. start_within: seconds that a host may take to answer.
+    variables: stands for os.environ.
+    """
+
+    name = "docker"
+    live_sync = True
+    builds_bundle = True
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        host: str | None = None,
+        pass_environment: tuple[str, ...] = (),
+        start_within: float = 120.0,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        own = dict(os.environ if variables is None else variables)
+        owner = blake3(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:12]
+        self._connection = Connection(host, own)
+        self._labels = {OWNER: owner}
+        self._images = images.Images(self._connection, f"kaosd-{owner}", f"{OWNER}={owner}")
+        self._builder = Builder(self._connection, f"kaosd-{owner}", self._labels, f"kaosd-{owner}-cache", own)
+        self._passed = _passed(own, pass_environment)
+        self._start_within = start_within
+        self._building: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._starting = 0
+        self._enforced: dict[str, bool] = {}  # by id of the container
+        self._killed: dict[str, int] = {}  # processes that the memory limit has ended, by id of the container
+        self._unswept: dict[Path, str | None] = {}  # homes that the engine was away for; the container to spare
+
+    async def built(self, digest: str) -> Environment | None:
+        """See `Engine`. While the container engine is away nothing is known to be built."""
+        try:
+            image = await self._images.find(digest)
+        except EngineError:
+            return None
+        return None if image is None else Environment(digest, image, image)
+
+    async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:  # noqa: ARG002 - the Protocol's
+        """See `Engine`."""
+        async with self._building[inputs.digest]:
+            image = await self._images.find(inputs.digest)
+            if image is not None:
+                log.line(f"environment {inputs.digest[:7]} is there already")
+            else:
+                image = await self._builder.build(inputs, log)
+                log.line(f"environment {inputs.digest[:7]} is complete")
+        return Environment(inputs.digest, image, image)
+
+    async def start(self, order: Order, log: Log) -> Host:
+        """See `Engine`."""
+        self._starting += 1
+        try:
+            return await self._start(order, log)
+        finally:
+            self._starting -= 1
+
+    async def _start(self, order: Order, log: Log) -> Host:
+        facts = await self._connection.facts()
+        _refuse_what_cannot_be(facts, order.spec.resources)
+        await self._sweep_what_was_left(order.home)
+        mark = secrets.token_hex(4)
+        name, at = f"kaosd-{order.spec.name}-{mark}", Place.of(order.home, mark)
+        if (length := len(os.fsencode(at.socket))) > SOCKET_MAX:
+            hint = f"at most {SOCKET_MAX} are possible; choose a shorter state directory"
+            raise StartFailed(
+                f"the path of the host's socket has {length} bytes: {at.socket}", hint=hint, retryable=False
+            )
+        try:
+            workdir = await self._lay_out(order, at, log)
+            running = await self._launch(order, at, facts, name, workdir)
+            log.line(f"JupyterLab started in container {name}")
+            await hosts.answering(self._connection, running, self._start_within)
+        except BaseException as error:
+            await self._undo(name, at)
+            if isinstance(error, OSError):
+                raise StartFailed(f"JupyterLab cannot be started: {error}") from error
+            if isinstance(error, NoSuchThing):
+                raise StartFailed(f"JupyterLab cannot be started: {error.text}") from error
+            raise
+        log.line("JupyterLab answers")
+        self._remember(running, order.spec.resources)
+        return running.host()
+
+    async def _lay_out(self, order: Order, at: Place, log: Log) -> str:
+        """Write what the container mounts, and bring what the image has in its working directory; that directory."""
+        workdir = await self._images.workdir(order.environment.handle)
+        await asyncio.to_thread(place.lay_out, at, order, workdir or place.WORK, self._passed)
+        if workdir is not None:
+            listing = order.home.root / "containers" / "brought.json"
+            brought = await self._connection.call(
+                lambda client: self._images.bring(client, order.environment.handle, workdir, order.home.work, listing)
+            )
+            if brought:
+                log.line(f"{brought} files that the build made in {workdir} were brought to the work directory")
+        return workdir or place.WORK
+
+    async def _launch(self, order: Order, at: Place, facts: Facts, name: str, workdir: str) -> Running:
+        def launch(client: Any) -> Running:
+            container = hosts.create(client, order, at, facts, name, self._labels, workdir)
+            client.start(container)
+            state = client.inspect_container(container)["State"]
+            return hosts.running(container, name, state, at, order, order.environment)
+
+        return await self._connection.call(launch)
+
+    async def _undo(self, name: str, at: Place) -> None:
+        """Leave nothing of a start that failed."""
+        with contextlib.suppress(EngineError):
+            await self._connection.call(lambda client: hosts.remove(client, name, 0))
+        await asyncio.to_thread(at.remove)
+
+    def _remember(self, running: Running, resources: Resources) -> None:
+        self._enforced[running.container] = limits.holds(resources, running.pid)
+        self._killed[running.container] = limits.killed(running.pid)
+
+    async def switch(self, host: Host, order: Order) -> Host | None:
+        """See `Engine`. Only another name for the same image needs no new container."""
+        if order.environment.server != host.server:
+            return None
+        return dataclasses.replace(hosts.of(host), environment=order.environment.digest).host()
+
+    async def apply(self, host: Host, resources: Resources) -> bool:
+        """See `Engine`. GPUs are given to containers when they are made; some Podmans change nothing in place."""
+        running = hosts.of(host)
+        facts = await self._connection.facts()
+        if resources.gpu != running.gpu:
+            _refuse_what_cannot_be(facts, resources)
+            return False
+        options = limits.options(resources, facts.memory)
+        try:
+            await self._connection.call(lambda client: client.update_container(running.container, **options))
+        except NoSuchThing:
+            return False
+        except EngineError as error:
+            if "busy" not in error.text:
+                raise
+            text = f"the notebook uses more than {resources.memory} of memory now"
+            raise EngineError(text, hint="restart kernels, or give it more", retryable=True) from error
+        self._remember(running, resources)
+        return True
+
+    async def reaches(self, host: Host, home: Home) -> bool:
+        """See `Engine`."""
+        return place.sees(home, hosts.of(host).linked)
+
+    async def probe(self, host: Host) -> HostStatus:
+        """See `Engine`. Tells of processes that the memory limit has ended, here and in the host's log."""
+        running = hosts.of(host)
+        status = await hosts.probe(self._connection, running)
+        killed = limits.killed(running.pid) if status.alive else 0
+        if not killed:
+            return status
+        notice = f"its memory limit of {running.memory} has ended {_processes(killed)}; give it more with --memory"
+        if killed > self._killed.get(running.container, 0):
+            self._killed[running.container] = killed
+            running.note(notice)
+        return dataclasses.replace(status, notice=notice)
+
+    async def stop(self, host: Host, grace: float) -> None:
+        """See `Engine`."""
+        running = hosts.of(host)
+        await hosts.stop(self._connection, running, grace)
+        self._enforced.pop(running.container, None)
+        self._killed.pop(running.container, None)
+
+    async def adopt(self, handle: dict[str, object]) -> Host | None:
+        """See `Engine`. By its process alone where the engine is away."""
+        running = hosts.parse(handle)
+        if running is None or not proc.alive(running.identity):
+            return None
+        if await hosts.inspect(self._connection, running) == {}:
+            return None
+        self._remember(running, Resources(memory=running.memory, gpu=running.gpu))
+        return running.host()
+
+    async def sweep(self, home: Home, host: Host | None) -> None:
+        """See `Engine`. Done with the next start where the engine is away."""
+        spared = hosts.of(host).container if host is not None else None
+        self._unswept[home.root] = spared
+        with contextlib.suppress(EngineUnavailable):
+            await self._sweep_what_was_left(home)
+
+    async def _sweep_what_was_left(self, home: Home) -> None:
+        if home.root not in self._unswept:
+            return
+        spared = self._unswept[home.root]
+        for container in await self._containers(f"{HOME}={home.root}"):
+            if container["Id"] != spared:
+                await self._remove(container["Id"], 0)
+        marks = {path.name for path in (home.root / "containers").glob("*") if path.is_dir()}
+        for mark in marks - {await self._mark(spared)}:
+            await asyncio.to_thread(Place.of(home, mark).remove)
+        del self._unswept[home.root]
+
+    async def _mark(self, container: str | None) -> str | None:
+        """The mark in the name of a container."""
+        if container is None:
+            return None
+        found = await self._connection.call(lambda client: client.inspect_container(container))
+        name: str = found["Name"]
+        return name.rpartition("-")[2]
+
+    async def ended(self, host: Host) -> None:
+        """See `Engine`."""
+        await hosts.ended(hosts.of(host))
+
+    async def forget(self, home: Home) -> None:
+        """See `Engine`."""
+        await self.sweep(home, None)
+        for path in (home.root / "containers", place.pfs(home)):
+            await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+
+    async def collect(self, keep: frozenset[str]) -> None:
+        """See `Engine`. While something is built or started nothing is collected, nor while the engine is away."""
+        if self._starting or any(lock.locked() for lock in self._building.values()):
+            return
+        with contextlib.suppress(EngineUnavailable):
+            for container in await self._containers():
+                if container["State"] in _ENDED:
+                    await self._remove(container["Id"], 0)
+            await self._images.collect(keep)
+
+    async def _containers(self, *labels: str) -> list[dict[str, Any]]:
+        """Our containers, ended ones included; those with *labels*."""
+        wanted = [f"{OWNER}={self._labels[OWNER]}", *labels]
+        return await self._connection.call(lambda client: client.containers(all=True, filters={"label": wanted}))
+
+    async def _remove(self, container: str, grace: int) -> None:
+        await self._connection.call(lambda client: hosts.remove(client, container, grace))
+
+    def enforced(self, host: Host) -> bool:
+        """See `Engine`."""
+        return self._enforced.get(hosts.of(host).container, False)
+
+    def check(self, resources: Resources) -> None:
+        """See `Engine`."""
+        check(resources)
+
+    async def close(self) -> None:
+        """Let go of the container engine; hosts go on."""
+        self._connection.close()
+
+
+def _passed(own: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]:
+    """What kernels get out of the daemon's own variables."""
+    named = {name for name in own if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    return {name: own[name] for name in sorted(named) if not any(fnmatchcase(name, never) for never in _NEVER)}
+
+
+def _refuse_what_cannot_be(facts: Facts, resources: Resources) -> None:
+    if resources.gpu and facts.podman:
+        raise StartFailed(
+            "Podman gives no GPUs by its Docker-compatible socket",
+            hint="use Docker with the NVIDIA Container Toolkit, or ask for gpu 0",
+            retryable=False,
+        )
+
+
+def _processes(count: int) -> str:
+    return "a process" if count == 1 else f"{count} processes"

@@ -1,0 +1,287 @@
+"""One running JupyterLab as a container: what it is made of, wait for its answer, ask, find again, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from kaosd import proc
+from kaosd.engines.base import Order
+from kaosd.engines.docker import limits, place
+from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing
+from kaosd.engines.docker.place import Place
+from kaosd.engines.jupyter import Door, last_words
+from kaosd.errors import EngineError, StartFailed
+from kaosd.logs import stamp
+from kaosd.model import Environment, Host, HostStatus
+
+HOME = "kaosd.home"  # label: the directory of the notebook
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A host that was started; JSON values only, so that it is its own handle.
+
+    container: its id. name: of the container. pid, started, boot: identity of its first process on this machine.
+    own, run: directories of its Place. log_from: bytes of the log that are older. linked: see place.linked_data.
+    environment, server: digests as in Host; the latter is the id of the image.
+    """
+
+    container: str
+    name: str
+    pid: int
+    started: int
+    boot: str
+    own: str
+    run: str
+    base_url: str
+    token_file: str
+    log: str
+    log_from: int
+    linked: str | None
+    gpu: int
+    memory: str | None
+    environment: str
+    server: str
+    started_at: float
+
+    @property
+    def identity(self) -> proc.Identity:
+        """What tells its first process from every other process."""
+        return proc.Identity(self.pid, self.started, self.boot)
+
+    @property
+    def place(self) -> Place:
+        """Its directories."""
+        return Place(Path(self.own), Path(self.run))
+
+    @property
+    def door(self) -> Door:
+        """Where it is asked."""
+        return Door(self.place.socket, self.base_url, self.token_file)
+
+    def host(self) -> Host:
+        """The engine-neutral form."""
+        return Host(f"unix:{self.place.socket}", self.environment, self.server, self.started_at, asdict(self))
+
+    def last_words(self) -> str:
+        """What its log says in the end."""
+        return last_words(self.log, self.log_from)
+
+    def note(self, text: str) -> None:
+        """Add a line of ours to its log; a log that cannot be written to is no reason to fail."""
+        with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8") as log:
+            log.write(f"{stamp(text)}\n")
+
+
+def of(host: Host) -> Running:
+    """The reverse of Running.host."""
+    return Running(**host.handle)
+
+
+def parse(handle: Mapping[str, object]) -> Running | None:
+    """The host of a stored handle; None when it is of another engine."""
+    try:
+        return Running(**cast(dict[str, Any], handle))
+    except TypeError:
+        return None
+
+
+def variables(order: Order, person: tuple[int, int]) -> dict[str, str]:
+    """The environment variables of the container; everybody who may ask the engine can read them."""
+    spec = order.spec
+    own = {
+        "KAOS_WORKSPACE": spec.workspace,
+        "KAOS_USER": spec.user,
+        "KAOS_NOTEBOOK": spec.name,
+        "DATA_REPO": f"data-{spec.name}",
+        "KAOS_DATA": f"/pfs/data-{spec.name}",
+    }
+    if person[0] == 0:
+        return own
+    # a user that the image does not know: without these it has no home to write to and no name
+    return own | {"HOME": str(order.home.jupyter / "home"), "USER": spec.user, "LOGNAME": spec.user}
+
+
+def user(facts: Facts, person: tuple[int, int]) -> tuple[int, int]:
+    """Who works in the container so that files belong to *person* (uid, gid) outside.
+
+    Rootless engines show the person as root inside.
+    """
+    return (0, 0) if facts.rootless else person
+
+
+def create(
+    client: Any,
+    order: Order,
+    at: Place,
+    facts: Facts,
+    name: str,
+    labels: Mapping[str, str],
+    workdir: str,
+) -> str:
+    """Create the container of a host, not started; its id. Blocking."""
+    from docker import types
+
+    who = user(facts, (os.getuid(), os.getgid()))
+    resources = order.spec.resources
+    host_config = client.create_host_config(
+        mounts=[
+            types.Mount(one.inside, one.outside, type="bind", read_only=one.read_only)
+            for one in place.mounts(at, order, workdir)
+        ],
+        device_requests=limits.gpus(resources.gpu, types),
+        security_opt=["label=disable"] if facts.selinux else [],
+        init=not facts.podman,  # reaps what kernels leave; Podman needs a program for it that may not be there
+        **limits.options(resources, facts.memory),
+    )
+    created = client.create_container(
+        order.environment.handle,
+        name=name,
+        entrypoint=["/bin/sh", f"{place.INSIDE}/serve"],
+        command=[str(order.log)],
+        working_dir=workdir,
+        user=f"{who[0]}:{who[1]}",
+        environment=variables(order, who),
+        labels={**labels, HOME: str(order.home.root)},
+        stop_signal="SIGTERM",
+        host_config=host_config,
+    )
+    found: str = created["Id"]
+    return found
+
+
+def running(
+    container: str, name: str, state: Mapping[str, Any], at: Place, order: Order, environment: Environment
+) -> Running:
+    """What is to be remembered of a container that was started. StartFailed when it has ended already."""
+    pid = int(state.get("Pid") or 0)
+    identity = proc.identify(pid) if pid else None
+    return Running(
+        container=container,
+        name=name,
+        pid=pid,
+        started=identity.started if identity else 0,
+        boot=proc.boot_id(),
+        own=str(at.own),
+        run=str(at.run),
+        base_url=order.base_url,
+        token_file=str(order.home.token_file),
+        log=str(order.log),
+        log_from=_size(order.log),
+        linked=place.linked_data(order),
+        gpu=order.spec.resources.gpu,
+        memory=order.spec.resources.memory,
+        environment=environment.digest,
+        server=environment.server,
+        started_at=time.time(),
+    )
+
+
+async def answering(connection: Connection, started: Running, within: float) -> None:
+    """Return when the host answers. StartFailed when it ends or *within* seconds have passed."""
+    dying = asyncio.ensure_future(ended(started))
+    asking = asyncio.ensure_future(started.door.opened())
+    try:
+        done, _ = await asyncio.wait({dying, asking}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (dying, asking):
+            task.cancel()
+        await asyncio.gather(dying, asking, return_exceptions=True)
+    if asking in done:
+        asking.result()
+        return
+    what = "ended while it started" if dying in done else f"did not answer within {within:g} s"
+    words = started.last_words() or await _container_words(connection, started)
+    raise StartFailed(f"JupyterLab {what}{words}", hint=f"the whole log is {started.log}")
+
+
+async def _container_words(connection: Connection, started: Running) -> str:
+    """What the engine itself kept of the container's output: all that came before our log was open."""
+    with contextlib.suppress(EngineError):
+        said = await connection.call(lambda client: client.logs(started.container, tail=3))
+        lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
+        return f": {' | '.join(lines)}" if lines else ""
+    return ""
+
+
+async def ended(started: Running) -> None:
+    """Return when the container's first process has ended; needs no engine."""
+    if proc.alive(started.identity):
+        await proc.ended(started.pid)
+
+
+async def probe(connection: Connection, started: Running) -> HostStatus:
+    """How the host is; see Engine.probe. An engine that is away does not make a host bad that answers."""
+    state = await inspect(connection, started)
+    if not proc.alive(started.identity):
+        return HostStatus(alive=False, answering=False, reason=f"{_end(started, state)}{started.last_words()}")
+    if state is not None and state.get("Paused"):
+        reason = f"its container {started.name} is paused; docker unpause {started.name} lets it go on"
+        return HostStatus(alive=True, answering=False, reason=reason)
+    return await started.door.probe(started.last_words())
+
+
+async def inspect(connection: Connection, started: Running) -> dict[str, Any] | None:
+    """The engine's word on the container's state: {} when it is removed, None when the engine is away."""
+    try:
+        async with asyncio.timeout(2):
+            found = await connection.call(lambda client: client.inspect_container(started.container))
+    except NoSuchThing:
+        return {}
+    except (EngineError, TimeoutError):
+        return None
+    state: dict[str, Any] = found["State"]
+    return state
+
+
+def _end(started: Running, state: Mapping[str, Any] | None) -> str:
+    """How the container ended, in words."""
+    if state is None:
+        return f"its container {started.name} has ended, and the container engine is away"
+    if not state:
+        return f"its container {started.name} was removed"
+    code = state.get("ExitCode")
+    if state.get("OOMKilled"):
+        return f"its container {started.name} has used up its memory of {started.memory}"
+    how = {137: "was killed", 143: "was told to stop"}.get(code or 0, f"has ended with exit code {code}")
+    return f"its container {started.name} {how}"
+
+
+async def stop(connection: Connection, started: Running, grace: float) -> None:
+    """End and remove the container and its directories. Idempotent. EngineUnavailable when the engine is away."""
+
+    def end(client: Any) -> None:
+        remove(client, started.container, round(grace))
+
+    await connection.call(end)
+    await asyncio.to_thread(started.place.remove)
+
+
+def remove(client: Any, container: str, grace: int) -> None:
+    """Stop a container, after *grace* seconds by force, and remove it; one that is gone is no error. Blocking."""
+    import docker
+
+    def trying(act: Callable[[], object]) -> None:
+        """Do what may be impossible in the container's present state."""
+        with contextlib.suppress(docker.errors.APIError):
+            act()
+
+    if grace:
+        trying(lambda: client.unpause(container))  # one that is paused takes no signal
+        trying(lambda: client.stop(container, timeout=grace))
+    with contextlib.suppress(docker.errors.NotFound):
+        client.remove_container(container, force=True, v=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,82 @@
+"""The images of environments: *repository*:<digest>, found, looked into, collected."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from kaosd.engines.docker import seed
+from kaosd.engines.docker.connection import Connection, NoSuchThing
+from kaosd.errors import EngineError
+
+_CONTEXT = "/.kaosd/context"
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Our images. label: "name=value" that all of them carry."""
+
+    connection: Connection
+    repository: str
+    label: str
+
+    async def find(self, digest: str) -> str | None:
+        """The id of the image of an environment, if it is there. Raises EngineError."""
+        try:
+            found = await self.connection.call(lambda client: client.inspect_image(f"{self.repository}:{digest}"))
+        except NoSuchThing:
+            return None
+        return cast(str, found["Id"])
+
+    async def workdir(self, image: str) -> str | None:
+        """The working directory that the image names; None for none, or the root."""
+        found = await self.connection.call(lambda client: client.inspect_image(image))
+        named = (found.get("Config") or {}).get("WorkingDir") or "/"
+        return None if named == "/" else cast(str, named)
+
+    async def collect(self, keep: frozenset[str]) -> None:
+        """Remove the names of environments not in *keep*, what no name leads to, and the cache after the last one."""
+        used = {one["ImageID"] for one in await self._list(lambda client: client.containers(all=True))}
+        ours = await self._list(lambda client: client.images(filters={"label": [self.label]}))
+        left = False
+        for image in ours:
+            names = [name for name in image.get("RepoTags") or () if f"{self.repository}:" in name]
+            for name in names:
+                if name.rpartition(":")[2] in keep or image["Id"] in used:
+                    left = True
+                else:
+                    await self._remove(name)
+            if not names and image["Id"] not in used:
+                await self._remove(image["Id"])
+        if not left:
+            with contextlib.suppress(EngineError):
+                await self.connection.call(lambda client: client.remove_volume(f"{self.repository}-cache"))
+
+    async def _list(self, ask: Any) -> list[dict[str, Any]]:
+        return await self.connection.call(ask)
+
+    async def _remove(self, name: str) -> None:
+        """Remove a name, and the image with its last one; one that something else was built from stays."""
+        with contextlib.suppress(EngineError):
+            await self.connection.call(lambda client: client.remove_image(name))
+
+    def bring(self, client: Any, image: str, workdir: str, work: Path, listing: Path) -> int:
+        """Bring what the build of *image* made in its working directory to *work*; see seed. Blocking."""
+        import docker
+
+        name, _, value = self.label.partition("=")
+        container = client.create_container(image, entrypoint=["/bin/sh"], labels={name: value})["Id"]
+        try:
+            context = seed.read_context(_file(client.get_archive(container, _CONTEXT)[0]))
+            return seed.bring(_file(client.get_archive(container, workdir)[0]), context, work, listing)
+        except docker.errors.NotFound:
+            return 0  # an image of another kind, or one that names a directory without having it
+        finally:
+            client.remove_container(container, force=True, v=True)
+
+
+def _file(pieces: Iterable[bytes]) -> Any:
+    return seed.Pieces(pieces)

@@ -1,0 +1,83 @@
+"""What all engines ask of a JupyterLab behind a Unix socket, and what its log says in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from kaosd.model import HostStatus
+
+SOCKET_MAX = 107  # bytes; sun_path of the kernel
+PROBE = 5.0  # seconds that an answer to a probe may take
+_POLL = 0.02  # s between questions to a host that is starting
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a host is asked: its socket, the path before its addresses, the file with its token."""
+
+    socket: str
+    base_url: str
+    token_file: str
+
+    async def opened(self) -> None:
+        """Return when the host answers with its token."""
+        while not await self._answers():  # noqa: ASYNC110 - another process has no event for us
+            await asyncio.sleep(_POLL)
+
+    async def probe(self, last_words: str) -> HostStatus:
+        """How a host is whose process runs; never raises. *last_words*: of its log, for one that does not answer."""
+        try:
+            async with asyncio.timeout(PROBE):
+                await self._get("api/status")
+                kernels = await self._get("api/kernels")
+        except TimeoutError:
+            reason = f"JupyterLab runs, but does not answer within {PROBE:g} s{last_words}"
+            return HostStatus(alive=True, answering=False, reason=reason)
+        except (aiohttp.ClientError, OSError) as error:
+            return HostStatus(alive=True, answering=False, reason=f"JupyterLab runs, but does not answer: {error}")
+        busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
+        return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
+
+    def _token(self) -> str:
+        return Path(self.token_file).read_text()
+
+    async def _answers(self) -> bool:
+        try:
+            await self._get("api/status")
+        except (aiohttp.ClientError, OSError):
+            return False
+        return True
+
+    async def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
+        """The JSON that the host answers with. Raises aiohttp.ClientError or OSError."""
+        headers = {"Authorization": f"token {self._token()}"}
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.socket)) as session,
+            session.get(f"http://localhost{self.base_url}{path}", headers=headers, raise_for_status=True) as response,
+        ):
+            return await response.json()
+
+
+def last_words(path: str, begin: int, count: int = 3) -> str:
+    """The last lines of a log after byte *begin* that say something, after ": "; "" when there are none."""
+    try:
+        with open(path, "rb") as log:
+            log.seek(max(begin, os.fstat(log.fileno()).st_size - 8192))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = meaningful(text)[-count:]
+    return f": {' | '.join(lines)}" if lines else ""
+
+
+def meaningful(text: str) -> list[str]:
+    """The lines of a log that say something: no time stamps, no blank lines, no frames of a traceback."""
+    lines = [re.sub(r"^\d{4}-\d\d-\d\dT\S+Z ?", "", line).rstrip() for line in text.split("\n")]
+    return [line for line in lines if line and not line.startswith((" ", "Traceback (most recent"))]

@@ -1,0 +1,142 @@
+"""Real container engines for tests: Docker and Podman of this machine, each started for them with data of its own."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+
+ROOT = Path(__file__).parents[2]
+# read before tests get a home of their own
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kaosd-tests")
+BASE = CACHE / "python-3.11.tar"
+BASE_IMAGE = "python:3.11"
+PATIENCE = 60.0  # seconds that an engine may take to start
+
+
+class Containers:
+    """One container engine that listens on a socket of its own; may be stopped and started again."""
+
+    def __init__(self, place: Path, kind: str) -> None:
+        self.place = place
+        self.kind = kind
+        self.socket = place / f"{kind}.sock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"unix://{self.socket}"
+
+    def client(self) -> docker.APIClient:
+        return docker.APIClient(base_url=self.address, version="auto", timeout=120)
+
+    def start(self) -> None:
+        """Start it and return when it answers."""
+        with open(self.place / "log", "ab") as log:
+            command, environ = self._docker() if self.kind == "docker" else self._podman()
+            self.process = subprocess.Popen(
+                command, env={**os.environ, **environ}, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + PATIENCE
+        while not self._answers():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it as a system does; Docker ends its containers with it."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.socket.unlink(missing_ok=True)
+
+    def log(self) -> str:
+        return (self.place / "log").read_text(errors="replace")[-3000:]
+
+    def import_base(self) -> None:
+        """Have python:3.11, as if it had been pulled."""
+        subprocess.run([str(ROOT / ".ci/base-image"), str(BASE)], check=True)
+        client = self.client()
+        changes = ["ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_ROOT_USER_ACTION=ignore"]
+        client.import_image_from_file(str(BASE), repository="docker.io/library/python", tag="3.11", changes=changes)
+        client.close()
+
+    def ids(self, **filters: Any) -> list[str]:
+        """Ids of all containers, ended ones included."""
+        client = self.client()
+        try:
+            return [one["Id"] for one in client.containers(all=True, filters=filters)]
+        finally:
+            client.close()
+
+    def clear(self) -> None:
+        """Remove every container."""
+        client = self.client()
+        for one in client.containers(all=True):
+            client.remove_container(one["Id"], force=True, v=True)
+        client.close()
+
+    def _answers(self) -> bool:
+        if not self.socket.exists():
+            return False
+        try:
+            client = self.client()
+        except docker.errors.DockerException:
+            return False
+        client.close()
+        return True
+
+    def _docker(self) -> tuple[list[str], dict[str, str]]:
+        place = self.place
+        options = {
+            "host": self.address,
+            "data-root": place / "data",
+            "exec-root": place / "x",
+            "pidfile": place / "pid",
+        }
+        return ["dockerd", *(f"--{name}={value}" for name, value in options.items())], {}
+
+    def _podman(self) -> tuple[list[str], dict[str, str]]:
+        storage, settings = self.place / "storage.conf", self.place / "containers.conf"
+        storage.write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{self.place}/data"\nrunroot = "{self.place}/run"\n'
+        )
+        # by default it raises limits, which a root without that capability may not
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        settings.write_text(
+            f'[containers]\ndefault_ulimits = ["nofile={files}:{files}", "nproc=4096:4096"]\n'
+            '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\nruntime = "runc"\n'
+        )
+        command = ["podman", "system", "service", "--time=0", self.address]
+        return command, {"CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(settings)}
+
+
+@contextmanager
+def started(kind: str) -> Iterator[Containers]:
+    """A running engine with the base image; all of it goes with the block."""
+    place = Path(tempfile.mkdtemp(prefix="kc"))
+    found = Containers(place, kind)
+    found.start()
+    try:
+        found.import_base()
+        yield found
+    finally:
+        if found.socket.exists():
+            found.clear()
+            found.stop()
+        subprocess.run(["umount", "-q", *map(str, place.glob("data/overlay*"))], check=False)
+        shutil.rmtree(place, ignore_errors=True)
