@@ -163,6 +163,7 @@ class Registry:
             kept = await asyncio.to_thread(_keep_work, actor.home.root, actor.home.work)
             await actor.engine.forget(actor.home)
             self.shop.journal.forget(name)
+            await actor.engine.collect(await self._kept())
         return {"killed": name, "kept": [str(path) for path in kept]}
 
     async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
@@ -327,17 +328,23 @@ class Registry:
 
     async def collect(self) -> None:
         """Drop versions, contents and environments that nobody can come back to."""
-        keep: set[str] = set()
         for name, actor in self.actors.items():
             protected = {v.digest for v in (actor.hosting.live.source, actor.hosting.live.data) if v is not None}
             protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
             self.shop.journal.prune(name, self.shop.keep_versions, protected)
-            keep |= await self._environments(actor)
             await asyncio.to_thread(actor.record.trim)
         swept = await asyncio.to_thread(self._sweep)
         log.info("collected", contents=swept.contents, bytes=swept.bytes)
+        keep = await self._kept()
         for engine in self.shop.engines.values():
-            await engine.collect(frozenset(keep))
+            await engine.collect(keep)
+
+    async def _kept(self) -> frozenset[str]:
+        """The environments that some notebook can come back to."""
+        keep: set[str] = set()
+        for actor in self.actors.values():
+            keep |= await self._environments(actor)
+        return frozenset(keep)
 
     def _sweep(self) -> bundle.Swept:
         """Drop the contents that no version, scan or host refers to; blocking."""

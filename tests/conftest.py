@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.containers import Containers, started
+
 
 def pytest_configure() -> None:
     """Take SIGINT as on a terminal: a shell starts background jobs with it ignored, and programs pass that on."""
@@ -34,6 +36,20 @@ def _own_home() -> Iterator[None]:
         patch.setenv("XDG_CONFIG_HOME", os.path.join(home, "config"))
         patch.setenv("UV_CACHE_DIR", cache)
         yield
+
+
+@pytest.fixture(scope="session")
+def docker_containers(_own_home: None) -> Iterator[Containers]:
+    """A Docker of the tests' own, with python:3.11."""
+    with started("docker") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def podman_containers(_own_home: None) -> Iterator[Containers]:
+    """A Podman of the tests' own, with python:3.11."""
+    with started("podman") as found:
+        yield found
 
 
 @pytest.fixture

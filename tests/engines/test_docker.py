@@ -1,16 +1,162 @@
-"""Docker does what every engine must do."""
+"""Docker does what every engine must do, and what is its own, for real."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 from conformance import *  # noqa: F403 - its tests run here
+from conftest import SPEC, Files, Lines
 from container_engines import built, engine, environments, twin  # noqa: F401 - fixtures
-from containers import Containers, started
+from containers import Containers
+from lab import lab
+
+from kaosd.engines.base import Order
+from kaosd.engines.docker import DockerEngine
+from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
+from kaosd.model import Environment, Resources
 
 
-@pytest.fixture(scope="module")
-def containers() -> Iterator[Containers]:
-    with started("docker") as found:
-        yield found
+@pytest.fixture(scope="session")
+def containers(docker_containers: Containers) -> Containers:
+    return docker_containers
+
+
+def bundle(dockerfile: str, **others: str) -> Files:
+    return Files({"Dockerfile": dockerfile, "model/requirements.txt": "", **others})
+
+
+async def test_a_cancelled_build_does_not_run_on_in_the_engine(
+    engine: DockerEngine, containers: Containers, log: Lines
+) -> None:
+    building = asyncio.ensure_future(engine.build(SPEC, bundle("FROM python:3.11\nRUN echo begun && sleep 600\n"), log))
+    async with asyncio.timeout(60):
+        while "begun" not in log.lines:
+            await asyncio.sleep(0.02)
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    client = containers.client()
+    async with asyncio.timeout(60):
+        while any("sleep 600" in one["Command"] for one in client.containers()):
+            await asyncio.sleep(0.05)
+    client.close()
+
+
+async def test_a_failing_step_is_named_with_its_line_and_its_reason(engine: DockerEngine, log: Lines) -> None:
+    text = "FROM python:3.11\n\n# comment\nRUN true \\\n    && echo 'ERROR: the cat is out' && exit 3\nRUN true\n"
+    with pytest.raises(BuildFailed) as failed:
+        await engine.build(SPEC, bundle(text), log)
+    assert str(failed.value).startswith("Dockerfile:4: RUN true && echo")
+    assert str(failed.value).endswith(": the cat is out")
+    assert any(line.startswith("Step 2/") for line in log.lines)
+    with pytest.raises(BuildFailed, match=r"Dockerfile:2: unknown instruction: BUILD"):
+        await engine.build(SPEC, bundle("FROM python:3.11\nBUILD it\n"), log)
+
+
+async def test_an_unknown_image_and_a_silent_registry_are_told_apart(engine: DockerEngine, log: Lines) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        code = "MANIFEST_UNKNOWN" if "manifests" in request.path else "NAME_UNKNOWN"
+        found = request.path == "/v2/"
+        errors = {"errors": [{"code": code, "message": "manifest unknown"}]}
+        return web.json_response({} if found else errors, status=200 if found else 404)
+
+    registry = web.Application()
+    registry.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(registry)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    with pytest.raises(BuildFailed, match=f"Dockerfile:1: .*: there is no image 127.0.0.1:{port}/no/such:1"):
+        await engine.build(SPEC, bundle(f"FROM 127.0.0.1:{port}/no/such:1\n"), log)
+    await runner.cleanup()
+    with pytest.raises(EngineUnavailable, match=f"the registry of 127.0.0.1:{port}/no/such:2 cannot be reached"):
+        await engine.build(SPEC, bundle(f"FROM 127.0.0.1:{port}/no/such:2\n"), log)
+
+
+async def test_an_image_without_python_is_refused(engine: DockerEngine, log: Lines) -> None:
+    with pytest.raises(BuildFailed, match="the image has no Python"):
+        await engine.build(SPEC, bundle("FROM python:3.11\nRUN rm -f /usr/bin/python*\n"), log)
+
+
+async def test_a_gpu_is_asked_for_and_its_absence_told_before_anything_is_replaced(
+    engine: DockerEngine, order_for: Callable[..., Order], base: Environment, containers: Containers, log: Lines
+) -> None:
+    host = await engine.start(order_for(base), log)
+    before = containers.ids()
+    with pytest.raises(EngineError, match="the container engine has no GPU runtime"):
+        await engine.start(order_for(base, Resources(gpu=1)), log)
+    assert containers.ids() == before
+    assert (await engine.probe(host)).answering
+
+
+async def test_limits_hold_in_the_kernel_and_change_in_place(
+    engine: DockerEngine, order_for: Callable[..., Order], base: Environment, log: Lines
+) -> None:
+    order = order_for(base, Resources(cpu=0.5, memory="512Mi"))
+    read = "import os; print(*[open(f).read() for f in %r if os.path.exists(f)])" % (  # noqa: UP031
+        ["/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"],
+    )
+    host = await engine.start(order, log)
+    assert engine.enforced(host)
+    async with lab(host, order) as there:
+        kernel = await there.new_kernel()
+        assert await there.run(kernel, read) == str(512 * 2**20)
+        assert await engine.apply(host, Resources(cpu=1, memory="640Mi"))
+        assert await there.run(kernel, read) == str(640 * 2**20)
+        assert engine.enforced(host)
+        with pytest.raises(EngineError, match="uses more than 16Mi of memory now"):
+            await engine.apply(host, Resources(memory="16Mi"))
+
+
+async def test_neither_token_nor_secrets_can_be_read_off_the_container(
+    engine: DockerEngine, order: Order, containers: Containers, log: Lines
+) -> None:
+    host = await engine.start(order, log)
+    client = containers.client()
+    told = json.dumps(client.inspect_container(host.handle["container"]))
+    client.close()
+    assert order.home.token_file.read_text() not in told
+    assert "s3cret" not in told
+
+
+async def test_files_of_the_build_reach_the_work_directory_and_yours_stay(
+    engine: DockerEngine, order_for: Callable[..., Order], log: Lines
+) -> None:
+    text = "FROM python:3.11\nWORKDIR /opt/program\nADD . .\nRUN echo {0} >made && echo {0} >kept && echo x >code.py\n"
+    first = await engine.build(SPEC, bundle(text.format(1), **{"model/code.py": "mine"}), log)
+    order = order_for(first)
+    await engine.stop(await engine.start(order, log), 0)
+    assert (order.home.work / "made").read_text() == "1\n"
+    assert not (order.home.work / "code.py").exists()  # the bundle's own comes by the sync
+    (order.home.work / "kept").write_text("changed in the notebook")
+    second = await engine.build(SPEC, bundle(text.format(2), **{"model/code.py": "mine"}), log)
+    await engine.stop(await engine.start(order_for(second), log), 0)
+    assert (order.home.work / "made").read_text() == "2\n"
+    assert (order.home.work / "kept").read_text() == "changed in the notebook"
+
+
+async def test_everything_carries_our_label_and_goes_when_nobody_needs_it(
+    containers: Containers, short: Path, log: Lines
+) -> None:
+    engine = DockerEngine(short, host=containers.address)
+    client = containers.client()
+    others = {one["Id"] for one in client.images()}
+    made = await engine.build(SPEC, bundle("FROM python:3.11\nRUN touch /made\n"), log)
+    label = {"label": f"kaosd.owner={engine.owner}"}
+    assert made.handle in {one["Id"] for one in client.images(filters=label)}
+    assert {one["Id"] for one in client.images()} - others == {made.handle}
+    await engine.collect(frozenset({made.digest}))
+    assert await engine.built(made.digest) == made
+    await engine.collect(frozenset())
+    assert await engine.built(made.digest) is None
+    assert client.images(filters=label) == []
+    assert client.volumes(filters=label)["Volumes"] in (None, [])
+    assert {one["Id"] for one in client.images()} == others
+    client.close()
+    await engine.close()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from conformance import *  # noqa: F403 - its tests run here
 from container_engines import built, engine, environments, twin  # noqa: F401 - fixtures
-from containers import Containers, started
+from containers import Containers
 
 
-@pytest.fixture(scope="module")
-def containers() -> Iterator[Containers]:
-    with started("podman") as found:
-        yield found
+@pytest.fixture(scope="session")
+def containers(podman_containers: Containers) -> Containers:
+    return podman_containers

@@ -33,6 +33,7 @@ RUN pip install --no-cache-dir -r requirements.txt
 """
 _INDEX = ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.*\r(?!$)")  # also what a progress line has overwritten
+_DOCKERFILE = ".kaosd-dockerfile"  # lies in the context, and is no part of it
 _OUTPUT = 400  # lines of a build that are looked through for the reason of its failure
 
 
@@ -96,7 +97,7 @@ class Builder:
         order = {
             "address": facts.address,
             "context": str(place / "bundle/model"),
-            "dockerfile": str(place / "Dockerfile"),
+            "dockerfile": _DOCKERFILE,
             "labels": dict(self.labels),
             "repository": self.repository,
             "tag": digest,
@@ -136,10 +137,12 @@ def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str]) -> str:
     (model / "requirements.txt").touch()
     own = bundle / "Dockerfile"
     text = own.read_text(encoding="utf-8", errors="replace") if own.exists() else DEFAULT
-    (place / "Dockerfile").write_text(text, encoding="utf-8")
+    (model / _DOCKERFILE).write_text(text, encoding="utf-8")
     ignored = bundle / ".dockerignore"
     if ignored.exists() and not (model / ".dockerignore").exists():
         ignored.rename(model / ".dockerignore")
+    with open(model / ".dockerignore", "a", encoding="utf-8") as file:
+        file.write(f"\n{_DOCKERFILE}\n")
     adding.mkdir()
     (adding / "add.sh").write_bytes(ADD.read_bytes())
     (adding / "context").write_bytes(b"\0".join(_files(os.fsencode(model))))

@@ -3,7 +3,7 @@
 Needs docker's library and nothing of kaosd. Tells what it does in lines of JSON: {"line": text} as it comes,
 then {"image": id} or {"failed": sentence of the engine, "stage": "build" | "add"}.
 
-order.json: address · context (directory) · dockerfile (absolute path) · labels · repository, tag (of the result) ·
+order.json: address · context (directory) · dockerfile (its name in there) · labels · repository, tag (of the result) ·
 name (of the container that adds JupyterLab) · adding (directory mounted there, with add.sh) · uv · cache (volume).
 """
 

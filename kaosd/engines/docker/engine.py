@@ -58,6 +58,7 @@ class DockerEngine:
         own = dict(os.environ if variables is None else variables)
         owner = blake3(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:12]
         self._connection = Connection(host, own)
+        self.owner = owner
         self._labels = {OWNER: owner}
         self._images = images.Images(self._connection, f"kaosd-{owner}", f"{OWNER}={owner}")
         self._builder = Builder(self._connection, f"kaosd-{owner}", self._labels, f"kaosd-{owner}-cache", own)
@@ -264,7 +265,7 @@ class DockerEngine:
 
     async def _containers(self, *labels: str) -> list[dict[str, Any]]:
         """Our containers, ended ones included; those with *labels*."""
-        wanted = [f"{OWNER}={self._labels[OWNER]}", *labels]
+        wanted = [f"{OWNER}={self.owner}", *labels]
         return await self._connection.call(lambda client: client.containers(all=True, filters={"label": wanted}))
 
     async def _remove(self, container: str, grace: int) -> None:
