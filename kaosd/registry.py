@@ -293,7 +293,7 @@ class Registry:
                 found = root.scanner.explain(path) if root is not None and root.watcher is not None else None
                 if found is not None:
                     inside, verdict = found
-                    inputs = actor.environment_paths() if kind == "source" else frozenset()
+                    inputs = actor.looking.environment_paths() if kind == "source" else frozenset()
                     return {"path": os.fsdecode(path), "notebook": name} | view.why(kind, inside, verdict, inputs)
         shown = os.fsdecode(path)
         raise NotFoundError(f"{shown} is in no notebook's source or data directory", hint="kaosctl status")

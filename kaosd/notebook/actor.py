@@ -8,7 +8,6 @@ the daemon, which adopts the hosts again after its next start.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from dataclasses import replace
 from typing import Literal
@@ -17,19 +16,21 @@ import structlog
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
-from kaosd.errors import BuildFailed, KaosError
+from kaosd.errors import BuildFailed, KaosError, StoreError
 from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import view
+from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
 from kaosd.notebook.looking import Looking
 from kaosd.notebook.making import Making
-from kaosd.notebook.record import Record
+from kaosd.notebook.record import Record, saved_copies
 from kaosd.notebook.roots import Root
 from kaosd.notebook.steps import Steps
 from kaosd.notebook.workshop import Workshop
 from kaosd.planner import Attempt, HostFact, Target, Why
 
+STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
 FINAL = {
     Why.FAILED: "failed",
     Why.SILENT: "failed",
@@ -61,8 +62,7 @@ class Notebook:
         self.source: Root = self._root("source")
         self.data: Root | None = self._root("data") if spec.data is not None else None
         self.making: Making | None = None
-        self.failures: dict[Attempt, planner.Failure] = {}
-        self.tries: dict[Attempt, int] = {}
+        self.failures = Failures(shop.backoff_cap)
         self.stepping: planner.Step | None = None
         self.plan = planner.Plan()
         self.removed = self.draining = self.now_please = False
@@ -98,7 +98,6 @@ class Notebook:
         """Look at everything anew and try again what failed; see the planner for force and now."""
         await self.fresh()
         self.failures.clear()
-        self.tries.clear()
         if force:
             self.forced = self.looking.versions()
         self.now_please = now
@@ -112,8 +111,7 @@ class Notebook:
         """End the build in flight and do not begin it again; False when there is none."""
         if self.making is None:
             return False
-        text = "the build was cancelled by you"
-        self.failures[Attempt.BUILD] = planner.Failure(Attempt.BUILD, self.making.digest, text, None)
+        self.failures.cancelled(self.making.digest)
         self.making.task.cancel()
         self.poke()
         return True
@@ -161,15 +159,11 @@ class Notebook:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
         source, data = self.looking.versions()
         served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
-        if served is None or at_work or any(root.looking or root.trouble for root in self.roots()):
+        if served is None or at_work or self.looking.cut_short():
             return False
-        same = (served.source, served.data, served.resources) == (source, data, self.spec.resources)
+        looking = any(root.looking or root.trouble for root in self.roots())
+        same = not looking and (served.source, served.data, served.resources) == (source, data, self.spec.resources)
         return same and self.hosting.fact() is HostFact.RUNNING
-
-    def environment_paths(self) -> frozenset[bytes]:
-        """Paths of the environment inputs on disk; blocking."""
-        source = self.looking.versions()[0]
-        return frozenset(path for path, _ in self.looking.inputs(source).files) if source is not None else frozenset()
 
     def roots(self) -> list[Root]:
         """The watched directories."""
@@ -183,7 +177,7 @@ class Notebook:
 
     async def run(self) -> None:
         """Live until removed or drained."""
-        self.record.restore()
+        self.record.restore(await asyncio.to_thread(saved_copies, self.home.root / "recovered"))
         if not await self.hosting.adopt(self.home):
             self._host_ended()
         elif self.hosting.host is not None and Stage.HOST in self.record.jobs:
@@ -191,15 +185,30 @@ class Notebook:
         for root in self.roots():
             root.open()
         try:
-            while not await self._turn():
+            while not await self._try_turn():
                 pass
         finally:
             await self._close()
+
+    async def _try_turn(self) -> bool:
+        """One turn; while the state directory cannot be written, nothing is begun, and it is tried again soon."""
+        try:
+            return await self._turn()
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            self.log.warning("state_not_written", error=str(error))
+            until = asyncio.get_running_loop().time() + STORE_RETRY
+            self.plan = planner.Plan(None, planner.Hold(Why.BACKING_OFF, str(error), until), self.plan.target)
+            self.shop.news.tell()
+            await self._wait()
+            return False
 
     async def _turn(self) -> bool:
         """One turn of the loop; True when the actor has nothing left to do in this world."""
         self._poked.clear()
         self._turns += 1
+        self.hosting.save_again()
         soon = self.plan.hold is not None and self.plan.hold.why in (Why.BUSY, Why.SILENT)
         if await self.hosting.probe(soon=soon):
             self._host_ended()
@@ -227,33 +236,24 @@ class Notebook:
         try:
             await self.steps.take(step, self.plan.target)
         except KaosError as error:
-            self.failed(self.steps.attempt(step), self.plan.target, error)
+            self.failed(step, self.plan.target, error)
         except Exception as error:
             self.log.exception("step_broke", step=type(step).__name__)
             text = f"kaosd itself failed in this step: {type(error).__name__}: {error}"
             broken = KaosError(text, hint="`kaosctl logs --stage daemon` has the details", retryable=True)
-            self.failed(self.steps.attempt(step), self.plan.target, broken)
+            self.failed(step, self.plan.target, broken)
         finally:
             self.stepping = None
 
-    def failed(self, attempt: Attempt, target: Target | None, error: KaosError) -> None:
-        """Write an attempt down as failed, with the time of the next one."""
+    def failed(self, step: Attempt | planner.Step, target: Target | None, error: KaosError) -> None:
+        """Write an attempt down as failed, with the time of the next one; what a step itself aims at goes first."""
+        attempt = step if isinstance(step, Attempt) else self.steps.attempt(step)
+        target = getattr(step, "target", target)
         if target is None:
             return
-        self.tries[attempt] = self.tries.get(attempt, 0) + 1
-        retry_at = None
-        if error.retryable:
-            delay = min(0.5 * 2 ** (self.tries[attempt] - 1), self.shop.backoff_cap)
-            retry_at = asyncio.get_running_loop().time() + delay * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        self.failures[attempt] = planner.Failure(attempt, planner.about(attempt, target), str(error), retry_at)
-        self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=self.tries[attempt])
+        tries = self.failures.add(attempt, target, error, asyncio.get_running_loop().time())
+        self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=tries)
         self.record.finish("failed", str(error))
-
-    def succeeded(self, attempt: Attempt) -> None:
-        """Forget earlier failures of this kind."""
-        self.failures.pop(attempt, None)
-        if attempt is not Attempt.HOST:  # a host that ends again and again is backed off although it starts
-            self.tries.pop(attempt, None)
 
     def _host_ended(self) -> None:
         """The host is gone without our doing: say why, start it again, with back-off when it was short-lived."""
@@ -262,7 +262,7 @@ class Notebook:
         if Stage.HOST in self.record.jobs:
             self.record.job_ended(self.record.jobs[Stage.HOST], JobState.FAILURE, error.text)
         if steady:
-            self.tries.pop(Attempt.HOST, None)
+            self.failures.steady()
         if served is not None:
             self.failed(Attempt.HOST, served.target, error)
 
@@ -271,15 +271,13 @@ class Notebook:
         making = self.making
         if making is None or not making.task.done():
             return
-        self.making = None
         state, text = JobState.SUCCESS, None
         try:
             making.task.result()
         except asyncio.CancelledError:
             state, text = JobState.KILLED, "superseded by a newer change"
-            if Attempt.BUILD in self.failures:
-                text = self.failures[Attempt.BUILD].text
-                self.record.finish("cancelled", text)
+            if cancelled := self.failures.text(Attempt.BUILD, making.digest):
+                self.record.finish("cancelled", text := cancelled)
         except KaosError as error:
             state, text = JobState.FAILURE, str(error)
             self.failed(Attempt.BUILD, making.target, error)
@@ -288,10 +286,11 @@ class Notebook:
             state, text = JobState.FAILURE, f"kaosd itself failed in the build: {type(error).__name__}: {error}"
             self.failed(Attempt.BUILD, making.target, BuildFailed(text, retryable=True))
         else:
-            self.succeeded(Attempt.BUILD)
+            self.failures.succeeded(Attempt.BUILD)
         making.log.line(f"-- {state.value}" + (f": {text}" if text else ""))
-        making.log.close()
         self.record.job_ended(making.job, state, text)
+        making.log.close()
+        self.making = None  # not before all is written down
 
     def _note_rest(self) -> None:
         """End the deployment that has reached its target, and the episode of events."""
@@ -368,7 +367,8 @@ class Notebook:
             data=data,
             stepping=self.stepping,
             building=self.making is not None,
-            failures=tuple(self.failures.values()),
+            failures=self.failures.known,
+            cut_short=bool(self.looking.cut_short()),
             paused=self.intent.paused,
             restarts=self.hosting.live.restarts,
         )

@@ -98,7 +98,7 @@ class Steps:
         await self._attach(target.data)
         await self._sync(target.source, None)
         host = await self._host(target, environment)
-        self._serve(host, target, environment)
+        self._serve(host, target, environment, attaching=False, applying=False)
 
     async def _host(self, target: Target, environment: Environment) -> Host:
         """A new host for *target*, with a job of its own."""
@@ -122,13 +122,19 @@ class Steps:
         spec = replace(actor.spec, resources=target.resources)
         return Order(spec, actor.home, environment, f"/{spec.name}/", log, actor.shop.origins)
 
-    def _serve(self, host: Host, target: Target, environment: Environment) -> None:
-        """Write down that *host* serves *target* from now on."""
+    def _serve(self, host: Host, target: Target, environment: Environment, **done: bool) -> None:
+        """Write down that *host* serves *target* from now on. done: see Live."""
         self.actor.hosting.serve(
-            host, source=target.source, data=target.data, environment=environment, resources=target.resources
+            host,
+            source=target.source,
+            data=target.data,
+            environment=environment,
+            resources=target.resources,
+            syncing=None,
+            **done,
         )
         self._note(target)
-        self.actor.succeeded(Attempt.HOST)
+        self.actor.failures.succeeded(Attempt.HOST)
 
     async def _swap(self, step: planner.Swap) -> None:
         """Another environment: under the running server where it is the same one, else a new server beside it."""
@@ -148,9 +154,15 @@ class Steps:
             return
         leaving = actor.record.jobs.get(Stage.HOST)
         host = await self._host(target, step.environment)
-        await self._sync(target.source, old)
-        self._serve(host, serving, step.environment)
-        await actor.engine.stop(old, actor.shop.grace)
+        try:
+            await self._sync(target.source, old)
+        except BaseException:
+            await actor.engine.stop(host, 0)  # nobody knows of it
+            raise
+        try:
+            self._serve(host, serving, step.environment, applying=False)
+        finally:
+            await actor.engine.stop(old, actor.shop.grace)
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 
@@ -161,10 +173,11 @@ class Steps:
             return
         await self._begin(target, "apply")
         actor.engine.check(target.resources)
+        actor.hosting.save(applying=True)
         if not await actor.engine.apply(host, target.resources):
             raise EngineError("these resources cannot be changed in place", hint="kaosctl redeploy --now")
-        actor.hosting.save(resources=target.resources)
-        actor.succeeded(Attempt.APPLY)
+        actor.hosting.save(resources=target.resources, applying=False)
+        actor.failures.succeeded(Attempt.APPLY)
 
     async def _stop(self) -> None:
         actor = self.actor
@@ -181,30 +194,35 @@ class Steps:
     async def _sync_step(self, target: Target) -> None:
         await self._begin(target, "sync")
         await self._sync(target.source, self.actor.hosting.host)
-        self.actor.hosting.save(source=target.source)
+        self.actor.hosting.save(source=target.source, syncing=None)
         self._note(target)
-        self.actor.succeeded(Attempt.SYNC)
+        self.actor.failures.succeeded(Attempt.SYNC)
 
     async def _sync(self, source: Version, host: Host | None) -> None:
-        """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs."""
+        """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
+
+        `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may
+        rely on what `Live.source` says of the directory.
+        """
         actor, live = self.actor, self.actor.hosting.live
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
-        if incoming == live.model_tree and live.syncing is None:
+        if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
             return
-        # What an interrupted sync may have written is ours as well as what was deployed last.
-        bases = tuple(dict.fromkeys((live.model_tree, live.syncing or live.model_tree)))
-        actor.hosting.save(syncing=incoming)
+        # What interrupted syncs may have written is ours as well as what was deployed last.
+        bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
+        left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
+        actor.hosting.save(syncing=incoming, left=left)
         place = actor.home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
         spliced = await self._splice(host, live.model_tree, incoming)
-        kept = await asyncio.to_thread(_keep_texts, place, spliced)
+        for path, file in await asyncio.to_thread(_keep_texts, place, spliced):
+            actor.record.keep(bare([path])[0], file)
         skip = frozenset(document.path for document in spliced)
         report = await asyncio.to_thread(
             bundle.sync, self.store, actor.home.work, bases, incoming, place / "work", skip=skip
         )
-        kept += [(found.path, os.fsdecode(found.file)) for found in report.recovered]
-        for path, file in kept:
-            actor.record.keep(bare([path])[0], file)
-        actor.hosting.save(model_tree=incoming, syncing=None)
+        for found in report.recovered:
+            actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
+        actor.hosting.save(model_tree=incoming, left=())
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
         actor.record.note(f"synced {source}: {words}, {len(spliced)} changed in open tabs")
 
@@ -241,10 +259,11 @@ class Steps:
     async def _attach_step(self, target: Target) -> None:
         actor = self.actor
         await self._begin(target, "attach")
+        actor.hosting.save(attaching=True)
         await self._attach(target.data)
-        actor.hosting.save(data=target.data)
+        actor.hosting.save(data=target.data, attaching=False)
         self._note(target)
-        actor.succeeded(Attempt.ATTACH)
+        actor.failures.succeeded(Attempt.ATTACH)
 
     async def _attach(self, data: Version | None) -> None:
         """Make the link to the data show *data*."""

@@ -37,6 +37,7 @@ class Standing:
     failures: tuple[Failure, ...] = ()
     paused: bool = False
     restarts: int = 0
+    cut_short: bool = False  # a step was begun and did not end: nobody knows what the host holds
 
     @property
     def serving(self) -> bool:
@@ -47,7 +48,7 @@ class Standing:
     def fresh(self) -> bool:
         """Whether what is (or was last) served is what is on disk."""
         served = self.served
-        return served is not None and (served.source, served.data) == (self.source, self.data)
+        return served is not None and not self.cut_short and (served.source, served.data) == (self.source, self.data)
 
 
 def state(now: Standing) -> tuple[NotebookState, str | None]:
