@@ -95,7 +95,12 @@ class Hosting:
             return True
         if host is None:
             return False
-        self.live = replace(self.live, host=replace(host, environment=known.environment, server=known.server))
+        environment = self.live.environment
+        if host.environment != known.environment:  # a switch that was not written down any more
+            environment = await self.engine.built(host.environment) or environment
+        digest = environment.digest if environment is not None else known.environment
+        host = replace(host, environment=digest, server=known.server)
+        self.live = replace(self.live, host=host, environment=environment)
         self.since = host.started_at
         self.watch()
         log.info("host_adopted", notebook=self.name)

@@ -149,6 +149,7 @@ class Steps:
             switched = await actor.engine.switch(old, order)
             if switched is None:
                 raise EngineError("the running server cannot take the new environment", retryable=True)
+            actor.hosting.save(host=switched, environment=step.environment)  # kernels start from it already
             await self._sync(target.source, switched)
             self._serve(switched, serving, step.environment)
             return
