@@ -353,7 +353,8 @@ class Registry:
         sources = [*recent[:KEEP_ENVIRONMENTS], pinned, actor.looking.versions()[0]]
         for source in sources:
             if source is not None:
-                keep.add(await actor.looking.environment_of(source))
+                with contextlib.suppress(StoreError):  # nobody can come back to a version that the store has lost
+                    keep.add(await actor.looking.environment_of(source))
         return keep | ({actor.making.digest} if actor.making is not None else set())
 
 

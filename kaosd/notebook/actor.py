@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -16,7 +17,7 @@ import structlog
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
-from kaosd.errors import BuildFailed, KaosError, StoreError
+from kaosd.errors import BuildFailed, ContentLost, KaosError, StoreError
 from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import view
@@ -31,16 +32,6 @@ from kaosd.notebook.workshop import Workshop
 from kaosd.planner import Attempt, HostFact, Target, Why
 
 STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
-FINAL = {
-    Why.FAILED: "failed",
-    Why.SILENT: "failed",
-    Why.PROBLEM: "held",
-    Why.MASS_CHANGE: "held",
-    Why.PAUSED: "held",
-    Why.PINNED: "held",
-    Why.REMOVED: "failed",
-    Why.DRAINING: "failed",
-}
 
 
 class Notebook:
@@ -150,10 +141,7 @@ class Notebook:
 
     def _given_up(self) -> str | None:
         """How `settled` ends when nothing is planned, and a hold will not pass by itself."""
-        hold = self.plan.hold
-        if hold is None or self.plan.step is not None or self._poked.is_set():
-            return None
-        return FINAL.get(hold.why)
+        return view.final(self.plan) if not self._poked.is_set() else None
 
     def fully_live(self) -> bool:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
@@ -161,8 +149,11 @@ class Notebook:
         served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
         if served is None or at_work or self.looking.cut_short():
             return False
-        looking = any(root.looking or root.trouble for root in self.roots())
-        same = not looking and (served.source, served.data, served.resources) == (source, data, self.spec.resources)
+        same = not any(root.looking or root.trouble for root in self.roots()) and (
+            served.source,
+            served.data,
+            served.resources,
+        ) == (source, data, self.spec.resources)
         return same and self.hosting.fact() is HostFact.RUNNING
 
     def roots(self) -> list[Root]:
@@ -177,23 +168,29 @@ class Notebook:
 
     async def run(self) -> None:
         """Live until removed or drained."""
+        while not await self._try(self._take_up):
+            pass
+        for root in self.roots():
+            root.open()
+        try:
+            while not await self._try(self._turn):
+                pass
+        finally:
+            await self._close()
+
+    async def _take_up(self) -> bool:
+        """Take up what an earlier daemon left."""
         self.record.restore(await asyncio.to_thread(saved_copies, self.home.root / "recovered"))
         if not await self.hosting.adopt(self.home):
             self._host_ended()
         elif self.hosting.host is not None and Stage.HOST in self.record.jobs:
             self.record.job_state(self.record.jobs[Stage.HOST], JobState.RUNNING)
-        for root in self.roots():
-            root.open()
-        try:
-            while not await self._try_turn():
-                pass
-        finally:
-            await self._close()
+        return True
 
-    async def _try_turn(self) -> bool:
-        """One turn; while the state directory cannot be written, nothing is begun, and it is tried again soon."""
+    async def _try(self, what: Callable[[], Awaitable[bool]]) -> bool:
+        """Do *what*; while the state directory cannot be written, nothing is begun, and it is tried again soon."""
         try:
-            return await self._turn()
+            return await what()
         except StoreError as error:
             if not error.retryable:
                 raise
@@ -240,8 +237,8 @@ class Notebook:
         except Exception as error:
             self.log.exception("step_broke", step=type(step).__name__)
             text = f"kaosd itself failed in this step: {type(error).__name__}: {error}"
-            broken = KaosError(text, hint="`kaosctl logs --stage daemon` has the details", retryable=True)
-            self.failed(step, self.plan.target, broken)
+            hint = "`kaosctl logs --stage daemon` has the details"
+            self.failed(step, self.plan.target, KaosError(text, hint=hint, retryable=True))
         finally:
             self.stepping = None
 
@@ -253,6 +250,8 @@ class Notebook:
             return
         tries = self.failures.add(attempt, target, error, asyncio.get_running_loop().time())
         self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=tries)
+        for root in self.roots() if isinstance(error, ContentLost) else ():
+            root.mend()
         self.record.finish("failed", str(error))
 
     def _host_ended(self) -> None:
@@ -354,7 +353,7 @@ class Notebook:
             build=self.record.jobs.get(Stage.BUILD),
             refused=tuple(text for scan in self.scans() for text in view.refusals(scan.refused)),
             recovered=self.record.recovered,
-            progress=self._progress(),
+            progress=self.looking.progress(),
         )
 
     def _standing(self) -> view.Standing:
@@ -384,17 +383,9 @@ class Notebook:
         self._told = seen
         self.shop.news.tell()
 
-    def _progress(self) -> str | None:
-        """What the work in hand has come to, in words."""
-        for root in self.roots():
-            if root.scan is None:
-                files, size = root.scanner.progress
-                return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
-        return self.record.progress if self.making is not None else None
-
     def _root(self, kind: Literal["source", "data"]) -> Root:
-        path = (self.spec.data if kind == "data" else self.spec.source) or self.shop.empty
+        path = self.spec.data if kind == "data" else self.spec.source
         linked = kind == "data" and self.spec.data_mode is DataMode.LINK
-        scanner = bundle.Scanner(path, self.shop.store, kind="link" if linked else kind)
-        watcher = None if path == self.shop.empty else self.shop.watcher
-        return Root(f"{kind}:{self.spec.name}", path, scanner, watcher, self.poke)
+        scanner = bundle.Scanner(path or self.shop.empty, self.shop.store, kind="link" if linked else kind)
+        watcher = self.shop.watcher if path is not None else None
+        return Root(f"{kind}:{self.spec.name}", path or self.shop.empty, scanner, watcher, self.poke)

@@ -79,6 +79,15 @@ class Looking:
         globs, whole = self.actor.spec.environment_inputs, not self.actor.engine.live_sync
         return bundle.Inputs(self.actor.shop.store, source.digest, globs, whole=whole)
 
+    def progress(self) -> str | None:
+        """What the work in hand has come to, in words."""
+        actor = self.actor
+        for root in actor.roots():
+            if root.scan is None:
+                files, size = root.scanner.progress
+                return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
+        return actor.record.progress if actor.making is not None else None
+
     def environment_paths(self) -> frozenset[bytes]:
         """Paths of the environment inputs on disk; blocking."""
         source = self.versions()[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from kaosd.bundle import Scan, Scanner
-from kaosd.errors import KaosError
+from kaosd.errors import ContentLost, KaosError
 from kaosd.watch import Watcher
 
 log = structlog.get_logger("kaosd.notebook")
@@ -77,6 +77,12 @@ class Root:
             self._extra |= set(self.scan.saving)
             self.poke()
 
+    def mend(self) -> None:
+        """Read everything again, so that what the store has lost is put back."""
+        self.scanner.distrust()
+        self._full = True
+        self.poke()
+
     async def fresh(self) -> None:
         """Return when a full scan that began after this call has ended; see trouble for whether it failed."""
         self._full = True
@@ -104,6 +110,8 @@ class Root:
 
     def _failed(self, error: Exception) -> None:
         """A scan failed, for want of room for example: say so, and look at everything again before long."""
+        if isinstance(error, ContentLost):
+            self.scanner.distrust()
         if not isinstance(error, KaosError):
             log.error("scan_broke", root=str(self.path), exc_info=error)
         self.trouble = (

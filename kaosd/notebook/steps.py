@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.engines.base import Order
-from kaosd.errors import EngineError
+from kaosd.errors import ContentLost, EngineError
 from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
 from kaosd.notebook.documents import Documents, Splice, Spliced
 from kaosd.notebook.making import Making
@@ -25,6 +26,7 @@ from kaosd.planner import Attempt, Target
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
 
+LOST = "[the store has lost what was deployed before]"
 CAUSES = 50  # paths that a deployment names as its cause, at most
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
@@ -211,10 +213,11 @@ class Steps:
             return
         # What interrupted syncs may have written is ours as well as what was deployed last.
         bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
+        bases = await asyncio.to_thread(self._readable, bases, incoming) or (None,)
         left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
         actor.hosting.save(syncing=incoming, left=left)
         place = actor.home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
-        spliced = await self._splice(host, live.model_tree, incoming)
+        spliced = await self._splice(host, bases[0], incoming)
         for path, file in await asyncio.to_thread(_keep_texts, place, spliced):
             actor.record.keep(bare([path])[0], file)
         skip = frozenset(document.path for document in spliced)
@@ -252,10 +255,29 @@ class Steps:
                 continue
             new = self.store.get(change.new.digest)
             is_file = change.old is not None and change.old.kind in "fx"
-            old = self.store.get(change.old.digest) if change.old is not None and is_file else None
+            old = self._old(change.old.digest) if change.old is not None and is_file else None
             if _is_text(new) and (old is None or _is_text(old)):
                 found.append(Splice(change.path, old, new))
         return found
+
+    def _old(self, digest: str) -> bytes | None:
+        """What was deployed; None when the store has lost it: then it counts as never deployed."""
+        try:
+            return self.store.get(digest)
+        except ContentLost:
+            return None
+
+    def _readable(self, trees: Iterable[str | None], incoming: str | None) -> tuple[str | None, ...]:
+        """Those trees whose difference to *incoming* the store can still tell; blocking."""
+        bundle.diff(self.store, None, incoming)  # raises when this is what cannot be read
+        return tuple(tree for tree in trees if self._differences(tree, incoming) is not None)
+
+    def _differences(self, old: str | None, new: str | None) -> tuple[bundle.Change, ...] | None:
+        """What differs; None when the store has lost a directory of *old*."""
+        try:
+            return bundle.diff(self.store, old, new)
+        except ContentLost:
+            return None
 
     async def _attach_step(self, target: Target) -> None:
         actor = self.actor
@@ -292,7 +314,8 @@ class Steps:
             return ("[first start]",)
         if target.source == self.actor.intent.pinned_source:
             return ("[rollback]",)
-        causes = bare(change.path for change in bundle.diff(self.store, live.source.digest, target.source.digest))
+        changes = self._differences(live.source.digest, target.source.digest)
+        causes = bare(change.path for change in changes) if changes is not None else (LOST,)
         causes += self._data_causes(live.data, target.data)
         if target.resources != live.resources:
             causes += ("[resources]",)
@@ -303,7 +326,8 @@ class Steps:
             return ()
         if self.actor.spec.data_mode is DataMode.LINK or old is None or new is None:
             return ("[data]",)
-        return tuple(f"data: {path}" for path in bare(c.path for c in bundle.diff(self.store, old.digest, new.digest)))
+        changes = self._differences(old.digest, new.digest)
+        return tuple(f"data: {path}" for path in bare(c.path for c in changes)) if changes is not None else (LOST,)
 
     def _note(self, target: Target) -> None:
         """Remember the versions that were deployed, for rollback and retention."""

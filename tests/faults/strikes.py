@@ -98,10 +98,13 @@ def no_room_at_any_write(world: World, chance: random.Random) -> Iterator[None]:
 def full_disk(world: World, chance: random.Random) -> Iterator[None]:
     """The file system of the state directory has no block left."""
     ballast = world.daemon.state / "ballast"
+    spare = chance.choice([0, 0, 4096, 65536])
     with open(ballast, "wb") as file:
-        free = os.statvfs(world.daemon.state)
-        room = free.f_bavail * free.f_bsize - chance.choice([0, 0, 4096, 65536])
-        os.posix_fallocate(file.fileno(), 0, max(room, 1))
+        for size in (1 << 26, 1 << 20, 1 << 16, 1 << 12):
+            with contextlib.suppress(OSError):
+                while True:
+                    os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+        file.truncate(max(0, os.fstat(file.fileno()).st_size - spare))
     yield
     yield
     time.sleep(chance.random())
@@ -286,7 +289,7 @@ def damage_state(world: World, chance: random.Random) -> Iterator[None]:
     choices = [state / "journal.sqlite", state / "store" / "index.db", home / "jupyter" / "host.json", *packs[-1:],
                *sorted((home / "data-versions").glob("*.tree"))]  # fmt: skip
     victim = chance.choice([path for path in choices if path.exists()])
-    if victim.name == "journal.sqlite":
+    if victim.name in ("journal.sqlite", "index.db") or victim.suffix == ".pack":
         world.amnesia = True
     content = bytearray(victim.read_bytes())
     if chance.random() < 0.5:
