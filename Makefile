@@ -2,10 +2,11 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint lock clean venv venv-test
+.PHONY: help demo test faults lint lock clean venv venv-test
 
 PYTHON ?= python3
 ARGS ?=
+ROUNDS ?= 100
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -15,6 +16,9 @@ demo: venv ## host the shipped notebook with the shipped data; ends with its add
 
 test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
 	@.venv/bin/python -m pytest -p tests.no_skips $(ARGS)
+
+faults: venv-test ## work under faults, and tell what was lost: make faults ROUNDS=1000 [SEED=7]; or LONG=1
+	@.venv/bin/python -m tests.faults.$(if $(LONG),long $(LONG),rounds $(ROUNDS) $(SEED))
 
 lint: venv-test ## style, types and the import contracts
 	@.venv/bin/ruff check .

@@ -47,6 +47,12 @@ class StoreError(KaosError):
     retryable = True
 
 
+class ContentLost(StoreError):
+    """A content is not in the store, or is damaged there; looking at the directories anew may put it back."""
+
+    code = "content_lost"
+
+
 class EngineError(KaosError):
     """An engine refused or failed."""
 

@@ -121,6 +121,7 @@ class Look:
     pinned: what a rollback asked for, while the directories are as they were then.
     forced: the person accepted the mass change. now: the person ended the wait for busy kernels.
     waiting_since: when a swap began to wait for busy kernels.
+    cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
     """
 
     now: float
@@ -136,6 +137,7 @@ class Look:
     forced: bool = False
     now_please: bool = False
     waiting_since: float | None = None
+    cut_short: frozenset[Attempt] = frozenset()
     swap_when_idle: float = 600.0
     settle: Settle = Settle()
     removed: bool = False
@@ -325,18 +327,21 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
         text = "the host runs but does not answer; `kaosctl redeploy --now` starts it anew"
         return Plan(Stop() if look.now_please else None, Hold(Why.SILENT, text), target)
     holds = [hold]
-    if target.data != served.data:
+    if target.data != served.data or Attempt.ATTACH in look.cut_short:
         holds.append(_failed(look, Attempt.ATTACH, target))
         if holds[-1] is None:
             return Plan(Attach(target.data), hold, target)
-    if target.resources != served.resources:
+    if target.resources != served.resources or Attempt.APPLY in look.cut_short:
         holds.append(_failed(look, Attempt.APPLY, target))
         if holds[-1] is None:
             return Plan(Apply(target.resources), hold, target)
     rest = Plan(None, hold, target)
     if target.environment != served.environment:
         rest = _swap(look, target, served, hold)
-    elif target.source != served.source:
+        back = replace(target, source=served.source, environment=served.environment)
+        if rest.step is None and Attempt.SYNC in look.cut_short and _failed(look, Attempt.SYNC, back) is None:
+            rest = replace(rest, step=Sync(back))  # what is served stays whole meanwhile
+    elif target.source != served.source or Attempt.SYNC in look.cut_short:
         failed = _failed(look, Attempt.SYNC, target)
         rest = Plan(None, failed, target) if failed else Plan(Sync(target), hold, target)
     first = next((hold for hold in (rest.hold, *holds) if hold is not None), None)

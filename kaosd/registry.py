@@ -296,7 +296,7 @@ class Registry:
                 found = root.scanner.explain(path) if root is not None and root.watcher is not None else None
                 if found is not None:
                     inside, verdict = found
-                    inputs = actor.environment_paths() if kind == "source" else frozenset()
+                    inputs = actor.looking.environment_paths() if kind == "source" else frozenset()
                     return {"path": os.fsdecode(path), "notebook": name} | view.why(kind, inside, verdict, inputs)
         shown = os.fsdecode(path)
         raise NotFoundError(f"{shown} is in no notebook's source or data directory", hint="kaosctl status")
@@ -362,7 +362,8 @@ class Registry:
         sources = [*recent[:KEEP_ENVIRONMENTS], pinned, actor.looking.versions()[0]]
         for source in sources:
             if source is not None:
-                keep.add(await actor.looking.environment_of(source))
+                with contextlib.suppress(StoreError):  # nobody can come back to a version that the store has lost
+                    keep.add(await actor.looking.environment_of(source))
         return keep | ({actor.making.digest} if actor.making is not None else set())
 
 

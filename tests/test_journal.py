@@ -531,3 +531,35 @@ def test_a_full_disk_is_told_and_the_journal_goes_on_when_there_is_room(tmp_path
     assert retryable
     assert (after, repaired, found) == ("room", None, count + 1)
     assert creation == f"the disk that holds {tmp_path}/new/journal.sqlite is full"
+
+
+@pytest.mark.parametrize("table", ["registrations", "live", "intents", "deployments", "jobs", "versions", "recovered"])
+def test_one_row_that_cannot_be_read_does_not_take_the_others_with_it(path, table):
+    with Journal(path, 1.0) as journal:
+        for name in ("good", "bad"):
+            journal.register(NotebookSpec(name, "w", "u"))
+            journal.save_live(name, Live(version("1")))
+            journal.save_intent(name, Intent(paused=True))
+            deployment = journal.begin_deployment(name, ("a",), None, None, "sync", 1.0)
+            journal.begin_job(name, deployment.number, Stage.BUILD, 1.0)
+            journal.note_version(name, "source", version("1"), 1, 1, 1.0)
+            journal.note_recovered(name, 1, "p", "/f", 1, 1.0)
+        with journal._transaction() as db:
+            db.execute(f"UPDATE {table} SET body = replace(body, '{{', '[') WHERE notebook = 'bad'")
+            db.execute("INSERT INTO events (time, kind, data) VALUES (1.0, 'x', '{')")
+    with Journal(path, 2.0) as again:
+        assert again.repaired is not None
+        assert f"1 x {table} of bad" in again.repaired
+        assert "1 x events" in again.repaired
+        again.interrupted(3.0)
+        rows = {name: _rows_of(again, name) for name in ("good", "bad")}
+    assert rows["good"] == dict.fromkeys(rows["good"], 1)
+    assert [each for each, count in rows["bad"].items() if count == 0] == [table]
+    with Journal(path, 4.0) as third:
+        assert third.repaired is None
+
+
+def _rows_of(journal, name):
+    tables = ["registrations", "live", "intents", "deployments", "jobs", "versions", "recovered"]
+    query = "SELECT count(*) FROM {} WHERE notebook = ?"
+    return {table: journal._rows(query.format(table), name)[0][0] for table in tables}

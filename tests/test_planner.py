@@ -112,6 +112,21 @@ CASES = [
     Case("requirement changed, found at start without an event", up(REQS, first=None, last=None), Build(REQS)),
     Case("requirement changed back to one that is built", up(REQS, built=BUILT, **FRESH), Swap(REQS, ENV2, True)),
     Case("server's own packages changed", up(JLAB, built=BUILT), Swap(JLAB, ENV3, False)),
+    # cut short
+    Case("a sync was cut short and its files taken back", up(cut_short=frozenset({Attempt.SYNC})), Sync(ONE)),
+    Case("an attach was cut short and its files taken back", up(cut_short=frozenset({Attempt.ATTACH})), Attach(DATA1)),
+    Case("an apply was cut short and taken back", up(cut_short=frozenset({Attempt.APPLY})), Apply(SMALL)),
+    Case("a sync was cut short, then paused", up(CODE, paused=True, cut_short=frozenset({Attempt.SYNC})), Sync(ONE),
+         Why.PAUSED),
+    Case("a sync was cut short, now another environment is to be built", up(REQS, cut_short=frozenset({Attempt.SYNC})),
+         Build(REQS)),
+    Case("a sync was cut short, another environment is being built: what is served is made whole",
+         up(REQS, building="e2", cut_short=frozenset({Attempt.SYNC})), Sync(ONE), Why.BUILDING),
+    Case("a sync was cut short, another environment does not build: what is served is made whole",
+         up(REQS, failures=failed(Attempt.BUILD, REQS), cut_short=frozenset({Attempt.SYNC})), Sync(ONE), Why.FAILED),
+    Case("a sync was cut short and cannot be taken back yet",
+         up(failures=failed(Attempt.SYNC, ONE, NOW + 1), cut_short=frozenset({Attempt.SYNC})), None, Why.BACKING_OFF,
+         NOW + 1),
     # together: cheap first
     Case("code and data changed", up(replace(CODE, data=DATA2)), Attach(DATA2)),
     Case("everything changed", up(ALL), Attach(DATA2)),
@@ -242,16 +257,18 @@ def apply(look: Look, step: Step) -> Look:
         case Swap(target, environment):
             assert served is not None
             now = replace(served, source=target.source, environment=target.environment, server=environment.server)
-            return replace(look, served=now, disk=disk)
+            return replace(look, served=now, disk=disk, cut_short=look.cut_short - {Attempt.SYNC})
         case Sync(target):
             assert served is not None
-            return replace(look, served=replace(served, source=target.source))
+            now = replace(served, source=target.source)
+            return replace(look, served=now, cut_short=look.cut_short - {Attempt.SYNC})
         case Attach(data):
             assert served is not None
-            return replace(look, served=replace(served, data=data))
+            return replace(look, served=replace(served, data=data), cut_short=look.cut_short - {Attempt.ATTACH})
         case Apply(resources):
             assert served is not None
-            return replace(look, served=replace(served, resources=resources))
+            now = replace(served, resources=resources)
+            return replace(look, served=now, cut_short=look.cut_short - {Attempt.APPLY})
         case Stop():
             return replace(look, host=HostFact.NONE)
 

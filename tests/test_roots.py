@@ -11,6 +11,7 @@ import pytest
 
 from kaosd.bundle import Scan, Scanner, Store
 from kaosd.errors import StoreError
+from kaosd.notebook import roots
 from kaosd.notebook.roots import Root
 
 
@@ -80,4 +81,27 @@ async def test_fresh_ends_also_when_every_scan_fails(root: Root, scanner: Troubl
     for wanted in (1, 2):
         await root.fresh()
         assert (scanner.scans, root.trouble) == (wanted, "the disk is full")
+    await root.close()
+
+
+async def test_a_directory_that_cannot_be_read_for_a_while_is_looked_at_again_without_an_event(
+    root: Root, scanner: Troubled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many open files for example: that they are closed is no event."""
+    monkeypatch.setattr(roots, "RETRY_FIRST", 0.01)
+    looked = asyncio.Event()
+    root.changed = looked.set
+    away = root.path.with_name("away")
+    (root.path / "a").write_text("new")
+    await root.fresh()
+    root.path.rename(away)
+    await root.fresh()
+    assert root.scan is not None
+    assert root.scan.problem is not None
+    away.rename(root.path)
+    async with asyncio.timeout(60):
+        while root.scan.problem is not None:
+            looked.clear()
+            await looked.wait()
+    assert root.scan.files == 1
     await root.close()

@@ -21,6 +21,7 @@ from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, diff, lookup, split
 from kaosd.bundle.writing import MODES, create
+from kaosd.errors import ContentLost
 
 _SIDES = ("a", "b")
 _PART = TEMPORARY + b"part"
@@ -43,6 +44,8 @@ def attach(store: Store, home: Path, link: Path, tree: str) -> None:
             if held is None or error.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise
             _bring(store, home / back, None, tree, shown)  # a notebook has changed it: make it anew
+        except ContentLost:
+            _bring(store, home / back, None, tree, None)  # what it held cannot be read any more, but *tree* perhaps
         _mark(home, back, tree)
         attach_link(link, home / back)
 

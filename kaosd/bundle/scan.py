@@ -50,6 +50,7 @@ class Scanner:
         self._rules: object = None
         self._matcher = Matcher()
         self._damages = store.damages
+        self._distrusted = False  # whether somebody has missed a content
         self._trusted = False  # whether the last look went well, so that dirty paths are all that is new
         if kind != "link":
             self._tree, self._known = store.cache(self.key)
@@ -63,7 +64,8 @@ class Scanner:
         look then walks everything.
         """
         trusted, self._trusted = self._trusted, False
-        if self._damages != self._store.damages:
+        distrusted, self._distrusted = self._distrusted, False
+        if distrusted or self._damages != self._store.damages:
             self._damages, self._known, self._tree, trusted = self._store.damages, {}, None, False
             self._count()
         try:
@@ -73,6 +75,10 @@ class Scanner:
             return self._problem(str(error))
         self._trusted = True
         return found
+
+    def distrust(self) -> None:
+        """Read everything again at the next look, because the store has lost something; any thread may say so."""
+        self._distrusted = True
 
     @property
     def rules(self) -> object:

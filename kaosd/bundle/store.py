@@ -23,7 +23,7 @@ from kaosd.bundle.index import LARGE, CacheUpdate, Index, Known, Spot
 from kaosd.bundle.packs import Packs
 from kaosd.bundle.sweep import Swept, reachable, worth_compacting
 from kaosd.bundle.tree import Entry, decode, digest_of, encode
-from kaosd.errors import StoreError
+from kaosd.errors import ContentLost, StoreError
 
 LARGE_FROM = 1 << 20  # bytes from which a content is a file of its own
 _RESERVE = 256 << 10  # bytes kept back, so that a sweep can begin when the disk is full
@@ -158,7 +158,7 @@ class Store:
         try:
             node = decode(self.get(digest))
         except ValueError as error:
-            raise StoreError(f"{digest[:12]} in {self._directory} is no directory node") from error
+            raise ContentLost(f"{digest[:12]} in {self._directory} is no directory node") from error
         with self._lock:
             self._remember(digest, node)
         return node
@@ -298,7 +298,7 @@ class Store:
         with store_errors("read", self._directory):
             spot = self._pending.get(digest) or self._index.find(digest)
         if spot is None:
-            raise StoreError(f"content {digest[:12]} is not in {self._directory}", hint="it was swept, or never put")
+            raise ContentLost(f"content {digest[:12]} is not in {self._directory}", hint="it was swept, or never put")
         return spot
 
     def _put_large(self, fill: Callable[[int], None]) -> str:
@@ -328,7 +328,7 @@ class Store:
                 raise self._damaged(digest) from error
             raise
 
-    def _damaged(self, digest: str) -> StoreError:
+    def _damaged(self, digest: str) -> ContentLost:
         """Forget a content that is not what it should be, what else of its pack is not, and all stat caches.
 
         So all files are read again, and what is put then is not taken to be there already.
@@ -346,7 +346,7 @@ class Store:
             self._index.drop([digest, *lost])
             self._index.forget(self._index.trees())
             self.damages += 1
-        return StoreError(
+        return ContentLost(
             f"content {digest[:12]} in {self._directory} is damaged",
             hint="the next scan puts it back from the source; check the disk if this happens again",
         )

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kaosd.errors import StoreError
+from kaosd.journal.salvage import remove_unreadable, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,6 +116,8 @@ class Database:
             db.execute("PRAGMA synchronous = NORMAL")
             # Readers may have seen events that a power cut then took: their numbers must not come again.
             db.execute("UPDATE sqlite_sequence SET seq = seq + ?", (SKIP,))
+            if lost := remove_unreadable(db):
+                self.repaired = f"{self.path} had rows that cannot be read, which were removed: {sentence(lost)}"
         except BaseException:
             db.close()
             raise

@@ -23,7 +23,9 @@ class Live:
     """What a notebook serves, or served when it last ran; the daemon starts from here.
 
     source_tree, model_tree: digests of the stored trees of *source*. syncing: model tree that a sync in
-    progress is writing into the host's directory. restarts: how often the host ended without being asked to.
+    progress is writing into the host's directory; left: those of syncs before it that did not end either.
+    restarts: how often the host ended without being asked to.
+    attaching, applying: a change of data or resources was begun, and is not written down as done.
     """
 
     source: Version | None = None
@@ -35,6 +37,9 @@ class Live:
     host: Host | None = None
     syncing: str | None = None
     restarts: int = 0
+    attaching: bool = False
+    applying: bool = False
+    left: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,6 @@ def _live_roots(live: Live) -> Iterator[str]:
     for version in (live.source, live.data):
         if version is not None:
             yield version.digest
-    for tree in (live.source_tree, live.model_tree, live.syncing):
+    for tree in (live.source_tree, live.model_tree, live.syncing, *live.left):
         if tree is not None:
             yield tree

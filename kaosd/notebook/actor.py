@@ -8,8 +8,8 @@ the daemon, which adopts the hosts again after its next start.
 from __future__ import annotations
 
 import asyncio
-import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -17,29 +17,21 @@ import structlog
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
-from kaosd.errors import BuildFailed, KaosError
+from kaosd.errors import BuildFailed, ContentLost, KaosError, StoreError
 from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import view
+from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
 from kaosd.notebook.looking import Looking
 from kaosd.notebook.making import Making
-from kaosd.notebook.record import Record
+from kaosd.notebook.record import Record, saved_copies
 from kaosd.notebook.roots import Root
 from kaosd.notebook.steps import Steps
 from kaosd.notebook.workshop import Workshop
 from kaosd.planner import Attempt, HostFact, Target, Why
 
-FINAL = {
-    Why.FAILED: "failed",
-    Why.SILENT: "failed",
-    Why.PROBLEM: "held",
-    Why.MASS_CHANGE: "held",
-    Why.PAUSED: "held",
-    Why.PINNED: "held",
-    Why.REMOVED: "failed",
-    Why.DRAINING: "failed",
-}
+STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
 
 
 class Notebook:
@@ -61,8 +53,7 @@ class Notebook:
         self.source: Root = self._root("source")
         self.data: Root | None = self._root("data") if spec.data is not None else None
         self.making: Making | None = None
-        self.failures: dict[Attempt, planner.Failure] = {}
-        self.tries: dict[Attempt, int] = {}
+        self.failures = Failures(shop.backoff_cap)
         self.stepping: planner.Step | None = None
         self.plan = planner.Plan()
         self.removed = self.draining = self.now_please = False
@@ -98,7 +89,6 @@ class Notebook:
         """Look at everything anew and try again what failed; see the planner for force and now."""
         await self.fresh()
         self.failures.clear()
-        self.tries.clear()
         if force:
             self.forced = self.looking.versions()
         self.now_please = now
@@ -112,8 +102,7 @@ class Notebook:
         """End the build in flight and do not begin it again; False when there is none."""
         if self.making is None:
             return False
-        text = "the build was cancelled by you"
-        self.failures[Attempt.BUILD] = planner.Failure(Attempt.BUILD, self.making.digest, text, None)
+        self.failures.cancelled(self.making.digest)
         self.making.task.cancel()
         self.poke()
         return True
@@ -152,24 +141,20 @@ class Notebook:
 
     def _given_up(self) -> str | None:
         """How `settled` ends when nothing is planned, and a hold will not pass by itself."""
-        hold = self.plan.hold
-        if hold is None or self.plan.step is not None or self._poked.is_set():
-            return None
-        return FINAL.get(hold.why)
+        return view.final(self.plan) if not self._poked.is_set() else None
 
     def fully_live(self) -> bool:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
         source, data = self.looking.versions()
         served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
-        if served is None or at_work or any(root.looking or root.trouble for root in self.roots()):
+        if served is None or at_work or self.looking.cut_short():
             return False
-        same = (served.source, served.data, served.resources) == (source, data, self.spec.resources)
+        same = not any(root.looking or root.trouble for root in self.roots()) and (
+            served.source,
+            served.data,
+            served.resources,
+        ) == (source, data, self.spec.resources)
         return same and self.hosting.fact() is HostFact.RUNNING
-
-    def environment_paths(self) -> frozenset[bytes]:
-        """Paths of the environment inputs on disk; blocking."""
-        source = self.looking.versions()[0]
-        return frozenset(path for path, _ in self.looking.inputs(source).files) if source is not None else frozenset()
 
     def roots(self) -> list[Root]:
         """The watched directories."""
@@ -183,23 +168,44 @@ class Notebook:
 
     async def run(self) -> None:
         """Live until removed or drained."""
-        self.record.restore()
+        while not await self._try(self._take_up):
+            pass
+        for root in self.roots():
+            root.open()
+        try:
+            while not await self._try(self._turn):
+                pass
+        finally:
+            await self._close()
+
+    async def _take_up(self) -> bool:
+        """Take up what an earlier daemon left."""
+        self.record.restore(await asyncio.to_thread(saved_copies, self.home.root / "recovered"))
         if not await self.hosting.adopt(self.home):
             self._host_ended()
         elif self.hosting.host is not None and Stage.HOST in self.record.jobs:
             self.record.job_state(self.record.jobs[Stage.HOST], JobState.RUNNING)
-        for root in self.roots():
-            root.open()
+        return True
+
+    async def _try(self, what: Callable[[], Awaitable[bool]]) -> bool:
+        """Do *what*; while the state directory cannot be written, nothing is begun, and it is tried again soon."""
         try:
-            while not await self._turn():
-                pass
-        finally:
-            await self._close()
+            return await what()
+        except StoreError as error:
+            if not error.retryable:
+                raise
+            self.log.warning("state_not_written", error=str(error))
+            until = asyncio.get_running_loop().time() + STORE_RETRY
+            self.plan = planner.Plan(None, planner.Hold(Why.BACKING_OFF, str(error), until), self.plan.target)
+            self.shop.news.tell()
+            await self._wait()
+            return False
 
     async def _turn(self) -> bool:
         """One turn of the loop; True when the actor has nothing left to do in this world."""
         self._poked.clear()
         self._turns += 1
+        self.hosting.save_again()
         soon = self.plan.hold is not None and self.plan.hold.why in (Why.BUSY, Why.SILENT)
         if await self.hosting.probe(soon=soon):
             self._host_ended()
@@ -227,33 +233,26 @@ class Notebook:
         try:
             await self.steps.take(step, self.plan.target)
         except KaosError as error:
-            self.failed(self.steps.attempt(step), self.plan.target, error)
+            self.failed(step, self.plan.target, error)
         except Exception as error:
             self.log.exception("step_broke", step=type(step).__name__)
             text = f"kaosd itself failed in this step: {type(error).__name__}: {error}"
-            broken = KaosError(text, hint="`kaosctl logs --stage daemon` has the details", retryable=True)
-            self.failed(self.steps.attempt(step), self.plan.target, broken)
+            hint = "`kaosctl logs --stage daemon` has the details"
+            self.failed(step, self.plan.target, KaosError(text, hint=hint, retryable=True))
         finally:
             self.stepping = None
 
-    def failed(self, attempt: Attempt, target: Target | None, error: KaosError) -> None:
-        """Write an attempt down as failed, with the time of the next one."""
+    def failed(self, step: Attempt | planner.Step, target: Target | None, error: KaosError) -> None:
+        """Write an attempt down as failed, with the time of the next one; what a step itself aims at goes first."""
+        attempt = step if isinstance(step, Attempt) else self.steps.attempt(step)
+        target = getattr(step, "target", target)
         if target is None:
             return
-        self.tries[attempt] = self.tries.get(attempt, 0) + 1
-        retry_at = None
-        if error.retryable:
-            delay = min(0.5 * 2 ** (self.tries[attempt] - 1), self.shop.backoff_cap)
-            retry_at = asyncio.get_running_loop().time() + delay * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        self.failures[attempt] = planner.Failure(attempt, planner.about(attempt, target), str(error), retry_at)
-        self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=self.tries[attempt])
+        tries = self.failures.add(attempt, target, error, asyncio.get_running_loop().time())
+        self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=tries)
+        for root in self.roots() if isinstance(error, ContentLost) else ():
+            root.mend()
         self.record.finish("failed", str(error))
-
-    def succeeded(self, attempt: Attempt) -> None:
-        """Forget earlier failures of this kind."""
-        self.failures.pop(attempt, None)
-        if attempt is not Attempt.HOST:  # a host that ends again and again is backed off although it starts
-            self.tries.pop(attempt, None)
 
     def _host_ended(self) -> None:
         """The host is gone without our doing: say why, start it again, with back-off when it was short-lived."""
@@ -262,7 +261,7 @@ class Notebook:
         if Stage.HOST in self.record.jobs:
             self.record.job_ended(self.record.jobs[Stage.HOST], JobState.FAILURE, error.text)
         if steady:
-            self.tries.pop(Attempt.HOST, None)
+            self.failures.steady()
         if served is not None:
             self.failed(Attempt.HOST, served.target, error)
 
@@ -271,15 +270,13 @@ class Notebook:
         making = self.making
         if making is None or not making.task.done():
             return
-        self.making = None
         state, text = JobState.SUCCESS, None
         try:
             making.task.result()
         except asyncio.CancelledError:
             state, text = JobState.KILLED, "superseded by a newer change"
-            if Attempt.BUILD in self.failures:
-                text = self.failures[Attempt.BUILD].text
-                self.record.finish("cancelled", text)
+            if cancelled := self.failures.text(Attempt.BUILD, making.digest):
+                self.record.finish("cancelled", text := cancelled)
         except KaosError as error:
             state, text = JobState.FAILURE, str(error)
             self.failed(Attempt.BUILD, making.target, error)
@@ -288,10 +285,11 @@ class Notebook:
             state, text = JobState.FAILURE, f"kaosd itself failed in the build: {type(error).__name__}: {error}"
             self.failed(Attempt.BUILD, making.target, BuildFailed(text, retryable=True))
         else:
-            self.succeeded(Attempt.BUILD)
+            self.failures.succeeded(Attempt.BUILD)
         making.log.line(f"-- {state.value}" + (f": {text}" if text else ""))
-        making.log.close()
         self.record.job_ended(making.job, state, text)
+        making.log.close()
+        self.making = None  # not before all is written down
 
     def _note_rest(self) -> None:
         """End the deployment that has reached its target, and the episode of events."""
@@ -355,7 +353,7 @@ class Notebook:
             build=self.record.jobs.get(Stage.BUILD),
             refused=tuple(text for scan in self.scans() for text in view.refusals(scan.refused)),
             recovered=self.record.recovered,
-            progress=self._progress(),
+            progress=self.looking.progress(),
         )
 
     def _standing(self) -> view.Standing:
@@ -368,7 +366,8 @@ class Notebook:
             data=data,
             stepping=self.stepping,
             building=self.making is not None,
-            failures=tuple(self.failures.values()),
+            failures=self.failures.known,
+            cut_short=bool(self.looking.cut_short()),
             paused=self.intent.paused,
             restarts=self.hosting.live.restarts,
         )
@@ -384,17 +383,9 @@ class Notebook:
         self._told = seen
         self.shop.news.tell()
 
-    def _progress(self) -> str | None:
-        """What the work in hand has come to, in words."""
-        for root in self.roots():
-            if root.scan is None:
-                files, size = root.scanner.progress
-                return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
-        return self.record.progress if self.making is not None else None
-
     def _root(self, kind: Literal["source", "data"]) -> Root:
-        path = (self.spec.data if kind == "data" else self.spec.source) or self.shop.empty
+        path = self.spec.data if kind == "data" else self.spec.source
         linked = kind == "data" and self.spec.data_mode is DataMode.LINK
-        scanner = bundle.Scanner(path, self.shop.store, kind="link" if linked else kind)
-        watcher = None if path == self.shop.empty else self.shop.watcher
-        return Root(f"{kind}:{self.spec.name}", path, scanner, watcher, self.poke)
+        scanner = bundle.Scanner(path or self.shop.empty, self.shop.store, kind="link" if linked else kind)
+        watcher = self.shop.watcher if path is not None else None
+        return Root(f"{kind}:{self.spec.name}", path or self.shop.empty, scanner, watcher, self.poke)

@@ -40,6 +40,7 @@ class Hosting:
         self.probe_due: float | None = None
         self._ended: asyncio.Task[None] | None = None
         self._asked_at = 0.0
+        self._unsaved = False
 
     @property
     def host(self) -> Host | None:
@@ -59,13 +60,22 @@ class Hosting:
     def save(self, **changes: object) -> None:
         """Change what is served, and write it down."""
         self.live = replace(self.live, **changes)  # type: ignore[arg-type]
+        self._unsaved = True
         self.journal.save_live(self.name, self.live)
+        self._unsaved = False
+
+    def save_again(self) -> None:
+        """Write down what a full disk or a locked journal kept from being written."""
+        if self._unsaved:
+            self.save()
 
     def serve(self, host: Host, **changes: object) -> None:
         """Write down a host that has answered, and watch it."""
-        self.save(host=host, **changes)
-        self.since = time.time()
-        self.watch()
+        try:
+            self.save(host=host, **changes)
+        finally:
+            self.since = time.time()
+            self.watch()
 
     def gone(self) -> None:
         """Write down that there is no host any more."""
@@ -85,7 +95,12 @@ class Hosting:
             return True
         if host is None:
             return False
-        self.live = replace(self.live, host=replace(host, environment=known.environment, server=known.server))
+        environment = self.live.environment
+        if host.environment != known.environment:  # a switch that was not written down any more
+            environment = await self.engine.built(host.environment) or environment
+        digest = environment.digest if environment is not None else known.environment
+        host = replace(host, environment=digest, server=known.server)
+        self.live = replace(self.live, host=host, environment=environment)
         self.since = host.started_at
         self.watch()
         log.info("host_adopted", notebook=self.name)

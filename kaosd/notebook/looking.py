@@ -11,7 +11,7 @@ from kaosd import bundle, planner
 from kaosd.bundle import Scan
 from kaosd.model import Environment, Version
 from kaosd.notebook.record import bare
-from kaosd.planner import HostFact, Target
+from kaosd.planner import Attempt, HostFact, Target
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
@@ -37,12 +37,13 @@ class Looking:
             host=actor.hosting.fact(),
             busy=actor.hosting.status.busy if actor.hosting.status else 0,
             building=actor.making.digest if actor.making else None,
-            failures=tuple(actor.failures.values()),
+            failures=actor.failures.known,
             pinned=await self._pinned(disk),
             paused=actor.intent.paused,
             forced=actor.forced is not None and actor.forced == self.versions(),
             now_please=actor.now_please,
             waiting_since=actor.waiting_since,
+            cut_short=self.cut_short(),
             swap_when_idle=actor.spec.swap_when_idle,
             settle=actor.shop.settle,
             removed=actor.removed,
@@ -58,6 +59,16 @@ class Looking:
         server = live.host.server if live.host is not None else live.environment.server
         return planner.Served(live.source, live.environment.digest, server, live.data, live.resources)
 
+    def cut_short(self) -> frozenset[Attempt]:
+        """Steps that were begun and did not end, by this daemon or one before it."""
+        live = self.actor.hosting.live
+        begun = {
+            Attempt.SYNC: live.syncing is not None,
+            Attempt.ATTACH: live.attaching,
+            Attempt.APPLY: live.applying,
+        }
+        return frozenset(attempt for attempt, is_begun in begun.items() if is_begun)
+
     def versions(self) -> tuple[Version | None, Version | None]:
         """Source and data as the last scans found them."""
         source, data = self.actor.source.scan, self.actor.data.scan if self.actor.data else None
@@ -68,6 +79,20 @@ class Looking:
         engine, globs = self.actor.engine, self.actor.spec.environment_inputs
         whole = engine.builds_bundle or not engine.live_sync
         return bundle.Inputs(self.actor.shop.store, source.digest, globs, whole=whole)
+
+    def progress(self) -> str | None:
+        """What the work in hand has come to, in words."""
+        actor = self.actor
+        for root in actor.roots():
+            if root.scan is None:
+                files, size = root.scanner.progress
+                return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
+        return actor.record.progress if actor.making is not None else None
+
+    def environment_paths(self) -> frozenset[bytes]:
+        """Paths of the environment inputs on disk; blocking."""
+        source = self.versions()[0]
+        return frozenset(path for path, _ in self.inputs(source).files) if source is not None else frozenset()
 
     async def environment_of(self, source: Version) -> str:
         """Digest of the environment inputs of a source version."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from kaosd.bundle.failing import store_errors
 from kaosd.journal import Journal
 from kaosd.logs import log_name, stage_logs, stamp
 from kaosd.model import Deployment, Job, JobState, Stage
@@ -22,16 +23,18 @@ LOG_MAX, LOG_HEAD, LOG_TAIL = 16 * 2**20, 2**20, 4 * 2**20  # bytes
 
 
 class LogFile:
-    """An engine's Log: lines with a time stamp, appended to one file (mode 0600)."""
+    """An engine's Log: lines with a time stamp, appended to one file (mode 0600). StoreError when the disk is full."""
 
     def __init__(self, path: Path, seen: Callable[[str], None] | None = None) -> None:
         self.path = path
         self._seen = seen
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with store_errors("write to", path):
+            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def line(self, text: str) -> None:
         """Append one line."""
-        os.write(self._fd, (stamp(text) + "\n").encode("utf-8", "backslashreplace"))
+        with store_errors("write to", self.path):
+            os.write(self._fd, (stamp(text) + "\n").encode("utf-8", "backslashreplace"))
         if self._seen is not None:
             self._seen(text)
 
@@ -53,14 +56,21 @@ class Record:
         self.progress: str | None = None
         self.recovered = 0  # copies of a person's work that were kept
 
-    def restore(self) -> None:
-        """Take up what the journal knows, after a start of the daemon."""
-        self.recovered = len(self.journal.recovered(self.name))
+    def restore(self, copies: Iterable[tuple[str, str]] = ()) -> None:
+        """Take up what the journal knows, after a start of the daemon.
+
+        copies: of a person's work, as they lie on disk; the daemon may have been killed before it wrote one down.
+        """
+        listed = {one.file for one in self.journal.recovered(self.name)}
+        self.recovered = len(listed)
         known = self.journal.deployments(self.name, 200)
         self.deployment = known[0] if known else None
         for deployment in reversed(known):
             for job in self.journal.jobs(self.name, deployment.number):
                 self.jobs[job.stage] = job
+        for path, file in copies:
+            if file not in listed:
+                self.keep(path, file)
 
     @property
     def open(self) -> bool:
@@ -134,7 +144,7 @@ class Record:
     def keep(self, path: str, file: str) -> None:
         """Write down a copy of a person's work, made before a newer version replaced it."""
         number = self.deployment.number if self.deployment is not None else 0
-        self.journal.note_recovered(self.name, number, path, file, os.path.getsize(file), time.time())
+        self.journal.note_recovered(self.name, number, path, file, os.lstat(file).st_size, time.time())
         self.recovered += 1
         self.note(f"your edit of {path} in the notebook was kept as {file}")
 
@@ -142,8 +152,10 @@ class Record:
         """One line in the watch log of the deployment in progress."""
         number = self.deployment.number if self.deployment is not None else 0
         log = LogFile(self.logs / log_name(number, Stage.WATCH.value, "-"))
-        log.line(text)
-        log.close()
+        try:
+            log.line(text)
+        finally:
+            log.close()
 
     def event(self, kind: str, **data: object) -> None:
         """Append to the numbered stream of events."""
@@ -156,6 +168,31 @@ class Record:
                 self.event("job_progress", job=job.id, stage=job.stage.value, text=text)
 
         return seen
+
+
+def saved_copies(recovered: Path) -> list[tuple[str, str]]:
+    """The copies of a person's work below *recovered*: what each was called, and the file; blocking.
+
+    Each lies in <time>/tabs/PATH or <time>/work/<time>/PATH; what stands elsewhere is not ours to list.
+    """
+    found = []
+    for place in sorted(os.path.join(each, kind) for each in _directories(str(recovered)) for kind in ("tabs", "work")):
+        tops = [place] if place.endswith("tabs") else _directories(place)
+        for top in tops:
+            for directory, names, files in os.walk(top):
+                links = [name for name in names if os.path.islink(os.path.join(directory, name))]
+                leaves = [os.path.join(directory, name) for name in (*files, *links)]
+                if not names and not files and directory != top:
+                    leaves = [directory]
+                found += [(printable(os.path.relpath(leaf, top)), leaf) for leaf in leaves]
+    return found
+
+
+def _directories(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return []
+    with os.scandir(path) as entries:
+        return sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
 
 
 def cut(path: str) -> None:

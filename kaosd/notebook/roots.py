@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from kaosd.bundle import Scan, Scanner
-from kaosd.errors import KaosError
+from kaosd.errors import ContentLost, KaosError
 from kaosd.watch import Watcher
 
 log = structlog.get_logger("kaosd.notebook")
@@ -77,6 +77,12 @@ class Root:
             self._extra |= set(self.scan.saving)
             self.poke()
 
+    def mend(self) -> None:
+        """Read everything again, so that what the store has lost is put back."""
+        self.scanner.distrust()
+        self._full = True
+        self.poke()
+
     async def fresh(self) -> None:
         """Return when a full scan that began after this call has ended; see trouble for whether it failed."""
         self._full = True
@@ -89,18 +95,32 @@ class Root:
         """The notebook is at rest: the next event begins a new episode."""
         self.first = self.last = None
 
+    @property
+    def _failing(self) -> bool:
+        """Whether the next look is only due after a while."""
+        return self.trouble is not None or (self.scan is not None and self.scan.problem is not None)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._task = None
-        if not task.cancelled() and (self._scans_wanted > self._scans_begun or (self.trouble is None and self._due())):
+        if task.cancelled():
+            return
+        due = self._due() if not self._failing else self.trouble is None and self._has_events()
+        if due or self._scans_wanted > self._scans_begun:
             self.poke()
 
     def _failed(self, error: Exception) -> None:
         """A scan failed, for want of room for example: say so, and look at everything again before long."""
+        if isinstance(error, ContentLost):
+            self.scanner.distrust()
         if not isinstance(error, KaosError):
             log.error("scan_broke", root=str(self.path), exc_info=error)
         self.trouble = (
             str(error) if isinstance(error, KaosError) else f"kaosd itself failed to scan {self.path}: {error}"
         )
+        self._look_later()
+
+    def _look_later(self) -> None:
+        """Look at everything again before long: what keeps us from reading may pass without an event."""
         self._full = True
         self._delay = min(self._delay * 2 or RETRY_FIRST, RETRY_LAST)
         if self._again is not None:
@@ -108,9 +128,10 @@ class Root:
         self._again = asyncio.get_running_loop().call_later(self._delay, self.poke)
 
     def _due(self) -> bool:
-        return (
-            self._full or bool(self._extra) or (self.watcher is not None and self.watcher.pending(self.key) is not None)
-        )
+        return self._full or bool(self._extra) or self._has_events()
+
+    def _has_events(self) -> bool:
+        return self.watcher is not None and self.watcher.pending(self.key) is not None
 
     async def _look(self) -> None:
         """Scan until nothing is due any more, or a scan fails."""
@@ -122,7 +143,9 @@ class Root:
             except Exception as error:  # noqa: BLE001 - one root's trouble is no other's
                 self._failed(error)
             else:
-                self.trouble, self._delay = None, 0.0
+                self.trouble = None
+                if self.scan.problem is None:
+                    self._delay = 0.0
                 if self.scanner.rules != self._rules:  # other directories count now: watch those
                     self._watch()
             self._scans_ended = self._scans_begun
@@ -130,6 +153,9 @@ class Root:
             async with self._ended:
                 self._ended.notify_all()
             if self.trouble is not None:
+                return
+            if self.scan is not None and self.scan.problem is not None and not self._due():
+                self._look_later()
                 return
 
     def _watch(self) -> None:

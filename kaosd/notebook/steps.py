@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.engines.base import Order
-from kaosd.errors import EngineError
+from kaosd.errors import ContentLost, EngineError
 from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
 from kaosd.notebook.documents import Documents, Splice, Spliced
 from kaosd.notebook.making import Making
@@ -25,6 +26,7 @@ from kaosd.planner import Attempt, Target
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
 
+LOST = "[the store has lost what was deployed before]"
 CAUSES = 50  # paths that a deployment names as its cause, at most
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
@@ -98,7 +100,7 @@ class Steps:
         await self._attach(target.data)
         await self._sync(target.source, None)
         host = await self._host(target, environment)
-        self._serve(host, target, environment)
+        self._serve(host, target, environment, attaching=False, applying=False)
 
     async def _host(self, target: Target, environment: Environment) -> Host:
         """A new host for *target*, with a job of its own."""
@@ -122,13 +124,19 @@ class Steps:
         spec = replace(actor.spec, resources=target.resources)
         return Order(spec, actor.home, environment, f"/{spec.name}/", log, actor.shop.origins)
 
-    def _serve(self, host: Host, target: Target, environment: Environment) -> None:
-        """Write down that *host* serves *target* from now on."""
+    def _serve(self, host: Host, target: Target, environment: Environment, **done: bool) -> None:
+        """Write down that *host* serves *target* from now on. done: see Live."""
         self.actor.hosting.serve(
-            host, source=target.source, data=target.data, environment=environment, resources=target.resources
+            host,
+            source=target.source,
+            data=target.data,
+            environment=environment,
+            resources=target.resources,
+            syncing=None,
+            **done,
         )
         self._note(target)
-        self.actor.succeeded(Attempt.HOST)
+        self.actor.failures.succeeded(Attempt.HOST)
 
     async def _swap(self, step: planner.Swap) -> None:
         """Another environment: under the running server where it is the same one, else a new server beside it."""
@@ -143,14 +151,21 @@ class Steps:
             switched = await actor.engine.switch(old, order)
             if switched is None:
                 raise EngineError("the running server cannot take the new environment", retryable=True)
+            actor.hosting.save(host=switched, environment=step.environment)  # kernels start from it already
             await self._sync(target.source, switched)
             self._serve(switched, serving, step.environment)
             return
         leaving = actor.record.jobs.get(Stage.HOST)
         host = await self._host(target, step.environment)
-        await self._sync(target.source, old)
-        self._serve(host, serving, step.environment)
-        await actor.engine.stop(old, actor.shop.grace)
+        try:
+            await self._sync(target.source, old)
+        except BaseException:
+            await actor.engine.stop(host, 0)  # nobody knows of it
+            raise
+        try:
+            self._serve(host, serving, step.environment, applying=False)
+        finally:
+            await actor.engine.stop(old, actor.shop.grace)
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 
@@ -161,11 +176,13 @@ class Steps:
             return
         await self._begin(target, "apply")
         actor.engine.check(target.resources)
+        actor.hosting.save(applying=True)
         if await actor.engine.apply(host, target.resources):
-            actor.hosting.save(resources=target.resources)
+            actor.hosting.save(resources=target.resources, applying=False)
         else:
             await self._replace("the new limits take", replace(self._served(), resources=target.resources))
-        actor.succeeded(Attempt.APPLY)
+            actor.hosting.save(applying=False)
+        actor.failures.succeeded(Attempt.APPLY)
 
     def _served(self) -> Target:
         """What is served now."""
@@ -207,30 +224,36 @@ class Steps:
     async def _sync_step(self, target: Target) -> None:
         await self._begin(target, "sync")
         await self._sync(target.source, self.actor.hosting.host)
-        self.actor.hosting.save(source=target.source)
+        self.actor.hosting.save(source=target.source, syncing=None)
         self._note(target)
-        self.actor.succeeded(Attempt.SYNC)
+        self.actor.failures.succeeded(Attempt.SYNC)
 
     async def _sync(self, source: Version, host: Host | None) -> None:
-        """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs."""
+        """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
+
+        `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may
+        rely on what `Live.source` says of the directory.
+        """
         actor, live = self.actor, self.actor.hosting.live
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
-        if incoming == live.model_tree and live.syncing is None:
+        if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
             return
-        # What an interrupted sync may have written is ours as well as what was deployed last.
-        bases = tuple(dict.fromkeys((live.model_tree, live.syncing or live.model_tree)))
-        actor.hosting.save(syncing=incoming)
+        # What interrupted syncs may have written is ours as well as what was deployed last.
+        bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
+        bases = await asyncio.to_thread(self._readable, bases, incoming) or (None,)
+        left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
+        actor.hosting.save(syncing=incoming, left=left)
         place = actor.home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
-        spliced = await self._splice(host, live.model_tree, incoming)
-        kept = await asyncio.to_thread(_keep_texts, place, spliced)
+        spliced = await self._splice(host, bases[0], incoming)
+        for path, file in await asyncio.to_thread(_keep_texts, place, spliced):
+            actor.record.keep(bare([path])[0], file)
         skip = frozenset(document.path for document in spliced)
         report = await asyncio.to_thread(
             bundle.sync, self.store, actor.home.work, bases, incoming, place / "work", skip=skip
         )
-        kept += [(found.path, os.fsdecode(found.file)) for found in report.recovered]
-        for path, file in kept:
-            actor.record.keep(bare([path])[0], file)
-        actor.hosting.save(model_tree=incoming, syncing=None)
+        for found in report.recovered:
+            actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
+        actor.hosting.save(model_tree=incoming, left=())
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
         actor.record.note(f"synced {source}: {words}, {len(spliced)} changed in open tabs")
 
@@ -259,21 +282,41 @@ class Steps:
                 continue
             new = self.store.get(change.new.digest)
             is_file = change.old is not None and change.old.kind in "fx"
-            old = self.store.get(change.old.digest) if change.old is not None and is_file else None
+            old = self._old(change.old.digest) if change.old is not None and is_file else None
             if _is_text(new) and (old is None or _is_text(old)):
                 found.append(Splice(change.path, old, new))
         return found
 
+    def _old(self, digest: str) -> bytes | None:
+        """What was deployed; None when the store has lost it: then it counts as never deployed."""
+        try:
+            return self.store.get(digest)
+        except ContentLost:
+            return None
+
+    def _readable(self, trees: Iterable[str | None], incoming: str | None) -> tuple[str | None, ...]:
+        """Those trees whose difference to *incoming* the store can still tell; blocking."""
+        bundle.diff(self.store, None, incoming)  # raises when this is what cannot be read
+        return tuple(tree for tree in trees if self._differences(tree, incoming) is not None)
+
+    def _differences(self, old: str | None, new: str | None) -> tuple[bundle.Change, ...] | None:
+        """What differs; None when the store has lost a directory of *old*."""
+        try:
+            return bundle.diff(self.store, old, new)
+        except ContentLost:
+            return None
+
     async def _attach_step(self, target: Target) -> None:
         actor = self.actor
         await self._begin(target, "attach")
+        actor.hosting.save(attaching=True)
         await self._attach(target.data)
         host = actor.hosting.host
         if host is not None and not await actor.engine.reaches(host, actor.home):
             await self._replace("other data takes", replace(self._served(), data=target.data))
-        actor.hosting.save(data=target.data)
+        actor.hosting.save(data=target.data, attaching=False)
         self._note(target)
-        actor.succeeded(Attempt.ATTACH)
+        actor.failures.succeeded(Attempt.ATTACH)
 
     async def _attach(self, data: Version | None) -> None:
         """Make the link to the data show *data*."""
@@ -301,7 +344,8 @@ class Steps:
             return ("[first start]",)
         if target.source == self.actor.intent.pinned_source:
             return ("[rollback]",)
-        causes = bare(change.path for change in bundle.diff(self.store, live.source.digest, target.source.digest))
+        changes = self._differences(live.source.digest, target.source.digest)
+        causes = bare(change.path for change in changes) if changes is not None else (LOST,)
         causes += self._data_causes(live.data, target.data)
         if target.resources != live.resources:
             causes += ("[resources]",)
@@ -312,7 +356,8 @@ class Steps:
             return ()
         if self.actor.spec.data_mode is DataMode.LINK or old is None or new is None:
             return ("[data]",)
-        return tuple(f"data: {path}" for path in bare(c.path for c in bundle.diff(self.store, old.digest, new.digest)))
+        changes = self._differences(old.digest, new.digest)
+        return tuple(f"data: {path}" for path in bare(c.path for c in changes)) if changes is not None else (LOST,)
 
     def _note(self, target: Target) -> None:
         """Remember the versions that were deployed, for rollback and retention."""

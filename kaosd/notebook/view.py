@@ -17,6 +17,18 @@ from kaosd.planner import Attempt, Failure, HostFact, Plan, Served, Start, Step,
 HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY)
 WORD = {Start: "starting JupyterLab", Swap: "taking the new environment into use"}
 
+# How a wait for what is on disk ends when a hold will not pass by itself.
+FINAL = {
+    Why.FAILED: "failed",
+    Why.SILENT: "failed",
+    Why.PROBLEM: "held",
+    Why.MASS_CHANGE: "held",
+    Why.PAUSED: "held",
+    Why.PINNED: "held",
+    Why.REMOVED: "failed",
+    Why.DRAINING: "failed",
+}
+
 
 def rfc3339(at: float | None) -> str | None:
     """A time as text, in UTC with milliseconds."""
@@ -37,6 +49,7 @@ class Standing:
     failures: tuple[Failure, ...] = ()
     paused: bool = False
     restarts: int = 0
+    cut_short: bool = False  # a step was begun and did not end: nobody knows what the host holds
 
     @property
     def serving(self) -> bool:
@@ -47,7 +60,7 @@ class Standing:
     def fresh(self) -> bool:
         """Whether what is (or was last) served is what is on disk."""
         served = self.served
-        return served is not None and (served.source, served.data) == (self.source, self.data)
+        return served is not None and not self.cut_short and (served.source, served.data) == (self.source, self.data)
 
 
 def state(now: Standing) -> tuple[NotebookState, str | None]:
@@ -71,6 +84,11 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
     if hold is not None:
         return NotebookState.STALE, hold.text
     return NotebookState.STALE, "a change on disk is being taken over" if now.serving else "not started yet"
+
+
+def final(plan: Plan) -> str | None:
+    """How a wait ends because of what is planned; None while that may still change by itself."""
+    return FINAL.get(plan.hold.why) if plan.hold is not None and plan.step is None else None
 
 
 def host_state(now: Standing) -> HostState:

@@ -1,0 +1,248 @@
+"""What the faults found, one by one: each of these went wrong once."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kaosd import bundle
+from kaosd.bundle import Store
+from kaosd.bundle.tree import lookup
+from kaosd.errors import ContentLost, KaosError, StoreError
+from kaosd.notebook.record import LogFile, saved_copies
+from kaosd.planner import Attempt, Start, Target
+from tests.faults.editor import read_tree
+from tests.faults.still import Killed
+from tests.faults.test_actor_model import Life
+
+
+@pytest.fixture
+async def life(short: Path) -> AsyncIterator[Life]:
+    """A notebook that serves its first state."""
+    found = Life(short, 0)
+    await found.rest()
+    yield found
+    await found.end()
+
+
+async def target(life: Life) -> Target:
+    """What is on disk."""
+    await life.actor.fresh()
+    found = (await life.actor.looking.look()).disk.target
+    assert found is not None
+    return found
+
+
+def spoil(store: Store, digest: str) -> None:
+    """Take a content out of the store, as a damaged file does."""
+    store._index.drop([digest])
+    store._nodes.pop(digest, None)
+
+
+async def kill(life: Life, at: int, state: int) -> None:
+    """The daemon ends at a write of the journal, and the files have changed before the next one starts."""
+    life.fate.threaten(at, kill=True, after=False)
+    life.change(1)
+    life.actor.change(life.spec)
+    settling = asyncio.create_task(life.actor.settled())
+    await asyncio.wait([life.task])
+    settling.cancel()
+    with pytest.raises(Killed):
+        life.task.result()
+    life.fate.spare()
+    life.change(state)
+    life.begin()
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+async def test_files_that_are_taken_back_while_a_step_is_cut_short_are_served(life: Life, at: int) -> None:
+    """Attach, apply and sync write down first what they begin; else nothing would tell that the host is not whole."""
+    await kill(life, at, 0)
+    await life.rest()
+
+
+@pytest.mark.parametrize("at", [7, 8])
+async def test_two_syncs_cut_short_one_after_another(life: Life, at: int) -> None:
+    """What the first of them had written is nobody's edit."""
+    await kill(life, at, 3)
+    await life.actor.fresh()
+    await kill(life, at - 5, 0)
+    await life.rest()
+
+
+async def test_a_new_host_whose_content_cannot_be_synced_is_ended(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    (life.source / "model" / "requirements.txt").write_text("# other\n")
+    real = bundle.sync
+    hosts: list[int] = []
+
+    def full(*arguments: object, **named: object) -> object:
+        hosts.append(len(life.engine.hosts))
+        if len(hosts) < 4:
+            raise StoreError("the disk is full")
+        return real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bundle, "sync", full)
+    await life.rest()
+    assert hosts.count(2) >= 3
+    assert max(hosts) == 2  # the old and the new one, never more
+
+
+async def test_a_switch_that_was_not_written_down_is_seen(life: Life) -> None:
+    """Kernels start from the new environment; taken back, they must start from the old one again."""
+    (life.source / "model" / "requirements.txt").write_text("# plain\n")
+    wanted = await target(life)
+    await life.rest()
+    (number,) = life.engine.hosts
+    life.actor.draining = True
+    life.actor.poke()
+    await asyncio.wait([life.task])
+    (old,) = [digest for digest in life.engine.made if digest != wanted.environment]
+    life.engine.hosts[number][0] = old
+    life.begin()
+    await life.rest()
+    assert life.engine.hosts[number][0] == wanted.environment
+
+
+async def test_a_wait_does_not_take_something_half_done_for_live(life: Life) -> None:
+    life.actor.hosting.save(syncing="f" * 64)
+    assert not life.actor.fully_live()
+    assert life.actor.state()[0] != "live"
+    await life.rest()
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "model", "version"])
+async def test_what_was_deployed_before_may_be_lost(life: Life, what: str) -> None:
+    """Only what comes in is needed; what was there counts as never deployed then."""
+    live, store = life.actor.hosting.live, life.store
+    assert live.source is not None
+    assert live.model_tree is not None
+    file = lookup(store, live.model_tree, b"0.py")
+    assert file is not None
+    lost = {"file": file.digest, "directory": live.model_tree, "model": live.model_tree, "version": live.source.digest}
+    life.actor.draining = True
+    life.actor.poke()
+    await asyncio.wait([life.task])
+    life.change(2)
+    spoil(store, lost[what])
+    life.begin()
+    await life.actor.redeploy(force=True, now=False)
+    async with asyncio.timeout(60):
+        while await life.actor.settled() != "live":
+            await asyncio.sleep(0)
+    assert read_tree(life.actor.home.work) == read_tree(life.source / "model")
+
+
+async def test_what_is_on_disk_and_lost_from_the_store_is_put_back(life: Life) -> None:
+    """No event and no rescan is needed for that: the failed step asks for it."""
+    entry = lookup(life.store, (await target(life)).source.digest, b"model/0.py")
+    assert entry is not None
+    life.engine.hosts.clear()
+    (life.actor.home.work / "0.py").write_text("edited\n")
+    live = life.actor.hosting.live
+    life.actor.hosting.save(model_tree=None, syncing=live.model_tree)
+    spoil(life.store, entry.digest)
+    life.actor.hosting.probe_due = 0.0
+    life.actor.poke()
+    async with asyncio.timeout(60):
+        while not (life.engine.hosts and life.actor.fully_live()):
+            await life.actor.shop.news.after(life.actor.shop.news.number)
+    assert (life.actor.home.work / "0.py").read_text() == "0\n"
+
+
+def test_data_is_attached_though_what_was_attached_is_lost(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    trees = []
+    for number in range(3):
+        content = store.put(b"%d" % number)
+        trees.append(
+            store.put_node([bundle.Entry(b"a", "f", content, 1), bundle.Entry(b"%d" % number, "f", content, 1)])
+        )
+    store.flush()
+    for tree in trees[:2]:
+        bundle.attach(store, tmp_path / "sides", tmp_path / "data", tree)
+    for tree in trees[:2]:
+        spoil(store, tree)
+    bundle.attach(store, tmp_path / "sides", tmp_path / "data", trees[2])
+    assert sorted(os.listdir(tmp_path / "data")) == ["2", "a"]
+    with pytest.raises(ContentLost):
+        bundle.attach(store, tmp_path / "sides", tmp_path / "data", trees[0])
+    assert sorted(os.listdir(tmp_path / "data")) == ["2", "a"]
+    store.close()
+
+
+def test_a_log_on_a_full_disk_is_trouble_of_the_state_and_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = LogFile(tmp_path / "log")
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StoreError, match="is full"):
+            log.line("x")
+    log.close()
+    with pytest.raises(StoreError, match="cannot write to"):
+        LogFile(tmp_path / "no" / "log")
+
+
+async def test_the_daemon_outlives_a_journal_that_cannot_be_written(life: Life) -> None:
+    """The notebook says so, and goes on by itself."""
+    life.journal._db.execute("PRAGMA query_only = 1")
+    life.change(1)
+    life.actor.change(life.spec)
+    settling = asyncio.create_task(life.actor.settled())
+    async with asyncio.timeout(60):
+        while life.actor.state()[0] != "failed":
+            await life.actor.shop.news.after(life.actor.shop.news.number)
+    assert "journal.sqlite cannot be used" in (life.actor.state()[1] or "")
+    assert not life.task.done()
+    life.journal._db.execute("PRAGMA query_only = 0")
+    async with asyncio.timeout(60):
+        assert await settling == "live"
+    await life.rest()
+
+
+def test_copies_that_nobody_wrote_down_are_listed_at_the_next_start(tmp_path: Path) -> None:
+    top = tmp_path / "recovered"
+    for path in ("t1/work/t2/a/b.txt", "t1/tabs/c.py", "t3/work/t4/odd \x01", "work-t5/whole.py"):
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text("x")
+    (top / "t1" / "work" / "t2" / "link").symlink_to("nowhere")
+    (top / "t1" / "work" / "t2" / "empty").mkdir()
+    (top / "t6" / "work" / "t7").mkdir(parents=True)
+    found = saved_copies(top)
+    assert {path for path, _ in found} == {"a/b.txt", "c.py", "odd \\x01", "link", "empty"}
+    assert all(os.path.lexists(file) for _, file in found)
+    assert saved_copies(tmp_path / "none") == []
+
+
+async def test_a_copy_is_listed_though_the_daemon_was_killed_before_it_wrote_it_down(life: Life) -> None:
+    file = life.actor.home.root / "recovered" / "t1" / "work" / "t2" / "a.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("mine\n")
+    life.actor.draining = True
+    life.actor.poke()
+    await asyncio.wait([life.task])
+    life.begin()
+    assert await life.actor.settled() == "live"
+    assert [(one.path, one.file) for one in life.journal.recovered("n")] == [("a.py", str(file))]
+    assert life.actor.facts().recovered == 1
+
+
+async def test_a_failed_step_is_filed_under_what_it_aimed_at(life: Life) -> None:
+    """The host that is to serve meanwhile must not be tried again and again because the wanted one has failed."""
+    known = life.actor.hosting.live
+    assert known.source is not None
+    assert known.environment is not None
+    assert known.resources is not None
+    old = Target(known.source, known.environment.digest, known.data, known.resources)
+    new = Target(known.source, "e" * 64, known.data, known.resources)
+    life.actor.failed(Start(old, known.environment), new, KaosError("no", retryable=True))
+    assert [(one.attempt, one.key) for one in life.actor.failures.known] == [(Attempt.HOST, old)]
