@@ -21,15 +21,16 @@ from tempfile import mkdtemp
 
 from kaosd import proc
 from kaosd.engines.base import Inputs, Log
+from kaosd.engines.process.copying import MARKER, distributions
 from kaosd.engines.process.files import replace_file
-from kaosd.engines.process.recipe import LOCK, Recipe, no_space
+from kaosd.engines.process.recipe import LOCK, Past, Recipe, no_space
 from kaosd.engines.process.server import server_digest
+from kaosd.engines.process.spares import MARK, Spares
 from kaosd.model import Environment, NotebookSpec
 
-_MARKER = "kaosd-environment.json"
-_MARK = "KAOS_BUILD"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_LAST = "last"  # the lock that each notebook was built with most recently
+_LAST = "last"  # per notebook, the lock that it was built with most recently, below the digest of that environment
+_OF = re.compile(rb"# environment ([0-9a-f]{64})\n")
 _TRASH = ".trash-"
 _LOCK_POLL = 0.2  # s; flock cannot be awaited
 
@@ -44,6 +45,7 @@ class Environments:
         self._variables = variables
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._removing: set[asyncio.Future[None]] = set()
+        self._spares = Spares(root, variables, self._remove)
         (root / _LAST).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -54,7 +56,7 @@ class Environments:
         """The environment if its marker is there and its interpreter still is."""
         path = self.path(digest)
         try:
-            server = json.loads((path / _MARKER).read_text())["server"]
+            server = json.loads((path / MARKER).read_text())["server"]
         except (OSError, ValueError, KeyError):
             return None
         return Environment(digest, str(path), server) if os.access(path / "bin/python", os.X_OK) else None
@@ -73,30 +75,47 @@ class Environments:
                 found = self.complete(inputs.digest) or await self._make(spec, inputs, log)
         else:
             log.line(f"environment {inputs.digest[:7]} is there already")
-        replace_file(self._last(spec), (self.path(inputs.digest) / LOCK).read_bytes())
+        before = _digest_of(self._last(spec))
+        lock = (self.path(inputs.digest) / LOCK).read_bytes()
+        replace_file(self._last(spec), f"# environment {inputs.digest}\n".encode() + lock)
+        self._spares.prepare(inputs.digest, before if before != inputs.digest else None)
         return found
 
     async def _make(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """Build under the lock; whatever ends this early leaves neither a directory nor a process."""
         target = self.path(inputs.digest)
         await self._clear(target)
-        variables = {**self._variables, _MARK: str(target)}
+        variables = {**self._variables, MARK: str(target)}
         try:
             target.mkdir(mode=0o700)
-            await Recipe(self._uv, self._python, variables, log, self._last(spec)).make(inputs, target)
+            recipe = Recipe(self._uv, self._python, variables, log, self._last(spec))
+            await recipe.make(inputs, target, self._past(spec))
             server = await asyncio.to_thread(server_digest, target)
-            replace_file(target / _MARKER, json.dumps({"server": server}).encode())
+            marker = {"server": server, "python": self._python, "installed": distributions(target)}
+            replace_file(target / MARKER, json.dumps(marker).encode())
         except BaseException:
             await self._clear(target)
             raise
         log.line(f"environment {inputs.digest[:7]} is complete")
         return Environment(inputs.digest, str(target), server)
 
+    def _past(self, spec: NotebookSpec) -> Past | None:
+        """The environment that the notebook was built with most recently, as far as a new one can begin with it."""
+        digest = _digest_of(self._last(spec))
+        if digest is None or self.complete(digest) is None:
+            return None
+        path = self.path(digest)
+        if json.loads((path / MARKER).read_text()).get("python") != self._python or not _of_this_python(path):
+            return None
+        return Past(digest, path, lambda target: self._spares.take(digest, target))
+
     async def _clear(self, target: Path) -> None:
         """End the processes of an earlier build of *target* and take it away, at once by its name."""
+        if not await asyncio.to_thread(os.path.lexists, target):
+            return
 
         def marked() -> list[int]:
-            return [pid for pid in proc.pids() if proc.environ_value(pid, _MARK) == str(target)]
+            return [pid for pid in proc.pids() if proc.environ_value(pid, MARK) == str(target)]
 
         await proc.kill_all(marked)
         if (trash := _trashed(target)) is not None:
@@ -109,11 +128,14 @@ class Environments:
         removing.add_done_callback(self._removing.discard)
 
     async def close(self) -> None:
-        """Wait until what is being removed is gone."""
+        """Break off what is made at leisure, and wait until what is being removed is gone."""
+        await self._spares.close()
         await asyncio.gather(*self._removing)
 
     async def collect(self, keep: frozenset[str]) -> None:
         """Remove what is not in *keep* and not used by a running process, half-made ones, and trash."""
+        last = {_digest_of(path) for path in (self.root / _LAST).glob("*.txt")}
+        self._spares.collect(keep & last)
         for name in sorted(os.listdir(self.root)):
             path = self.root / name
             if _TRASH in name:
@@ -149,6 +171,20 @@ class Environments:
 
     def _last(self, spec: NotebookSpec) -> Path:
         return self.root / _LAST / f"{spec.name}.txt"
+
+
+def _digest_of(last: Path) -> str | None:
+    """The digest in the first line of the file; None when there is none."""
+    try:
+        match = _OF.match(last.read_bytes())
+    except FileNotFoundError:
+        return None
+    return match[1].decode() if match else None
+
+
+def _of_this_python(path: Path) -> bool:
+    """Whether the interpreter of an environment is the one that it was made with, and was not upgraded since."""
+    return (path / "bin/python").stat().st_ctime_ns < (path / MARKER).stat().st_mtime_ns
 
 
 def _try_lock(path: Path) -> int | None:

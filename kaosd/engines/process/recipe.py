@@ -1,22 +1,29 @@
 """The steps from requirements to a virtual environment: read, resolve, create, install. Each tells the log.
 
+Where it is sure to give the same, an environment begins as a copy of the notebook's last one, and only the difference
+is installed; whatever is in doubt is made from nothing.
+
 uv runs in `inputs/model` of the environment's directory, so that relative paths mean what they mean to
 `pip install -r requirements.txt` in an image whose context is `model/`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from kaosd import proc
 from kaosd.engines.base import Inputs, Log
+from kaosd.engines.process.additions import Change, compare, options
 from kaosd.engines.process.blame import MAIN, Blame, blame, read
+from kaosd.engines.process.copying import complete, distributions
+from kaosd.engines.process.server import installed
 from kaosd.errors import BuildFailed, EngineUnavailable
 
 LOCK = "kaosd-lock.txt"  # what was installed, in the environment itself
@@ -26,7 +33,20 @@ _SERVER = {
     "jupyter-collaboration": "jupyter-collaboration>=4",
 }
 _UNUSED = ("environment.yml", "apt.txt", "pyproject.toml", "uv.lock", "Dockerfile")
+_INSTALLED = re.compile(r"^ ([+~-]) (\S+)==(\S+)$", re.MULTILINE)
 _RUNTIME = re.compile(r"(?:python-)?([0-9]+\.[0-9]+(?:\.[0-9]+)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The environment that a notebook had last.
+
+    take: moves a copy of it into a directory, or returns why there is none.
+    """
+
+    digest: str
+    path: Path
+    take: Callable[[Path], Awaitable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +62,8 @@ class Recipe:
     log: Log
     preferences: Path
 
-    async def make(self, inputs: Inputs, target: Path) -> None:
-        """Make *target*, which does not exist, a complete environment. Raises BuildFailed or EngineUnavailable."""
+    async def make(self, inputs: Inputs, target: Path, past: Past | None = None) -> None:
+        """Make *target*, an empty directory, a complete environment. Raises BuildFailed or EngineUnavailable."""
         self.log.line("step 1/4 read the environment inputs")
         model = target / "inputs" / "model"
         files = _export(inputs, model)
@@ -51,14 +71,85 @@ class Recipe:
             if (model / name).exists() or (model.parent / name).exists():
                 self.log.line(f"{name} is there; the process engine does not use it")
         python = await self._interpreter(model)
+        change = await self._begin(past, model, files) if past is not None else None
+        if past is not None and change is not None and change.added is not None:
+            if await self._extend(model, past, change.added):
+                return
+            self.log.line("it cannot be added to what is there; all is resolved again")
         self.log.line("step 2/4 resolve the requirements")
         await self._resolve(model, files, python, target / LOCK)
+        if change is not None:
+            self.log.line("step 3/4 exchange what differs")
+            if await self._exchange(model, files):
+                return
+            self.log.line("it cannot be exchanged; all is installed anew")
+            await asyncio.to_thread(_leave_only, target, ("inputs", LOCK))
         self.log.line("step 3/4 create the virtual environment")
-        await self._uv(model, files, "venv", "--allow-existing", "--python", python, str(target))
+        made = await self._uv(model, "venv", "--allow-existing", "--python", python, str(target))
+        self._accept(made, files)
         self.log.line("step 4/4 install")
-        # the requirements once more beside the lock: they carry index addresses and hashes
+        self._accept(await self._install(model, target), files)
+
+    async def _begin(self, past: Past, model: Path, files: dict[str, str]) -> Change | None:
+        """Let the environment begin as a copy of the past one; None when it cannot."""
+        before = past.path / "inputs"
+        server = (before / "server.txt").read_text(), _specs(_added(files))
+        change = compare(_texts(before / "model"), files, server)
+        if change is None:
+            return None
+        reason = await past.take(model.parents[1])
+        if reason:
+            self.log.line(f"environment {past.digest[:7]} cannot be the beginning of it: {reason}")
+            return None
+        self.log.line(f"it begins as a copy of environment {past.digest[:7]}")
+        return change
+
+    async def _extend(self, model: Path, past: Past, added: tuple[str, ...]) -> bool:
+        """Install the lines *added* into the copy; False when that moved a package that was there, or failed.
+
+        While nothing that was there moves, every added package gets the version that a resolution of everything
+        would give it: there, too, what is installed comes first, and then the newest version that fits.
+        """
+        target, inputs = model.parents[1], model.parent
+        before = distributions(target)
+        (inputs / "server.txt").write_text(_specs(_added(_texts(model))))
+        (inputs / "added.txt").write_text(_specs(added))
+        self.log.line("step 2/4 resolve and install what was added")
+        where = ["--python", str(target / "bin/python"), "-r", str(inputs / "added.txt")]
+        finished = await self._uv(model, "pip", "install", *where, quiet=True)
+        changes = _INSTALLED.findall(finished.output)
+        after = distributions(target)
+        if finished.code != 0 or not set(before) <= set(after) or len(after) != len(before) + len(changes):
+            return False
+        for sign, name, version in changes:
+            self.log.line(f" {sign} {name}=={version}")
+        lock = (past.path / LOCK).read_text().splitlines() + [f"{name}=={version}" for _, name, version in changes]
+        self.log.line("step 3/4 write the lock")
+        (target / LOCK).write_text(_specs(sorted(lock, key=lambda line: line.partition("==")[0])))
+        return True
+
+    async def _exchange(self, model: Path, files: dict[str, str]) -> bool:
+        """Make the copy hold exactly the lock; False when that failed or broke a package that was to stay."""
+        target, inputs = model.parents[1], model.parent
+        python = str(target / "bin/python")
+        have = {package.name: package.version for package in await asyncio.to_thread(installed, target)}
+        lock = [line.partition("==")[::2] for line in (target / LOCK).read_text().splitlines()]
+        if gone := sorted(have.keys() - {name for name, _ in lock}):
+            finished = await self._uv(model, "pip", "uninstall", "--python", python, *gone)
+            if finished.code != 0:
+                return False
+        if wanted := [f"{name}=={version}" for name, version in lock if have.get(name) != version]:
+            (inputs / "added.txt").write_text(_specs([*options(files), *wanted]))
+            source = ["-r", str(inputs / "added.txt")]
+            finished = await self._uv(model, "pip", "install", "--python", python, "--no-deps", *source)
+            if finished.code != 0:
+                return False
+        return await asyncio.to_thread(complete, target)
+
+    async def _install(self, model: Path, target: Path) -> proc.Finished:
+        """Install the lock; the requirements once more beside it: they carry index addresses and hashes."""
         sources = ["-r", str(target / LOCK), "-r", MAIN]
-        await self._uv(model, files, "pip", "install", "--python", str(target / "bin/python"), "--no-deps", *sources)
+        return await self._uv(model, "pip", "install", "--python", str(target / "bin/python"), "--no-deps", *sources)
 
     async def _interpreter(self, model: Path) -> str:
         """The interpreter that model/runtime.txt asks for, else our own."""
@@ -71,7 +162,7 @@ class Recipe:
             raise BuildFailed(
                 f"model/runtime.txt:1: {text[:60]!r} names no Python", hint="write for example python-3.11"
             )
-        found = await self._run(model, "python", "find", "--system", "--no-config", match[1])
+        found = await self._uv(model, "python", "find", "--system", "--no-config", match[1])
         if found.code != 0:
             raise BuildFailed(
                 f"model/runtime.txt:1: there is no Python {match[1]} on this machine",
@@ -83,8 +174,7 @@ class Recipe:
         """Write *lock*; without jupyter-collaboration where the requirements exclude it."""
         if self.preferences.exists():
             shutil.copyfile(self.preferences, lock)
-        named = {requirement.name for path, text in files.items() for requirement in read(path, text)}
-        added = [spec for name, spec in _SERVER.items() if name not in named]
+        added = _added(files)
         finished = await self._compile(model, added, python, lock)
         optional = _SERVER["jupyter-collaboration"]
         if "No solution found" in finished.output and optional in finished.output and optional in added:
@@ -96,17 +186,15 @@ class Recipe:
 
     async def _compile(self, model: Path, added: list[str], python: str, lock: Path) -> proc.Finished:
         server = model.parent / "server.txt"
-        server.write_text("".join(f"{spec}\n" for spec in added))
+        server.write_text(_specs(added))
         options = ["--quiet", "--no-header", "--no-annotate", "--python", python, "--output-file", str(lock)]
-        return await self._run(model, "pip", "compile", MAIN, str(server), *options)
+        return await self._uv(model, "pip", "compile", MAIN, str(server), *options)
 
-    async def _uv(self, model: Path, files: dict[str, str], *arguments: str) -> None:
-        self._accept(await self._run(model, *arguments), files)
-
-    async def _run(self, model: Path, *arguments: str) -> proc.Finished:
+    async def _uv(self, model: Path, *arguments: str, quiet: bool = False) -> proc.Finished:
+        """Run uv and tell the log what it writes, unless *quiet*."""
         argv = [self.uv, *arguments, "--no-python-downloads", "--no-progress", "--color", "never"]
         try:
-            return await proc.run(argv, cwd=model, env=self.variables, line=self.log.line)
+            return await proc.run(argv, cwd=model, env=self.variables, line=None if quiet else self.log.line)
         except OSError as error:
             raise EngineUnavailable(f"uv cannot be started: {error}") from error
 
@@ -136,8 +224,29 @@ def _export(inputs: Inputs, model: Path) -> dict[str, str]:
     inputs.export(model.parent)
     model.mkdir(parents=True, exist_ok=True)
     (model / MAIN).touch()
-    texts = {}
-    for name in sorted(os.listdir(model)):
-        if name.endswith(".txt"):
-            texts[name] = (model / name).read_text(encoding="utf-8", errors="surrogateescape")
-    return texts
+    return _texts(model)
+
+
+def _texts(model: Path) -> dict[str, str]:
+    """The texts of all requirements files by name."""
+    return {
+        name: (model / name).read_text(encoding="utf-8", errors="surrogateescape")
+        for name in sorted(os.listdir(model))
+        if name.endswith(".txt")
+    }
+
+
+def _added(files: Mapping[str, str]) -> list[str]:
+    """What the host needs and the requirements do not name."""
+    named = {requirement.name for path, text in files.items() for requirement in read(path, text)}
+    return [spec for name, spec in _SERVER.items() if name not in named]
+
+
+def _specs(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _leave_only(directory: Path, names: tuple[str, ...]) -> None:
+    for path in directory.iterdir():
+        if path.name not in names:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
