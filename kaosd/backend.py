@@ -129,6 +129,10 @@ class Backend:
         """Copies of work in the host."""
         return self.registry.recovered(name)
 
+    async def restore(self, name: str, path: str) -> dict[str, Any]:
+        """Bring a copy of work back into the host."""
+        return await self.registry.restore(name, path)
+
     async def why(self, path: str) -> dict[str, Any]:
         """What a change of *path* means."""
         return await self.registry.why(path)

@@ -199,6 +199,7 @@ def _past(commands: Commands) -> None:
         "recovered", "past:recovered", "files of the host that a deployment replaced", example="kaosctl recovered NAME"
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument("--restore", metavar="PATH", help="bring the newest copy of PATH back into the notebook")
 
 
 def _rest(commands: Commands) -> None:
