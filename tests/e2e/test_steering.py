@@ -13,11 +13,12 @@ from tests.e2e.test_open_document import notebook, opened
 def test_the_answer_shows_what_comes_of_the_wish(daemon: Daemon, bundle: Path) -> None:
     daemon.deploy("told", bundle)
     paused = daemon.json("pause", "told")
-    assert (paused["state"], paused["paused"]) == ("held", True)
-    assert daemon.json("resume", "told")["state"] == "live"
+    assert (paused["state"], paused["paused"]) == ("live", True)  # what is on disk is still served
+    assert "paused by you" in daemon.ctl("status", "told").stdout
+    assert daemon.json("resume", "told")["paused"] is False
     (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
     daemon.live("told")
-    assert daemon.json("rollback", "told")["state"] != "live"
+    assert daemon.json("rollback", "told")["state"] in ("swapping", "held")
 
 
 def test_a_recovered_copy_comes_back_and_nothing_is_lost(daemon: Daemon, bundle: Path) -> None:
