@@ -35,5 +35,5 @@ def test_the_path_comes_back_byte_for_byte(name: bytes, above: str) -> None:
 
 @pytest.mark.parametrize("file", ["/s/other.py", "/s/../a.py", "a.py"])
 def test_a_copy_from_elsewhere_is_refused(file: str) -> None:
-    with pytest.raises(ConflictError, match="where .* belongs"):
+    with pytest.raises(ConflictError, match=r"where .* belongs"):
         hosted_path(copy("../a.py" if ".." in file else "d/a.py", file))

@@ -84,7 +84,7 @@ def test_a_copy_that_is_no_file_changes_nothing(place, kind):
     elif kind == "pipe":
         os.mkfifo(place.copy)
     write(place.work, b"a", b"theirs")
-    with pytest.raises(BundleError, match="the copy .*copy "):
+    with pytest.raises(BundleError, match=r"the copy .*copy "):
         place.restore(b"a")
     assert on_disk(place.work) == {b"a": ("f", b"theirs")}
 
