@@ -144,6 +144,7 @@ class Backend:
             socket=self.settings.socket,
             directories=self.watcher.stats().directories,
             engines=tuple(sorted({actor.spec.engine for actor in self.registry.actors.values()}) or ["process"]),
+            front=self.registry.shop.front_url,
         )
         checks = await asyncio.to_thread(examine, examined)
         checks += [{"code": p.code, "severity": p.severity, "text": p.text, "mend": p.mend} for p in self.problems()]
