@@ -21,7 +21,10 @@ from kaosd.settings import Settings
 SCHEMA = 1
 FRESHEN = 0.5  # seconds that a status waits for the hosts' answers
 # Settings that are read once, when the daemon starts.
-STARTING = ("state_dir", "socket", "front", "watch", "log", "keep_versions", "max_backoff", "pass_environment")
+STARTING = (
+    "state_dir", "socket", "front", "watch", "log", "keep_versions", "max_backoff",
+    "desktop_notices", "pass_environment",
+)  # fmt: skip
 
 
 class Backend:

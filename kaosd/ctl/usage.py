@@ -132,6 +132,10 @@ def _notebook(commands: Commands) -> None:
     parser.add_argument("--name", metavar="NAME", help="default: notebook-<workspace>-<user>")
     parser.add_argument("--engine", metavar="E", help="default: what the daemon is configured for")
     parser.add_argument("--detach", action="store_true", help="return at once")
+    _notebooks(commands)
+
+
+def _notebooks(commands: Commands) -> None:
     commands.add(
         "list",
         "notebooks:show_list",
@@ -300,6 +304,10 @@ def _daemon(commands: Commands) -> None:
         "version", "asking:version", "versions of client and daemon",
         examples=("kaosctl version --json",), exits=(0, 1, 2),
     )  # fmt: skip
+    _self(commands)
+
+
+def _self(commands: Commands) -> None:
     parser = commands.add(
         "completion",
         "completing:show",

@@ -25,7 +25,7 @@ MASKED = {
     "Cookie: _xsrf=hunter2; username=me": f"Cookie: {MASK}",
     "sent Bearer hunter2hunter2": f"sent Bearer {MASK}",
     "cloning https://ada:hunter2@git.example/x.git": f"cloning https://{MASK}@git.example/x.git",
-    "index http://hunter2:p@ss@host/simple": f"index http://{MASK}@host/simple",
+    "index http://hunter2:p@ss@host/index": f"index http://{MASK}@host/index",
     "postgresql+psycopg://ada:hunter2@db/x": f"postgresql+psycopg://{MASK}@db/x",
     "sig=hunter2": f"sig={MASK}",
     BLOCK.format("RSA "): MASK,
