@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.error
+import urllib.request
+import zipfile
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.daemon import Daemon
 from tests.e2e.lab import Lab
@@ -41,6 +46,22 @@ def test_a_recovered_copy_comes_back_and_nothing_is_lost(daemon: Daemon, bundle:
     refused = daemon.ctl("recovered", "back", "--restore", "nothing.py", check=False)
     assert refused.returncode == 4
     assert "`kaosctl recovered back` lists the copies" in refused.stderr
+
+
+def test_a_bundle_of_a_real_daemon_holds_no_token(daemon: Daemon, bundle: Path, tmp_path: Path) -> None:
+    daemon.deploy("bundled", bundle)
+    token = daemon.token("bundled")
+    with pytest.raises(urllib.error.HTTPError):  # JupyterLab logs what is not there, with its whole address
+        urllib.request.urlopen(f"{daemon.url('bundled')}/api/contents/nothing?token={token}")
+    target = tmp_path / "bundle.zip"
+    assert daemon.ctl("doctor", "--bundle", str(target), check=False).returncode in (0, 1)
+    secrets = [token.encode(), (daemon.state / "token").read_bytes()]
+    with zipfile.ZipFile(target) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    assert [name for name, content in found.items() if any(secret in content for secret in secrets)] == []
+    assert {"versions.json", "status.json", "doctor.json", "kaosd.toml", "logs/daemon.log"} <= found.keys()
+    assert b'"name": "bundled"' in found["status.json"]
+    assert b"JupyterLab answers" in b"".join(found[name] for name in found if name.startswith("logs/bundled/"))
 
 
 async def test_an_open_document_is_restored_in_its_tab(daemon: Daemon, bundle: Path) -> None:
