@@ -22,16 +22,9 @@ SCHEMA = 1
 FRESHEN = 0.5  # seconds that a status waits for the hosts' answers
 # Settings that are read once, when the daemon starts.
 STARTING = (
-    "state_dir",
-    "socket",
-    "front",
-    "watch",
-    "log",
-    "docker",
-    "keep_versions",
-    "max_backoff",
-    "pass_environment",
-)
+    "state_dir", "socket", "front", "watch", "log", "docker", "keep_versions", "max_backoff",
+    "desktop_notices", "pass_environment",
+)  # fmt: skip
 
 
 class Backend:
@@ -139,6 +132,10 @@ class Backend:
         """Copies of work in the host."""
         return self.registry.recovered(name)
 
+    async def restore(self, name: str, path: str) -> dict[str, Any]:
+        """Bring a copy of work back into the host."""
+        return await self.registry.restore(name, path)
+
     async def why(self, path: str) -> dict[str, Any]:
         """What a change of *path* means."""
         return await self.registry.why(path)
@@ -150,6 +147,7 @@ class Backend:
             socket=self.settings.socket,
             directories=self.watcher.stats().directories,
             engines=tuple(sorted({actor.spec.engine for actor in self.registry.actors.values()}) or ["process"]),
+            front=self.registry.shop.front_url,
         )
         checks = await asyncio.to_thread(examine, examined)
         checks += [{"code": p.code, "severity": p.severity, "text": p.text, "mend": p.mend} for p in self.problems()]

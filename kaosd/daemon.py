@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from kaosd import __version__, sd
+from kaosd import __version__, notices, sd
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
@@ -64,6 +64,8 @@ async def serve(settings: Settings, config: Path | None = None) -> int:
             await registry.apply(settings.notebooks)
             shop.watcher.watch(CONFIG, settings.config.parent, _all_but(os.fsencode(settings.config.name)))
             own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
+            if settings.desktop_notices:
+                own.append(group.create_task(notices.tell_all(shop.journal, shop.news, notices.session_bus())))
             _signals(stop, reloads)
             sd.notify("READY=1")
             log.info("daemon_ready", version=__version__, socket=str(settings.socket), front=front.url)

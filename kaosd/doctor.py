@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uv
 
 LOW_SPACE = 2 * 10**9  # bytes; one environment with JupyterLab and the usual packages takes about 0.5 GB
 FEW_FILES = 1024
+ANSWERS = 5.0  # seconds that the front may take
 
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What is examined. directories: under watch now."""
+    """What is examined. directories: under watch now. front: its address, "" when it is not asked."""
 
     state_dir: Path
     socket: Path
     directories: int
     engines: tuple[str, ...]
+    front: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Check:
 def examine(examined: Examined) -> list[dict[str, Any]]:
     """All checks, in the order in which they matter."""
     checks: tuple[Callable[[Examined], Iterator[Check]], ...] = (
-        _places, _space, _inotify, _descriptors, _builder, _lingering, _clock,
+        _places, _socket, _tokens, _front, _space, _inotify, _instances, _descriptors, _builder, _lingering, _clock,
     )  # fmt: skip
     return [
         {"code": found.code, "severity": found.severity, "text": found.text, "mend": found.mend}
@@ -60,8 +66,49 @@ def _places(examined: Examined) -> Iterator[Check]:
             yield Check("places", "error", f"others can enter the {what} {path}", f"chmod 700 {path}")
         else:
             yield Check("places", "ok", f"the {what} {path} is private")
-    if not examined.socket.exists():
+
+
+def _socket(examined: Examined) -> Iterator[Check]:
+    try:
+        mode = examined.socket.stat().st_mode
+    except OSError:
         yield Check("socket", "error", f"the socket {examined.socket} is gone", "restart kaosd")
+        return
+    if not stat.S_ISSOCK(mode):
+        yield Check("socket", "error", f"{examined.socket} is no socket", f"rm {examined.socket}, and restart kaosd")
+    elif mode & 0o077:
+        yield Check("socket", "error", f"others can use the socket {examined.socket}", f"chmod 600 {examined.socket}")
+    else:
+        yield Check("socket", "ok", f"the socket {examined.socket} is private")
+
+
+def _tokens(examined: Examined) -> Iterator[Check]:
+    """Who reads a token is let in."""
+    found = [examined.state_dir / "token", *sorted(examined.state_dir.glob("notebooks/*/token"))]
+    files = [path for path in found if path.exists()]
+    for path in files:
+        if path.stat().st_mode & 0o077:
+            yield Check("tokens", "error", f"others can read the token {path}", f"chmod 600 {path}")
+            return
+    yield Check("tokens", "ok", f"{len(files)} tokens, all of them private")
+
+
+def _front(examined: Examined) -> Iterator[Check]:
+    """The front answers without a token as well, if only to refuse."""
+    if not examined.front:
+        return
+    address = urlsplit(examined.front)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ANSWERS)
+    try:
+        connection.request("GET", "/")
+        connection.getresponse().read()
+    except (OSError, http.client.HTTPException) as error:
+        mend = "restart kaosd; KAOSD_FRONT_PORT, or port of [front], names another port"
+        yield Check("front", "error", f"{examined.front} does not answer: {error}", mend)
+    else:
+        yield Check("front", "ok", f"{examined.front} answers")
+    finally:
+        connection.close()
 
 
 def _space(examined: Examined) -> Iterator[Check]:
@@ -84,6 +131,30 @@ def _inotify(examined: Examined) -> Iterator[Check]:
         yield Check("inotify", "warning", text, mend)
     else:
         yield Check("inotify", "ok", text)
+
+
+def _instances(_examined: Examined) -> Iterator[Check]:
+    """Each program that watches takes an inotify instance; editors and browsers take many."""
+    limit = _number(Path("/proc/sys/fs/inotify/max_user_instances"))
+    if limit is None:
+        return
+    used = _instances_in_use()
+    text = f"{used} inotify instances of yours in use, the limit is {limit}"
+    if used > limit * 0.8:
+        mend = f"sudo sysctl fs.inotify.max_user_instances={max(512, 2 * limit)}"
+        yield Check("instances", "warning", text, mend)
+    else:
+        yield Check("instances", "ok", text)
+
+
+def _instances_in_use() -> int:
+    """How many inotify instances the processes of this user hold, as far as they can be seen."""
+    count = 0
+    for directory in Path("/proc").glob("[0-9]*/fd"):
+        with contextlib.suppress(OSError):  # another user's, or it has just ended
+            if directory.stat().st_uid == os.getuid():
+                count += sum(os.readlink(link) == "anon_inode:inotify" for link in directory.iterdir())
+    return count
 
 
 def _descriptors(_examined: Examined) -> Iterator[Check]:

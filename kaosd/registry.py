@@ -16,9 +16,10 @@ import structlog
 from kaosd import bundle
 from kaosd.errors import ConfigError, ConflictError, NotFoundError, StoreError
 from kaosd.model import NotebookSpec, NotebookState, Version
-from kaosd.notebook import Notebook, Workshop, view
+from kaosd.notebook import Notebook, Workshop, explain, restore, view
 
 log = structlog.get_logger(__name__)
+TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
 KEEP_ENVIRONMENTS = 3  # newest environments of a notebook that are not collected
 
 
@@ -169,18 +170,18 @@ class Registry:
     async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
         """Look at everything again, and try again what failed."""
         await self.actor(name).redeploy(force=force, now=now)
-        return self.notebook(name)
+        return await self._taken_up(name)
 
     async def pause(self, name: str, paused: bool) -> dict[str, Any]:
         """Stop or resume following the directories."""
         self.actor(name).pause(paused)
-        return self.notebook(name)
+        return await self._taken_up(name)
 
     async def cancel(self, name: str) -> dict[str, Any]:
         """End the build in flight."""
         if not self.actor(name).cancel():
             raise ConflictError(f"notebook {name!r} has no build in flight")
-        return self.notebook(name)
+        return await self._taken_up(name)
 
     async def rollback(self, name: str, to: str | None) -> dict[str, Any]:
         """Serve an older version until the files change again."""
@@ -192,6 +193,23 @@ class Registry:
                     f"the content of {version} is not kept any more", hint=f"keep_versions is {self.shop.keep_versions}"
                 )
         actor.pin(source, data)
+        return await self._taken_up(name)
+
+    async def restore(self, name: str, wanted: str) -> dict[str, Any]:
+        """Bring a copy of a person's work back into the host."""
+        return await restore(self.actor(name), wanted)
+
+    async def _taken_up(self, name: str) -> dict[str, Any]:
+        """The notebook once its actor has taken a wish up: the answer then shows what comes of it.
+
+        An actor in the middle of a long step takes it up later; the answer does not wait for that.
+        """
+        actor = self.actor(name)
+        wanted = actor.turns + 1
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAKEN_UP):
+                while actor.planned < wanted:
+                    await self.shop.news.after(self.shop.news.number)
         return self.notebook(name)
 
     def _older(self, actor: Notebook, to: str | None) -> tuple[Version, Version | None]:
@@ -288,18 +306,7 @@ class Registry:
 
     async def why(self, path: str) -> dict[str, Any]:
         """What a change of *path* means, and by which rule."""
-        return await asyncio.to_thread(self._why, os.fsencode(path))
-
-    def _why(self, path: bytes) -> dict[str, Any]:
-        for name, actor in sorted(self.actors.items()):
-            for kind, root in (("source", actor.source), ("data", actor.data)):
-                found = root.scanner.explain(path) if root is not None and root.watcher is not None else None
-                if found is not None:
-                    inside, verdict = found
-                    inputs = actor.looking.environment_paths() if kind == "source" else frozenset()
-                    return {"path": os.fsdecode(path), "notebook": name} | view.why(kind, inside, verdict, inputs)
-        shown = os.fsdecode(path)
-        raise NotFoundError(f"{shown} is in no notebook's source or data directory", hint="kaosctl status")
+        return await asyncio.to_thread(explain, dict(sorted(self.actors.items())), path)
 
     # -- events --------------------------------------------------------------------------------------------
 

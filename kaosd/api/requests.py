@@ -44,6 +44,12 @@ class Rollback(_Fields):
     to: str | int | None = None
 
 
+class Restore(_Fields):
+    """path: of a recovered copy as listed, in the notebook or of the copy's own file."""
+
+    path: str = Field(min_length=1)
+
+
 class Wait(_Fields):
     """timeout: in seconds; None: as long as it takes."""
 

@@ -68,6 +68,9 @@ class Backend(Protocol):
     async def rollback(self, name: str, to: str | None) -> Json:
         """Serve an older version."""
 
+    async def restore(self, name: str, path: str) -> Json:
+        """Bring a copy of work back into the host."""
+
     async def kill(self, name: str) -> Json:
         """Stop and forget it."""
 
@@ -147,6 +150,10 @@ async def _redeploy(daemon: Backend, ask: Ask) -> Json:
     return await daemon.redeploy(ask.name, force=fields.force, now=fields.now)
 
 
+async def _restore(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.restore(ask.name, checked(requests.Restore, ask.body).path)
+
+
 async def _resume(daemon: Backend, ask: Ask) -> Json:
     return await daemon.resume(ask.name)
 
@@ -195,6 +202,7 @@ ROUTES = (  # sorted by path and method
     Route("POST", f"{_NAME}/pause", _pause, mutating=True),
     Route("GET", f"{_NAME}/recovered", _recovered),
     Route("POST", f"{_NAME}/redeploy", _redeploy, mutating=True),
+    Route("POST", f"{_NAME}/restore", _restore, mutating=True),
     Route("POST", f"{_NAME}/resume", _resume, mutating=True),
     Route("POST", f"{_NAME}/rollback", _rollback, mutating=True),
     Route("POST", f"{_NAME}/wait", _wait, stream=True),

@@ -4,6 +4,7 @@ from kaosd.bundle.attach import attach, attach_link
 from kaosd.bundle.hosted import State, hosted_edits
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
+from kaosd.bundle.restore import restore
 from kaosd.bundle.scan import Scanner
 from kaosd.bundle.source import Inputs, environment_digest, environment_inputs, find_base, model_tree
 from kaosd.bundle.store import Store
@@ -40,6 +41,7 @@ __all__ = [
     "lookup",
     "mass_change",
     "model_tree",
+    "restore",
     "sync",
     "walk",
 ]

@@ -34,6 +34,10 @@ def _run(given: list[str]) -> int:
 
         if (simple := plain(given[1:])) is not None:
             return show(**simple)
+    if given[:1] == ["__complete"]:
+        from kaosd.ctl.completing import answer
+
+        return answer(given[1:])
     from kaosd.ctl.usage import run
 
     return run(given)

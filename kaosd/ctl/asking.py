@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kaosd import __version__
 from kaosd.ctl import failure, output, places
 from kaosd.ctl.client import Client
@@ -35,9 +37,37 @@ def why(path: str, *, as_json: bool = False) -> int:
     return 0
 
 
-def doctor(*, as_json: bool = False) -> int:
-    """Print what the daemon finds of its surroundings; 1 when something is an error."""
+def doctor(*, bundle: str | None = None, as_json: bool = False) -> int:
+    """Print what the daemon finds of its surroundings; 1 when something is an error. bundle: also write that file."""
+    if bundle is not None:
+        return _bundle(bundle, as_json=as_json)
     answer = Client().get("/v1/doctor", timeout=60.0)
+    output.tell(answer, _findings(answer), as_json=as_json)
+    return _judged(answer)
+
+
+def _bundle(target: str, *, as_json: bool) -> int:
+    """Write the bundle whether or not the daemon answers; what is wrong with the daemon is told after that."""
+    from kaosd.ctl import diagnosis
+
+    gone: Failure | None = None
+    answer: dict[str, Any] = {"checks": []}
+    try:
+        answer = Client().get("/v1/doctor", timeout=60.0)
+    except Failure as error:
+        gone = error
+    written = diagnosis.write(target, answer if gone is None else {"error": {"code": gone.code, "text": gone.text}})
+    where = output.here()
+    told = where.flow(
+        [("good", f"● {target} written"), ("", f"{len(written)} files"), ("dim", "secrets are masked")], 4
+    )
+    output.tell({**answer, "bundle": target, "members": written}, [*_findings(answer), *told], as_json=as_json)
+    if gone is not None and not as_json:
+        raise gone
+    return gone.exit_code if gone is not None else _judged(answer)
+
+
+def _findings(answer: dict[str, Any]) -> list[str]:
     where = output.here()
     lines: list[str] = []
     for check in answer["checks"]:
@@ -45,7 +75,10 @@ def doctor(*, as_json: bool = False) -> int:
         lines += where.flow([(role, f"{sign} {check['severity']:<7} {check['code']:<10}"), ("", check["text"])], 4)
         if check.get("mend"):
             lines += where.flow([("strong", f"    {check['mend']}")], 4)
-    output.tell(answer, lines, as_json=as_json)
+    return lines
+
+
+def _judged(answer: dict[str, Any]) -> int:
     return failure.FAILED if any(check["severity"] == "error" for check in answer["checks"]) else 0
 
 

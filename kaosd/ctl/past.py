@@ -46,13 +46,35 @@ def rollback(name: str, to: str | None = None, *, as_json: bool = False) -> int:
     return 0
 
 
-def recovered(name: str, *, as_json: bool = False) -> int:
-    """Print the files of the host that a deployment replaced, and where they were saved."""
+def recovered(name: str, *, restore: str | None = None, as_json: bool = False) -> int:
+    """Print the files of the host that a deployment replaced, and where they were saved; or bring one back."""
+    if restore is not None:
+        return _restore(name, restore, as_json=as_json)
     answer = Client().get(notebook_path(name, "recovered"))
     rows = [
         (one["path"], moment(one["saved_at"]), str(one["deployment"]), f"{one['size']:,} B", one["file"])
         for one in answer["recovered"]
     ]
-    table = output.here().table(("path", "saved at", "deployment", "size", "file"), rows)
+    where = output.here()
+    table = where.table(("path", "saved at", "deployment", "size", "file"), rows)
+    if rows:
+        table += where.flow([("dim", "bring the newest copy back:"), ("strong", _command(name, rows[-1][0]))], 4)
     output.tell(answer, table if rows else ["nothing had to be recovered"], as_json=as_json)
+    return 0
+
+
+def _command(name: str, path: str) -> str:
+    from shlex import quote
+
+    return f"kaosctl recovered {name} --restore {quote(path)}"
+
+
+def _restore(name: str, path: str, *, as_json: bool) -> int:
+    answer = Client().post(notebook_path(name, "restore"), {"path": path})
+    where = output.here()
+    how = "in its tab" if answer["in_tab"] else "on disk"
+    lines = where.flow([("good", f"● {answer['restored']} restored"), ("dim", how), ("", f"from {answer['file']}")], 4)
+    for file in answer["kept"]:
+        lines += where.flow([("", f"    what was there is kept as {file}")], 4)
+    output.tell(answer, lines, as_json=as_json)
     return 0

@@ -73,9 +73,10 @@ def _state(notebook: dict[str, Any], now: float) -> str:
     """The state with its age: live 12 min."""
     word = "paused by you" if _paused(notebook) else notebook["state"]
     since = _since(notebook)
-    if since is None:
-        return str(word)
-    return f"{word} {_age(since, now)}" + (" ago" if word == "failed" else "")
+    aged = f" {_age(since, now)}" if since is not None else ""
+    if notebook["state"] == "live" and notebook.get("paused"):
+        return f"live{aged}, paused by you"
+    return f"{word}{aged}" + (" ago" if aged and word == "failed" else "")
 
 
 def _paused(notebook: dict[str, Any]) -> bool:
@@ -158,8 +159,10 @@ def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
         if source.get("live") and source.get("live") != source.get("disk"):
             commands.append(("back:", f"kaosctl rollback {name}"))
         return commands
-    if _paused(notebook):
+    if _paused(notebook) or (state == "live" and notebook.get("paused")):
         return [("go on:", f"kaosctl resume {name}")]
+    if state == "held" and (notebook.get("reason") or "").startswith("rolled back"):
+        return [("go on:", f"kaosctl redeploy {name}")]
     if state == "held" and "kaosctl" not in (notebook.get("reason") or ""):
         return [("see:", f"kaosctl logs {name} --stage watch")]
     if state == "stale":

@@ -21,6 +21,14 @@ def socket_path() -> str:
     return os.path.join(runtime, "kaosd", "kaosd.sock") if runtime.startswith("/") else f"{state_dir()}/kaosd.sock"
 
 
+def config_file() -> str:
+    """The configuration file: KAOSD_CONFIG, else by the XDG rules."""
+    if given := os.environ.get("KAOSD_CONFIG"):
+        return absolute(given)
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    return os.path.join(base if base.startswith("/") else os.path.expanduser("~/.config"), "kaosd/kaosd.toml")
+
+
 def absolute(path: str) -> str:
     """*path* with "~" expanded, taken from the working directory; links in it stay."""
     return os.path.abspath(os.path.expanduser(path))

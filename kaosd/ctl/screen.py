@@ -65,11 +65,21 @@ class Screen:
         return [(role, part) for part in parts]
 
     def table(self, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-        """Rows of cells below *titles*, in columns as wide as their widest cell."""
+        """Rows of cells below *titles*, in columns as wide as their widest cell.
+
+        Where the screen is too narrow for that, each row is a paragraph of its cells with their titles.
+        """
         safe = [[printable(cell) for cell in row] for row in rows]
         widths = [max(map(columns, column)) for column in zip(titles, *safe, strict=True)]
+        if sum(widths) + 3 * (len(widths) - 1) > self.width:
+            return [line for row in safe for line in self._paragraph(titles, row)]
         lines = [self.paint("dim", _row(titles, widths))]
         return lines + [_row(row, widths) for row in safe]
+
+    def _paragraph(self, titles: Sequence[str], row: Sequence[str]) -> list[str]:
+        """The first cell, and the others with their titles below or beside it."""
+        named = [("", f"{title} {cell}") for title, cell in zip(titles[1:], row[1:], strict=True)]
+        return self.flow([("strong", row[0]), *named], 4)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -115,5 +125,7 @@ def age(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """How long something took: 0.3 s, 41 s, 2 min."""
+    """How long something took: 9 ms, 0.3 s, 41 s, 2 min."""
+    if 0 < seconds < 0.095:
+        return f"{max(1, round(seconds * 1000))} ms"
     return f"{seconds:.1f} s" if seconds < 9.95 else age(round(seconds))

@@ -1,68 +1,19 @@
-"""The commands and their arguments, with help and an example for each; `run` finds and runs one.
+"""The commands and their arguments, each with its page of help; `run` finds and runs one.
 
 Each command names the function that does it as "module:function" and is given its arguments by keyword, so that
-only the module in use is loaded.
+only the module in use is loaded. Shell completion is answered from this table as well (see completing).
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 from importlib import import_module
 
-from kaosd.ctl import failure, values
-from kaosd.ctl.failure import Failure
+from kaosd.ctl import failure, manual, values
+from kaosd.ctl.commands import ASKING, NAMED, Commands
 
-EXIT_CODES = (
-    "exit codes: 0 fine, 1 failed or a notebook is failed or stale, 2 usage, 3 daemon not running,\n"
-    "4 no such notebook, job or path, 5 timed out, 130 interrupted"
-)
-
-
-class Commands:
-    """A group of commands: the top one, or `notebook` or `template`."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self.parser = parser
-        self._choices = parser.add_subparsers(metavar="COMMAND", title="commands")
-        self.groups: dict[str, Commands] = {}
-
-    def add(self, name: str, run: str, summary: str, *, example: str) -> argparse.ArgumentParser:
-        """A command that *run* ("module:function" below kaosd.ctl) does."""
-        parser = self._choices.add_parser(
-            name,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            epilog="example: " + example,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
-        parser.set_defaults(run=run)
-        return parser
-
-    def group(self, name: str, summary: str) -> Commands:
-        """A group of commands below this one."""
-        parser = self._choices.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
-        self.groups[name] = Commands(parser)
-        return self.groups[name]
-
-    def check(self, given: list[str]) -> None:
-        """Failure, with the nearest name, when *given* begins with a command that does not exist."""
-        if not given or given[0].startswith("-"):
-            return
-        if given[0] in self.groups:
-            self.groups[given[0]].check(given[1:])
-        elif given[0] not in self._choices.choices:
-            close = difflib.get_close_matches(given[0], self._choices.choices, n=1)
-            line = self.parser.prog
-            raise Failure(
-                f"there is no command {f'{line} {given[0]}'!r}",
-                hint=f"did you mean `{line} {close[0]}`?" if close else f"`{line} --help` lists the commands",
-                exit_code=failure.USAGE,
-                code="usage",
-            )
+STAGES = ("watch", "build", "host", "daemon")
 
 
 def run(given: list[str]) -> int:
@@ -80,12 +31,21 @@ def run(given: list[str]) -> int:
 
 def all_commands() -> Commands:
     """Every command of kaosctl."""
+    codes = tuple(manual.EXIT_CODES)
     commands = Commands(
         argparse.ArgumentParser(
             prog="kaosctl",
-            description="Talks to kaosd, which keeps hosted notebooks as they are on disk.",
-            epilog=EXIT_CODES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            description=manual.description(
+                "talks to kaosd, which keeps hosted notebooks as they are on disk",
+                """`kaosctl help COMMAND` tells all about a command. Every command takes --json. Colours are sent to
+                terminals only, and not with NO_COLOR.""",
+            ),
+            epilog=manual.epilog(
+                ("kaosctl notebook deploy -s ./example -d ./data", "kaosctl status --watch", "kaosctl logs -f"),
+                codes,
+                ("socket", "state", "config"),
+            ),
+            formatter_class=manual.Formatter,
             allow_abbrev=False,
         )
     )
@@ -93,23 +53,53 @@ def all_commands() -> Commands:
     _notebook(commands.group("notebook", "register, list and end notebooks"))
     _steering(commands)
     _past(commands)
-    _rest(commands)
+    _starting(commands)
+    _daemon(commands)
     return commands
 
 
 def _seeing(commands: Commands) -> None:
-    add = commands.add
-    parser = add("status", "status:show", "how the daemon and its notebooks are", example="kaosctl status --watch")
+    parser = commands.add(
+        "status",
+        "status:show",
+        "how the daemon and its notebooks are",
+        """Each notebook has its state and age, its address, the versions of source and data that are live and on
+        disk, and, where it is not well, the cause and the next command.
+
+        States: live (what is on disk is served), stale, building, swapping, held, failed, stopped.""",
+        examples=("kaosctl status", "kaosctl status --watch", "kaosctl status notebook-mnist-ada --json"),
+    )
     parser.add_argument("name", metavar="NAME", nargs="?", help="show this notebook only, with more detail")
-    parser.add_argument("--watch", action="store_true", help="stay, and show every change")
-    parser = add(
+    parser.add_argument("--watch", action="store_true", help="stay, and show every change; ^C ends it")
+    parser = commands.add(
         "logs",
         "reading:show",
         "the logs of a notebook's last deployment, or of any other part; works without the daemon too",
-        example="kaosctl logs notebook-mnist-ada --deploy failed\n         kaosctl logs -f --stage host --grep Error",
+        """Lines of all stages in the order of their times: watch (what was noticed), build (the environment), host
+        (JupyterLab and its kernels). With -f it goes on into later deployments, and over restarts of the daemon.""",
+        examples=(
+            "kaosctl logs notebook-mnist-ada --deploy failed",
+            "kaosctl logs -f --stage host --grep Error",
+            "kaosctl logs --stage daemon --since 10m",
+        ),
+        exits=(0, 1, 2, 4, 130),
+        files=("logs",),
     )
+    _logs(parser)
+    parser = commands.add(
+        "why",
+        "asking:why",
+        "whether a file counts, by which rule, and what a change of it costs",
+        """What counts: everything but the droppings of editors and tools, and what .kaosignore at the top of the
+        directory names.""",
+        examples=("kaosctl why model/train.py",),
+    )
+    parser.add_argument("path", metavar="PATH", help="a file or directory below a source or data directory")
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?", help="of this notebook (default: of all)")
-    parser.add_argument("--stage", choices=("watch", "build", "host", "daemon"), help="of this stage only")
+    parser.add_argument("--stage", metavar="STAGE", choices=STAGES, help=f"of this stage only: {', '.join(STAGES)}")
     parser.add_argument(
         "--deploy", metavar="N|last|failed", type=values.deployment, help="of this deployment (default: last)"
     )
@@ -120,12 +110,6 @@ def _seeing(commands: Commands) -> None:
         "--since", metavar="T", type=values.moment, help="lines since 10m, 2h (ago), 14:30 or an RFC 3339 time"
     )
     parser.add_argument("--grep", metavar="RE", type=values.pattern, help="only lines that match")
-    parser = add(
-        "why", "asking:why", "whether a file counts, by which rule, and what a change of it costs",
-        example="kaosctl why model/train.py",
-    )  # fmt: skip
-    parser.add_argument("path", metavar="PATH")
-    add("doctor", "asking:doctor", "checks limits, engines, ports, disk and clock", example="kaosctl doctor")
 
 
 def _notebook(commands: Commands) -> None:
@@ -133,7 +117,10 @@ def _notebook(commands: Commands) -> None:
         "deploy",
         "deploying:deploy",
         "registers a notebook and shows its way through Build and Host; ends with its address",
-        example="kaosctl notebook deploy -s ./example -d ./data --workspace mnist --memory 4Gi",
+        """The notebook is kept over restarts of the daemon, and follows its directories from now on. ^C ends the
+        watching only, the deployment goes on. To change a notebook, deploy it again under its name.""",
+        examples=("kaosctl notebook deploy -s ./example -d ./data --workspace mnist --memory 4Gi",),
+        exits=(0, 1, 2, 3, 130),
     )
     parser.add_argument("-s", "--source", metavar="DIR", help="the bundle (default: an empty notebook)")
     parser.add_argument("-d", "--data", metavar="DIR", help="the data (default: none)")
@@ -145,81 +132,199 @@ def _notebook(commands: Commands) -> None:
     parser.add_argument("--name", metavar="NAME", help="default: notebook-<workspace>-<user>")
     parser.add_argument("--engine", metavar="E", help="default: what the daemon is configured for")
     parser.add_argument("--detach", action="store_true", help="return at once")
+    _notebooks(commands)
+
+
+def _notebooks(commands: Commands) -> None:
     commands.add(
-        "list", "notebooks:show_list", "what is being built and what runs", example="kaosctl notebook list --json"
+        "list",
+        "notebooks:show_list",
+        "what is being built and what runs",
+        examples=("kaosctl notebook list --json",),
+        exits=ASKING,
     )
     parser = commands.add(
         "build-logs",
         "reading:build_logs",
         "the whole log of one job",
-        example="kaosctl notebook build-logs -j 3f2a -o .",
+        examples=("kaosctl notebook build-logs -j 3f2a -o .",),
+        exits=(0, 1, 2, 4, 130),
+        files=("logs",),
     )
     parser.add_argument(
         "-j", "--job", metavar="JOB", type=values.job, required=True, help="the first digits are enough"
     )
     parser.add_argument("-o", "--output", dest="directory", metavar="DIR", help="write it to DIR/<job>.log instead")
     parser = commands.add(
-        "kill", "notebooks:kill", "stops a notebook and forgets it; keeps its bundles and recovered files",
-        example="kaosctl notebook kill -n notebook-mnist-ada -y",
-    )  # fmt: skip
-    parser.add_argument("-n", "--name", metavar="NAME", required=True)
+        "kill",
+        "notebooks:kill",
+        "stops a notebook and forgets it; keeps its bundles and recovered files",
+        "Its kernels end. On a terminal it asks before.",
+        examples=("kaosctl notebook kill -n notebook-mnist-ada -y",),
+        files=("socket", "recovered"),
+    )
+    parser.add_argument("-n", "--name", metavar="NAME", required=True, help="the notebook")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def _steering(commands: Commands) -> None:
-    def add(name: str, summary: str, *, example: str) -> argparse.ArgumentParser:
-        parser = commands.add(name, f"steering:{name}", summary, example=example)
+    def add(
+        name: str, summary: str, about: str, *examples: str, exits: tuple[int, ...] = NAMED
+    ) -> argparse.ArgumentParser:
+        parser = commands.add(name, f"steering:{name}", summary, about, examples=examples, exits=exits)
         parser.add_argument("name", metavar="NAME", help="the notebook")
         return parser
 
     parser = add(
-        "wait", "returns when what is on disk now is live", example="kaosctl wait notebook-mnist-ada --timeout 60"
+        "wait",
+        "returns when what is on disk now is live",
+        """What counts is what is on disk at the moment of the call, and that the host has answered a request with it.
+        It returns early, with 1, when that will not be: the notebook is failed, or held until somebody acts.""",
+        "kaosctl wait notebook-mnist-ada --timeout 60",
+        "git pull && kaosctl wait notebook-mnist-ada && kaosctl open notebook-mnist-ada",
+        exits=(0, 1, 2, 3, 4, 5, 130),
     )
     parser.add_argument("--timeout", metavar="S", type=values.seconds, help="give up after S seconds, or 2m")
-    parser = add("redeploy", "deploys what is on disk again", example="kaosctl redeploy notebook-mnist-ada --now")
+    parser = add(
+        "redeploy",
+        "deploys what is on disk again",
+        "Looks at everything anew, tries again what failed, and ends a rollback.",
+        "kaosctl redeploy notebook-mnist-ada --now",
+    )
     parser.add_argument("--force", action="store_true", help="accept that many files are gone")
     parser.add_argument("--now", action="store_true", help="do not wait for busy kernels")
-    add("pause", "takes no more changes over, until resume", example="kaosctl pause notebook-mnist-ada")
-    add("resume", "takes changes over again", example="kaosctl resume notebook-mnist-ada")
-    add("cancel", "ends the build in progress", example="kaosctl cancel notebook-mnist-ada")
+    add(
+        "pause",
+        "takes no more changes over, until resume",
+        "What is served goes on; a pause survives a restart of the daemon.",
+        "kaosctl pause notebook-mnist-ada",
+    )
+    add("resume", "takes changes over again", "", "kaosctl resume notebook-mnist-ada")
+    add(
+        "cancel",
+        "ends the build in progress",
+        "The environment before it goes on serving; the next change of the files, or redeploy, builds again.",
+        "kaosctl cancel notebook-mnist-ada",
+    )
 
 
 def _past(commands: Commands) -> None:
     parser = commands.add(
-        "history", "past:history", "the deployments of a notebook, newest first", example="kaosctl history NAME"
+        "history",
+        "past:history",
+        "the deployments of a notebook, newest first",
+        "Each with its number, time, outcome, action and how long it took, versions, and the files that caused it.",
+        examples=("kaosctl history notebook-mnist-ada",),
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
     parser = commands.add(
-        "rollback", "past:rollback", "serves an older version until the files change again",
-        example="kaosctl rollback notebook-mnist-ada 5",
-    )  # fmt: skip
+        "rollback",
+        "past:rollback",
+        "serves an older version until the files change again",
+        "The files on disk stay as they are. `kaosctl redeploy NAME` goes back to them.",
+        examples=("kaosctl rollback notebook-mnist-ada", "kaosctl rollback notebook-mnist-ada 5"),
+    )
     parser.add_argument("name", metavar="NAME", help="the notebook")
     parser.add_argument("to", metavar="N", nargs="?", help="deployment or version (default: the one before)")
     parser = commands.add(
-        "recovered", "past:recovered", "files of the host that a deployment replaced", example="kaosctl recovered NAME"
+        "recovered",
+        "past:recovered",
+        "files of the host that a deployment replaced",
+        """What was edited both in the notebook and on disk is served as it is on disk; the notebook's own is kept as
+        a copy and listed here. --restore brings a copy back into the notebook, in its tab where it is open; what
+        is there until then becomes a copy itself. The source directory is never written to.""",
+        examples=(
+            "kaosctl recovered notebook-mnist-ada",
+            "kaosctl recovered notebook-mnist-ada --restore train.ipynb",
+        ),
+        files=("socket", "recovered"),
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument(
+        "--restore",
+        metavar="PATH",
+        help="bring the newest copy of PATH back; PATH as listed, or the very file of a copy",
+    )
 
 
-def _rest(commands: Commands) -> None:
+def _starting(commands: Commands) -> None:
     parser = commands.add(
         "open",
         "browse:open_notebook",
         "opens a notebook, or the list of all, in the browser",
-        example="kaosctl open NAME",
+        "The browser gets the token by a private file, so that no other user sees it among its arguments.",
+        examples=("kaosctl open notebook-mnist-ada", "kaosctl open --print"),
+        files=("socket", "token"),
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="the notebook (default: the page that lists all)")
     parser.add_argument("--print", dest="only_print", action="store_true", help="print the address with its token")
     templates = commands.group("template", "notebooks and data to start from")
-    templates.add("list", "templates:show_list", "what templates there are", example="kaosctl template list")
+    templates.add(
+        "list",
+        "templates:show_list",
+        "what templates there are",
+        examples=("kaosctl template list",),
+        exits=(0, 2),
+        files=(),
+    )
     parser = templates.add(
         "get",
         "templates:get",
         "copies a template; never overwrites a file",
-        example="kaosctl template get notebook ./mnist",
+        examples=("kaosctl template get notebook ./mnist",),
+        exits=(0, 1, 2, 4),
+        files=(),
     )
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("directory", metavar="DIR", nargs="?", help="default: ./NAME")
-    commands.add("reload", "asking:reload", "reads the configuration again", example="kaosctl reload")
-    commands.add("stop", "asking:stop", "stops the daemon; hosts go on", example="kaosctl stop")
-    commands.add("version", "asking:version", "versions of client and daemon", example="kaosctl version --json")
+    parser.add_argument("name", metavar="TEMPLATE", help="one that `kaosctl template list` names")
+    parser.add_argument("directory", metavar="DIR", nargs="?", help="where to (default: ./TEMPLATE)")
+
+
+def _daemon(commands: Commands) -> None:
+    parser = commands.add(
+        "doctor",
+        "asking:doctor",
+        "checks limits, engines, ports, disk and clock, and says the mend",
+        """With --bundle it also writes a zip file to send to somebody who helps: versions, configuration, status,
+        findings, histories and the last lines of all logs. Tokens, passwords and keys in them are masked; names and
+        paths are not. It works without the daemon too, with what is on disk.""",
+        examples=("kaosctl doctor", "kaosctl doctor --bundle kaosd.zip"),
+        exits=ASKING,
+        files=("socket", "logs", "config"),
+    )
+    parser.add_argument("--bundle", metavar="FILE", help="write what helps to find a fault to FILE, without secrets")
+    commands.add(
+        "reload", "asking:reload", "reads the configuration again",
+        "A save of the file does the same. A broken file is refused, and the old one stays in force.",
+        examples=("kaosctl reload",), exits=ASKING, files=("socket", "config"),
+    )  # fmt: skip
+    commands.add(
+        "stop", "asking:stop", "stops the daemon; hosts go on", examples=("kaosctl stop",), exits=ASKING
+    )  # fmt: skip
+    commands.add(
+        "version", "asking:version", "versions of client and daemon",
+        examples=("kaosctl version --json",), exits=(0, 1, 2),
+    )  # fmt: skip
+    _self(commands)
+
+
+def _self(commands: Commands) -> None:
+    parser = commands.add(
+        "completion",
+        "completing:show",
+        "prints the script that completes kaosctl in a shell",
+        """Commands, options, their values and the names of notebooks are completed. The script asks kaosctl each time,
+        so it never has to be made anew; without the daemon the names come from the state directory.""",
+        examples=(
+            "source <(kaosctl completion bash)",
+            "kaosctl completion zsh > ~/.zfunc/_kaosctl",
+            "kaosctl completion fish > ~/.config/fish/completions/kaosctl.fish",
+        ),
+        exits=(0, 2),
+        files=(),
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
+    parser = commands.add(
+        "help", "manual:show", "tells all about a command",
+        examples=("kaosctl help notebook deploy",), exits=(0, 2), files=(),
+    )  # fmt: skip
+    parser.add_argument("command", metavar="COMMAND", nargs="*", help="the command (default: the list of all)")

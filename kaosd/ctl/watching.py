@@ -1,7 +1,8 @@
 """`kaosctl status --watch`: the status as it changes, calmly.
 
-On a terminal the picture is drawn over itself, at most ten times a second and only when it differs; nothing about
-the terminal is changed that would have to be put back. In a pipe each change is printed once.
+On a terminal the picture is drawn over itself, at most ten times a second, and of it only the lines that differ.
+Nothing about the terminal is changed that would have to be put back (no other screen, no hidden cursor), so that
+however this ends, the last picture stays and the terminal is as it was. In a pipe each change is printed once.
 """
 
 from __future__ import annotations
@@ -48,32 +49,41 @@ def statuses(client: Client, name: str | None) -> Iterator[dict[str, Any] | Fail
 
 
 def _on_terminal(client: Client, name: str | None) -> None:
-    drawn, size = 0, os.terminal_size((0, 0))
+    size = os.terminal_size((0, 0))
     shown: list[str] = []
     last: list[str] = []
     for found in statuses(client, name):
         where, now_size = screen.of(sys.stdout), os.get_terminal_size(sys.stdout.fileno())
         if isinstance(found, Failure):
-            lines = [where.paint("bad", f"{found.text}; waiting for it"), *last]
+            lines = [*last, where.paint("bad", f"{found.text}; waiting for it")]
         else:
             last = lines = picture.draw(found, time.time(), where, detail=name is not None)
-        if len(lines) >= now_size.lines:
-            rest = len(lines) - now_size.lines + 2
-            lines = [*lines[: now_size.lines - 2], where.paint("dim", f"… {rest} more lines")]
-        if size not in (now_size, (0, 0)):
+        lines = fitting(lines, now_size.lines, where)
+        if size not in (now_size, (0, 0)):  # terminals differ in where the old lines are now
             sys.stdout.write("\x1b[H\x1b[2J")
-            shown, drawn = [], 0
+            shown = []
         if lines != shown:
-            sys.stdout.write(frame(lines, drawn))
+            sys.stdout.write(frame(lines, shown))
             sys.stdout.flush()
-            shown, drawn = lines, len(lines)
-        size = now_size
+        shown, size = lines, now_size
 
 
-def frame(lines: list[str], drawn: int) -> str:
-    """What draws *lines* over the *drawn* lines above the cursor, without a flicker and without wrapping."""
-    up = f"\x1b[{drawn}A" if drawn else ""
-    return f"{up}\r\x1b[?7l" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J\x1b[?7h"
+def fitting(lines: list[str], height: int, where: screen.Screen) -> list[str]:
+    """*lines*, or the first of them, on a terminal of *height* lines; the cursor stands below them."""
+    if len(lines) < height:
+        return lines
+    kept = lines[: max(height - 2, 0)]
+    return [*kept, where.paint("dim", f"… {len(lines) - len(kept)} more lines")]
+
+
+def frame(lines: list[str], shown: list[str]) -> str:
+    """What turns *shown*, which stands above the cursor, into *lines*: no more than differs, and nothing wraps."""
+    up = f"\x1b[{len(shown)}A" if shown else ""
+    moves = [
+        "\n" if index < len(shown) and shown[index] == line else f"{line}\x1b[K\n" for index, line in enumerate(lines)
+    ]
+    rest = "\x1b[J" if len(lines) < len(shown) else ""
+    return f"{up}\r\x1b[?7l" + "".join(moves) + f"{rest}\x1b[?7h"
 
 
 def _in_pipe(client: Client, name: str | None, *, as_json: bool) -> None:

@@ -60,7 +60,7 @@ class Notebook:
         self.forced: tuple[Version | None, Version | None] | None = None
         self.waiting_since: float | None = None
         self._poked = asyncio.Event()
-        self._turns = self._planned = 0  # turns that began; the one that the plan is of
+        self.turns = self.planned = 0  # turns that began; the one that the plan is of
         self._told: tuple[object, ...] = ()
         self.since = time.time()  # of the state
 
@@ -125,10 +125,10 @@ class Notebook:
         """Return "live" when what is on disk now is served and has answered; "failed" or "held" when it won't be."""
         await self.fresh()
         self.poke()
-        first = self._turns + 1  # a plan of an earlier turn knows nothing of those scans
+        first = self.turns + 1  # a plan of an earlier turn knows nothing of those scans
         while True:
             seen = self.shop.news.number
-            caught_up, outcome = self._planned >= first, self._given_up()
+            caught_up, outcome = self.planned >= first, self._given_up()
             if caught_up and self.fully_live():
                 status = await self.engine.probe(self.hosting.host) if self.hosting.host is not None else None
                 if status is not None and status.answering and self.fully_live():
@@ -204,7 +204,7 @@ class Notebook:
     async def _turn(self) -> bool:
         """One turn of the loop; True when the actor has nothing left to do in this world."""
         self._poked.clear()
-        self._turns += 1
+        self.turns += 1
         self.hosting.save_again()
         soon = self.plan.hold is not None and self.plan.hold.why in (Why.BUSY, Why.SILENT)
         if await self.hosting.probe(soon=soon):
@@ -215,7 +215,7 @@ class Notebook:
             # It would end kernels: what was known of them may be seconds old.
             await self.hosting.probe(soon=True, now=True)
             self.plan = planner.plan(await self.looking.look())
-        self._planned = self._turns
+        self.planned = self.turns
         self._note_rest()
         self._publish()
         if self.plan.step is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
-from kaosd.engines.base import Order
+from kaosd.engines.base import Home, Order
 from kaosd.errors import ContentLost, EngineError
 from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
 from kaosd.notebook.documents import Documents, Splice, Spliced
@@ -38,9 +38,14 @@ class Steps:
     def __init__(self, actor: Notebook) -> None:
         self.actor = actor
         self.store = actor.shop.store
+        self.writing = asyncio.Lock()  # held by whoever writes into the work directory
 
     async def take(self, step: planner.Step, target: Target | None) -> None:
-        """Carry out one step of a plan for *target*."""
+        """Carry out one step of a plan for *target*; never while a copy is being restored."""
+        async with self.writing:
+            await self._take(step, target)
+
+    async def _take(self, step: planner.Step, target: Target | None) -> None:
         match step:
             case planner.Build():
                 await self._build(step.target)
@@ -243,9 +248,9 @@ class Steps:
         bases = await asyncio.to_thread(self._readable, bases, incoming) or (None,)
         left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
         actor.hosting.save(syncing=incoming, left=left)
-        place = actor.home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
+        place = place_for_copies(actor.home)
         spliced = await self._splice(host, bases[0], incoming)
-        for path, file in await asyncio.to_thread(_keep_texts, place, spliced):
+        for path, file in await asyncio.to_thread(keep_texts, place, spliced):
             actor.record.keep(bare([path])[0], file)
         skip = frozenset(document.path for document in spliced)
         report = await asyncio.to_thread(
@@ -283,7 +288,7 @@ class Steps:
             new = self.store.get(change.new.digest)
             is_file = change.old is not None and change.old.kind in "fx"
             old = self._old(change.old.digest) if change.old is not None and is_file else None
-            if _is_text(new) and (old is None or _is_text(old)):
+            if is_text(new) and (old is None or is_text(old)):
                 found.append(Splice(change.path, old, new))
         return found
 
@@ -369,7 +374,12 @@ class Steps:
                 actor.journal.note_version(actor.spec.name, kind, version, files, size, now)
 
 
-def _keep_texts(place: Path, spliced: tuple[Spliced, ...]) -> list[tuple[bytes, str]]:
+def place_for_copies(home: Home) -> Path:
+    """A directory, not made yet, for what gives way at this moment."""
+    return home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
+
+
+def keep_texts(place: Path, spliced: tuple[Spliced, ...]) -> list[tuple[bytes, str]]:
     """Write what persons had in their tabs before those were changed below *place*; paths and files; blocking."""
     kept = []
     for document in spliced:
@@ -385,7 +395,8 @@ def _keep_texts(place: Path, spliced: tuple[Spliced, ...]) -> list[tuple[bytes, 
     return kept
 
 
-def _is_text(content: bytes) -> bool:
+def is_text(content: bytes) -> bool:
+    """Whether a shared document can hold *content*."""
     try:
         content.decode()
     except UnicodeDecodeError:

@@ -51,6 +51,7 @@ class Settings:
     stop_hosts_on_exit: bool
     stop_grace: float
     max_backoff: float
+    desktop_notices: bool
     pass_environment: tuple[str, ...]
     login: str
     notebooks: tuple[NotebookSpec, ...]
@@ -89,6 +90,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         stop_hosts_on_exit=file.stop_hosts_on_exit,
         stop_grace=file.stop_grace,
         max_backoff=file.max_backoff,
+        desktop_notices=file.desktop_notices,
         pass_environment=file.pass_environment,
         login=login,
         notebooks=notebooks,

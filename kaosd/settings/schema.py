@@ -225,6 +225,7 @@ class File(BaseSettings):
     stop_hosts_on_exit: YesNo = Field(default=False, description="true or false")
     stop_grace: Seconds = Field(default=10.0, ge=0, description=_IDLE)
     max_backoff: Seconds = Field(default=60.0, ge=1, description=f"{_DURATIONS}, 1 or more")
+    desktop_notices: YesNo = Field(default=False, description="true or false")
     pass_environment: VariableNames = Field(
         default=(), description='an array of variable names, for example ["HTTPS_PROXY"]'
     )

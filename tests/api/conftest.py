@@ -111,6 +111,9 @@ class Memory:
     async def rollback(self, name, to):
         return self._call("rollback", name, to=to)
 
+    async def restore(self, name, path):
+        return self._call("restore", name, path=path)
+
     async def kill(self, name):
         del self.notebooks[self._call("kill", name)["name"]]
         return {"killed": name}

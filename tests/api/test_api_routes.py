@@ -44,6 +44,9 @@ HAPPY = {
     "POST /v1/notebooks/{name}/redeploy": (
         "/v1/notebooks/mnist/redeploy", {"force": True}, MNIST, ("redeploy", "mnist", {"force": True, "now": False}),
     ),
+    "POST /v1/notebooks/{name}/restore": (
+        "/v1/notebooks/mnist/restore", {"path": "model/a.py"}, MNIST, ("restore", "mnist", {"path": "model/a.py"}),
+    ),
     "POST /v1/notebooks/{name}/resume": ("/v1/notebooks/mnist/resume", {}, MNIST, ("resume", "mnist", {})),
     "POST /v1/notebooks/{name}/rollback": (
         "/v1/notebooks/mnist/rollback", {"to": 3}, MNIST, ("rollback", "mnist", {"to": "3"}),
@@ -92,6 +95,8 @@ ERRORS = {
     "root": ("GET /", None, 404, "no_such_route", "nothing at this", "see GET /v1/status"),
     "wrong method": ("POST /v1/status", {}, 405, "method_not_allowed", "POST cannot be used here", "use GET"),
     "flag that is none": ("POST /v1/notebooks/mnist/redeploy", {"force": "yes"}, 400, "bad_request", "force: ", ""),
+    "restore of nothing": ("POST /v1/notebooks/mnist/restore", {}, 400, "bad_request", "path: field required", ""),
+    "restore of no name": ("POST /v1/notebooks/mnist/restore", {"path": ""}, 400, "bad_request", "path: ", ""),
     "rollback to a list": ("POST /v1/notebooks/mnist/rollback", {"to": [1]}, 400, "bad_request", "to: ", ""),
     "negative timeout": ("POST /v1/notebooks/mnist/wait", {"timeout": -1}, 400, "bad_request", "timeout: ", ""),
     "infinite timeout": ("POST /v1/notebooks/mnist/wait", b'{"timeout": 1e999}', 400, "bad_request", "timeout: ", ""),

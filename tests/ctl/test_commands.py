@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,21 +142,49 @@ def test_every_command_prints_text_without_escapes_into_a_pipe(full: Daemon, com
     assert "\x1b" not in done.stdout
 
 
-def test_every_command_has_help_with_an_example() -> None:
-    groups = [all_commands()]
+def pages() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by its words."""
+    found, groups = {}, [((), all_commands())]
     while groups:
-        group = groups.pop()
-        groups += group.groups.values()
-        for name, parser in group._choices.choices.items():
-            if name not in group.groups:
-                assert "example: kaosctl " in parser.format_help(), name
+        words, group = groups.pop()
+        for name in group.summaries():
+            if name in group.groups:
+                groups.append(((*words, name), group.groups[name]))
+            else:
+                parser = group.find([name])
+                assert parser is not None
+                found[" ".join((*words, name))] = parser
+    return found
+
+
+@pytest.mark.parametrize("command", pages())
+def test_every_command_has_a_page_of_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = pages()[command]
+    for columns in (50, 80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        page = parser.format_help()
+        assert re.search(rf"(?m)^examples?:\n  .*kaosctl {command}", page), page
+        assert re.search(r"(?m)^exit codes:\n  0    fine\n", page)
+        wide = [line for line in page.splitlines() if len(line) > columns]
+        assert all("kaosctl " in line or "/" in line for line in wide), wide
+    assert all(action.help for action in parser._actions)
+
+
+def test_help_is_a_command_too(stopped: Daemon) -> None:
+    for command in ("notebook deploy", "status", "notebook"):
+        asked, told = stopped.run("help", *command.split()), stopped.run(*command.split(), "--help")
+        assert (asked.returncode, asked.stdout) == (0, told.stdout)
+    done = stopped.run("help", "deploy")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no command 'kaosctl deploy'" in done.stderr
 
 
 def test_the_help_lists_the_commands_and_exit_codes(stopped: Daemon) -> None:
     done = stopped.run("--help")
     assert done.returncode == 0
     assert "rollback" in done.stdout
-    assert "3 daemon not running" in done.stdout
+    assert "3    the daemon is not running" in done.stdout
+    assert re.search(r"(?m)^    completion  prints the script", done.stdout)
     assert stopped.run("status", "--help").returncode == 0
 
 
@@ -279,6 +309,7 @@ def test_recovered_files_are_a_table(full: Daemon) -> None:
     assert full.run("recovered", NAME).stdout.splitlines() == [
         "path            saved at              deployment   size       file",
         "model/a.ipynb   2026-11-18 10:14:39   7            12,345 B   /s/recovered/7/model/a.ipynb",
+        f"bring the newest copy back:   kaosctl recovered {NAME} --restore model/a.ipynb",
     ]
     full.answers[f"GET /v1/notebooks/{NAME}/recovered"] = {"recovered": []}
     assert full.run("recovered", NAME).stdout == "nothing had to be recovered\n"

@@ -135,6 +135,16 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
             go on: kaosctl resume notebook-mnist-ada
         """,
     ),
+    "paused, and nothing has changed since": (
+        status(notebook(paused=True, data=NO_DATA)),
+        110,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
+        ● notebook-mnist-ada   live 12 min, paused by you   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
+            example:1f3c9aa = on disk   sync 0.3 s   2 kernels, 0 busy
+            go on: kaosctl resume notebook-mnist-ada
+        """,
+    ),
     "held with a command in its reason": (
         status(notebook(state="held", reason="1 kernel is busy; `kaosctl redeploy --now` does not wait", data=NO_DATA)),
         100,
@@ -241,6 +251,8 @@ def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
         ({"state": "stopped"}, ["redeploy n"]),
         ({"state": "stale"}, ["logs n"]),
         ({"state": "held", "paused": True}, ["resume n"]),
+        ({"state": "live", "paused": True}, ["resume n"]),
+        ({"state": "held", "reason": "rolled back to a:1f3c9aa; stays until the files change again"}, ["redeploy n"]),
         ({"state": "held", "reason": "half of the files are gone"}, ["logs n --stage watch"]),
         ({"state": "failed", "host": DEAD}, ["logs n --stage host"]),
         ({"state": "failed", "host": DEAD, "build": FAILED}, ["logs n --stage host"]),

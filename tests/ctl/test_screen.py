@@ -26,7 +26,7 @@ def test_ages(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (0.3, "0.3 s"), (9.99, "10 s"), (41.2, "41 s"), (125, "2 min")]
+    ("seconds", "text"), [(0.04, "40 ms"), (0.3, "0.3 s"), (9.99, "10 s"), (41.2, "41 s"), (125, "2 min")]
 )
 def test_spans(seconds: float, text: str) -> None:
     assert span(seconds) == text
@@ -72,4 +72,15 @@ def test_a_table_is_as_wide_as_its_cells() -> None:
         "name    size",
         "日本    1",
         "a\\x07   200",
+    ]
+
+
+def test_a_table_that_is_too_wide_becomes_paragraphs() -> None:
+    assert Screen(30).table(
+        ("name", "state", "url"), [("a", "live", "http://x/a"), ("b", "-", "http://x/" + "b" * 30)]
+    ) == [
+        "a   state live",
+        "    url http://x/a",
+        "b   state -   url",
+        "    http://x/" + "b" * 30,
     ]

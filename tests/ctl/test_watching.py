@@ -16,7 +16,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from kaosd.ctl.watching import frame
+from kaosd.ctl.screen import Screen
+from kaosd.ctl.watching import fitting, frame
 from tests.ctl.standin import Daemon, listening, notebook, until
 
 NAME = "notebook-mnist-ada"
@@ -156,6 +157,23 @@ def test_a_terminal_is_drawn_in_place_and_left_as_it_was(eventful: Daemon) -> No
     assert "\x1b[?25l" not in shown
 
 
-def test_a_frame_goes_up_over_the_last_one_and_clears_what_is_left() -> None:
-    assert frame(["a", "b"], 0) == "\r\x1b[?7la\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h"
-    assert frame(["a"], 2) == "\x1b[2A\r\x1b[?7la\x1b[K\n\x1b[J\x1b[?7h"
+FRAMES = {
+    "the first": (["a", "b"], [], "\r\x1b[?7la\x1b[K\nb\x1b[K\n\x1b[?7h"),
+    "one line differs": (["a", "c"], ["a", "b"], "\x1b[2A\r\x1b[?7l\nc\x1b[K\n\x1b[?7h"),
+    "it shrinks": (["a"], ["a", "b"], "\x1b[2A\r\x1b[?7l\n\x1b[J\x1b[?7h"),
+    "it grows": (["a", "b"], ["a"], "\x1b[1A\r\x1b[?7l\nb\x1b[K\n\x1b[?7h"),
+}
+
+
+@pytest.mark.parametrize("case", FRAMES)
+def test_a_frame_is_what_differs(case: str) -> None:
+    lines, shown, expected = FRAMES[case]
+    assert frame(lines, shown) == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "expected"),
+    [(5, ["a", "b", "c"]), (4, ["a", "b", "c"]), (3, ["a", "… 2 more lines"]), (2, ["… 3 more lines"])],
+)
+def test_a_picture_that_is_too_high_is_cut(height: int, expected: list[str]) -> None:
+    assert fitting(["a", "b", "c"], height, Screen()) == expected

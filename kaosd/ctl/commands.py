@@ -1,0 +1,80 @@
+"""A group of commands with their parsers: what `usage` fills, and `manual` and `completing` read."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+
+from kaosd.ctl import failure, manual
+from kaosd.ctl.failure import Failure
+
+ASKING = (0, 1, 2, 3, 130)  # exit codes of what only asks the daemon
+NAMED = (0, 1, 2, 3, 4, 130)  # and of what names a notebook
+
+
+class Commands:
+    """A group of commands: the top one, or `notebook` or `template`."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self.parser = parser
+        self._choices = parser.add_subparsers(metavar="COMMAND", title="commands")
+        self.groups: dict[str, Commands] = {}
+
+    def add(
+        self,
+        name: str,
+        run: str,
+        summary: str,
+        about: str = "",
+        *,
+        examples: tuple[str, ...],
+        exits: tuple[int, ...] = NAMED,
+        files: tuple[str, ...] = ("socket",),
+    ) -> argparse.ArgumentParser:
+        """A command that *run* ("module:function" below kaosd.ctl) does; the rest is its page of help."""
+        parser = self._choices.add_parser(
+            name,
+            help=summary,
+            description=manual.description(summary, about),
+            epilog=manual.epilog(examples, exits, files),
+            formatter_class=manual.Formatter,
+            allow_abbrev=False,
+        )
+        parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+        parser.set_defaults(run=run)
+        return parser
+
+    def group(self, name: str, summary: str) -> Commands:
+        """A group of commands below this one."""
+        text = manual.description(summary, "")
+        parser = self._choices.add_parser(name, help=summary, description=text, formatter_class=manual.Formatter)
+        self.groups[name] = Commands(parser)
+        return self.groups[name]
+
+    def summaries(self) -> dict[str, str]:
+        """The names of the commands, each with what it does."""
+        return {action.dest: str(action.help) for action in self._choices._choices_actions}
+
+    def find(self, words: list[str]) -> argparse.ArgumentParser | None:
+        """The parser of the command that *words* name, this group's own for none; None when there is no such."""
+        if not words:
+            return self.parser
+        if words[0] in self.groups:
+            return self.groups[words[0]].find(words[1:])
+        return self._choices.choices.get(words[0]) if len(words) == 1 else None
+
+    def check(self, given: list[str]) -> None:
+        """Failure, with the nearest name, when *given* begins with a command that does not exist."""
+        if not given or given[0].startswith("-"):
+            return
+        if given[0] in self.groups:
+            self.groups[given[0]].check(given[1:])
+        elif given[0] not in self._choices.choices:
+            close = difflib.get_close_matches(given[0], self._choices.choices, n=1)
+            line = self.parser.prog
+            raise Failure(
+                f"there is no command {f'{line} {given[0]}'!r}",
+                hint=f"did you mean `{line} {close[0]}`?" if close else f"`{line} --help` lists the commands",
+                exit_code=failure.USAGE,
+                code="usage",
+            )

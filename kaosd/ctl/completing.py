@@ -1,0 +1,216 @@
+"""Completion in a shell: `kaosctl completion SHELL` prints a script that asks `kaosctl __complete WORDS` at each TAB.
+
+The answer is made out of the command table itself, so it is never out of date. Its first line says what follows:
+"words" (then a line each: the word, a tab, what it means), or that the shell shall complete "files" or "dirs".
+Whatever goes wrong, nothing is said and nothing is offered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from kaosd.ctl import output
+from kaosd.ctl.client import Client, notebook_path
+from kaosd.ctl.commands import Commands
+from kaosd.ctl.failure import Failure
+
+TAB = "\t"
+QUICK = 0.5  # seconds that the daemon may take; a person waits at the prompt
+Words = list[tuple[str, str]]  # each with what it means
+
+
+class Found(NamedTuple):
+    """kind: "words", or "files" or "dirs", which the shell knows better."""
+
+    kind: str
+    words: Words
+
+
+class Names:
+    """The names that only the daemon, or its files, know."""
+
+    def notebooks(self) -> Words:
+        """The notebooks with their states; without a daemon those that have files."""
+        from kaosd.ctl import files, places
+
+        client = Client()
+        try:
+            found = client.get("/v1/status", timeout=QUICK)
+        except Failure:
+            return [(name, "") for name in files.notebook_names(places.state_dir())]
+        return [(one["name"], one["state"]) for one in found["notebooks"]]
+
+    def templates(self) -> Words:
+        """The templates that are shipped."""
+        from kaosd.ctl import templates
+
+        return [(name, "") for name in templates.names()]
+
+    def copies(self, name: str) -> Words:
+        """The paths of a notebook's recovered copies."""
+        found = Client().get(notebook_path(name, "recovered"), timeout=QUICK)
+        return [(one["path"], one["saved_at"]) for one in found["recovered"]]
+
+
+def complete(words: list[str], commands: Commands, names: Names) -> Found:
+    """What the last of *words* (those after "kaosctl") can become."""
+    *given, word = [each for each in words if each != "="] or [""]  # bash makes three words of --name=x
+    group = commands
+    while given and given[0] in group.groups:
+        group, given = group.groups[given[0]], given[1:]
+    if not given:
+        flags = [("--help", "tells all about it")] if word.startswith("-") else []
+        return _beginning(word, [*flags, *group.summaries().items()])
+    parser = group.find(given[:1])
+    if parser is None:
+        return Found("words", [])
+    return _arguments(parser, given[1:], word, names)
+
+
+def _arguments(parser: argparse.ArgumentParser, given: list[str], word: str, names: Names) -> Found:
+    """What *word* can become, after the arguments *given* to the command of *parser*."""
+    options = {text: action for action in parser._actions for text in action.option_strings}
+    places = [action for action in parser._actions if not action.option_strings]
+    used: set[argparse.Action] = set()
+    seen: list[str] = []  # values without an option
+    waiting: argparse.Action | None = None
+    for each in given:
+        if waiting is not None:
+            waiting = None
+        elif each in options:
+            used.add(options[each])
+            waiting = options[each] if options[each].nargs != 0 else None
+        elif not each.startswith("-"):
+            seen.append(each)
+    if waiting is not None:
+        return _values(waiting, word, seen, names)
+    option, assigned, value = word.partition("=")
+    if assigned and option in options:
+        found = _values(options[option], value, seen, names)
+        return Found(found.kind, [(f"{option}={one}", text) for one, text in found.words])
+    if word.startswith("-"):
+        fresh = {text: action for text, action in options.items() if action not in used}
+        return _beginning(word, [(text, _one_line(action.help)) for text, action in fresh.items() if len(text) > 2])
+    place = places[min(len(seen), len(places) - 1)] if places else None
+    if place is None or (len(seen) >= len(places) and place.nargs != "*"):
+        return Found("words", [])
+    return _values(place, word, seen, names)
+
+
+def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -> Found:
+    """What a value of *action* can be; *seen*: the values before it that belong to no option."""
+    if action.choices is not None:
+        return _beginning(word, [(str(choice), "") for choice in action.choices])
+    if action.metavar in ("DIR", "FILE") or (action.metavar == "PATH" and not action.option_strings):
+        return Found("dirs" if action.metavar == "DIR" else "files", [])
+    asks: dict[object, Callable[[], Words]] = {
+        "NAME": names.notebooks,
+        "TEMPLATE": names.templates,
+        "PATH": lambda: names.copies(seen[0]) if seen else [],
+        "N|last|failed": lambda: [("last", ""), ("failed", "")],
+        "COMMAND": lambda: _commands(seen),
+    }
+    try:
+        return _beginning(word, asks.get(action.metavar, list)())
+    except Failure:
+        return Found("words", [])
+
+
+def _commands(seen: list[str]) -> Words:
+    """The commands of the group that *seen* names; for `help`."""
+    from kaosd.ctl.usage import all_commands
+
+    group = all_commands()
+    for each in seen:
+        if each not in group.groups:
+            return []
+        group = group.groups[each]
+    return list(group.summaries().items())
+
+
+def _beginning(word: str, offered: Iterable[tuple[str, str]]) -> Found:
+    return Found("words", [(one, text) for one, text in offered if one.startswith(word)])
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def answer(words: list[str]) -> int:
+    """`kaosctl __complete WORDS`: print what the last word can become."""
+    from kaosd.ctl.usage import all_commands
+    from kaosd.text import printable
+
+    found = complete(words, all_commands(), Names())
+    lines = [found.kind, *(f"{printable(word.replace(TAB, ' '))}{TAB}{printable(text)}" for word, text in found.words)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def show(shell: str, *, as_json: bool = False) -> int:
+    """Print the script for *shell*."""
+    script = SCRIPTS[shell]
+    output.tell({"shell": shell, "script": script}, script.splitlines(), as_json=as_json)
+    return 0
+
+
+BASH = r"""# Completion of kaosctl in bash. In ~/.bashrc: source <(kaosctl completion bash)
+_kaosctl() {
+    local kind='' line
+    COMPREPLY=()
+    {
+        IFS= read -r kind
+        while IFS= read -r line; do COMPREPLY+=("${line%%$'\t'*}"); done
+    } < <(kaosctl __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    case $kind in
+        files) compopt -o default ;;
+        dirs) compopt -o dirnames -o filenames ;;
+    esac
+}
+complete -F _kaosctl kaosctl
+"""
+
+ZSH = r"""#compdef kaosctl
+# Completion of kaosctl in zsh. In ~/.zshrc, after compinit: source <(kaosctl completion zsh)
+_kaosctl() {
+    local line
+    local -a lines values texts
+    lines=("${(@f)$(kaosctl __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    case $lines[1] in
+        files) _files ;;
+        dirs) _files -/ ;;
+        *)
+            for line in "${(@)lines[2,-1]}"; do
+                values+=("${line%%$'\t'*}")
+                texts+=("${line/$'\t'/   }")
+            done
+            compadd -l -d texts -a values
+            ;;
+    esac
+}
+if [[ $funcstack[1] == _kaosctl ]]; then
+    _kaosctl "$@"
+else
+    compdef _kaosctl kaosctl
+fi
+"""
+
+FISH = r"""# Completion of kaosctl in fish. kaosctl completion fish > ~/.config/fish/completions/kaosctl.fish
+function __kaosctl_complete
+    set -l words (commandline -opc) (commandline -ct)
+    set -l found (kaosctl __complete $words[2..-1] 2>/dev/null)
+    switch "$found[1]"
+        case files
+            __fish_complete_path (commandline -ct)
+        case dirs
+            __fish_complete_directories (commandline -ct)
+        case words
+            test (count $found) -gt 1; and printf '%s\n' $found[2..-1]
+    end
+end
+complete -c kaosctl -f -a '(__kaosctl_complete)'
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}

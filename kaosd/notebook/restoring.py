@@ -1,0 +1,90 @@
+"""`kaosctl recovered --restore`: a copy of a person's work goes back to where it was made.
+
+It goes into the hosted work directory, never into the source directory: there it is an edit of the person, like
+any other. What stands at its path until then becomes a copy itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kaosd import bundle
+from kaosd.errors import ConflictError, NotFoundError
+from kaosd.journal import Recovered
+from kaosd.notebook.documents import Documents, Splice
+from kaosd.notebook.steps import DOCUMENT_MAX, is_text, keep_texts, place_for_copies
+from kaosd.text import printable
+
+if TYPE_CHECKING:
+    from kaosd.notebook.actor import Notebook
+
+
+async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
+    """Bring back the copy that *wanted* names (see `choose`); what was done. NotFoundError, ConflictError."""
+    name = actor.spec.name
+    if not actor.engine.live_sync:
+        hint = f"the copy stays in `kaosctl recovered {name}`; take it over into the source directory"
+        raise ConflictError(f"the host of {name!r} has no work directory on this machine", hint=hint)
+    copy = choose(actor.journal.recovered(name), wanted)
+    if copy is None:
+        hint = f"`kaosctl recovered {name}` lists the copies"
+        raise NotFoundError(f"notebook {name!r} has no recovered copy {wanted!r}", hint=hint)
+    path = hosted_path(copy)
+    async with actor.steps.writing:
+        if actor.hosting.live.syncing is not None:
+            hint = f"kaosctl wait {name}"
+            raise ConflictError(f"notebook {name!r} is being brought up to date; try again after that", hint=hint)
+        place = place_for_copies(actor.home)
+        in_tab, kept = await _splice(actor, path, copy, place)
+        if not in_tab:
+            work = actor.home.work
+            saved = await asyncio.to_thread(
+                bundle.restore, actor.shop.store, work, path, Path(copy.file), place / "work"
+            )
+            kept = [os.fsdecode(found.file) for found in saved]
+        for file in kept:
+            actor.record.keep(copy.path, file)
+    actor.record.note(f"restored {copy.path} from {copy.file}")
+    actor.record.event("restored", path=copy.path, file=copy.file)
+    actor.shop.news.tell()
+    return {"restored": copy.path, "file": copy.file, "kept": kept, "in_tab": in_tab}
+
+
+def choose(copies: tuple[Recovered, ...], wanted: str) -> Recovered | None:
+    """The newest copy of the path *wanted*, or the very copy whose file it is."""
+    return next((copy for copy in reversed(copies) if wanted in (copy.path, copy.file)), None)
+
+
+def hosted_path(copy: Recovered) -> bytes:
+    """The path of a copy below the work directory, as bytes: the end of its file's name, whatever lies above it.
+
+    The path in the journal is the one shown to people, with what a terminal must not see escaped.
+    """
+    parts = copy.file.split("/")[-(copy.path.count("/") + 1) :]
+    if printable("/".join(parts)) != copy.path or {"", ".", ".."} & set(parts):
+        raise ConflictError(f"it is not known where {copy.file} belongs", hint="copy it by hand from there")
+    return os.fsencode("/".join(parts))
+
+
+async def _splice(actor: Notebook, path: bytes, copy: Recovered, place: Path) -> tuple[bool, list[str]]:
+    """Change the document in its tab when one is open: whether it was, and where its text until then is kept."""
+    host = actor.hosting.host
+    content = await asyncio.to_thread(_text, copy.file) if host is not None else None
+    if host is None or content is None:
+        return False, []
+    documents = Documents(host.upstream, f"/{actor.spec.name}/", actor.token)
+    spliced = await documents.splice([Splice(path, None, content)])
+    gave_way = tuple(one for one in spliced if one.before != content.decode())
+    kept = await asyncio.to_thread(keep_texts, place, gave_way)
+    return bool(spliced), [file for _, file in kept]
+
+
+def _text(file: str) -> bytes | None:
+    """The content of *file* where a document can hold it; blocking."""
+    if not os.path.isfile(file) or os.path.islink(file) or os.path.getsize(file) > DOCUMENT_MAX:
+        return None
+    content = Path(file).read_bytes()
+    return content if is_text(content) else None

@@ -1,0 +1,104 @@
+"""config/SETTINGS.md: every setting, out of the schema and the words of config/kaosd.toml.
+
+`python -m tests.settings_page` writes it anew; a test fails while it is another than the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from kaosd.settings.schema import PREFIX, File, Notebook, Table
+
+CONFIG = Path(__file__).parent.parent / "config"
+PAGE = CONFIG / "SETTINGS.md"
+SECONDS = {"600.0": "10m", "0.05": "50ms", "0.5": "500ms", "0.4": "400ms"}
+HEAD = """\
+# Settings
+
+Every key of `kaosd.toml` with its default. Made out of the settings themselves by `python -m tests.settings_page`; do
+not edit it by hand. The file is `~/.config/kaosd/kaosd.toml`, or what `KAOSD_CONFIG` or `kaosd run --config` names; it
+may be absent. A save of it takes effect at once, except for the keys that are read when kaosd starts: `kaosctl
+status` says so then. Every key outside of `[[notebook]]` is a variable as well, which goes before the file.
+[kaosd.toml](kaosd.toml) is a file to begin with.
+"""
+TITLES = {
+    "": "Of the daemon",
+    "front": "`[front]`: the local address",
+    "watch": "`[watch]`: how changes are noticed",
+    "log": "`[log]`: the daemon's own log",
+    "notebook": "`[[notebook]]`: a notebook, any number of times",
+}
+
+
+def render() -> str:
+    """The page."""
+    words = meanings((CONFIG / "kaosd.toml").read_text())
+    tables = dict(_tables())
+    parts = [HEAD]
+    for name, title in TITLES.items():
+        rows = [_row(name, key, field, words) for key, field in tables[name].model_fields.items() if _is_value(field)]
+        parts.append(
+            "\n".join([f"## {title}", "", "| key | default | what it may be | meaning |", "|---|---|---|---|", *rows])
+        )
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def meanings(text: str) -> dict[tuple[str, str], str]:
+    """The comment above each key of kaosd.toml, by table and key; keys below one comment share it."""
+    found: dict[tuple[str, str], str] = {}
+    table, fresh = "", True
+    comment: list[str] = []
+    for line in text.splitlines():
+        if opened := re.fullmatch(r"#\[+(\w+)\]+", line):
+            table, fresh = opened[1], True
+        elif key := re.match(r"#(\w+) = ", line):
+            found[table, key[1]] = " ".join(comment)
+            fresh = True
+        elif line.startswith("# "):
+            comment = [line[2:]] if fresh else [*comment, line[2:]]
+            fresh = False
+        elif not line:
+            comment, fresh = [], True
+    return found
+
+
+def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
+    yield "", File
+    for name, field in File.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Table):
+            yield name, field.annotation
+    yield "notebook", Notebook
+
+
+def _is_value(field: FieldInfo) -> bool:
+    """Whether a field is a key with a value, and not a table."""
+    return "[" not in (field.description or "").partition("table")[2]
+
+
+def _row(table: str, key: str, field: FieldInfo, words: dict[tuple[str, str], str]) -> str:
+    name = f"`{key}`"
+    if table != "notebook":
+        name += f"<br>`{PREFIX}{f'{table}_{key}'.lstrip('_').upper()}`"
+    cells = (name, _default(field), field.description or "", words[table, key])
+    plain = [name, *(cell.replace("|", "\\|").replace("<", "&lt;") for cell in cells[1:])]
+    return "| " + " | ".join(plain) + " |"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "none"
+    text = json.dumps(list(value) if isinstance(value, tuple) else value)
+    if isinstance(value, float):
+        text = json.dumps(SECONDS[text]) if text in SECONDS else text.removesuffix(".0")
+    return f"`{text}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())
