@@ -57,7 +57,7 @@ def serve(configuration: dict[str, Any]) -> None:
     from jupyterlab.labapp import LabApp  # noqa: PLC0415
     from traitlets.config import Config  # noqa: PLC0415
 
-    from . import kernels  # noqa: PLC0415
+    from . import handover, kernels  # noqa: PLC0415
     from .storage import Checkpoints  # noqa: PLC0415
 
     configuration["ContentsManager"] = {"checkpoints_class": Checkpoints}
@@ -65,4 +65,6 @@ def serve(configuration: dict[str, Any]) -> None:
     server = LabApp.make_serverapp(jpserver_extensions=settings.EXTENSIONS, config=Config(configuration))
     server.no_browser_open_file = True  # it would hold the token, readable for all
     server.initialize(argv=[], starter_extension=LabApp.name)
+    (lab,) = server.extension_manager.extension_apps["jupyterlab"]
+    lab.static_paths.extend(handover.earlier_pages(os.environ["JUPYTER_DATA_DIR"]))
     server.start()

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.engines.base import Order
-from kaosd.errors import EngineError
+from kaosd.errors import DocumentHeld, EngineError
 from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
-from kaosd.notebook.documents import Documents, Splice, Spliced
+from kaosd.notebook.documents import Documents, Outcome, Splice, Spliced
 from kaosd.notebook.making import Making
 from kaosd.notebook.record import bare
 from kaosd.planner import Attempt, Target
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CAUSES = 50  # paths that a deployment names as its cause, at most
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
+HELD_AGAIN, HELD_SWAP_AGAIN = 1.0, 30.0  # seconds; for a swap a server is started each time
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
 
 
@@ -36,9 +37,16 @@ class Steps:
     def __init__(self, actor: Notebook) -> None:
         self.actor = actor
         self.store = actor.shop.store
+        self.brought: frozenset[bytes] = frozenset()  # documents that a sync which waits has changed already
 
     async def take(self, step: planner.Step, target: Target | None) -> None:
-        """Carry out one step of a plan for *target*."""
+        """Carry out one step of a plan for *target*, or write down that it waits for an open document."""
+        try:
+            await self._take(step, target)
+        except DocumentHeld as error:
+            self._hold(step, target, error)
+
+    async def _take(self, step: planner.Step, target: Target | None) -> None:
         match step:
             case planner.Build():
                 await self._build(step.target)
@@ -71,6 +79,15 @@ class Steps:
                 return Attempt.APPLY
             case _:
                 return Attempt.HOST
+
+    def _hold(self, step: planner.Step, target: Target | None, error: DocumentHeld) -> None:
+        """The step is tried again soon; its deployment goes on."""
+        if target is not None:
+            attempt = self.attempt(step)
+            again = HELD_AGAIN if attempt is Attempt.SYNC else HELD_SWAP_AGAIN
+            retry_at = asyncio.get_running_loop().time() + again
+            key = planner.about(attempt, target)
+            self.actor.failures[attempt] = planner.Failure(attempt, key, error.text, retry_at, waits=True)
 
     # -- build ---------------------------------------------------------------------------------------------
 
@@ -148,7 +165,11 @@ class Steps:
             return
         leaving = actor.record.jobs.get(Stage.HOST)
         host = await self._host(target, step.environment)
-        await self._sync(target.source, old)
+        try:
+            await self._sync(target.source, old)
+        except DocumentHeld:
+            await actor.engine.stop(host, actor.shop.grace)
+            raise
         self._serve(host, serving, step.environment)
         await actor.engine.stop(old, actor.shop.grace)
         if leaving is not None:
@@ -193,32 +214,39 @@ class Steps:
             return
         # What an interrupted sync may have written is ours as well as what was deployed last.
         bases = tuple(dict.fromkeys((live.model_tree, live.syncing or live.model_tree)))
+        if incoming != live.syncing:
+            self.brought = frozenset()
         actor.hosting.save(syncing=incoming)
         place = actor.home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
         spliced = await self._splice(host, live.model_tree, incoming)
-        kept = await asyncio.to_thread(_keep_texts, place, spliced)
-        skip = frozenset(document.path for document in spliced)
+        kept = await asyncio.to_thread(_keep_texts, place, spliced.done)
+        self.brought |= {document.path for document in spliced.done}
+        skip = self.brought | spliced.held.keys()
         report = await asyncio.to_thread(
             bundle.sync, self.store, actor.home.work, bases, incoming, place / "work", skip=skip
         )
         kept += [(found.path, os.fsdecode(found.file)) for found in report.recovered]
         for path, file in kept:
             actor.record.keep(bare([path])[0], file)
+        if spliced.held:  # the sync stays begun, so that the next one brings what was left out
+            raise DocumentHeld("; ".join(spliced.held.values()))
+        self.brought = frozenset()
         actor.hosting.save(model_tree=incoming, syncing=None)
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
-        actor.record.note(f"synced {source}: {words}, {len(spliced)} changed in open tabs")
+        actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
 
-    async def _splice(self, host: Host | None, base: str | None, incoming: str | None) -> tuple[Spliced, ...]:
+    async def _splice(self, host: Host | None, base: str | None, incoming: str | None) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
         if host is None:
-            return ()
+            return Outcome()
         changed = await asyncio.to_thread(self._changed_files, base, incoming)
+        changed = [change for change in changed if change.path not in self.brought]
         documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
         if len(changed) > ASKED_EACH:
             open_now = await documents.open()
             changed = [change for change in changed if change.path in open_now]
         splices = await asyncio.to_thread(self._splices, changed)
-        return await documents.splice(splices) if splices else ()
+        return await documents.splice(splices) if splices else Outcome()
 
     def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
         """The files that differ, and will be files; blocking."""

@@ -1,0 +1,105 @@
+"""From one server of a notebook to the next: what was typed meanwhile, and the files that open pages still need."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.utils import ensure_async
+from tornado import web
+
+from .merge import merge_notebooks
+from .parsing import Unreadable, parse_notebook, parse_text, written
+from .text import merge_text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_KEPT = 4  # environments whose pages may still be open somewhere
+_SERVED = "served.json"  # their prefixes, newest first
+
+
+async def bring(server: Any, shared: Any, path: str, kind: str, base: str | None, text: str) -> str | None:
+    """Save what a page of an earlier server holds of *path* and could not save there; the error, if it cannot be.
+
+    base: what the page had when it was saved last. What was saved since is merged; where both touch the same
+    place the disk wins, and the page's text is saved beside it first. shared: the module rooms, or None.
+    """
+    try:
+        merged, conflict = await _merged(server, path, kind, base, text)
+        if conflict:
+            stem, extension = os.path.splitext(path)
+            await _save(server, f"{stem}-unsaved{extension}", kind, _parse(kind, text))
+        for place, room in list(shared.rooms(server)) if shared else ():
+            if place == path and room.ready:
+                before = written(room._document.get()) if kind == "notebook" else room._document.get()
+                await shared.apply(room, before, written(merged) if kind == "notebook" else merged)
+                return None
+        await _save(server, path, kind, merged)
+    except (Unreadable, web.HTTPError, OSError) as error:
+        server.log.warning("%s of an earlier page cannot be saved: %s", path, error)
+        return str(error)
+    return None
+
+
+async def _merged(server: Any, path: str, kind: str, base: str | None, text: str) -> tuple[Any, bool]:
+    """The page's text and the disk's, and whether the page's gave way somewhere."""
+    mine = _parse(kind, text)
+    form = "json" if kind == "notebook" else "text"
+    try:
+        model = await ensure_async(server.contents_manager.get(path, type=kind, format=form))
+    except web.HTTPError as error:
+        if error.status_code == 404:  # deleted meanwhile; nobody asked for that in the page
+            return mine, False
+        raise
+    disk: Any = dict(model["content"]) if kind == "notebook" else model["content"]
+    ancestor = disk if base is None else _parse(kind, base)
+    if kind == "notebook":
+        merge = merge_notebooks(ancestor, mine, disk)
+        return merge.notebook(), merge.conflict
+    merged = merge_text(ancestor, mine, disk)
+    return merged.text, merged.conflict
+
+
+def _parse(kind: str, text: str) -> Any:
+    return parse_notebook(text) if kind == "notebook" else parse_text(text)
+
+
+async def _save(server: Any, path: str, kind: str, content: Any) -> None:
+    model = {"type": kind, "format": "json" if kind == "notebook" else "text", "content": content}
+    await ensure_async(server.contents_manager.save(model, path))
+
+
+def orderly_end(server: Any, before: Callable[[], Awaitable[None]]) -> None:
+    """Have *before* done at the very beginning of the server's end."""
+    cleanup = server.cleanup_extensions
+
+    async def end() -> None:
+        await before()
+        await cleanup()
+
+    server.cleanup_extensions = end
+
+
+def earlier_pages(directory: str) -> list[str]:
+    """Directories with JupyterLab's own files of earlier servers of this notebook; this one is noted as well.
+
+    The names of these files hold their digests, so that a page that was loaded before can still load its parts.
+    directory: where the note of prefixes is.
+    """
+    note = os.path.join(directory, _SERVED)
+    try:
+        with open(note, encoding="utf-8") as file:
+            known = [prefix for prefix in json.load(file) if isinstance(prefix, str)]
+    except (FileNotFoundError, ValueError):
+        known = []
+    here = os.path.realpath(sys.prefix)
+    known = [here, *(prefix for prefix in known if prefix != here)][:_KEPT]
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    with open(note + ".new", "w", encoding="utf-8") as file:
+        json.dump(known, file)
+    os.replace(note + ".new", note)
+    places = [os.path.join(prefix, "share", "jupyter", "lab", "static") for prefix in known[1:]]
+    return [place for place in places if os.path.isdir(place)]
