@@ -76,10 +76,11 @@ def _shared(server: Any) -> Any:
     if not server.extension_manager.extension_apps.get("jupyter_server_ydoc"):
         return None
     try:
-        from . import rooms  # noqa: PLC0415 (needs packages that are not everywhere)
+        from . import histories, rooms  # noqa: PLC0415 (need packages that are not everywhere)
     except ImportError as error:
         server.log.warning("Open documents cannot be changed with this jupyter-collaboration: %s", error)
         return None
+    histories.continue_histories()
     return rooms
 
 

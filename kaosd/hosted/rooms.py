@@ -53,7 +53,7 @@ async def apply(room: DocumentRoom, base: str | None, incoming: str) -> Applied:
         await asyncio.wait_for(room.ready_event.wait(), _OPENING)
     except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
         raise Unreadable("the document is still being opened") from None
-    document = _live(room)
+    document = live_of(room)
     new = document.parse(incoming)
     try:
         old = None if base is None else document.parse(base)
@@ -85,15 +85,19 @@ class Overdue:
 
 
 async def leave(server: Any) -> None:
-    """Save all documents, and take nothing of their pages any more.
+    """Take nothing of the pages any more, and save all documents with their histories.
 
-    What is typed from now on stays in the page, which brings it to the next server when it connects there; a change
-    that were taken here after its document was saved would look to that server like one that the disk took back.
+    What is typed from now on stays in the page, which brings it to the next server when it connects there.
     """
-    for _, room in rooms(server):
-        for client in room.clients:
-            client.on_message = _ignore
+    clients = [client for _, room in rooms(server) for client in room.clients]
+    for client in clients:
+        client.on_message = _ignore
+    while any(not client._message_queue.empty() for client in clients):  # noqa: ASYNC110 - there is no event for that
+        await asyncio.sleep(0)
     await asyncio.gather(*(_save(room, room._on_outofband_change) for room in _waiting(server)))
+    # A history is written update by update, each some time after it was made.
+    stores = [(room.ystore, room.ydoc) for _, room in rooms(server) if room.ystore is not None and room.ready]
+    await asyncio.gather(*(store.encode_state_as_update(document) for store, document in stores))
 
 
 async def _ignore(_message: str | bytes) -> None:
@@ -147,7 +151,8 @@ def _waiting(server: Any) -> set[DocumentRoom]:
     return {room for room, save in saves if save is not None and not save.done()}
 
 
-def _live(room: DocumentRoom) -> Live:
+def live_of(room: DocumentRoom) -> Live:
+    """The document of a room. Raises Unreadable when it is of a kind that is not changed."""
     document = room._document
     if isinstance(document, YNotebook):
         return LiveNotebook(document)
@@ -173,10 +178,11 @@ async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) ->
         except Exception:
             room.log.exception("Saving %s failed", room._document.path)
             return False
-        if saved and room._document.get() == content:
+        if saved:
             async with room._update_lock:
-                room._document.dirty = False
-                room._document.hash = saved["hash"]
+                room._document.hash = saved["hash"]  # or pages take the file for changed by somebody else
+                if room._document.get() == content:
+                    room._document.dirty = False
         return saved is not None
     return False
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.e2e.daemon import Daemon, until
 
-PATIENCE = 120_000.0  # milliseconds that anything may take on a loaded machine
+PATIENCE = 60_000.0  # milliseconds that anything may take on a loaded machine
 KEY = 15.0  # milliseconds between two keys of a quick typist
 FLAGS = (
     "--no-sandbox",

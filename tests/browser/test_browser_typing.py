@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.tab import PATIENCE, Tab, notebook
 from tests.e2e.daemon import Daemon, until
@@ -71,3 +71,41 @@ def test_what_is_typed_while_files_change_is_kept(
     expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
     page.keyboard.press("Control+s")
     tab.saved("n.ipynb", f"one = 1 #{typed}", two)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(SHARED, SAME), (SHARED, OTHER), (ALONE, ALONE + SAME)], ids=["shared", "other", "alone"]
+)
+def test_what_is_typed_while_the_server_is_replaced_is_kept(
+    daemon: Daemon, page: Page, bundle: Path, meanwhile: ThreadPoolExecutor, before: str, after: str
+) -> None:
+    name = f"swap-{['shared', 'other', 'alone'][[SAME, OTHER, ALONE + SAME].index(after)]}"
+    (bundle / "model" / "requirements.txt").write_text(before)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
+    daemon.deploy(name, bundle)
+    first = daemon.host_pid(name)
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    page.evaluate("window.loaded = 'first'")
+    tab.at_end_of(0)
+
+    def replace() -> None:
+        (bundle / "model" / "requirements.txt").write_text(after)
+        (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+        daemon.live(name)
+
+    typed = type_during(tab, meanwhile.submit(replace))
+    assert daemon.host_pid(name) != first
+    if after == OTHER:  # the page of the old server cannot go on with the new one: it waits for a pause, and loads
+        expect(page.get_by_text("loads it as soon as you pause")).to_be_visible()
+        typed += tab.type(" after the swap")
+        page.wait_for_function("!window.loaded", timeout=PATIENCE)
+    else:
+        expect(page.get_by_text("runs in the new environment now")).to_be_visible()
+        typed += tab.type(" after the swap")
+    tab.shows(f"one = 1 #{typed}", "two = 2")
+    page.keyboard.press("Control+s")
+    tab.saved("n.ipynb", f"one = 1 #{typed}", "two = 2")
+    tab.at_end_of(1)
+    tab.type("; print(two * 21)")
+    tab.run(1, "42")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)

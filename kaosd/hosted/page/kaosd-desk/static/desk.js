@@ -44,7 +44,8 @@
   class Documents {
     constructor(app) {
       this.app = app;
-      this.saved = new WeakMap(); // by context: the text when it was last the same as on disk
+      this.saved = new WeakMap(); // by context: a text that the server has had, the last one that is known
+      this.leaving = false; // what the server says is saved may then be less than what is here
     }
 
     // All contexts: the open documents, each once, however many views it has.
@@ -69,7 +70,7 @@
       this.saved.set(context, null);
       context.ready.then(note, () => {});
       context.model.stateChanged.connect((_, change) => {
-        if (change.name === "dirty" && !change.newValue && context.isReady) note();
+        if (change.name === "dirty" && !change.newValue && context.isReady && !this.leaving) note();
       });
     }
   }
@@ -79,6 +80,7 @@
   class Desk {
     constructor(app, notices, address) {
       this.documents = new Documents(app);
+      this.services = app.serviceManager;
       this.notices = notices;
       this.address = address;
       this.sent = new Map(); // by id of an answer: the text that was sent with it
@@ -162,6 +164,7 @@
     // -- what happens to the server -----------------------------------------------------------------------------
 
     leaving() {
+      this.documents.leaving = true;
       this.notice("JupyterLab moves to the new environment. You can go on working.", "in-progress", 10000);
     }
 
@@ -176,6 +179,7 @@
       this.first ??= hello;
       const anew = hello.expired || (this.first.collaboration && !hello.collaboration);
       if (anew && this.first.server !== hello.server) return this.startAnew();
+      this.documents.leaving = false;
       if (before === null || before === hello.server) return;
       const reload = { label: "Reload", caption: "Load the new JupyterLab", callback: () => location.reload() };
       if (this.first.lab !== hello.lab || this.first.collaboration !== hello.collaboration) {
@@ -186,12 +190,17 @@
       await this.startKernels();
     }
 
-    // Kernels end with their server; documents get new ones of the same kind.
+    // Kernels end with their server; documents get new ones of the same kind. JupyterLab must have noticed first,
+    // because it asks with a dialog when it cannot change a session that there is not any more.
     async startKernels() {
-      const sessions = new Set(this.documents.all().map((context) => context.sessionContext));
-      for (const session of sessions) {
-        const name = session?.session?.kernel?.name;
-        if (name) await session.changeKernel({ name }).catch((error) => console.error(NAME, error));
+      const sessions = new Map();
+      for (const { sessionContext } of this.documents.all()) {
+        const name = sessionContext?.session?.kernel?.name || sessionContext?.prevKernelName;
+        if (name) sessions.set(sessionContext, name);
+      }
+      await this.services.sessions.refreshRunning();
+      for (const [session, name] of sessions) {
+        if (session.session === null) await session.changeKernel({ name });
       }
     }
 
