@@ -25,6 +25,7 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from . import operations
+from .parsing import Unreadable, parse_notebook, parse_text, written
 
 _ANSWER = 3.0  # seconds that a page may take; one that was frozen by its browser never answers
 _TRIES = 40  # of a change while the person types; each takes a few milliseconds
@@ -162,8 +163,23 @@ async def _apply(page: Page, path: str, base: str | None, incoming: str) -> Appl
             return None
         if "error" in found:
             raise Held(f"its tab cannot change it: {found['error']}")
-        change = operations.change(found["kind"], base, found["text"], incoming)
+        change, text = _change(found["kind"], base, found["text"], incoming)
         found = await page.ask(do="apply", path=path, of=found["id"], operations=change.operations)
         if "saved" in found:
-            return Applied(change.conflict, change.before, found["saved"])
+            before = text if change.conflict or change.edited else None
+            return Applied(change.conflict, before, found["saved"])
     raise Held("it is being changed all the time")
+
+
+def _change(kind: str, base: str | None, live: str, incoming: str) -> tuple[operations.Change, str]:
+    """What to do in the page, and its document as the text of a file. Raises Unreadable."""
+    parse: Any = parse_notebook if kind == "notebook" else parse_text
+    new = parse(incoming)
+    try:
+        old = None if base is None else parse(base)
+    except Unreadable:
+        old = None
+    if kind == "notebook":
+        document = parse_notebook(live)
+        return operations.of_notebook(old, document, new), written(document)
+    return operations.of_text(old, live, new), live

@@ -1,10 +1,8 @@
-"""From one server of a notebook to the next: what was typed meanwhile, and the files that open pages still need."""
+"""From one server of a notebook to the next: what was typed meanwhile."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.utils import ensure_async
@@ -16,9 +14,6 @@ from .text import merge_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-_KEPT = 4  # environments whose pages may still be open somewhere
-_SERVED = "served.json"  # their prefixes, newest first
 
 
 async def bring(server: Any, shared: Any, path: str, kind: str, base: str | None, text: str) -> str | None:
@@ -81,25 +76,3 @@ def orderly_end(server: Any, before: Callable[[], Awaitable[None]]) -> None:
         await cleanup()
 
     server.cleanup_extensions = end
-
-
-def earlier_pages(directory: str) -> list[str]:
-    """Directories with JupyterLab's own files of earlier servers of this notebook; this one is noted as well.
-
-    The names of these files hold their digests, so that a page that was loaded before can still load its parts.
-    directory: where the note of prefixes is.
-    """
-    note = os.path.join(directory, _SERVED)
-    try:
-        with open(note, encoding="utf-8") as file:
-            known = [prefix for prefix in json.load(file) if isinstance(prefix, str)]
-    except (FileNotFoundError, ValueError):
-        known = []
-    here = os.path.realpath(sys.prefix)
-    known = [here, *(prefix for prefix in known if prefix != here)][:_KEPT]
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    with open(note + ".new", "w", encoding="utf-8") as file:
-        json.dump(known, file)
-    os.replace(note + ".new", note)
-    places = [os.path.join(prefix, "share", "jupyter", "lab", "static") for prefix in known[1:]]
-    return [place for place in places if os.path.isdir(place)]

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from . import output, settings
+from . import output, served, settings
 
 # Costs a second to import, and checks nothing but internationalised addresses in JSON schemas.
 _BLOCKED = "rfc3987_syntax"
@@ -57,7 +57,7 @@ def serve(configuration: dict[str, Any]) -> None:
     from jupyterlab.labapp import LabApp  # noqa: PLC0415
     from traitlets.config import Config  # noqa: PLC0415
 
-    from . import handover, kernels  # noqa: PLC0415
+    from . import kernels  # noqa: PLC0415
     from .storage import Checkpoints  # noqa: PLC0415
 
     configuration["ContentsManager"] = {"checkpoints_class": Checkpoints}
@@ -66,5 +66,5 @@ def serve(configuration: dict[str, Any]) -> None:
     server.no_browser_open_file = True  # it would hold the token, readable for all
     server.initialize(argv=[], starter_extension=LabApp.name)
     (lab,) = server.extension_manager.extension_apps["jupyterlab"]
-    lab.static_paths.extend(handover.earlier_pages(os.environ["JUPYTER_DATA_DIR"]))
+    lab.static_paths.extend(served.earlier_pages(os.environ["JUPYTER_DATA_DIR"], os.path.realpath(sys.prefix)))
     server.start()

@@ -12,50 +12,35 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .merge import MergedCell, edited, longest_run, merge_notebooks
-from .parsing import Unreadable, parse_notebook, parse_text, written
 from .text import Edit, merge_text
 
 Operation = list[Any]
 
 
 class Change(NamedTuple):
-    """What brings a document up to date. conflict, before: see live.Change."""
+    """What brings a document up to date. conflict: something of it gives way. edited: it holds more than base."""
 
     operations: list[Operation]
     conflict: bool
-    before: str | None
+    edited: bool
 
 
-def change(kind: str, base: str | None, live: str, incoming: str) -> Change:
-    """The change base→incoming for a document of *kind* ("notebook" or "file") that holds *live* now.
-
-    Raises Unreadable when *incoming* is no document of the kind.
-    """
-    parse = parse_notebook if kind == "notebook" else parse_text
-    new = parse(incoming)
-    try:
-        old = None if base is None else parse(base)
-    except Unreadable:
-        old = None
-    if kind == "notebook":
-        return _of_notebook(old, parse_notebook(live), new)
-    return _of_text(old, live, new)
-
-
-def _of_text(base: Any, live: str, incoming: Any) -> Change:
+def of_text(base: str | None, live: str, incoming: str) -> Change:
+    """The change base→incoming for a text that is *live* now. With base None, incoming wins."""
     merge = merge_text(live if base is None else base, live, incoming)
     conflict = merge.conflict or (base is None and live != incoming)
-    return Change(_splices(["text"], live, merge.splices), conflict, live if conflict or live != base else None)
+    return Change(_splices(["text"], live, merge.splices), conflict, live != base)
 
 
-def _of_notebook(base: Any, live: dict[str, Any], incoming: Any) -> Change:
+def of_notebook(base: dict[str, Any] | None, live: dict[str, Any], incoming: dict[str, Any]) -> Change:
+    """The same for notebooks."""
     merge = merge_notebooks(base, live, incoming)
     operations = _cells(live["cells"], merge.cells)
     if merge.metadata != live["metadata"]:
         operations.append(["notebook", merge.metadata])
     if merge.nbformat_minor != live["nbformat_minor"]:
         operations.append(["minor", merge.nbformat_minor])
-    return Change(operations, merge.conflict, written(live) if merge.conflict or edited(live, base) else None)
+    return Change(operations, merge.conflict, edited(live, base))
 
 
 def _cells(live: list[dict[str, Any]], merged: list[MergedCell]) -> list[Operation]:

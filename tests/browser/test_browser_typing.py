@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.tab import PATIENCE, Tab, notebook
+from tests.browser.tab import PATIENCE, Tab, notebook, sources_of
 from tests.e2e.daemon import Daemon, until
 
 # Excludes every jupyter-collaboration that is new enough: documents are not shared then.
@@ -18,6 +18,11 @@ SHARED = ""
 # Replace the server: with the same jupyter-collaboration, and with one that shares documents in another way.
 SAME = "jupyterlab-pygments<0.3\n"
 OTHER = "jupyterlab<4.6\n"
+
+# A file of JupyterLab itself that a page has loaded; its name holds its digest.
+LOADED = (
+    "performance.getEntriesByType('resource').map((one) => one.name).find((name) => /static.lab.jlab_core/.test(name))"
+)
 
 Strike = Callable[[Daemon, str, Path], None]
 
@@ -93,8 +98,10 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
         (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
         daemon.live(name)
 
+    chunk = page.evaluate(LOADED)
     typed = type_during(tab, meanwhile.submit(replace))
     assert daemon.host_pid(name) != first
+    assert page.request.get(chunk).ok  # what a page of the old server has still to load
     if after == OTHER:  # the page of the old server cannot go on with the new one: it waits for a pause, and loads
         expect(page.get_by_text("loads it as soon as you pause")).to_be_visible()
         typed += tab.type(" after the swap")
@@ -108,4 +115,27 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
     tab.at_end_of(1)
     tab.type("; print(two * 21)")
     tab.run(1, "42")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+
+
+def test_a_change_waits_while_a_tab_that_must_make_it_sleeps(daemon: Daemon, page: Page, bundle: Path) -> None:
+    (bundle / "model" / "requirements.txt").write_text(ALONE)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
+    daemon.deploy("asleep", bundle)
+    tab = Tab(page, daemon, "asleep").open("n.ipynb", 2)
+    tab.at_end_of(0)
+    tab.type(" typed")
+    lifecycle = page.context.new_cdp_session(page)
+    lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+    (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
+    shown = until(lambda: (one := daemon.notebook("asleep"))["state"] == "held" and one, "the change to be held")
+    assert "n.ipynb" in shown["reason"]
+    work = daemon.home("asleep") / "work"
+    assert (work / "train.py").read_text() == "ANSWER = 2\n"
+    assert sources_of(work / "n.ipynb")[1] == "two = 0"
+    lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+    tab.shows("one = 1 # typed", "two = 2")
+    daemon.live("asleep")
+    tab.saved("n.ipynb", "one = 1 # typed", "two = 2")
     expect(page.locator("dialog.jp-Dialog")).to_have_count(0)

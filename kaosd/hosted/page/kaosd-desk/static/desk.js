@@ -88,6 +88,7 @@
       this.first = null; // the hello of the server that this page came from
       this.server = null; // the server that it was last connected to
       this.told = "";
+      this.shown = new Map(); // notices by topic
       this.pressed = -PAUSE;
       addEventListener("keydown", () => (this.pressed = performance.now()), true);
       app.shell.layoutModified?.connect(() => this.report());
@@ -148,6 +149,7 @@
       } catch (error) {
         return { error: String(error) };
       }
+      this.over(`held ${path}`);
       return { saved: await this.save(context) };
     }
 
@@ -165,7 +167,7 @@
 
     leaving() {
       this.documents.leaving = true;
-      this.notice("JupyterLab moves to the new environment. You can go on working.", "in-progress", 10000);
+      this.notice("JupyterLab moves to the new environment. You can go on working.", "in-progress", 10000, "server");
     }
 
     held({ path, reason }) {
@@ -183,9 +185,9 @@
       if (before === null || before === hello.server) return;
       const reload = { label: "Reload", caption: "Load the new JupyterLab", callback: () => location.reload() };
       if (this.first.lab !== hello.lab || this.first.collaboration !== hello.collaboration) {
-        this.notice(`JupyterLab is now ${hello.lab}. Reload this tab when it suits you.`, "info", false, "", [reload]);
+        this.notice(`JupyterLab is now ${hello.lab}. Reload this tab when it suits you.`, "info", false, "server", [reload]);
       } else {
-        this.notice("JupyterLab runs in the new environment now. Its kernels were started anew.", "success", 8000);
+        this.notice("JupyterLab runs in the new environment now. Its kernels were started anew.", "success", 8000, "server");
       }
       await this.startKernels();
     }
@@ -211,7 +213,7 @@
       if (this.leavingPage) return;
       this.leavingPage = true;
       const text = "JupyterLab is a new one now. This tab loads it as soon as you pause; what you type is saved.";
-      this.notice(text, "in-progress", false);
+      this.notice(text, "in-progress", false, "server");
       for (;;) {
         const open = this.documents.all().filter((context) => context.isReady && !context.model.readOnly);
         const left = open.filter((context) => textOf(context.model) !== this.documents.saved.get(context));
@@ -242,12 +244,17 @@
       });
     }
 
-    // A short word in JupyterLab's corner for notices. topic: an earlier notice on it is replaced.
-    notice(text, type, autoClose, topic = "", actions = []) {
-      this.shown ??= new Map();
+    // A short word in JupyterLab's corner for notices. topic: what it is about; it is told once, until it is over.
+    notice(text, type, autoClose, topic = text, actions = []) {
+      if (this.shown.get(topic)?.text === text) return;
+      this.over(topic);
+      this.shown.set(topic, { text, id: this.notices.emit(text, type, { autoClose, actions }) });
+    }
+
+    over(topic) {
       const earlier = this.shown.get(topic);
-      if (earlier) this.notices.manager.dismiss(earlier);
-      this.shown.set(topic, this.notices.emit(text, type, { autoClose, actions }));
+      if (earlier) this.notices.manager.dismiss(earlier.id);
+      this.shown.delete(topic);
     }
   }
 
