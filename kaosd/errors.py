@@ -79,6 +79,13 @@ class EngineUnavailable(EngineError):
     retryable = True
 
 
+class DocumentHeld(KaosError):
+    """A changed document is open in a tab that cannot take the change now; it waits until the tab can, or is closed."""
+
+    code = "document_held"
+    retryable = True
+
+
 class ApiError(KaosError):
     """A request that cannot be fulfilled; carries its HTTP status."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import statistics
 from pathlib import Path
 
 from kaosd.front import Route
+from kaosd.model import NotebookState
 from kaosd.planner import HostFact
 from kaosd.registry import Registry
 
+AT_ONCE = 0.5  # seconds that finding an environment in place may take
+TAKEN = 5  # builds that are asked how long it takes
 LINE = 200  # bytes that a log line has on average, at most
 
 
@@ -27,7 +31,13 @@ class Lobby:
         status = self.registry.notebook(name)
         host = actor.hosting.host
         upstream = host.upstream if host is not None and actor.hosting.fact() is not HostFact.ENDED else None
-        return Route(name, actor.token, upstream, status["state"], status)
+        expected = self._expected(name) if status["state"] == NotebookState.BUILDING else None
+        return Route(name, actor.token, upstream, status["state"], status, expected)
+
+    def _expected(self, name: str) -> float | None:
+        """What builds usually take, as far as there were any; those that found all in place do not count."""
+        took = [seconds for seconds in self.registry.shop.journal.build_seconds(name) if seconds > AT_ONCE]
+        return statistics.median(took[:TAKEN]) if took else None
 
     def routes(self) -> list[Route]:
         """All routes, by name."""

@@ -83,12 +83,14 @@ class Failure:
 
     key: what it was about (see `about`); anything else is tried at once.
     retry_at: None when only a change on disk can help.
+    waits: nothing went wrong; it waits for a document that is open in a tab.
     """
 
     attempt: Attempt
     key: object
     text: str
     retry_at: float | None
+    waits: bool = False
 
 
 def about(attempt: Attempt, target: Target) -> object:
@@ -158,6 +160,7 @@ class Why(StrEnum):
     FAILED = "failed"
     BACKING_OFF = "backing off"
     BUSY = "busy"
+    OPEN = "open"
     SILENT = "silent"
     REMOVED = "removed"
     DRAINING = "draining"
@@ -389,5 +392,6 @@ def _failed(look: Look, attempt: Attempt, target: Target) -> Hold | None:
             if failure.retry_at is None:
                 return Hold(Why.FAILED, failure.text)
             if look.now < failure.retry_at:
-                return Hold(Why.BACKING_OFF, failure.text, failure.retry_at)
+                why = Why.OPEN if failure.waits else Why.BACKING_OFF
+                return Hold(why, failure.text, failure.retry_at)
     return None

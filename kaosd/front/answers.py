@@ -73,7 +73,7 @@ def _html(status: int, title: str, content: Markup, **follow: str | bool) -> web
     if follow:
         head.append(element("noscript", element("meta", http_equiv="refresh", content="5")))
         script.append(element("script", _asset("page.js"), nonce=nonce))
-    body = element("body", element("main", content), *script, **follow)
+    body = element("body", element("header", "kaosd"), element("main", content), *script, **follow)
     text = "<!doctype html>\n" + element("html", element("head", *head), body, lang="en")
     policy = f"{_POLICY}; connect-src 'self'; img-src data:; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
     headers = _SAFE | {"Content-Security-Policy": policy}

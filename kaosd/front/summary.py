@@ -23,6 +23,8 @@ class Step:
 class Summary:
     """tone: FAILED, WORKING, RESTING or READY. since: RFC 3339, when the work in hand began ("" when none is).
 
+    expected: seconds that it usually takes, if that is known. doing: what is being done, in more words.
+
     error: what went wrong, as it was reported. next: what happens or is to be done next; command: with what.
     """
 
@@ -30,6 +32,8 @@ class Summary:
     title: str
     steps: tuple[Step, ...]
     since: str = ""
+    expected: float | None = None
+    doing: str = ""
     error: str = ""
     next: str = ""
     command: str = ""
@@ -96,12 +100,15 @@ def _resting(route: Route) -> Summary:
 def _working(route: Route) -> Summary:
     if field(route, "build", "state") in (JobState.STARTING, JobState.RUNNING):
         steps = (Step("Build", "now"), Step("Start", "later"), Step("Open", "later"))
-        return Summary(WORKING, "Building the environment", steps, since=field(route, "build", "started_at"))
+        since, doing = field(route, "build", "started_at"), field(route, "progress")
+        title = "Building the environment"
+        return Summary(WORKING, title, steps, since=since, expected=route.expected, doing=doing)
     steps = (Step("Build", "done"), Step("Start", "now"), Step("Open", "later"))
     again = field(route, "host", "state") == HostState.RESTARTING
     title = "Starting JupyterLab again" if again else "Starting JupyterLab"
     since = field(route, "host", "since") or field(route, "deployment", "started_at")
-    return Summary(WORKING, title, steps, since=since, error=field(route, "reason") if again else "")
+    error, doing = field(route, "reason") if again else "", field(route, "progress")
+    return Summary(WORKING, title, steps, since=since, doing=doing, error=error)
 
 
 def _error_of(route: Route) -> str:

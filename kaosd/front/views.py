@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from kaosd.front.routes import Route
 from kaosd.front.summary import Summary, field, summarise
 
 LOG_LINES = 20
+_STEP = re.compile(r"^step ([0-9]+)/([0-9]+) ")
+_STAMP = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z ")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
     summary = summarise(route, answering=answering)
     parts = {
         "headline": _headline(route, summary),
+        "progress": _progress(summary),
         "trouble": _trouble(summary),
         "link": element("p", element("a", "Open JupyterLab", href=f"/{route.name}/lab")) if answering else Markup(),
         "log": _log(log),
@@ -61,13 +65,26 @@ def index_view(routes: list[Route]) -> View:
 
 
 def _headline(route: Route, summary: Summary) -> Markup:
-    elapsed = element("time", summary.since, datetime=summary.since, data_elapsed=True) if summary.since else ""
-    words = [
-        element("h1", summary.title),
-        element("p", route.name, *([" · ", elapsed] if elapsed else []), class_="name"),
-    ]
+    words = [element("h1", summary.title), element("p", route.name, class_="name")]
     steps = [element("li", one.label, class_=one.mark, aria_current=_current(one.mark)) for one in summary.steps]
     return element("div", *words, element("ol", *steps, class_="steps"), class_=summary.tone)
+
+
+def _progress(summary: Summary) -> Markup:
+    """How far the work in hand is; the page itself counts on from *since*."""
+    if not summary.since:
+        return Markup()
+    elapsed = element("time", summary.since, datetime=summary.since, data_elapsed=True)
+    limit = {"max": f"{summary.expected:.1f}", "value": "0"} if summary.expected else {}
+    usual = f" of usually {_seconds(summary.expected)}" if summary.expected else ""
+    bar = element("progress", aria_label="Progress", data_since=summary.since, **limit)
+    doing = element("span", _STEP.sub(r"Step \1 of \2: ", summary.doing), class_="doing")
+    return join(bar, element("p", element("span", elapsed, usual), doing, class_="quiet pace"))
+
+
+def _seconds(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
 
 
 def _current(mark: str) -> str | bool:
@@ -89,7 +106,8 @@ def _trouble(summary: Summary) -> Markup:
 def _log(lines: list[str]) -> Markup:
     if not lines:
         return Markup()
-    text = element("pre", "\n".join(lines), class_="log", id="lines", tabindex="0", aria_label="Last log lines")
+    bare = [_STAMP.sub("", line) for line in lines]
+    text = element("pre", "\n".join(bare), class_="log", id="lines", tabindex="0", aria_label="Last log lines")
     return join(element("h2", "Last log lines"), text)
 
 

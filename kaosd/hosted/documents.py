@@ -1,10 +1,12 @@
-"""Server extension: documents that are open in a tab, changed as one more editor of the shared document.
+"""Server extension: documents that are open in a tab, changed there and not on disk.
 
 GET  <base_url>kaosd/documents        the documents that are open now
 POST <base_url>kaosd/documents/apply  bring a change to one of them, and save it
+WS   <base_url>kaosd/desk             the open pages themselves, see desk.py
 
-A change on disk would overwrite what was typed in the second before; a splice of the shared document overwrites
-nothing. Without jupyter-collaboration no document is shared, and these answers say so.
+A change on disk would overwrite what was typed in the second before; a splice of the open document overwrites
+nothing. With jupyter-collaboration we are one more editor of the shared document (rooms.py); without it the page
+carries the change out (desk.py), and where that cannot be the change is held.
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ from __future__ import annotations
 import asyncio
 import json
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import ioloop, web
+
+from . import handover
+from .desk import Desk, Held, Page
+from .parsing import Unreadable
 
 _LATE = 2.0  # seconds; typed text reaches the disk within twice that, even while a cell prints
 _LAST_SAVE = 5.0  # seconds for saving open documents when the server ends
@@ -30,20 +37,38 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 def _load_jupyter_server_extension(server: Any) -> None:
     root = url_path_join(server.base_url, "kaosd", "documents")
     shared = _shared(server)
-    routes = [(root, OpenDocuments), (url_path_join(root, "apply"), ApplyChange)]
-    server.web_app.add_handlers(".*$", [(path, handler, {"shared": shared}) for path, handler in routes])
+    desk = Desk(_version("jupyterlab") or "", _version("jupyter_server_ydoc") if shared else None)
+    both = {"shared": shared, "desk": desk}
+    pages = {"desk": desk, "bring": partial(handover.bring, server, shared)}
+    routes = [
+        (root, OpenDocuments, both),
+        (url_path_join(root, "apply"), ApplyChange, both),
+        (url_path_join(server.base_url, "kaosd", "desk"), Page, pages),
+    ]
+    server.web_app.add_handlers(".*$", routes)
     if shared:
+        shared.keep_strangers(desk.expire)
         ioloop.PeriodicCallback(shared.Overdue(server).save, _LATE * 1000).start()
-        server.cleanup_extensions = partial(_save_first, shared.save_all, server, server.cleanup_extensions)
+    handover.orderly_end(server, partial(_leave, server, shared, desk))
 
 
-async def _save_first(save_all: Any, server: Any, cleanup: Any) -> None:
-    """Save what was typed in the last second, which jupyter_server_ydoc would drop when it ends."""
+async def _leave(server: Any, shared: Any, desk: Desk) -> None:
+    """Tell the pages, and save what was typed in the last second, which jupyter_server_ydoc would drop."""
+    desk.tell({"do": "leaving"})
+    if not shared:
+        return
     try:
-        await asyncio.wait_for(save_all(server), _LAST_SAVE)
+        await asyncio.wait_for(shared.leave(server), _LAST_SAVE)
     except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
         server.log.warning("Open documents could not be saved within %.0f s", _LAST_SAVE)
-    await cleanup()
+
+
+def _version(package: str) -> str | None:
+    """The version of an installed package."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _shared(server: Any) -> Any:
@@ -51,22 +76,27 @@ def _shared(server: Any) -> Any:
     if not server.extension_manager.extension_apps.get("jupyter_server_ydoc"):
         return None
     try:
-        from . import rooms  # noqa: PLC0415 (needs packages that are not everywhere)
+        from . import histories, rooms  # noqa: PLC0415 (need packages that are not everywhere)
     except ImportError as error:
         server.log.warning("Open documents cannot be changed with this jupyter-collaboration: %s", error)
         return None
+    histories.continue_histories()
     return rooms
 
 
 class _Handler(APIHandler):
     auth_resource = "contents"
 
-    def initialize(self, shared: Any) -> None:
+    def initialize(self, shared: Any, desk: Desk) -> None:
         self.shared = shared
+        self.desk = desk
 
 
 class OpenDocuments(_Handler):
-    """{"shared": whether documents are shared at all, "documents": [{"path", "type", "clients"}]}."""
+    """{"shared": whether documents are shared at all, "documents": [{"path", "type", "clients"}]}.
+
+    type: "notebook" or "file"; "page" when it is open in a page without being shared.
+    """
 
     @web.authenticated
     @authorized
@@ -77,6 +107,12 @@ class OpenDocuments(_Handler):
             for path, room in (self.shared.rooms(self.serverapp) if self.shared else ())
             if room.clients
         ]
+        known = {document["path"] for document in documents}
+        documents += [
+            {"path": path, "type": "page", "clients": pages}
+            for path, pages in self.desk.open().items()
+            if path not in known
+        ]
         self.finish(json.dumps({"shared": self.shared is not None, "documents": documents}))
 
 
@@ -84,25 +120,30 @@ class ApplyChange(_Handler):
     """{"path", "base": text or null, "incoming": text} → {"applied", …}.
 
     Applied: "conflict" (something of the document gave way), "before" (its text, if it held edits that were not in
-    base) and "saved". Not applied: "reason"; then the document is not open, and the file may be written.
+    base) and "saved". Not applied: "reason"; then the document is not open, and the file may be written, unless
+    "held": then it is open where it cannot be changed now, and the file must be left alone.
     """
 
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Bring the change to every room of the path (a notebook may be open as a text as well)."""
+        """Bring the change to every room of the path (a notebook may be open as a text as well), or to the page."""
         change = self.get_json_body()
         if not _well_formed(change):
             raise web.HTTPError(400, 'send {"path": text, "base": text or null, "incoming": text}')
         path = change["path"].strip("/")
         applied = []
         reason = f"{path} is not open"
-        for place, room in list(self.shared.rooms(self.serverapp)) if self.shared else ():
-            if place == path:
-                try:
+        try:
+            for place, room in list(self.shared.rooms(self.serverapp)) if self.shared else ():
+                if place == path:
                     applied.append(await self.shared.apply(room, change["base"], change["incoming"]))
-                except self.shared.Unreadable as error:
-                    reason = f"{path}: {error}"
+            applied = applied or await self.desk.apply(path, change["base"], change["incoming"])
+        except Unreadable as error:
+            reason = f"{path}: {error}"
+        except Held as error:
+            self.finish(json.dumps({"applied": False, "held": True, "reason": f"{path}: {error}"}))
+            return
         self.finish(json.dumps(_summary(applied) if applied else {"applied": False, "reason": reason}))
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from . import output, settings
+from . import output, served, settings
 
 # Costs a second to import, and checks nothing but internationalised addresses in JSON schemas.
 _BLOCKED = "rfc3987_syntax"
@@ -65,4 +65,6 @@ def serve(configuration: dict[str, Any]) -> None:
     server = LabApp.make_serverapp(jpserver_extensions=settings.EXTENSIONS, config=Config(configuration))
     server.no_browser_open_file = True  # it would hold the token, readable for all
     server.initialize(argv=[], starter_extension=LabApp.name)
+    (lab,) = server.extension_manager.extension_apps["jupyterlab"]
+    lab.static_paths.extend(served.earlier_pages(os.environ["JUPYTER_DATA_DIR"], os.path.realpath(sys.prefix)))
     server.start()

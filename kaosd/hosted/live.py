@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import nbformat
 from pycrdt import Map, Text
 
 from .merge import MergedCell, edited, longest_run, merge_notebooks
+from .parsing import parse_notebook, parse_text, written
 from .text import Edit, merge_text
 
 if TYPE_CHECKING:
     from jupyter_ydoc import YNotebook, YUnicode
 
 _SHARED = ("source", "outputs", "metadata")  # keys of a cell whose values are shared types of their own
-
-
-class Unreadable(Exception):
-    """A text that is no document of the kind that it should be; says why."""
 
 
 class Change(NamedTuple):
@@ -45,8 +41,7 @@ class LiveText:
 
     def parse(self, text: str) -> str:
         """The text itself."""
-        _encodable(text)
-        return text.replace("\r\n", "\n")
+        return parse_text(text)
 
     def splice(self, base: str | None, incoming: str) -> Change:
         """Replace what differs, word by word."""
@@ -66,13 +61,7 @@ class LiveNotebook:
 
     def parse(self, text: str) -> dict[str, Any]:
         """The notebook, in nbformat 4."""
-        _encodable(text)
-        try:
-            notebook = nbformat.reads(text, as_version=4)
-            nbformat.validate(notebook)
-        except Exception as error:
-            raise Unreadable(f"not a notebook: {str(error).splitlines()[0]}") from error
-        return dict(notebook)
+        return parse_notebook(text)
 
     def splice(self, base: dict[str, Any] | None, incoming: dict[str, Any]) -> Change:
         """Change cells, sources, outputs and metadata that differ, and leave all others alone."""
@@ -81,7 +70,7 @@ class LiveNotebook:
         cells = [{**document.get_cell(index), "id": cell["id"]} for index, cell in enumerate(document.ycells)]
         live = {**whole, "cells": cells}
         merge = merge_notebooks(base, live, incoming)
-        before = _written(whole) if merge.conflict or edited(live, base) else None
+        before = written(whole) if merge.conflict or edited(live, base) else None
         with document.ydoc.transaction():
             meta = document.ydoc.get("meta", type=Map)
             _update(meta["metadata"], whole["metadata"], merge.metadata)
@@ -145,15 +134,3 @@ def _splice(shared: Text, live: str, splices: tuple[Edit, ...]) -> None:
             del shared[start:end]
         if edit.text:
             shared.insert(start, edit.text)
-
-
-def _written(notebook: dict[str, Any]) -> str:
-    """The text of the notebook as it is saved to its file."""
-    return str(nbformat.writes(nbformat.from_dict(notebook), version=nbformat.NO_CONVERT)) + "\n"
-
-
-def _encodable(text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise Unreadable(f"not a text: {error.reason} at character {error.start}") from error

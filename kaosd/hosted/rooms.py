@@ -10,11 +10,13 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jupyter_server_ydoc.handlers import YDocWebSocketHandler
 from jupyter_server_ydoc.rooms import DocumentRoom
-from jupyter_server_ydoc.utils import OutOfBandChanges
+from jupyter_server_ydoc.utils import SERVER_SESSION, OutOfBandChanges
 from jupyter_ydoc import YNotebook, YUnicode
 
-from .live import Live, LiveNotebook, LiveText, Unreadable
+from .live import Live, LiveNotebook, LiveText
+from .parsing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -51,7 +53,7 @@ async def apply(room: DocumentRoom, base: str | None, incoming: str) -> Applied:
         await asyncio.wait_for(room.ready_event.wait(), _OPENING)
     except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
         raise Unreadable("the document is still being opened") from None
-    document = _live(room)
+    document = live_of(room)
     new = document.parse(incoming)
     try:
         old = None if base is None else document.parse(base)
@@ -82,9 +84,66 @@ class Overdue:
             await _save(room, room._on_outofband_change)
 
 
-async def save_all(server: Any) -> None:
-    """Save all documents that wait for it."""
+async def leave(server: Any) -> None:
+    """Take nothing of the pages any more, and save all documents with their histories.
+
+    What is typed from now on stays in the page, which brings it to the next server when it connects there.
+    """
+    clients = [client for _, room in rooms(server) for client in room.clients]
+    for client in clients:
+        client.on_message = _ignore
+    while any(not client._message_queue.empty() for client in clients):  # noqa: ASYNC110 - there is no event for that
+        await asyncio.sleep(0)
     await asyncio.gather(*(_save(room, room._on_outofband_change) for room in _waiting(server)))
+    # A history is written update by update, each some time after it was made.
+    stores = [(room.ystore, room.ydoc) for _, room in rooms(server) if room.ystore is not None and room.ready]
+    await asyncio.gather(*(store.encode_state_as_update(document) for store, document in stores))
+
+
+async def _ignore(_message: str | bytes) -> None:
+    """The on_message of a page that is to connect to the next server."""
+
+
+class _Stranger(Exception):
+    """A page's session was made by a server that shares documents in another way, or is not known."""
+
+
+def keep_strangers(found: Callable[[], None]) -> None:
+    """Leave the sockets of strangers open and unserved, and report them.
+
+    jupyter_server_ydoc would close them, and the page would then ask the person to reload it at once, without
+    what was typed since it lost its own server. Instead the page hands that over and loads itself anew.
+    """
+    opened = YDocWebSocketHandler.open
+
+    def refuse(code: int | None = None, reason: str | None = None) -> None:
+        raise _Stranger(code, reason)
+
+    async def open_(self: Any, room_id: str) -> None:
+        own = self.get_query_argument("sessionId", "") == SERVER_SESSION
+        if own or not isinstance(self.room, DocumentRoom):
+            await opened(self, room_id)
+            return
+        early: list[str | bytes] = []  # what a stranger says must not reach the room
+        self.close, self.on_message = refuse, early.append
+        try:
+            await opened(self, room_id)
+        except _Stranger:
+            self._message_queue.put_nowait(b"")  # ends its service, if that has begun
+            self.on_message = _ignore
+            if not self.room.ready:  # it was made for the stranger, and would take changes of the file for its content
+                self._cleanup_delay = 0
+                await self._clean_room()
+                self.room = None
+            found()
+        else:
+            del self.on_message
+            for message in early:
+                await self.on_message(message)
+        finally:
+            del self.close
+
+    YDocWebSocketHandler.open = open_
 
 
 def _waiting(server: Any) -> set[DocumentRoom]:
@@ -92,7 +151,8 @@ def _waiting(server: Any) -> set[DocumentRoom]:
     return {room for room, save in saves if save is not None and not save.done()}
 
 
-def _live(room: DocumentRoom) -> Live:
+def live_of(room: DocumentRoom) -> Live:
+    """The document of a room. Raises Unreadable when it is of a kind that is not changed."""
     document = room._document
     if isinstance(document, YNotebook):
         return LiveNotebook(document)
@@ -118,10 +178,11 @@ async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) ->
         except Exception:
             room.log.exception("Saving %s failed", room._document.path)
             return False
-        if saved and room._document.get() == content:
+        if saved:
             async with room._update_lock:
-                room._document.dirty = False
-                room._document.hash = saved["hash"]
+                room._document.hash = saved["hash"]  # or pages take the file for changed by somebody else
+                if room._document.get() == content:
+                    room._document.dirty = False
         return saved is not None
     return False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import metadata
 from typing import Any
 
 # Server extensions besides those that the environment enables by itself.
@@ -30,6 +31,7 @@ def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
             "extension_manager": "readonly",  # environments are built from requirements and shared
             "news_url": None,
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+            "extra_labextensions_path": [os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")],
         },
         **_extensions(host),
     }
@@ -65,10 +67,18 @@ def _extensions(host: dict[str, Any]) -> dict[str, Any]:
         },
         "YDocExtension": {"session_store_path": os.path.join(data, "collaboration_sessions.json")},
         "SQLiteYStore": {
-            "db_path": os.path.join(data, "shared_documents.db"),
+            # Another version may read an older history as another text.
+            "db_path": os.path.join(data, f"shared_documents-{_version('jupyter_server_ydoc')}.db"),
             "squash_after_inactivity_of": _FLUSH,
         },
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def write_files(host: dict[str, Any], path: str) -> None:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from kaosd.errors import NotFoundError
 from kaosd.journal.database import Database
 from kaosd.journal.rows import decode, encode
-from kaosd.model import Deployment, Job, JobState
+from kaosd.model import Deployment, Job, JobState, Stage
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from kaosd.model import Stage, Version
+    from kaosd.model import Version
 
 KEEP_DEPLOYMENTS = 1000  # per notebook, with their jobs
 DAEMON_ENDED = "the daemon ended"
@@ -80,6 +80,16 @@ class History(Database):
         """The jobs of a deployment in the order in which they began."""
         query = "SELECT body FROM jobs WHERE notebook = ? AND deployment = ? ORDER BY rowid"
         return tuple(decode(Job, body) for (body,) in self._rows(query, notebook, number))
+
+    def build_seconds(self, notebook: str) -> tuple[float, ...]:
+        """How long the last builds that succeeded took, newest first; those of all notebooks when this one has none."""
+        query = """SELECT body FROM jobs WHERE (notebook = ?1 OR ?1 = '') AND json_extract(body, '$.stage') = ?2
+            AND json_extract(body, '$.state') = ?3 ORDER BY rowid DESC LIMIT 20"""
+        for which in (notebook, ""):
+            jobs = [decode(Job, body) for (body,) in self._rows(query, which, Stage.BUILD, JobState.SUCCESS)]
+            if jobs:
+                return tuple(job.finished_at - job.started_at for job in jobs if job.finished_at is not None)
+        return ()
 
     def interrupted(self, at: float) -> tuple[tuple[Deployment, ...], tuple[Job, ...]]:
         """End what an earlier daemon left unfinished; to be called once, at start.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -34,6 +34,17 @@ class Spliced:
     before: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of splices: those done, and those that wait, each with the reason in words.
+
+    What is in neither is not open and must be changed on disk.
+    """
+
+    done: tuple[Spliced, ...] = ()
+    held: Mapping[bytes, str] = field(default_factory=dict)
+
+
 class Documents:
     """The open documents of one host. Errors of the host are no errors here: the disk then is the way."""
 
@@ -48,19 +59,21 @@ class Documents:
             found = await self._ask(session, "GET", self._url)
         return frozenset(os.fsencode(document["path"]) for document in found.get("documents", ()))
 
-    async def splice(self, splices: Iterable[Splice]) -> tuple[Spliced, ...]:
-        """Change documents in their tabs; those that are not in the answer must be changed on disk."""
-        done = []
+    async def splice(self, splices: Iterable[Splice]) -> Outcome:
+        """Change documents in their tabs."""
+        done, held = [], {}
         async with self._session() as session:
             for splice in splices:
                 answer = await self._ask(session, "POST", self._url + "/apply", _request(splice))
+                if answer.get("held"):
+                    held[splice.path] = str(answer.get("reason"))
                 if not answer.get("applied"):
                     continue
                 done.append(Spliced(splice.path, answer.get("before")))
                 if not answer.get("saved"):  # asking for what is there already tries to save it once more
                     again = _request(replace(splice, base=splice.incoming))
                     await self._ask(session, "POST", self._url + "/apply", again)
-        return tuple(done)
+        return Outcome(tuple(done), held)
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()

@@ -35,6 +35,10 @@ class Failures:
         """A person does not want this environment to be built."""
         self._put(Failure(Attempt.BUILD, environment, "the build was cancelled by you", None))
 
+    def wait(self, attempt: Attempt, target: Target, text: str, retry_at: float) -> None:
+        """Nothing went wrong, but *attempt* has to wait for a person until loop time *retry_at*."""
+        self._put(Failure(attempt, about(attempt, target), text, retry_at, waits=True))
+
     def text(self, attempt: Attempt, key: object) -> str | None:
         """Why this very attempt failed, if it did."""
         return next((one.text for one in self.known if (one.attempt, one.key) == (attempt, key)), None)

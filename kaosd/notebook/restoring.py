@@ -77,9 +77,11 @@ async def _splice(actor: Notebook, path: bytes, copy: Recovered, place: Path) ->
         return False, []
     documents = Documents(host.upstream, f"/{actor.spec.name}/", actor.token)
     spliced = await documents.splice([Splice(path, None, content)])
-    gave_way = tuple(one for one in spliced if one.before != content.decode())
+    if spliced.held:
+        raise ConflictError("; ".join(spliced.held.values()), hint="close its tab, or try again when it is awake")
+    gave_way = tuple(one for one in spliced.done if one.before != content.decode())
     kept = await asyncio.to_thread(keep_texts, place, gave_way)
-    return bool(spliced), [file for _, file in kept]
+    return bool(spliced.done), [file for _, file in kept]
 
 
 def _text(file: str) -> bytes | None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.engines.base import Home, Order
-from kaosd.errors import ContentLost, EngineError
+from kaosd.errors import ContentLost, DocumentHeld, EngineError
 from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
-from kaosd.notebook.documents import Documents, Splice, Spliced
+from kaosd.notebook.documents import Documents, Outcome, Splice, Spliced
 from kaosd.notebook.making import Making
 from kaosd.notebook.record import bare
 from kaosd.planner import Attempt, Target
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LOST = "[the store has lost what was deployed before]"
 CAUSES = 50  # paths that a deployment names as its cause, at most
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
+HELD_AGAIN, HELD_SWAP_AGAIN = 1.0, 30.0  # seconds; for a swap a server is started each time
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
 
 
@@ -39,11 +40,18 @@ class Steps:
         self.actor = actor
         self.store = actor.shop.store
         self.writing = asyncio.Lock()  # held by whoever writes into the work directory
+        self.brought: frozenset[bytes] = frozenset()  # documents that a sync which waits has changed already
 
     async def take(self, step: planner.Step, target: Target | None) -> None:
-        """Carry out one step of a plan for *target*; never while a copy is being restored."""
+        """Carry out one step of a plan for *target*, or write down that it waits for an open document.
+
+        Never while a copy is being restored.
+        """
         async with self.writing:
-            await self._take(step, target)
+            try:
+                await self._take(step, target)
+            except DocumentHeld as error:
+                self._hold(step, target, error)
 
     async def _take(self, step: planner.Step, target: Target | None) -> None:
         match step:
@@ -78,6 +86,15 @@ class Steps:
                 return Attempt.APPLY
             case _:
                 return Attempt.HOST
+
+    def _hold(self, step: planner.Step, target: Target | None, error: DocumentHeld) -> None:
+        """The step is tried again soon; its deployment goes on."""
+        target = getattr(step, "target", target)
+        if target is not None:
+            attempt = self.attempt(step)
+            again = HELD_AGAIN if attempt is Attempt.SYNC else HELD_SWAP_AGAIN
+            retry_at = asyncio.get_running_loop().time() + again
+            self.actor.failures.wait(attempt, target, error.text, retry_at)
 
     # -- build ---------------------------------------------------------------------------------------------
 
@@ -129,7 +146,7 @@ class Steps:
         spec = replace(actor.spec, resources=target.resources)
         return Order(spec, actor.home, environment, f"/{spec.name}/", log, actor.shop.origins)
 
-    def _serve(self, host: Host, target: Target, environment: Environment, **done: bool) -> None:
+    def _serve(self, host: Host, target: Target, environment: Environment, **done: bool | str | None) -> None:
         """Write down that *host* serves *target* from now on. done: see Live."""
         self.actor.hosting.serve(
             host,
@@ -137,8 +154,7 @@ class Steps:
             data=target.data,
             environment=environment,
             resources=target.resources,
-            syncing=None,
-            **done,
+            **{"syncing": None, **done},
         )
         self._note(target)
         self.actor.failures.succeeded(Attempt.HOST)
@@ -209,7 +225,7 @@ class Steps:
             raise EngineError(text, hint="`kaosctl redeploy --now` does not wait", retryable=True)
         leaving = actor.record.jobs.get(Stage.HOST)
         host = await self._host(target, environment)
-        self._serve(host, target, environment)
+        self._serve(host, target, environment, syncing=actor.hosting.live.syncing)
         await actor.engine.stop(old, actor.shop.grace)
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
@@ -247,32 +263,39 @@ class Steps:
         bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
         bases = await asyncio.to_thread(self._readable, bases, incoming) or (None,)
         left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
+        if incoming != live.syncing:
+            self.brought = frozenset()
         actor.hosting.save(syncing=incoming, left=left)
         place = place_for_copies(actor.home)
         spliced = await self._splice(host, bases[0], incoming)
-        for path, file in await asyncio.to_thread(keep_texts, place, spliced):
+        for path, file in await asyncio.to_thread(keep_texts, place, spliced.done):
             actor.record.keep(bare([path])[0], file)
-        skip = frozenset(document.path for document in spliced)
+        self.brought |= {document.path for document in spliced.done}
+        skip = self.brought | spliced.held.keys()
         report = await asyncio.to_thread(
             bundle.sync, self.store, actor.home.work, bases, incoming, place / "work", skip=skip
         )
         for found in report.recovered:
             actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
+        if spliced.held:  # the sync stays begun, so that the next one brings what was left out
+            raise DocumentHeld("; ".join(spliced.held.values()))
+        self.brought = frozenset()
         actor.hosting.save(model_tree=incoming, left=())
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
-        actor.record.note(f"synced {source}: {words}, {len(spliced)} changed in open tabs")
+        actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
 
-    async def _splice(self, host: Host | None, base: str | None, incoming: str | None) -> tuple[Spliced, ...]:
+    async def _splice(self, host: Host | None, base: str | None, incoming: str | None) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
         if host is None:
-            return ()
+            return Outcome()
         changed = await asyncio.to_thread(self._changed_files, base, incoming)
+        changed = [change for change in changed if change.path not in self.brought]
         documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
         if len(changed) > ASKED_EACH:
             open_now = await documents.open()
             changed = [change for change in changed if change.path in open_now]
         splices = await asyncio.to_thread(self._splices, changed)
-        return await documents.splice(splices) if splices else ()
+        return await documents.splice(splices) if splices else Outcome()
 
     def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
         """The files that differ, and will be files; blocking."""

@@ -14,7 +14,7 @@ from kaosd.journal import Live
 from kaosd.model import Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
 from kaosd.planner import Attempt, Failure, HostFact, Plan, Served, Start, Step, Swap, Why
 
-HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY)
+HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
 WORD = {Start: "starting JupyterLab", Swap: "taking the new environment into use"}
 
 # How a wait for what is on disk ends when a hold will not pass by itself.

@@ -24,10 +24,17 @@ function settle(part, place) {
   tick();
 }
 
+const since = (text) => Math.max(0, (Date.now() - Date.parse(text)) / 1000);
+
 function tick() {
   for (const time of document.querySelectorAll("time[data-elapsed]")) {
-    const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time.dateTime)) / 1000));
+    const seconds = Math.floor(since(time.dateTime));
     time.textContent = seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  }
+  // Never full before it is done, however long it takes.
+  for (const bar of document.querySelectorAll("progress[max]")) {
+    const part = since(bar.dataset.since) / bar.max;
+    bar.value = bar.max * (part < 0.8 ? part : 1 - 0.2 / (1 + (part - 0.8) * 5));
   }
 }
 

@@ -1,0 +1,185 @@
+"""The desk: a websocket to every open page of this JupyterLab, for what only the page knows and can do.
+
+WS <base_url>kaosd/desk. A page (page/kaosd-desk) tells which documents it has open and carries out changes of them
+where documents are not shared. The server tells it when another one takes over. Messages are JSON objects:
+
+to the page    {"do": "hello", "server", "lab", "collaboration", "expired": pages of earlier servers must load anew}
+               {"do": "leaving"} · {"do": "held", "path", "reason"}
+               {"do": "read", "id", "path"} → {"id", "kind", "text"} or {"id", "gone": true}
+               {"do": "apply", "id", "path", "of", "operations"} → {"id", "saved"}, or {"id", "kind", "text"} when the
+               document is not any more what it was in answer "of"
+from the page  {"open": [path, …]} · {"bring": path, "id", "kind", "base", "text"} → {"do": "brought", "id", "error"}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from itertools import count
+from typing import Any, NamedTuple
+
+from jupyter_server.auth.decorator import ws_authenticated
+from jupyter_server.base.handlers import JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from . import operations
+from .parsing import Unreadable, parse_notebook, parse_text, written
+
+_ANSWER = 3.0  # seconds that a page may take; one that was frozen by its browser never answers
+_TRIES = 40  # of a change while the person types; each takes a few milliseconds
+
+
+class Held(Exception):
+    """A document is open in a page that cannot take the change now; says why."""
+
+
+class Applied(NamedTuple):
+    """See rooms.Applied."""
+
+    conflict: bool
+    before: str | None
+    saved: bool
+
+
+class Desk:
+    """All pages of one server."""
+
+    def __init__(self, lab: str, collaboration: str | None) -> None:
+        self.pages: list[Page] = []
+        self.hello = {
+            "do": "hello",
+            "server": uuid.uuid4().hex,
+            "lab": lab,
+            "collaboration": collaboration,
+            "expired": False,
+        }
+
+    def expire(self) -> None:
+        """Pages of earlier servers cannot go on with this one: they hand over what they have, and load anew."""
+        if not self.hello["expired"]:
+            self.hello["expired"] = True
+            self.tell(self.hello)
+
+    def open(self) -> dict[str, int]:
+        """The documents that are open, each with the number of pages that have it."""
+        paths = [path for page in self.pages for path in page.paths]
+        return {path: paths.count(path) for path in paths}
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send a message to all pages."""
+        for page in self.pages:
+            page.tell(message)
+
+    async def apply(self, path: str, base: str | None, incoming: str) -> list[Applied]:
+        """Bring the change base→incoming to *path* in every page that has it open; empty when none has.
+
+        Raises Held, after the pages were told; Unreadable when *incoming* is no document of the kind.
+        """
+        applied = []
+        for page in [page for page in self.pages if path in page.paths]:
+            try:
+                change = await _apply(page, path, base, incoming)
+            except Held as error:
+                page.tell({"do": "held", "path": path, "reason": str(error)})
+                raise
+            if change is not None:
+                applied.append(change)
+        return applied
+
+
+class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
+    """One open page."""
+
+    auth_resource = "contents"
+
+    def initialize(self, desk: Desk, bring: Any) -> None:
+        """bring: see handover.bring."""
+        self._desk = desk
+        self._bring = bring
+        self.paths: frozenset[str] = frozenset()
+        self._numbers = count(1)
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+
+    @ws_authenticated
+    async def get(self, *arguments: Any, **named: Any) -> None:
+        """Become a websocket, for those whom the server knows."""
+        await super().get(*arguments, **named)
+
+    def open(self, *_arguments: str, **_named: str) -> None:
+        """A page came."""
+        super().open()
+        self._desk.pages.append(self)
+        self.tell(self._desk.hello)
+
+    async def on_message(self, message: str | bytes) -> None:
+        """The page said something."""
+        said = json.loads(message)
+        if "open" in said:
+            self.paths = frozenset(path for path in said["open"] if isinstance(path, str))
+        elif "bring" in said:
+            error = await self._bring(said["bring"], said["kind"], said["base"], said["text"])
+            self.tell({"do": "brought", "id": said["id"], "error": error})
+        else:
+            asked = self._asked.get(said.get("id"))
+            if asked is not None and not asked.done():
+                asked.set_result(said)
+
+    def on_close(self) -> None:
+        """The page went."""
+        super().on_close()
+        if self in self._desk.pages:
+            self._desk.pages.remove(self)
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_result({"gone": True})
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send a message, unless the page has just gone."""
+        try:
+            self.write_message(json.dumps(message))
+        except WebSocketClosedError:
+            self.log.debug("A page has gone")
+
+    async def ask(self, **message: Any) -> dict[str, Any]:
+        """The page's answer. Raises Held when it does not give one."""
+        number = next(self._numbers)
+        asked = self._asked[number] = asyncio.get_running_loop().create_future()
+        self.tell({**message, "id": number})
+        try:
+            return await asyncio.wait_for(asked, _ANSWER)
+        except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
+            raise Held("its tab does not answer; look at the tab, or close it") from None
+        finally:
+            del self._asked[number]
+
+
+async def _apply(page: Page, path: str, base: str | None, incoming: str) -> Applied | None:
+    """Try until the document is what the change was made for; None when it is not open there any more."""
+    found = await page.ask(do="read", path=path)
+    for _ in range(_TRIES):
+        if found.get("gone"):
+            return None
+        if "error" in found:
+            raise Held(f"its tab cannot change it: {found['error']}")
+        change, text = _change(found["kind"], base, found["text"], incoming)
+        found = await page.ask(do="apply", path=path, of=found["id"], operations=change.operations)
+        if "saved" in found:
+            before = text if change.conflict or change.edited else None
+            return Applied(change.conflict, before, found["saved"])
+    raise Held("it is being changed all the time")
+
+
+def _change(kind: str, base: str | None, live: str, incoming: str) -> tuple[operations.Change, str]:
+    """What to do in the page, and its document as the text of a file. Raises Unreadable."""
+    parse: Any = parse_notebook if kind == "notebook" else parse_text
+    new = parse(incoming)
+    try:
+        old = None if base is None else parse(base)
+    except Unreadable:
+        old = None
+    if kind == "notebook":
+        document = parse_notebook(live)
+        return operations.of_notebook(old, document, new), written(document)
+    return operations.of_text(old, live, new), live

@@ -1,0 +1,80 @@
+"""What is new in a file comes into its document by splices, where jupyter_server_ydoc would replace the content.
+
+Replaced content is new text by another author: what pages typed meanwhile would be taken back, or be there twice.
+Needs jupyter-collaboration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jupyter_server.utils import ensure_async
+from jupyter_server_ydoc.loaders import FileLoader
+from jupyter_server_ydoc.rooms import DocumentRoom
+from jupyter_ydoc import YNotebook
+
+from .parsing import Unreadable
+from .rooms import live_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_KNOWN, _BEFORE = "_kaosd_known", "_kaosd_before"  # contents of the file by format and type: now, and until then
+
+
+def continue_histories() -> None:
+    """From now on let documents go on from what they hold."""
+    initialize, load, save = DocumentRoom.initialize, FileLoader.load_content, FileLoader._save_content
+
+    async def initialize_(room: DocumentRoom) -> None:
+        if "aset" not in vars(room._document):
+            room._document.aset = partial(_bring, room, room._document.aset)
+        await initialize(room)
+
+    async def load_content(loader: FileLoader, form: str, kind: str) -> dict[str, Any]:
+        model: dict[str, Any] = await load(loader, form, kind)
+        _note(loader, (form, kind), model["content"])
+        return model
+
+    async def save_content(loader: FileLoader, model: dict[str, Any], *more: Any) -> dict[str, Any]:
+        saved: dict[str, Any] = await save(loader, model, *more)
+        _note(loader, (model["format"], model["type"]), model["content"])
+        return saved
+
+    DocumentRoom.initialize = initialize_
+    FileLoader.load_content, FileLoader._save_content = load_content, save_content
+
+
+def _note(loader: FileLoader, key: tuple[str, str], content: Any) -> None:
+    known = vars(loader).setdefault(_KNOWN, {})
+    vars(loader).setdefault(_BEFORE, {})[key] = known.get(key)
+    known[key] = copy.deepcopy(content)
+
+
+async def _bring(room: DocumentRoom, replace: Callable[[Any], Awaitable[None]], content: Any) -> None:
+    """Bring the *content* of the file to the document; *replace* it where nothing is known of its past."""
+    document = room._document
+    try:
+        live = live_of(room)
+    except Unreadable:
+        await replace(content)
+        return
+    base = vars(room._file).get(_BEFORE, {}).get((room.file_format, room.file_type))
+    if not (len(document.ycells) if isinstance(document, YNotebook) else document.get()):
+        await replace(content)
+    elif base is not None:
+        live.splice(base, content)
+    elif await _ahead(room):
+        room._saving_document = asyncio.create_task(room._maybe_save_document(room._saving_document))
+    else:
+        live.splice(document.get(), content)
+
+
+async def _ahead(room: DocumentRoom) -> bool:
+    """Whether the file is as it was when this document, which comes from its history, was saved last."""
+    files = room._file._contents_manager
+    model = await ensure_async(files.get(room._file.path, content=False, require_hash=True))
+    return bool(model["hash"] == room._document.hash)

@@ -1,0 +1,276 @@
+"use strict";
+// The page's end of the desk (kaosd/hosted/desk.py): an extension of JupyterLab written as its build would write it,
+// a container of modules in window._JUPYTERLAB. It uses what JupyterLab shares and needs no build.
+(() => {
+  const NAME = "kaosd-desk";
+  const PAUSE = 2000; // milliseconds without a key that count as one
+  let sharedModules;
+
+  // The copy of a module that JupyterLab itself uses.
+  async function shared(name) {
+    const copies = Object.values(sharedModules[name]);
+    const copy = copies.find((one) => one.loaded) ?? copies[0];
+    return (await copy.get())();
+  }
+
+  const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+
+  // -- documents ------------------------------------------------------------------------------------------------
+
+  const kindOf = (model) => (model.sharedModel.cells ? "notebook" : "file");
+  const textOf = (model) => (kindOf(model) === "notebook" ? JSON.stringify(model.toJSON()) : model.toString());
+
+  // What an operation (kaosd/hosted/operations.py) does to a shared model.
+  const DO = {
+    text: (document, start, end, text) => document.updateSource(start, end, text),
+    source: (document, cell, start, end, text) => document.cells[cell].updateSource(start, end, text),
+    delete: (document, cell) => document.deleteCell(cell),
+    insert: (document, cell, content) => document.insertCell(cell, content),
+    metadata: (document, cell, value) => document.cells[cell].setMetadata(value),
+    outputs: (document, cell, value) => document.cells[cell].setOutputs(value),
+    count: (document, cell, value) => (document.cells[cell].execution_count = value),
+    attachments: (document, cell, value) => document.cells[cell].setAttachments(value),
+    notebook: (document, value) => document.setMetadata(value),
+    minor: (document, value) => (document.nbformat_minor = value),
+  };
+
+  function carryOut(model, operations) {
+    const document = model.sharedModel;
+    document.transact(() => {
+      for (const [what, ...details] of operations) DO[what](document, ...details);
+    });
+  }
+
+  class Documents {
+    constructor(app) {
+      this.app = app;
+      this.saved = new WeakMap(); // by context: a text that the server has had, the last one that is known
+      this.leaving = false; // what the server says is saved may then be less than what is here
+    }
+
+    // All contexts: the open documents, each once, however many views it has.
+    all() {
+      const found = new Set();
+      for (const area of ["main", "left", "right"]) {
+        for (const widget of this.app.shell.widgets(area)) {
+          const { context } = widget;
+          if (context?.path && context.model?.sharedModel) found.add(context);
+        }
+      }
+      for (const context of found) if (!this.saved.has(context)) this.follow(context);
+      return [...found];
+    }
+
+    at(path) {
+      return this.all().find((context) => context.path === path);
+    }
+
+    follow(context) {
+      const note = () => this.saved.set(context, textOf(context.model));
+      this.saved.set(context, null);
+      context.ready.then(note, () => {});
+      context.model.stateChanged.connect((_, change) => {
+        if (change.name === "dirty" && !change.newValue && context.isReady && !this.leaving) note();
+      });
+    }
+  }
+
+  // -- the desk -------------------------------------------------------------------------------------------------
+
+  class Desk {
+    constructor(app, notices, address) {
+      this.documents = new Documents(app);
+      this.services = app.serviceManager;
+      this.notices = notices;
+      this.address = address;
+      this.sent = new Map(); // by id of an answer: the text that was sent with it
+      this.asked = new Map(); // by id of a question of ours: who waits for the answer
+      this.first = null; // the hello of the server that this page came from
+      this.server = null; // the server that it was last connected to
+      this.told = "";
+      this.shown = new Map(); // notices by topic
+      this.pressed = -PAUSE;
+      addEventListener("keydown", () => (this.pressed = performance.now()), true);
+      app.shell.layoutModified?.connect(() => this.report());
+      app.shell.currentChanged?.connect(() => this.report());
+    }
+
+    async run() {
+      for (;;) {
+        await this.connected();
+        await pause(0.3);
+      }
+    }
+
+    connected() {
+      return new Promise((closed) => {
+        const socket = (this.socket = new WebSocket(this.address));
+        socket.onopen = () => {
+          this.told = "";
+          this.report();
+        };
+        socket.onmessage = (event) => this.obey(JSON.parse(event.data)).catch((error) => console.error(NAME, error));
+        socket.onclose = closed;
+      });
+    }
+
+    send(message) {
+      if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    }
+
+    report() {
+      const open = this.documents.all().map((context) => context.path).sort();
+      if (JSON.stringify(open) === this.told || this.socket?.readyState !== WebSocket.OPEN) return;
+      this.told = JSON.stringify(open);
+      this.send({ open });
+    }
+
+    async obey(message) {
+      if (message.do === "hello") await this.hello(message);
+      else if (message.do === "leaving") this.leaving();
+      else if (message.do === "held") this.held(message);
+      else if (message.do === "brought") this.asked.get(message.id)?.(message);
+      else this.send({ id: message.id, ...(await this.answer(message)) });
+    }
+
+    async answer({ do: what, id, path, of, operations }) {
+      const context = this.documents.at(path);
+      if (!context) return { gone: true };
+      await context.ready;
+      if (context.contentsModel?.format === "base64") return { gone: true };
+      const text = textOf(context.model);
+      try {
+        if (what !== "apply" || this.sent.get(of) !== text) {
+          this.sent.clear();
+          this.sent.set(id, text);
+          return { kind: kindOf(context.model), text };
+        }
+        carryOut(context.model, operations);
+      } catch (error) {
+        return { error: String(error) };
+      }
+      this.over(`held ${path}`);
+      return { saved: await this.save(context) };
+    }
+
+    async save(context) {
+      try {
+        await context.save();
+        return true;
+      } catch (error) {
+        console.error(NAME, error);
+        return false;
+      }
+    }
+
+    // -- what happens to the server -----------------------------------------------------------------------------
+
+    leaving() {
+      this.documents.leaving = true;
+      this.notice("JupyterLab moves to the new environment. You can go on working.", "in-progress", 10000, "server");
+    }
+
+    held({ path, reason }) {
+      const text = `${path} has changed on disk. The change waits, and your text is as you left it: ${reason}.`;
+      this.notice(text, "warning", false, `held ${path}`);
+    }
+
+    async hello(hello) {
+      const before = this.server;
+      this.server = hello.server;
+      this.first ??= hello;
+      const anew = hello.expired || (this.first.collaboration && !hello.collaboration);
+      if (anew && this.first.server !== hello.server) return this.startAnew();
+      this.documents.leaving = false;
+      if (before === null || before === hello.server) return;
+      const reload = { label: "Reload", caption: "Load the new JupyterLab", callback: () => location.reload() };
+      if (this.first.lab !== hello.lab || this.first.collaboration !== hello.collaboration) {
+        this.notice(`JupyterLab is now ${hello.lab}. Reload this tab when it suits you.`, "info", false, "server", [reload]);
+      } else {
+        this.notice("JupyterLab runs in the new environment now. Its kernels were started anew.", "success", 8000, "server");
+      }
+      await this.startKernels();
+    }
+
+    // Kernels end with their server; documents get new ones of the same kind. JupyterLab must have noticed first,
+    // because it asks with a dialog when it cannot change a session that there is not any more.
+    async startKernels() {
+      const sessions = new Map();
+      for (const { sessionContext } of this.documents.all()) {
+        const name = sessionContext?.session?.kernel?.name || sessionContext?.prevKernelName;
+        if (name) sessions.set(sessionContext, name);
+      }
+      await this.services.sessions.refreshRunning();
+      for (const [session, name] of sessions) {
+        if (session.session === null) await session.changeKernel({ name });
+      }
+    }
+
+    // The new server shares documents in another way than this page: hand over what only this page has, and load
+    // the page that belongs to it when the person pauses. Keys pressed while it loads would be taken for commands.
+    // Nothing can be typed between the last comparison and the reload.
+    async startAnew() {
+      if (this.leavingPage) return;
+      this.leavingPage = true;
+      const text = "JupyterLab is a new one now. This tab loads it as soon as you pause; what you type is saved.";
+      this.notice(text, "in-progress", false, "server");
+      for (;;) {
+        const open = this.documents.all().filter((context) => context.isReady && !context.model.readOnly);
+        const left = open.filter((context) => textOf(context.model) !== this.documents.saved.get(context));
+        const typing = !document.hidden && performance.now() - this.pressed < PAUSE;
+        if (left.length === 0 && !typing) {
+          for (const context of open) context.model.dirty = false; // or the browser asks whether to leave
+          return location.reload();
+        }
+        for (const context of left) {
+          const text = textOf(context.model);
+          const error = await this.bring(context, text);
+          if (error) {
+            this.leavingPage = false;
+            return this.notice(`${context.path} could not be handed over: ${error}`, "error", false);
+          }
+          this.documents.saved.set(context, text);
+        }
+        await pause(0.2);
+      }
+    }
+
+    bring(context, text) {
+      const id = `${context.path} ${Date.now()}`;
+      return new Promise((done) => {
+        this.asked.set(id, ({ error }) => done(error));
+        const base = this.documents.saved.get(context);
+        this.send({ bring: context.path, id, kind: kindOf(context.model), base, text });
+      });
+    }
+
+    // A short word in JupyterLab's corner for notices. topic: what it is about; it is told once, until it is over.
+    notice(text, type, autoClose, topic = text, actions = []) {
+      if (this.shown.get(topic)?.text === text) return;
+      this.over(topic);
+      this.shown.set(topic, { text, id: this.notices.emit(text, type, { autoClose, actions }) });
+    }
+
+    over(topic) {
+      const earlier = this.shown.get(topic);
+      if (earlier) this.notices.manager.dismiss(earlier.id);
+      this.shown.delete(topic);
+    }
+  }
+
+  async function activate(app) {
+    const { Notification } = await shared("@jupyterlab/apputils");
+    const base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl;
+    const address = new URL(`${base}kaosd/desk`, location.href);
+    address.protocol = address.protocol.replace("http", "ws");
+    const desk = new Desk(app, Notification, address.href);
+    void app.restored.then(() => desk.run()); // not awaited here: what is restored waits for this
+  }
+
+  const plugin = { id: `${NAME}:plugin`, autoStart: true, activate };
+  window._JUPYTERLAB = window._JUPYTERLAB || {};
+  window._JUPYTERLAB[NAME] = {
+    init: (modules) => void (sharedModules = modules),
+    get: async () => () => ({ __esModule: true, default: plugin }),
+  };
+})();

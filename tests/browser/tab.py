@@ -1,0 +1,106 @@
+"""A tab of a real Chromium, as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from tests.e2e.daemon import Daemon, until
+
+PATIENCE = 60_000.0  # milliseconds that anything may take on a loaded machine
+KEY = 15.0  # milliseconds between two keys of a quick typist
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, with a profile of its own."""
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def notebook(*sources: str) -> str:
+    """The text of a notebook with code cells of these sources, named c0, c1, …."""
+    cells = [
+        {"id": f"c{k}", "cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
+        for k, source in enumerate(sources)
+    ]
+    content = {"cells": cells, "metadata": {"kernelspec": PYTHON}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(content, indent=1) + "\n"
+
+
+class Tab:
+    """One tab with a notebook's JupyterLab."""
+
+    def __init__(self, page: Page, daemon: Daemon, name: str) -> None:
+        self.page = page
+        self.daemon = daemon
+        self.name = name
+
+    def open(self, document: str, cells: int) -> Tab:
+        """Open a notebook document with this many cells."""
+        self.page.goto(f"{self.daemon.url(self.name)}/lab/tree/{document}?token={self.daemon.token(self.name)}")
+        expect(self.cells).to_have_count(cells)
+        expect(self.page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
+        return self
+
+    @property
+    def cells(self) -> Locator:
+        """The editors of the notebook's cells."""
+        return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell .cm-content")
+
+    def cell(self, number: int) -> Locator:
+        """One of them."""
+        return self.cells.nth(number)
+
+    def at_end_of(self, number: int) -> None:
+        """Put the cursor at the end of a cell."""
+        self.cell(number).click()
+        self.page.keyboard.press("Control+End")
+
+    def type(self, text: str) -> str:
+        """Press a key for each character; the text."""
+        self.page.keyboard.type(text, delay=KEY)
+        return text
+
+    def run(self, number: int, printed: str) -> None:
+        """Run a cell and wait for what it prints."""
+        self.cell(number).click()
+        self.page.keyboard.press("Control+Enter")
+        expect(self.page.locator(".jp-OutputArea-output", has_text=printed).last).to_be_visible()
+
+    def shows(self, *sources: str) -> None:
+        """Wait until the cells hold exactly this."""
+        expect(self.cells).to_have_text(list(sources), use_inner_text=True)
+
+    def saved(self, document: str, *sources: str) -> None:
+        """Wait until the file in the host holds exactly this."""
+        file = self.daemon.home(self.name) / "work" / document
+        until(lambda: sources_of(file) == list(sources) or None, f"{document} to be saved with {sources}")
+
+
+def sources_of(file: Path) -> list[str]:
+    """The sources of a notebook's cells on disk; none while JupyterLab is writing it."""
+    try:
+        content: dict[str, Any] = json.loads(file.read_text())
+    except ValueError:
+        return []
+    return ["".join(cell["source"]) for cell in content["cells"]]

@@ -1,0 +1,141 @@
+"""A person types in an open tab while files change: all is kept, all is shown, the kernel goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.tab import PATIENCE, Tab, notebook, sources_of
+from tests.e2e.daemon import Daemon, until
+
+# Excludes every jupyter-collaboration that is new enough: documents are not shared then.
+ALONE = "pycrdt<0.10\n"
+SHARED = ""
+# Replace the server: with the same jupyter-collaboration, and with one that shares documents in another way.
+SAME = "jupyterlab-pygments<0.3\n"
+OTHER = "jupyterlab<4.6\n"
+
+# A file of JupyterLab itself that a page has loaded; its name holds its digest.
+LOADED = (
+    "performance.getEntriesByType('resource').map((one) => one.name).find((name) => /static.lab.jlab_core/.test(name))"
+)
+
+Strike = Callable[[Daemon, str, Path], None]
+
+
+def save(daemon: Daemon, name: str, source: Path) -> None:
+    """Save the document again and again; the last cell counts."""
+    for number in range(1, 6):
+        (source / "model" / "n.ipynb").write_text(notebook("one = 1 #", f"two = {number}"))
+        daemon.live(name)
+
+
+def roll_back(daemon: Daemon, name: str, source: Path) -> None:
+    """Save the document, and go back to the version before."""
+    (source / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 7"))
+    daemon.live(name)
+    first = daemon.history(name)[-1]["number"]
+    daemon.ctl("rollback", name, str(first))
+    until(lambda: daemon.history(name)[0]["cause"] == ["[rollback]"], "the rollback to begin")
+    until(lambda: daemon.history(name)[0]["outcome"] == "live", "the rollback")
+
+
+def type_during(tab: Tab, work: Future[None]) -> str:
+    """Type until *work* is done, and a little more; what was typed."""
+    typed, number = "", 0
+    while not work.done():
+        number += 1
+        typed += tab.type(f" {number}")
+    work.result()
+    return typed + tab.type(" and the end")
+
+
+@pytest.fixture(scope="module", params=[SHARED, ALONE], ids=["shared", "alone"])
+def requirements(request: pytest.FixtureRequest) -> str:
+    """What decides whether documents are shared."""
+    found: str = request.param
+    return found
+
+
+@pytest.mark.parametrize(("strike", "two"), [(save, "two = 5"), (roll_back, "two = 0")], ids=["sync", "rollback"])
+def test_what_is_typed_while_files_change_is_kept(
+    daemon: Daemon, page: Page, bundle: Path, meanwhile: ThreadPoolExecutor, requirements: str, strike: Strike, two: str
+) -> None:
+    name = f"{strike.__name__.replace('_', '-')}-{'alone' if requirements else 'shared'}"
+    (bundle / "model" / "requirements.txt").write_text(requirements)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
+    daemon.deploy(name, bundle)
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    tab.at_end_of(0)
+    typed = type_during(tab, meanwhile.submit(strike, daemon, name, bundle))
+    tab.shows(f"one = 1 #{typed}", two)
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+    page.keyboard.press("Control+s")
+    tab.saved("n.ipynb", f"one = 1 #{typed}", two)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(SHARED, SAME), (SHARED, OTHER), (ALONE, ALONE + SAME)], ids=["shared", "other", "alone"]
+)
+def test_what_is_typed_while_the_server_is_replaced_is_kept(
+    daemon: Daemon, page: Page, bundle: Path, meanwhile: ThreadPoolExecutor, before: str, after: str
+) -> None:
+    name = f"swap-{['shared', 'other', 'alone'][[SAME, OTHER, ALONE + SAME].index(after)]}"
+    (bundle / "model" / "requirements.txt").write_text(before)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
+    daemon.deploy(name, bundle)
+    first = daemon.host_pid(name)
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    page.evaluate("window.loaded = 'first'")
+    tab.at_end_of(0)
+
+    def replace() -> None:
+        (bundle / "model" / "requirements.txt").write_text(after)
+        (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+        daemon.live(name)
+
+    chunk = page.evaluate(LOADED)
+    typed = type_during(tab, meanwhile.submit(replace))
+    assert daemon.host_pid(name) != first
+    assert page.request.get(chunk).ok  # what a page of the old server has still to load
+    if after == OTHER:  # the page of the old server cannot go on with the new one: it waits for a pause, and loads
+        expect(page.get_by_text("loads it as soon as you pause")).to_be_visible()
+        typed += tab.type(" after the swap")
+        page.wait_for_function("!window.loaded", timeout=PATIENCE)
+    else:
+        expect(page.get_by_text("runs in the new environment now")).to_be_visible()
+        typed += tab.type(" after the swap")
+    tab.shows(f"one = 1 #{typed}", "two = 2")
+    page.keyboard.press("Control+s")
+    tab.saved("n.ipynb", f"one = 1 #{typed}", "two = 2")
+    tab.at_end_of(1)
+    tab.type("; print(two * 21)")
+    tab.run(1, "42")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+
+
+def test_a_change_waits_while_a_tab_that_must_make_it_sleeps(daemon: Daemon, page: Page, bundle: Path) -> None:
+    (bundle / "model" / "requirements.txt").write_text(ALONE)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
+    daemon.deploy("asleep", bundle)
+    tab = Tab(page, daemon, "asleep").open("n.ipynb", 2)
+    tab.at_end_of(0)
+    tab.type(" typed")
+    lifecycle = page.context.new_cdp_session(page)
+    lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+    (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
+    shown = until(lambda: (one := daemon.notebook("asleep"))["state"] == "held" and one, "the change to be held")
+    assert "n.ipynb" in shown["reason"]
+    work = daemon.home("asleep") / "work"
+    assert (work / "train.py").read_text() == "ANSWER = 2\n"
+    assert sources_of(work / "n.ipynb")[1] == "two = 0"
+    lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+    tab.shows("one = 1 # typed", "two = 2")
+    daemon.live("asleep")
+    tab.saved("n.ipynb", "one = 1 # typed", "two = 2")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
