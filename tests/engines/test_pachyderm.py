@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from conformance import (
-    stored,
     test_a_host_answers_with_its_token_and_refuses_without,
     test_a_host_is_adopted_by_its_stored_handle,
     test_a_kernel_sees_its_notebook_and_no_secret,
@@ -23,14 +22,12 @@ from conformance import (
     test_stop_ends_the_host_and_may_be_repeated,
 )
 from conftest import SPEC, Files, Lines, make_home
-from lab import lab
 
 from kaosd.engines.base import Order
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Cluster
 from kaosd.engines.pachyderm.engine import PachydermEngine
 from kaosd.engines.pachyderm.options import Options
-from kaosd.errors import BuildFailed, StartFailed
 from kaosd.model import Environment, NotebookSpec, Resources
 from tests.pachd.program import Pachd
 

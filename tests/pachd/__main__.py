@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -112,7 +113,7 @@ class Gate(grpc.ServerInterceptor):
                 left = self.world.switches.cut.get(name, -1)
                 for answer in method(request, context):
                     if left == 0:
-                        raise Fault("UNAVAILABLE", "transport is closing")
+                        context.abort(grpc.StatusCode.UNAVAILABLE, "transport is closing")
                     left -= 1
                     yield answer
             except Fault as fault:
@@ -211,6 +212,7 @@ def main() -> None:
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()  # ends with who started it
     over.wait()
     worker.close()
     os._exit(0)

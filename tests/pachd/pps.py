@@ -70,6 +70,9 @@ class Pps(pps_pb2_grpc.APIServicer):
             raise Fault("UNKNOWN", "this cluster has reached its pipeline limit; an enterprise license is needed")
         if not request.transform.cmd:
             raise Fault("UNKNOWN", "pipeline must specify a command")
+        self._check_parts(request)
+
+    def _check_parts(self, request: Any) -> None:
         for name, (repo, branch) in inputs_of(request).items():
             if name in ("out", ".env"):
                 raise Fault("UNKNOWN", f'input cannot be named "{name}"')

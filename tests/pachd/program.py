@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import grpc
-import uv
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +20,7 @@ class Pachd:
         self.place = place
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.pachd", "--place", str(place), *arguments],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "KAOSD_TEST_UV": uv.find_uv_bin()},
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stdout is not None
         self.address = f"127.0.0.1:{self.process.stdout.readline().strip()}"
@@ -45,5 +43,6 @@ class Pachd:
         """End it and all that its worker runs."""
         self.process.terminate()
         self.process.wait(30)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()

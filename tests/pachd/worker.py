@@ -17,6 +17,9 @@ import time
 from base64 import b64decode
 from pathlib import Path
 
+import uv
+
+from kaosd.engines.process.surroundings import build_variables
 from tests.pachd.state import TERMINAL, Commit, Job, Key, Pipeline, World, last_good
 
 TOOLS = Path(__file__).parent / "bin"
@@ -32,7 +35,7 @@ class Worker:
         self.place = place
         self.images = place / "images"
         self.images.mkdir(parents=True, exist_ok=True)
-        self._threads: dict[tuple[Key, int], threading.Thread] = {}
+        self._threads: dict[tuple[float, int], threading.Thread] = {}
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._ips = 0
         self.ending = False
@@ -42,7 +45,7 @@ class Worker:
         while not self.ending:
             with self.world.lock:
                 for pipeline in list(self.world.pipelines.values()):
-                    mark = (pipeline.key, pipeline.version)
+                    mark = (pipeline.created, pipeline.version)
                     if mark not in self._threads and not pipeline.stopped:
                         self._threads[mark] = threading.Thread(target=self._live, args=(pipeline,), daemon=True)
                         self._threads[mark].start()
@@ -74,7 +77,7 @@ class Worker:
                 self._ips += 1
                 pipeline.ip = f"127.{os.getpid() % 200 + 20}.{self._ips % 250 + 1}.{os.getpid() // 200 % 250 + 1}"
             self.world.changed.notify_all()
-        root = self.place / "pods" / f"{'-'.join(pipeline.key)}-v{version}"
+        root = self.place / "pods" / f"{'-'.join(pipeline.key)}-v{version}-{pipeline.created:.6f}"
         root.mkdir(parents=True, exist_ok=True)
         if service:
             self._serve(pipeline, root, image, current)
@@ -212,7 +215,9 @@ class Worker:
             shutil.copytree(image / "app", work)
         work.mkdir(exist_ok=True)
         base = {"PATH": f"{image}/venv/bin:{TOOLS}:{os.environ['PATH']}", "HOME": str(root), "LANG": "C.UTF-8"}
-        base |= {"FAKE_IMAGES": str(self.images), "FAKE_CACHE": os.environ.get("UV_CACHE_DIR", "")}
+        base |= {"FAKE_IMAGES": str(self.images)}
+        if not master:  # the stand-in for BuildKit gets packages from where this machine gets them
+            base = {**build_variables(os.environ), **base, "KAOSD_TEST_UV": uv.find_uv_bin()}
         process = subprocess.Popen(
             [_placed(word, places) for word in transform.cmd],
             cwd=work, env={**base, **env, **{f"{name}_COMMIT": one.id for name, one in job.inputs.items()}},

@@ -89,7 +89,7 @@ async def test_a_repo_of_somebody_else_is_left_alone(contract: Connection, name:
     repos = Repos(contract)
     create = pfs_pb2.CreateRepoRequest(repo=repos.repo(name), description="mine")
     await contract.ask(contract.pfs.CreateRepo, create, "create a repo")
-    with pytest.raises(EngineError, match="was not made by kaosd for this notebook .give the notebook another name"):
+    with pytest.raises(EngineError, match=r"was not made by kaosd for this notebook .give the notebook another name"):
         await repos.ensure(name, MARK)
     with pytest.raises(EngineError, match="was not made by kaosd"):
         await repos.delete(name, MARK)

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kaosd.engines.base import Inputs, Log
+from kaosd.engines.base import Inputs, Log, Told
 from kaosd.engines.pachyderm import archive, specs
 from kaosd.engines.pachyderm.names import Names
 from kaosd.engines.pachyderm.options import Options
@@ -20,7 +22,12 @@ from kaosd.engines.pachyderm.repos import FileContent, Progress, Repos
 from kaosd.errors import BuildFailed, EngineError, KaosError
 from kaosd.model import Environment, NotebookSpec
 
-_WORDS = ("error", "failed", "exception", "fatal")
+USUAL = Path(__file__).parents[2] / "templates" / "notebook" / "Dockerfile"  # for a source that has none
+_BLAMES = (
+    re.compile(r"ERROR: |No solution found|\bBecause "),
+    re.compile(r"\b(error|fatal)\b", re.IGNORECASE),
+    re.compile(r"failed|exception", re.IGNORECASE),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +68,7 @@ class Building:
             packed = await asyncio.to_thread(_pack, inputs, Path(place))
             self.log.line(f"step 2/4 send it to {self.names.source}")
             await self.repos.ensure(self.names.source, specs.repo_mark(self.spec.name, self.spec.user))
-            await self.repos.put(self.names.source, packed, percents(self.log))
+            await self.repos.put(self.names.source, packed, percents(self.log.line))
         self.log.line(f"step 3/4 build with {self.names.build}")
         job = await self._job()
         if job.state != "JOB_SUCCESS":
@@ -125,25 +132,28 @@ class Building:
         return Image(f"{self.options.registry}/{self.spec.name.lower()}@{digest}", job.id)
 
 
-def percents(log: Log) -> Progress:
-    """Tells *log* how far an upload has got, in steps of a tenth."""
-    told = 0
+def percents(told: Told) -> Progress:
+    """Says how far an upload has got, in steps of a tenth."""
+    reached = 0
 
     def progress(sent: int, total: int) -> None:
-        nonlocal told
+        nonlocal reached
         tenth = sent * 10 // total if total else 10
-        if tenth > told:
-            told = tenth
-            log.line(f"sent {sent / 1e6:.1f} of {total / 1e6:.1f} MB")
+        if tenth > reached:
+            reached = tenth
+            told(f"sent {sent / 1e6:.1f} of {total / 1e6:.1f} MB")
 
     return progress
 
 
 def blame(lines: list[str]) -> str:
-    """The line of a build's output that says best why it failed: the last one that sounds like it, else the last."""
+    """The lines of a build's output that say best why it failed: the installer's own words before BuildKit's."""
     told = [line.strip() for line in lines if line.strip()]
-    loud = [line for line in told if any(word in line.lower() for word in _WORDS)]
-    return (loud or told or [""])[-1]
+    for pattern in _BLAMES:
+        loud = [line for line in told if pattern.search(line)]
+        if loud:
+            return " | ".join(loud[-2:])
+    return (told or [""])[-1]
 
 
 def _pack(inputs: Inputs, place: Path) -> FileContent:
@@ -152,10 +162,7 @@ def _pack(inputs: Inputs, place: Path) -> FileContent:
     try:
         inputs.export(bundle)
         if not (bundle / "Dockerfile").is_file():
-            raise BuildFailed(
-                "the source has no Dockerfile, and Pachyderm runs images",
-                hint="kaosctl template get notebook shows one",
-            )
+            shutil.copyfile(USUAL, bundle / "Dockerfile")
         (bundle / "model").mkdir(exist_ok=True)
         with packed.open("wb") as file:
             archive.write(bundle, file)

@@ -136,7 +136,7 @@ class Connection:
         await self.ask(self._transactions.FinishTransaction, finish, what, within=4 * self._deadline)
 
     async def version(self) -> tuple[int, int, int]:
-        """pachd's version; EngineUnavailable when kaosd does not know that one. Raises Refusal."""
+        """Pachd's version; EngineUnavailable when kaosd does not know that one. Raises Refusal."""
         found = await self.ask(self._versions.GetVersion, Empty(), "tell its version")
         version = (found.major, found.minor, found.micro)
         if not OLDEST <= version[:2] <= NEWEST:

@@ -73,5 +73,5 @@ def check_paths(paths: Iterable[bytes], repo: str) -> None:
     more = f" and {len(refused) - SHOWN} more" if len(refused) > SHOWN else ""
     raise EngineError(
         f"Pachyderm does not take {len(refused)} file name{'s' if len(refused) > 1 else ''} for {repo}: {shown}{more}",
-        hint="rename them, or leave them out with .kaosignore; allowed is printable ASCII without * ? [ ] { } ! ( ) @ + ^",
+        hint="rename them or leave them out with .kaosignore; printable ASCII without * ? [ ] { } ! ( ) @ + ^ is taken",
     )

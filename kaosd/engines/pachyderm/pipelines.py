@@ -1,4 +1,4 @@
-"""Pipelines and jobs of ours: made, changed and deleted only when they bear our mark, and only when that changes them."""
+"""Pipelines and jobs of ours: changed and deleted only when they bear our mark, and only when that makes a change."""
 
 from __future__ import annotations
 

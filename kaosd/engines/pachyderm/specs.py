@@ -41,19 +41,22 @@ cp "$source/{MANIFEST}" /pfs/out/{MANIFEST}
 rm -rf "$work" "$work.json"
 """
 # Pachyderm gives a service four tries and takes an exit with 0 for its end, so that JupyterLab must not be seen ending.
-_HOST = f"""cd "${{KAOSD_ROOT:-.}}"
+_HOST = f"""pause=1
 while :; do
+  began=$(date +%s)
   jupyter lab --no-browser --allow-root --ip=0.0.0.0 --port={PORT} --ServerApp.port_retries=0 \\
     --ServerApp.base_url="$KAOSD_BASE_URL" --ServerApp.allow_remote_access=True --ServerApp.root_dir="$PWD" </dev/null
-  echo "JupyterLab ended with $?; it is started again"
-  sleep 1
+  echo "JupyterLab ended with $?; it is started again in $pause s"
+  sleep "$pause"
+  pause=$((pause < 16 ? pause * 2 : 30))
+  [ $(($(date +%s) - began)) -lt 90 ] || pause=1
 done
 """
 
 
 @dataclass(frozen=True, slots=True)
 class HostOrder:
-    """What is to be hosted. image: by digest; commit: of Build's output. secret: holds the token. Strings and numbers."""
+    """What is to be hosted; JSON values only. image: by digest; commit: of Build's output. secret: holds the token."""
 
     notebook: str
     user: str
