@@ -21,7 +21,17 @@ from kaosd.settings import Settings
 SCHEMA = 1
 FRESHEN = 0.5  # seconds that a status waits for the hosts' answers
 # Settings that are read once, when the daemon starts.
-STARTING = ("state_dir", "socket", "front", "watch", "log", "keep_versions", "max_backoff", "pass_environment")
+STARTING = (
+    "state_dir",
+    "socket",
+    "front",
+    "watch",
+    "log",
+    "pachyderm",
+    "keep_versions",
+    "max_backoff",
+    "pass_environment",
+)
 
 
 class Backend:

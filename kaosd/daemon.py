@@ -9,9 +9,10 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,6 +20,7 @@ from kaosd import __version__, sd
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
+from kaosd.engines.base import Engine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConfigError, KaosError
 from kaosd.front import Front
@@ -30,6 +32,9 @@ from kaosd.planner import Settle
 from kaosd.registry import Registry
 from kaosd.settings import Settings
 from kaosd.watch import Watcher
+
+if TYPE_CHECKING:
+    from kaosd.engines.pachyderm.engine import PachydermEngine
 
 log = structlog.get_logger(__name__)
 COLLECT_FIRST, COLLECT_EVERY = 30.0, 600.0  # seconds
@@ -137,8 +142,8 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
     journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", time.time()))
     journal.interrupted(time.time())
     store = stack.enter_context(contextlib.closing(Store(settings.state_dir / "store")))
-    engine = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
-    stack.push_async_callback(engine.close)
+    engines = Engines(settings)
+    stack.push_async_callback(engines.close)
     watch, port = settings.watch, settings.front.port
     watcher = Watcher(poked, mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
     await watcher.start()
@@ -148,7 +153,7 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
         store=store,
         journal=journal,
         watcher=watcher,
-        engines={engine.name: engine},
+        engines=engines,
         empty=Path(__file__).parent / "templates" / "empty",
         origins=(f"127.0.0.1:{port}", f"localhost:{port}"),
         front_url=f"http://127.0.0.1:{port}",
@@ -157,6 +162,45 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
         keep_versions=settings.keep_versions,
         backoff_cap=settings.max_backoff,
     )
+
+
+class Engines(Mapping[str, Engine]):
+    """The engines by name. Pachyderm's libraries take their time to load: it is made when somebody asks for it.
+
+    It is listed when it is set up, so that what is left of it in a cluster is found although no notebook uses it now.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        environments = settings.state_dir / "environments"
+        self._process = ProcessEngine(environments, pass_environment=settings.pass_environment)
+        self._pachyderm: PachydermEngine | None = None
+
+    def __getitem__(self, name: str) -> Engine:
+        """The engine; ConfigError when it is not set up."""
+        if name == "process":
+            return self._process
+        if name != "pachyderm":
+            raise KeyError(name)
+        if self._pachyderm is None:
+            from kaosd.engines.pachyderm.making import make_engine  # noqa: PLC0415 - see above
+
+            self._pachyderm = make_engine(self._settings.pachyderm, self._settings.state_dir / "pachyderm")
+        return self._pachyderm
+
+    def __iter__(self) -> Iterator[str]:
+        yield "process"
+        if self._settings.pachyderm.registry is not None:
+            yield "pachyderm"
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+    async def close(self) -> None:
+        """End what the engines do themselves; hosts go on."""
+        await self._process.close()
+        if self._pachyderm is not None:
+            await self._pachyderm.close()
 
 
 def _all_but(name: bytes) -> Callable[[bytes, bool], bool]:

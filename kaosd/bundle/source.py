@@ -145,15 +145,25 @@ def environment_digest(inputs: tuple[tuple[bytes, Entry], ...]) -> str:
     return hasher.hexdigest()
 
 
-class Inputs:
-    """The environment inputs of one version, as an engine takes them. whole: `export` writes the whole bundle."""
+def _whole_digest(tree: str | None, owner: str) -> str:
+    return blake3(f"kaosd whole environment 1\n{owner}\n{tree}\n".encode()).hexdigest()
 
-    def __init__(self, store: Store, tree: str | None, globs: tuple[str, ...] = (), *, whole: bool = False) -> None:
+
+class Inputs:
+    """The environment inputs of one version, as an engine takes them.
+
+    whole: every file is one of them, for an engine whose hosts see nothing else; the environment then belongs to one
+    notebook, *owner*, because so does the image that is made of it.
+    """
+
+    def __init__(
+        self, store: Store, tree: str | None, globs: tuple[str, ...] = (), *, whole: bool = False, owner: str = ""
+    ) -> None:
         self._store = store
         self._tree = tree
         self._whole = whole
         self.files = environment_inputs(store, tree, globs)
-        self.digest = environment_digest(self.files)
+        self.digest = environment_digest(self.files) if not whole else _whole_digest(tree, owner)
 
     def export(self, target: Path) -> None:
         """Write the files below *target* (made if absent) as they lie in the bundle. StoreError when it cannot."""

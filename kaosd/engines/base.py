@@ -178,3 +178,6 @@ class Carrier(Protocol):
 
         Nothing happens when it is there already. told: is given a line now and then. Raises EngineError.
         """
+
+    async def reach(self) -> None:
+        """Raise EngineError when the place where hosts run cannot be asked now."""

@@ -238,14 +238,14 @@ class Notebook:
 
     def failed(self, attempt: Attempt, target: Target | None, error: KaosError) -> None:
         """Write an attempt down as failed, with the time of the next one."""
-        if target is None:
+        if target is None and not self.removed:
             return
-        self.tries[attempt] = self.tries.get(attempt, 0) + 1
-        retry_at = None
-        if error.retryable:
+        self.tries[attempt], retry_at = self.tries.get(attempt, 0) + 1, None
+        if error.retryable or self.removed:
             delay = min(0.5 * 2 ** (self.tries[attempt] - 1), self.shop.backoff_cap)
             retry_at = asyncio.get_running_loop().time() + delay * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
-        self.failures[attempt] = planner.Failure(attempt, planner.about(attempt, target), str(error), retry_at)
+        key = planner.about(attempt, target) if target else planner.REMOVAL
+        self.failures[attempt] = planner.Failure(attempt, key, str(error), retry_at)
         self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=self.tries[attempt])
         self.record.finish("failed", str(error))
 

@@ -65,8 +65,9 @@ class Looking:
 
     def inputs(self, source: Version) -> bundle.Inputs:
         """The environment inputs of a source version; blocking."""
-        globs, whole = self.actor.spec.environment_inputs, not self.actor.engine.live_sync
-        return bundle.Inputs(self.actor.shop.store, source.digest, globs, whole=whole)
+        spec, whole = self.actor.spec, not self.actor.engine.live_sync
+        store = self.actor.shop.store
+        return bundle.Inputs(store, source.digest, spec.environment_inputs, whole=whole, owner=spec.name)
 
     async def environment_of(self, source: Version) -> str:
         """Digest of the environment inputs of a source version."""

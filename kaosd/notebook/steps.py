@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
-from kaosd.engines.base import Order
-from kaosd.errors import EngineError
-from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
+from kaosd.engines.base import Carrier, Order
+from kaosd.errors import ConfigError, EngineError
+from kaosd.model import DataMode, Environment, Host, JobState, Resources, Stage, Version
+from kaosd.notebook.content import StoredContent
 from kaosd.notebook.documents import Documents, Splice, Spliced
 from kaosd.notebook.making import Making
 from kaosd.notebook.record import bare
@@ -95,7 +96,7 @@ class Steps:
 
     async def _start(self, target: Target, environment: Environment) -> None:
         await self._begin(target, "start")
-        await self._attach(target.data)
+        await self._attach(target.data, None)
         await self._sync(target.source, None)
         host = await self._host(target, environment)
         self._serve(host, target, environment)
@@ -161,10 +162,23 @@ class Steps:
             return
         await self._begin(target, "apply")
         actor.engine.check(target.resources)
-        if not await actor.engine.apply(host, target.resources):
+        if await actor.engine.apply(host, target.resources):
+            actor.hosting.save(resources=target.resources)
+        elif not actor.engine.live_sync:
+            await self._renew(host, target.resources)
+        else:
             raise EngineError("these resources cannot be changed in place", hint="kaosctl redeploy --now")
-        actor.hosting.save(resources=target.resources)
         actor.succeeded(Attempt.APPLY)
+
+    async def _renew(self, old: Host, resources: Resources) -> None:
+        """Another host that serves the same with other resources."""
+        actor, live = self.actor, self.actor.hosting.live
+        if live.source is None or live.environment is None:
+            return
+        serving = Target(live.source, live.environment.digest, live.data, resources)
+        host = await self._host(serving, live.environment)
+        self._serve(host, serving, live.environment)
+        await actor.engine.stop(old, actor.shop.grace)
 
     async def _stop(self) -> None:
         actor = self.actor
@@ -188,6 +202,8 @@ class Steps:
     async def _sync(self, source: Version, host: Host | None) -> None:
         """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs."""
         actor, live = self.actor, self.actor.hosting.live
+        if not actor.engine.live_sync:  # the code is in the image
+            return
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
         if incoming == live.model_tree and live.syncing is None:
             return
@@ -241,21 +257,34 @@ class Steps:
     async def _attach_step(self, target: Target) -> None:
         actor = self.actor
         await self._begin(target, "attach")
-        await self._attach(target.data)
+        await self._attach(target.data, actor.hosting.host)
         actor.hosting.save(data=target.data)
         self._note(target)
         actor.succeeded(Attempt.ATTACH)
 
-    async def _attach(self, data: Version | None) -> None:
-        """Make the link to the data show *data*."""
+    async def _attach(self, data: Version | None, host: Host | None) -> None:
+        """Make the link to the data show *data*, or send it to where the host is."""
         actor = self.actor
-        if data is None:
+        if isinstance(actor.engine, Carrier):
+            await self._carry(actor.engine, data, host)
+        elif data is None:
             actor.home.data.unlink(missing_ok=True)
         elif actor.spec.data_mode is DataMode.LINK and actor.spec.data is not None:
             await asyncio.to_thread(bundle.attach_link, actor.home.data, actor.spec.data)
         else:
             place = actor.home.root / "data-versions"
             await asyncio.to_thread(bundle.attach, self.store, place, actor.home.data, data.digest)
+
+    async def _carry(self, engine: Carrier, data: Version | None, host: Host | None) -> None:
+        """Send the data to an engine whose hosts see no directory of this machine."""
+        actor = self.actor
+        if data is not None and actor.spec.data_mode is DataMode.LINK:
+            raise ConfigError(
+                f"data_mode of {actor.spec.name} is link, and hosts of {actor.spec.engine} see no directory of yours",
+                hint='write data_mode = "snapshot"',
+            )
+        content = StoredContent(self.store, data.digest, actor.home.root) if data is not None else None
+        await engine.carry(actor.spec, content, host, actor.record.note)
 
     # -- writing down --------------------------------------------------------------------------------------
 

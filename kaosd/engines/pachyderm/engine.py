@@ -19,7 +19,7 @@ from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.building import Building, Image, percents
 from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
 from kaosd.engines.pachyderm.hosts import Hosts
-from kaosd.engines.pachyderm.names import names_of
+from kaosd.engines.pachyderm.names import names_of, secret_of
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.repos import NoContent
 from kaosd.engines.pachyderm.serving import Serving
@@ -121,6 +121,10 @@ class PachydermEngine:
             if path.name not in keep:
                 path.unlink(missing_ok=True)
 
+    async def reach(self) -> None:
+        """See `Carrier`."""
+        await (await self._hosts()).connection.version()
+
     # -- data ----------------------------------------------------------------------------------------------
 
     async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
@@ -151,10 +155,11 @@ class PachydermEngine:
         found = await hosts.pipelines.find_ours(request)
         asked = hosts.asked(order)
         before, newer = await hosts.began(asked, found), found.version if found is not None else 0
-        if found is not None and found.annotations.get(specs.SPEC) == request.metadata.annotations[specs.SPEC]:
+        there = found is not None and found.annotations.get(specs.SPEC) == request.metadata.annotations[specs.SPEC]
+        if there:
             before, newer = None, newer - 1  # begun by a start that was cut short
         try:
-            if newer == (found.version if found is not None else 0):
+            if not there:
                 log.line(f"step 1/2 {'create' if found is None else 'update'} the pipeline {wanted.notebook}")
                 await hosts.deploy(wanted, found)
             self._watch(asked)
@@ -165,7 +170,9 @@ class PachydermEngine:
             await asyncio.shield(hosts.put_back(order, found))
             if isinstance(error, StartFailed):
                 self._forget_image(order.environment, str(error))
-                raise StartFailed(f"{error.text}{_last_lines(asked.log)}", hint=error.hint) from error
+                # a further try would take the old one down again: only a change, or the person, asks for that
+                text, again = f"{error.text}{_last_lines(asked.log)}", found is None or there
+                raise StartFailed(text, hint=error.hint, retryable=again) from error
             raise
         log.line(f"JupyterLab answers at {up.upstream}")
         return up.host()
@@ -257,10 +264,8 @@ class PachydermEngine:
         for pipeline in (names.host, names.build):
             found = await pipelines.find(pipeline)
             if found is not None and found.annotations.get(specs.NOTEBOOK) == name:
-                earlier = specs.order_in(found.annotations)
                 await pipelines.delete(pipeline, name, found.annotations.get(specs.USER, ""))
-                if earlier is not None:
-                    await pipelines.delete_secret(earlier.secret)
+        await pipelines.delete_secret(secret_of(name, await asyncio.to_thread(home.token_file.read_text)))
         self._end(name)
 
     def enforced(self, host: Host) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from kaosd.engines.pachyderm import serving, specs
 from kaosd.engines.pachyderm.answers import UNCERTAIN, Refusal
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Connection
-from kaosd.engines.pachyderm.names import names_of
+from kaosd.engines.pachyderm.names import names_of, secret_of
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import STUCK, Found, Pipelines
 from kaosd.engines.pachyderm.repos import NoContent, Repos
@@ -60,7 +59,7 @@ class Hosts:
         if await self.repos.head(names.data) is None:  # a service without a datum is dead and says it runs
             await self.repos.put(names.data, NoContent(), lambda _sent, _total: None)
         token = await asyncio.to_thread(order.home.token_file.read_text)
-        secret = f"{names.secret}-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
+        secret = secret_of(spec.name, token)
         await self.pipelines.ensure_secret(secret, {"token": token})
         image = Image.of(order.environment)
         return specs.HostOrder(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -21,14 +22,13 @@ SHOWN = 5  # names in a sentence
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What one notebook's parts are called. host, build: pipelines. source, data: repos. secret: of Kubernetes."""
+    """What one notebook's parts are called. host, build: pipelines. source, data: repos."""
 
     notebook: str
     source: str
     data: str
     build: str
     host: str
-    secret: str
 
 
 def names_of(notebook: str, project: str) -> Names:
@@ -38,8 +38,7 @@ def names_of(notebook: str, project: str) -> Names:
             f"pachyderm.project {project!r} is not a project of Pachyderm",
             hint="letters, digits, - and _, starting with a letter, at most 51 characters",
         )
-    secret = f"kaosd-{re.sub('[^a-z0-9]', '-', notebook.lower()).strip('-')}"
-    names = Names(notebook, f"source-{notebook}", f"data-{notebook}", f"build-{notebook}", notebook, secret)
+    names = Names(notebook, f"source-{notebook}", f"data-{notebook}", f"build-{notebook}", notebook)
     longest = max(f"{project}-{notebook}-{_VERSION}-user", f"{project}-{names.build}-{_VERSION}", key=len)
     spare = min(LABEL_MAX - len(longest), PIPELINE_MAX - len(names.build))
     if spare < 0:
@@ -48,6 +47,12 @@ def names_of(notebook: str, project: str) -> Names:
             hint=f"shorten one of them by {-spare} characters",
         )
     return names
+
+
+def secret_of(notebook: str, token: str) -> str:
+    """What the Kubernetes secret with this token is called; another token is another secret, so none ever changes."""
+    plain = re.sub("[^a-z0-9]", "-", notebook.lower()).strip("-")
+    return f"kaosd-{plain}-{hashlib.sha256(token.encode()).hexdigest()[:8]}"
 
 
 def in_kubernetes(project: str, pipeline: str) -> str:
