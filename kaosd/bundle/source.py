@@ -145,25 +145,31 @@ def environment_digest(inputs: tuple[tuple[bytes, Entry], ...]) -> str:
     return hasher.hexdigest()
 
 
-def _whole_digest(tree: str | None, owner: str) -> str:
-    return blake3(f"kaosd whole environment 1\n{owner}\n{tree}\n".encode()).hexdigest()
+def _digest_with_code(tree: str | None, owner: str) -> str:
+    return blake3(f"kaosd environment with code 1\n{owner}\n{tree}\n".encode()).hexdigest()
 
 
 class Inputs:
-    """The environment inputs of one version, as an engine takes them.
+    """The environment inputs of one version, as an engine takes them. whole: `export` writes the whole bundle.
 
-    whole: every file is one of them, for an engine whose hosts see nothing else; the environment then belongs to one
-    notebook, *owner*, because so does the image that is made of it.
+    owner: a notebook to which the environment belongs alone, because its image holds the code: every file then is one
+    of the inputs.
     """
 
     def __init__(
-        self, store: Store, tree: str | None, globs: tuple[str, ...] = (), *, whole: bool = False, owner: str = ""
+        self,
+        store: Store,
+        tree: str | None,
+        globs: tuple[str, ...] = (),
+        *,
+        whole: bool = False,
+        owner: str | None = None,
     ) -> None:
         self._store = store
         self._tree = tree
         self._whole = whole
         self.files = environment_inputs(store, tree, globs)
-        self.digest = environment_digest(self.files) if not whole else _whole_digest(tree, owner)
+        self.digest = environment_digest(self.files) if owner is None else _digest_with_code(tree, owner)
 
     def export(self, target: Path) -> None:
         """Write the files below *target* (made if absent) as they lie in the bundle. StoreError when it cannot."""

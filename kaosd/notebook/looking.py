@@ -67,7 +67,9 @@ class Looking:
         """The environment inputs of a source version; blocking."""
         spec, whole = self.actor.spec, not self.actor.engine.live_sync
         store = self.actor.shop.store
-        return bundle.Inputs(store, source.digest, spec.environment_inputs, whole=whole, owner=spec.name)
+        return bundle.Inputs(
+            store, source.digest, spec.environment_inputs, whole=whole, owner=spec.name if whole else None
+        )
 
     async def environment_of(self, source: Version) -> str:
         """Digest of the environment inputs of a source version."""
