@@ -9,9 +9,10 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -32,6 +33,9 @@ from kaosd.planner import Settle
 from kaosd.registry import Registry
 from kaosd.settings import Settings
 from kaosd.watch import Watcher
+
+if TYPE_CHECKING:
+    from kaosd.engines.pachyderm.engine import PachydermEngine
 
 log = structlog.get_logger(__name__)
 COLLECT_FIRST, COLLECT_EVERY = 30.0, 600.0  # seconds
@@ -141,7 +145,8 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
     journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", time.time()))
     journal.interrupted(time.time())
     store = stack.enter_context(contextlib.closing(Store(settings.state_dir / "store")))
-    engines = _engines(settings, stack)
+    engines = Engines(settings)
+    stack.push_async_callback(engines.close)
     watch, port = settings.watch, settings.front.port
     watcher = Watcher(poked, mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
     await watcher.start()
@@ -162,13 +167,50 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
     )
 
 
-def _engines(settings: Settings, stack: AsyncExitStack) -> dict[str, Engine]:
-    """All engines by name; the stack closes them."""
-    process = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
-    stack.push_async_callback(process.close)
-    docker = DockerEngine(settings.state_dir, host=settings.docker.host, pass_environment=settings.pass_environment)
-    stack.push_async_callback(docker.close)
-    return {process.name: process, docker.name: docker}
+class Engines(Mapping[str, Engine]):
+    """The engines by name. Pachyderm's libraries take their time to load: it is made when somebody asks for it.
+
+    It is listed when it is set up, so that what is left of it in a cluster is found although no notebook uses it now.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        environments = settings.state_dir / "environments"
+        self._process = ProcessEngine(environments, pass_environment=settings.pass_environment)
+        self._docker = DockerEngine(
+            settings.state_dir, host=settings.docker.host, pass_environment=settings.pass_environment
+        )
+        self._pachyderm: PachydermEngine | None = None
+
+    def __getitem__(self, name: str) -> Engine:
+        """The engine; ConfigError when it is not set up."""
+        if name == "process":
+            return self._process
+        if name == "docker":
+            return self._docker
+        if name != "pachyderm":
+            raise KeyError(name)
+        if self._pachyderm is None:
+            from kaosd.engines.pachyderm.making import make_engine  # noqa: PLC0415 - see above
+
+            self._pachyderm = make_engine(self._settings.pachyderm, self._settings.state_dir / "pachyderm")
+        return self._pachyderm
+
+    def __iter__(self) -> Iterator[str]:
+        yield "process"
+        yield "docker"
+        if self._settings.pachyderm.registry is not None:
+            yield "pachyderm"
+
+    def __len__(self) -> int:
+        return len(list(self))
+
+    async def close(self) -> None:
+        """End what the engines do themselves; hosts go on."""
+        await self._process.close()
+        await self._docker.close()
+        if self._pachyderm is not None:
+            await self._pachyderm.close()
 
 
 def _all_but(name: bytes) -> Callable[[bytes, bool], bool]:

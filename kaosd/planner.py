@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from kaosd.model import Environment, Resources, Version
 
+REMOVAL = "removal"  # the key of a failure to end the host of a removed notebook
 SAVING_RETRY = 0.1  # seconds after which a file that was caught half-written is looked at again
 
 
@@ -81,7 +82,7 @@ class Attempt(StrEnum):
 class Failure:
     """The last attempt of one kind that failed, and when another one is due.
 
-    key: what it was about (see `about`); anything else is tried at once.
+    key: what it was about (see `about`, or REMOVAL); anything else is tried at once.
     retry_at: None when only a change on disk can help.
     waits: nothing went wrong; it waits for a document that is open in a tab.
     """
@@ -268,7 +269,12 @@ def _remove(look: Look) -> Plan:
     hold = Hold(Why.REMOVED, "the notebook was removed")
     if look.building is not None:
         return Plan(CancelBuild(look.building), hold)
-    return Plan(None if look.host is HostFact.NONE else Stop(), hold)
+    if look.host is HostFact.NONE:
+        return Plan(None, hold)
+    for failure in look.failures:  # the host is somewhere that could not be asked to end it
+        if failure.attempt is Attempt.HOST and failure.key == REMOVAL and look.now < (failure.retry_at or 0):
+            return Plan(None, Hold(Why.REMOVED, failure.text, failure.retry_at))
+    return Plan(Stop(), hold)
 
 
 def _superseded(building: str, target: Target | None, hold: Hold | None) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from kaosd import bundle
+from kaosd.engines.base import Carrier
 from kaosd.errors import ConfigError, ConflictError, NotFoundError, StoreError
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, explain, restore, view
@@ -158,6 +159,8 @@ class Registry:
             raise ConflictError(
                 f"notebook {name!r} is in the configuration file", hint="take it out there, then `kaosctl reload`"
             )
+        if isinstance(actor.engine, Carrier):
+            await actor.engine.reach()  # else what runs there would be forgotten, and would run on
         async with self._changing:
             self.shop.journal.unregister(name)
             await self._remove(name)

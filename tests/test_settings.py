@@ -13,7 +13,7 @@ import pytest
 
 from kaosd.errors import ConfigError
 from kaosd.model import DataMode, NotebookSpec, Resources
-from kaosd.settings import Front, Log, Settings, Watch, load, prepare, spec_from_request
+from kaosd.settings import Front, Log, Pachyderm, Settings, Watch, load, prepare, spec_from_request
 from kaosd.settings.directories import make_private, refuse_borrowed
 from kaosd.settings.lines import line_of
 
@@ -50,6 +50,7 @@ def test_without_a_file_the_defaults_hold() -> None:
         front=Front(port=8890),
         watch=Watch(mode="auto", quiet=0.05, cap=0.5, build_quiet=0.4, build_cap=5.0, rescan=60.0),
         log=Log(level="info", format="auto"),
+        pachyderm=Pachyderm(),
         swap_when_idle=600.0,
         keep_versions=20,
         stop_hosts_on_exit=False,
@@ -232,6 +233,11 @@ LONG = "x" * 45
         ("[front]\nport = 1\nport = 2\n", "kaosd.toml:3: not TOML: Cannot overwrite a value"),
         ("[front]\nport = [1,\n", "kaosd.toml:2: not TOML: Invalid value"),
         ("x = " + "[" * 5000, "kaosd.toml:1: not TOML: nested too deeply"),
+        ("[pachyderm]\naddress = 'pachd'", "kaosd.toml:2: pachyderm.address: 'pachd' is not the address of a pachd;"),
+        ("[pachyderm]\nregistry = 'A B'", "kaosd.toml:2: pachyderm.registry: 'A B' is not the beginning of an image"),
+        ("[pachyderm]\nservice_address = '{host}'", "kaosd.toml:2: pachyderm.service_address: '{host}' has braces"),
+        ("[pachyderm]\nservice_address = 'x'", "kaosd.toml:2: pachyderm.service_address: 'x' is not http"),
+        ("[pachyderm]\nservice_type = 'NodePort'\nservice_port = 80", "kaosd.toml:3: pachyderm.service_port: 80 is no"),
         ("\nengin = 'process'", "kaosd.toml:2: engin: there is no such key; did you mean engine?"),
         ("[front]\n\nprt = 1", "kaosd.toml:3: front.prt: there is no such key; did you mean port?"),
         ("[[notebook]]\n[[notebook]]\nzzz = 1", "kaosd.toml:3: zzz: there is no such key; known here: cpu, data, "),
@@ -245,8 +251,8 @@ LONG = "x" * 45
         ("[front]\nport = true", "kaosd.toml:2: front.port: true is not allowed; write a whole"),
         ("[front]\nport = 0", "kaosd.toml:2: front.port: 0 is not allowed; write a whole number from 1 to 65535"),
         ("[front]\nport = 65536", "kaosd.toml:2: front.port: 65536 is not allowed"),
-        ("engine = 'docker'", "kaosd.toml:1: engine: 'docker' is not an engine; write one of: process"),
-        ("[[notebook]]\nengine = 'vm'", "kaosd.toml:2: engine: 'vm' is not an engine; write one of: process"),
+        ("engine = 'docker'", "kaosd.toml:1: engine: 'docker' is not an engine; write one of: process, "),
+        ("[[notebook]]\nengine = 'vm'", "kaosd.toml:2: engine: 'vm' is not an engine; write one of: process, "),
         ("[[notebook]]\ncpu = 0", "kaosd.toml:2: cpu: 0 is not allowed; write a number of cores greater than 0"),
         ("[[notebook]]\ncpu = -1.5", "kaosd.toml:2: cpu: -1.5 is not allowed; write a number of cores"),
         ("[[notebook]]\ncpu = inf", "kaosd.toml:2: cpu: inf is not a finite number; write a number of cores"),
@@ -297,7 +303,7 @@ def test_a_mistake_is_named_with_line_and_field(tmp_path: Path, text: str, sente
     [
         ("KAOSD_FRONT_PORT", "http", "KAOSD_FRONT_PORT: 'http' is not a number; write a whole number from 1 to 65535"),
         ("KAOSD_FRONT_PORT", "70000", "KAOSD_FRONT_PORT: 70000 is not allowed; write a whole number"),
-        ("KAOSD_ENGINE", "vm", "KAOSD_ENGINE: 'vm' is not an engine; write one of: process"),
+        ("KAOSD_ENGINE", "vm", "KAOSD_ENGINE: 'vm' is not an engine; write one of: process, "),
         ("KAOSD_SWAP_WHEN_IDLE", "soon", "KAOSD_SWAP_WHEN_IDLE: 'soon' is not a number; write seconds or a duration"),
         ("KAOSD_STOP_HOSTS_ON_EXIT", "maybe", "KAOSD_STOP_HOSTS_ON_EXIT: 'maybe' is not allowed; write true or false"),
         ("KAOSD_PASS_ENVIRONMENT", "A,B=1", "KAOSD_PASS_ENVIRONMENT: 'B=1' is not the name of a variable"),
@@ -373,7 +379,7 @@ def test_a_request_becomes_a_registered_spec(tmp_path: Path) -> None:
         ({"source": "relative"}, "source: 'relative' is not an absolute path; write it from / on"),
         ({"source": ["/x"]}, "source: ['/x'] is not allowed; write the path of a directory"),
         ({"sauce": "/x"}, "sauce: there is no such key; did you mean source?"),
-        ({"engine": "vm"}, "engine: 'vm' is not an engine; write one of: process"),
+        ({"engine": "vm"}, "engine: 'vm' is not an engine; write one of: process, "),
         ({"source": "/"}, "source: the state directory "),
     ],
 )
@@ -464,7 +470,11 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
     (notebook,) = shown.notebooks
     defaults = load(environ=ENVIRON)
     for key in Settings.__slots__:
-        if key not in ("config", "notebooks"):
+        if key == "pachyderm":  # what has no default is shown with an example
+            unset = {name for name, value in defaults.pachyderm if value is None}
+            assert shown.pachyderm.model_dump(exclude=unset) == defaults.pachyderm.model_dump(exclude=unset)
+            assert {name for name, value in shown.pachyderm if value is None} == set()
+        elif key not in ("config", "notebooks"):
             assert getattr(shown, key) == getattr(defaults, key), key
     assert notebook.name == "notebook-default-ada"
     own = {"config", "login", "notebooks", "warnings"}

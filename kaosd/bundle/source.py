@@ -145,15 +145,31 @@ def environment_digest(inputs: tuple[tuple[bytes, Entry], ...]) -> str:
     return hasher.hexdigest()
 
 
-class Inputs:
-    """The environment inputs of one version, as an engine takes them. whole: `export` writes the whole bundle."""
+def _digest_with_code(tree: str | None, owner: str) -> str:
+    return blake3(f"kaosd environment with code 1\n{owner}\n{tree}\n".encode()).hexdigest()
 
-    def __init__(self, store: Store, tree: str | None, globs: tuple[str, ...] = (), *, whole: bool = False) -> None:
+
+class Inputs:
+    """The environment inputs of one version, as an engine takes them. whole: `export` writes the whole bundle.
+
+    owner: a notebook to which the environment belongs alone, because its image holds the code: every file then is one
+    of the inputs.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tree: str | None,
+        globs: tuple[str, ...] = (),
+        *,
+        whole: bool = False,
+        owner: str | None = None,
+    ) -> None:
         self._store = store
         self._tree = tree
         self._whole = whole
         self.files = environment_inputs(store, tree, globs)
-        self.digest = environment_digest(self.files)
+        self.digest = environment_digest(self.files) if owner is None else _digest_with_code(tree, owner)
 
     def export(self, target: Path) -> None:
         """Write the files below *target* (made if absent) as they lie in the bundle. StoreError when it cannot."""

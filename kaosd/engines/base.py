@@ -6,11 +6,14 @@ with values. Its errors are EngineErrors; nothing of its libraries leaves it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
+
+Told = Callable[[str], None]
 
 
 class Log(Protocol):
@@ -67,6 +70,35 @@ class Order:
     base_url: str
     log: Path
     origins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One path in which two versions of a directory differ. size: bytes; content: its digest, None: it is gone.
+
+    fresh: nothing was at this path before. link: a symbolic link, whose content is its target.
+    """
+
+    path: bytes
+    content: str | None
+    size: int = 0
+    fresh: bool = True
+    link: bool = False
+
+
+class Content(Protocol):
+    """One version of a data directory, for an engine that sends it to where its hosts are."""
+
+    digest: str
+
+    def pieces(self, since: str | None) -> list[Piece] | None:
+        """What differs from the version *since* (None: from nothing), parents first; None: that is not known any more.
+
+        Blocking.
+        """
+
+    def chunks(self, piece: Piece, size: int) -> Iterator[bytes]:
+        """The content of a file in parts of at most *size* bytes, one empty part for an empty file. Blocking."""
 
 
 class Engine(Protocol):
@@ -139,3 +171,17 @@ class Engine(Protocol):
 
     def check(self, resources: Resources) -> None:
         """Raise ConfigError when this machine cannot give *resources*, naming the field and what there is."""
+
+
+@runtime_checkable
+class Carrier(Protocol):
+    """What an engine has besides when its hosts cannot see this machine's directories (live_sync False)."""
+
+    async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
+        """Bring *content* (None: no data) to where hosts of the notebook see it; return when *host*, if any, answers.
+
+        Nothing happens when it is there already. told: is given a line now and then. Raises EngineError.
+        """
+
+    async def reach(self) -> None:
+        """Raise EngineError when the place where hosts run cannot be asked now."""

@@ -246,7 +246,7 @@ class Notebook:
         """Write an attempt down as failed, with the time of the next one; what a step itself aims at goes first."""
         attempt = step if isinstance(step, Attempt) else self.steps.attempt(step)
         target = getattr(step, "target", target)
-        if target is None:
+        if target is None and not self.removed:
             return
         tries = self.failures.add(attempt, target, error, asyncio.get_running_loop().time())
         self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=tries)

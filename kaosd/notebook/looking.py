@@ -76,9 +76,11 @@ class Looking:
 
     def inputs(self, source: Version) -> bundle.Inputs:
         """The environment inputs of a source version; blocking."""
-        engine, globs = self.actor.engine, self.actor.spec.environment_inputs
-        whole = engine.builds_bundle or not engine.live_sync
-        return bundle.Inputs(self.actor.shop.store, source.digest, globs, whole=whole)
+        engine, spec = self.actor.engine, self.actor.spec
+        whole, owner = engine.builds_bundle or not engine.live_sync, None if engine.live_sync else spec.name
+        return bundle.Inputs(
+            self.actor.shop.store, source.digest, spec.environment_inputs, whole=whole, owner=owner
+        )
 
     def progress(self) -> str | None:
         """What the work in hand has come to, in words."""

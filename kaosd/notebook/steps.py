@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
-from kaosd.engines.base import Home, Order
-from kaosd.errors import ContentLost, DocumentHeld, EngineError
+from kaosd.engines.base import Carrier, Home, Order
+from kaosd.errors import ConfigError, ContentLost, DocumentHeld, EngineError
 from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
+from kaosd.notebook.content import StoredContent
 from kaosd.notebook.documents import Documents, Outcome, Splice, Spliced
 from kaosd.notebook.making import Making
 from kaosd.notebook.record import bare
@@ -119,7 +120,7 @@ class Steps:
 
     async def _start(self, target: Target, environment: Environment) -> None:
         await self._begin(target, "start")
-        await self._attach(target.data)
+        await self._attach(target.data, None)
         await self._sync(target.source, None)
         host = await self._host(target, environment)
         self._serve(host, target, environment, attaching=False, applying=False)
@@ -256,6 +257,8 @@ class Steps:
         rely on what `Live.source` says of the directory.
         """
         actor, live = self.actor, self.actor.hosting.live
+        if not actor.engine.live_sync:  # the code is in the image
+            return
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
         if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
             return
@@ -338,24 +341,37 @@ class Steps:
         actor = self.actor
         await self._begin(target, "attach")
         actor.hosting.save(attaching=True)
-        await self._attach(target.data)
         host = actor.hosting.host
+        await self._attach(target.data, host)
         if host is not None and not await actor.engine.reaches(host, actor.home):
             await self._replace("other data takes", replace(self._served(), data=target.data))
         actor.hosting.save(data=target.data, attaching=False)
         self._note(target)
         actor.failures.succeeded(Attempt.ATTACH)
 
-    async def _attach(self, data: Version | None) -> None:
-        """Make the link to the data show *data*."""
+    async def _attach(self, data: Version | None, host: Host | None) -> None:
+        """Make the link to the data show *data*, or send it to where the host is."""
         actor = self.actor
-        if data is None:
+        if isinstance(actor.engine, Carrier):
+            await self._carry(actor.engine, data, host)
+        elif data is None:
             actor.home.data.unlink(missing_ok=True)
         elif actor.spec.data_mode is DataMode.LINK and actor.spec.data is not None:
             await asyncio.to_thread(bundle.attach_link, actor.home.data, actor.spec.data)
         else:
             place = actor.home.root / "data-versions"
             await asyncio.to_thread(bundle.attach, self.store, place, actor.home.data, data.digest)
+
+    async def _carry(self, engine: Carrier, data: Version | None, host: Host | None) -> None:
+        """Send the data to an engine whose hosts see no directory of this machine."""
+        actor = self.actor
+        if data is not None and actor.spec.data_mode is DataMode.LINK:
+            raise ConfigError(
+                f"data_mode of {actor.spec.name} is link, and hosts of {actor.spec.engine} see no directory of yours",
+                hint='write data_mode = "snapshot"',
+            )
+        content = StoredContent(self.store, data.digest, actor.home.root) if data is not None else None
+        await engine.carry(actor.spec, content, host, actor.record.note)
 
     # -- writing down --------------------------------------------------------------------------------------
 

@@ -20,11 +20,13 @@ from kaosd.model import NotebookSpec
 from kaosd.settings import places, sources
 from kaosd.settings.directories import make_private
 from kaosd.settings.lines import line_of
-from kaosd.settings.schema import ENGINES, Docker, File, Front, Log, Notebook, Watch
+from kaosd.settings.schema import ENGINES, Docker, File, Front, Log, Notebook, Pachyderm, Watch
 from kaosd.settings.sentences import Mistake, Origin, mistakes_of, request_refusal
 from kaosd.settings.specs import Defaults, build_spec
 
-__all__ = ["ENGINES", "Docker", "Front", "Log", "Settings", "Watch", "load", "prepare", "spec_from_request"]
+__all__ = [
+    "ENGINES", "Docker", "Front", "Log", "Pachyderm", "Settings", "Watch", "load", "prepare", "spec_from_request",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Settings:
     watch: Watch
     log: Log
     docker: Docker
+    pachyderm: Pachyderm
     swap_when_idle: float
     keep_versions: int
     stop_hosts_on_exit: bool
@@ -85,6 +88,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         watch=file.watch,
         log=file.log,
         docker=file.docker,
+        pachyderm=file.pachyderm.resolved(lambda text: str(places.expand(text, base, environ))),
         swap_when_idle=file.swap_when_idle,
         keep_versions=file.keep_versions,
         stop_hosts_on_exit=file.stop_hosts_on_exit,

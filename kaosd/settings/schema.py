@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from kaosd.errors import ConfigError
 from kaosd.model import check_name, parse_memory
 
-ENGINES = ("process", "docker")
+ENGINES = ("process", "docker", "pachyderm")
 PREFIX = "KAOSD_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -102,6 +102,28 @@ def _container_engine(value: str) -> str:
     return value
 
 
+def _pachd_address(value: str) -> str:
+    if not re.fullmatch(r"(grpcs?://)?[A-Za-z0-9.-]+:[0-9]{1,5}", value):
+        raise ValueError(f"{value!r} is not the address of a pachd")
+    return value
+
+
+def _registry(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*", value):
+        raise ValueError(f"{value!r} is not the beginning of an image's name")
+    return value
+
+
+def _service_address(value: str) -> str:
+    try:
+        shown = value.format(ip="192.0.2.1", port=8888, name="a", project="b")
+    except (KeyError, IndexError, ValueError):
+        raise ValueError(f"{value!r} has braces around something else") from None
+    if not re.fullmatch(r"https?://[^/\s]+", shown):
+        raise ValueError(f"{value!r} is not http://host:port")
+    return value
+
+
 def _variable_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
         raise ValueError(f"{value!r} is not the name of a variable")
@@ -122,6 +144,10 @@ Patterns = Annotated[tuple[str, ...], BeforeValidator(_frozen)]
 VariableNames = Annotated[
     tuple[Annotated[str, AfterValidator(_variable_name)], ...], BeforeValidator(_frozen), BeforeValidator(_words)
 ]
+Words = Annotated[tuple[str, ...], BeforeValidator(_frozen), BeforeValidator(_words)]
+PachdAddress = Annotated[str, AfterValidator(_pachd_address)]
+Registry = Annotated[str, AfterValidator(_registry)]
+ServiceAddress = Annotated[str, AfterValidator(_service_address)]
 Name = Annotated[str, AfterValidator(_name)]
 EngineName = Annotated[str, AfterValidator(_engine)]
 PathText = Annotated[str, AfterValidator(_known_path)]
@@ -170,6 +196,42 @@ class Watch(Table):
         if cap < quiet:
             raise ValueError(f"{cap:g} is shorter than the quiet time of {quiet:g}")
         return cap
+
+
+class Pachyderm(Table):
+    """[pachyderm]: the cluster, and how images are made and hosts are reached there; see config/kaosd.toml."""
+
+    address: PachdAddress | None = Field(default=None, description='"grpc://host:port" or "grpcs://host:port"')
+    ca_file: PathText | None = Field(default=None, description="the path of a PEM file")
+    token_file: PathText | None = Field(default=None, description="the path of a file that holds the token alone")
+    token: str | None = Field(default=None, repr=False, description="the token")
+    project: str | None = Field(default=None, description="the name of a project")
+    registry: Registry | None = Field(default=None, description='for example "registry.example.com/team"')
+    registry_secret: str | None = Field(default=None, description="the name of a Kubernetes secret with a config.json")
+    plain_registry: YesNo = Field(default=False, description="true or false")
+    pull_secrets: Words = Field(default=(), description='an array of names of secrets, for example ["pull"]')
+    buildkit: str | None = Field(default=None, description='an address such as "tcp://buildkitd:1234"')
+    builder_image: str = Field(default="moby/buildkit:v0.32.2-rootless", description="the name of an image")
+    service_type: Literal["ClusterIP", "NodePort", "LoadBalancer"] = Field(
+        default="ClusterIP", description='"ClusterIP", "NodePort" or "LoadBalancer"'
+    )
+    service_port: Whole = Field(default=8888, ge=1, le=65535, description="a whole number from 1 to 65535")
+    service_address: ServiceAddress = Field(
+        default="http://{ip}:{port}", description="an address with {ip}, {port}, {name} and {project} where they belong"
+    )
+    start_within: Seconds = Field(default=900.0, ge=1, description=f"{_DURATIONS}, 1 or more")
+
+    def resolved(self, absolute: Callable[[str], str]) -> Pachyderm:
+        """The same with absolute paths."""
+        files = {key: absolute(path) for key in ("ca_file", "token_file") if (path := getattr(self, key)) is not None}
+        return self.model_copy(update=files)
+
+    @field_validator("service_port")
+    @classmethod
+    def _port_suits(cls, port: int, info: ValidationInfo) -> int:
+        if info.data.get("service_type") == "NodePort" and not 30000 <= port <= 32767:
+            raise ValueError(f"{port} is no NodePort; write a whole number from 30000 to 32767, one per notebook")
+        return port
 
 
 class Log(Table):
@@ -233,6 +295,7 @@ class File(BaseSettings):
     watch: Watch = Field(default_factory=Watch, description="a table: [watch]")
     log: Log = Field(default_factory=Log, description="a table: [log]")
     docker: Docker = Field(default_factory=Docker, description="a table: [docker]")
+    pachyderm: Pachyderm = Field(default_factory=Pachyderm, description="a table: [pachyderm]")
     notebook: Annotated[tuple[Notebook, ...], BeforeValidator(_frozen)] = Field(
         default=(), description="tables: [[notebook]]"
     )

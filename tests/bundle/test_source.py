@@ -150,6 +150,10 @@ def test_inputs_are_exported_as_they_lie_in_the_bundle(store, tmp_path):
     whole = Inputs(store, tree, whole=True)
     whole.export(tmp_path / "whole")
     assert on_disk(tmp_path / "whole") == full(BUNDLE)
+    owned = Inputs(store, tree, whole=True, owner="ada")
+    assert owned.digest not in (inputs.digest, Inputs(store, tree, whole=True, owner="bob").digest)
+    assert owned.digest == Inputs(store, tree, whole=True, owner="ada").digest
+    assert owned.digest != Inputs(store, put_tree(store, {**BUNDLE, b"model/new.py": b""}), owner="ada").digest
     assert whole.digest == inputs.digest == environment_digest(environment_inputs(store, tree))
 
 

@@ -1,0 +1,95 @@
+"""What pachd's refusals mean. Most of them carry the status UNKNOWN, so that only their text tells them apart. Pure."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from kaosd.errors import EngineError
+
+
+class Kind(StrEnum):
+    """What a call that failed means for what to do next."""
+
+    ABSENT = "absent"
+    EXISTS = "exists"
+    OPEN = "open"  # a commit that has to be finished first
+    CLOSED = "closed"  # a commit that is finished already
+    NO_LOGS = "no logs"
+    UNREACHABLE = "unreachable"
+    SLOW = "slow"
+    TOKEN = "token"  # noqa: S105 - no password
+    FORBIDDEN = "forbidden"
+    PROJECT = "project"
+    SECRET = "secret"  # noqa: S105 - no password
+    LIMIT = "limit"
+    TOO_LARGE = "too large"
+    CANCELLED = "cancelled"
+    REFUSED = "refused"
+
+
+class Refusal(EngineError):
+    """A call to pachd that failed. Whether its effect took place is unknown for UNREACHABLE and SLOW."""
+
+    code = "pachyderm"
+
+    def __init__(self, kind: Kind, text: str, *, hint: str = "") -> None:
+        super().__init__(text, hint=hint, retryable=kind in RETRYABLE)
+        self.kind = kind
+
+
+RETRYABLE = frozenset({Kind.UNREACHABLE, Kind.SLOW, Kind.OPEN, Kind.TOKEN, Kind.SECRET, Kind.LIMIT, Kind.CANCELLED})
+UNCERTAIN = frozenset({Kind.UNREACHABLE, Kind.SLOW, Kind.CANCELLED})
+
+# The first row that fits; code "" fits all. The texts are those of pachd 2.7 to 2.12.
+_ROWS: tuple[tuple[str, str, Kind], ...] = (
+    ("", r"has not been finished|not finished", Kind.OPEN),
+    ("", r"has already (been )?finished|already finished", Kind.CLOSED),
+    ("", r"no pods belonging to the rc", Kind.NO_LOGS),
+    ("", r"missing Kubernetes secret|secrets? .*not found", Kind.SECRET),
+    ("", r"pipeline limit|enterprise (license|key)|license", Kind.LIMIT),
+    ("", r"project .*not found", Kind.PROJECT),
+    ("", r"already exists", Kind.EXISTS),
+    ("NOT_FOUND", "", Kind.ABSENT),
+    ("ALREADY_EXISTS", "", Kind.EXISTS),
+    ("UNAUTHENTICATED", "", Kind.TOKEN),
+    ("PERMISSION_DENIED", "", Kind.FORBIDDEN),
+    ("DEADLINE_EXCEEDED", "", Kind.SLOW),
+    ("RESOURCE_EXHAUSTED", "", Kind.TOO_LARGE),
+    ("UNAVAILABLE", "", Kind.UNREACHABLE),
+    ("CANCELLED", "", Kind.CANCELLED),
+    ("UNKNOWN", r"^Stream removed", Kind.UNREACHABLE),
+    ("INTERNAL", r"RST_STREAM|GOAWAY|stream (removed|terminated)", Kind.UNREACHABLE),
+)
+_HINTS = {
+    Kind.UNREACHABLE: "what is saved meanwhile is deployed when it is back",
+    Kind.SLOW: "kaosd asks again by itself",
+    Kind.TOKEN: "log in with `pachctl auth login` and give kaosd the new token",
+    Kind.FORBIDDEN: "a person who administers the cluster can grant it with `pachctl auth set`",
+    Kind.PROJECT: "create it with `pachctl create project`, or name another one in [pachyderm]",
+    Kind.SECRET: "create the secret that [pachyderm] names, or mend the name",
+    Kind.LIMIT: "delete a pipeline that nobody needs, or give the cluster an enterprise key",
+}
+_SENTENCES = {
+    Kind.UNREACHABLE: "pachd at {address} cannot be reached: {details}",
+    Kind.SLOW: "pachd at {address} did not answer in time when asked to {what}",
+    Kind.TOKEN: "pachd at {address} does not accept the token: {details}",
+    Kind.LIMIT: "pachd at {address} allows no more pipelines: {details}",
+}
+_OTHERWISE = "pachd at {address} refused to {what}: {details}"
+
+
+def meaning(code: str, details: str) -> Kind:
+    """The kind of a failed call, from its gRPC status (as a word) and the server's text."""
+    for wanted, pattern, kind in _ROWS:
+        if wanted in ("", code) and (not pattern or re.search(pattern, details, re.IGNORECASE)):
+            return kind
+    return Kind.REFUSED
+
+
+def refusal(code: str, details: str, *, address: str, what: str) -> Refusal:
+    """The error for a person. what: the call as "create the pipeline mnist"."""
+    kind = meaning(code, details)
+    told = " ".join(details.split())[:400] or code
+    text = _SENTENCES.get(kind, _OTHERWISE).format(address=address, details=told, what=what)
+    return Refusal(kind, text, hint=_HINTS.get(kind, ""))

@@ -1,0 +1,348 @@
+"""The Engine Protocol on Pachyderm: which requests in which order, and what is remembered of images and hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+import aiohttp
+import structlog
+
+from kaosd.engines.base import Content, Home, Inputs, Log, Order, Told
+from kaosd.engines.pachyderm import serving, specs
+from kaosd.engines.pachyderm.backoff import waits
+from kaosd.engines.pachyderm.building import Building, Image, percents
+from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
+from kaosd.engines.pachyderm.hosts import Hosts
+from kaosd.engines.pachyderm.names import names_of, secret_of
+from kaosd.engines.pachyderm.options import Options
+from kaosd.engines.pachyderm.repos import NoContent
+from kaosd.engines.pachyderm.serving import Serving
+from kaosd.errors import KaosError, StartFailed
+from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
+
+log = structlog.get_logger("kaosd.pachyderm")
+LAST_LINES = 3  # of a host that did not come up, in the sentence about it
+ALIVE = frozenset({"PIPELINE_STARTING", "PIPELINE_RUNNING", "PIPELINE_RESTARTING", "PIPELINE_CRASHING"})
+
+
+class PachydermEngine:
+    """See `Engine` and `Carrier`. place: a directory of the engine's own, made if absent.
+
+    start_within: seconds that a host may take to answer, its image pulled. stuck_for: seconds for which a pipeline
+    may say that it cannot start before that is believed.
+    """
+
+    name = "pachyderm"
+    live_sync = False
+
+    def __init__(
+        self, cluster: Cluster, options: Options, place: Path, *, start_within: float = 900.0, stuck_for: float = 60.0
+    ) -> None:
+        self._cluster = cluster
+        self._options = options
+        self._place = place
+        self._start_within = start_within
+        self._stuck_for = stuck_for
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+        self._lost: set[str] = set()  # digests whose image the cluster could not pull
+        self._making: dict[str, asyncio.Lock] = {}  # by notebook
+        self._over: dict[str, asyncio.Event] = {}  # by notebook: its host has ended
+        self._following: dict[str, asyncio.Task[None]] = {}  # by notebook: the lines of its host
+        for directory in (place, place / "images", place / "scratch"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    # -- parts ---------------------------------------------------------------------------------------------
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession()
+        return self._session
+
+    async def _hosts(self) -> Hosts:
+        """The cluster, connected to and its version checked at the first use."""
+        if self._connection is None:
+            async with self._connecting:
+                if self._connection is None:
+                    self._connection = await _connect(self._cluster)
+        return Hosts(self._connection, self._http(), self._options, self._start_within, self._stuck_for)
+
+    # -- environments --------------------------------------------------------------------------------------
+
+    async def built(self, digest: str) -> Environment | None:
+        """See `Engine`. Answered from a file, since this is asked all the time."""
+        try:
+            found = json.loads((self._place / "images" / digest).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        if found.get("registry") != self._options.registry:
+            return None
+        return Image(found["image"], found["commit"]).environment(digest)
+
+    async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
+        """See `Engine`."""
+        async with self._making.setdefault(spec.name, asyncio.Lock()):
+            found = await self.built(inputs.digest)
+            if found is not None:
+                return found
+            hosts = await self._hosts()
+            building = Building(
+                spec=spec,
+                names=names_of(spec.name, hosts.project),
+                repos=hosts.repos,
+                pipelines=hosts.pipelines,
+                options=self._options,
+                project=hosts.project,
+                scratch=self._place / "scratch",
+                log=log,
+                anew=inputs.digest in self._lost,
+            )
+            image = await building.make(inputs)
+            self._lost.discard(inputs.digest)
+            self._remember(inputs.digest, image)
+            return image.environment(inputs.digest)
+
+    def _remember(self, digest: str, image: Image) -> None:
+        path = self._place / "images" / digest
+        draft = path.with_suffix(".new")
+        draft.write_text(json.dumps({"registry": self._options.registry, "image": image.image, "commit": image.commit}))
+        draft.replace(path)
+
+    async def collect(self, keep: frozenset[str]) -> None:
+        """See `Engine`. What is forgotten here stays in the registry, which has its own rules."""
+        for path in (self._place / "images").iterdir():
+            if path.name not in keep:
+                path.unlink(missing_ok=True)
+
+    async def reach(self) -> None:
+        """See `Carrier`."""
+        await (await self._hosts()).connection.version()
+
+    # -- data ----------------------------------------------------------------------------------------------
+
+    async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
+        """See `Carrier`. pachd starts the host's JupyterLab again when a commit has arrived."""
+        hosts = await self._hosts()
+        names = names_of(spec.name, hosts.project)
+        known = Serving.of(host.handle) if host is not None else None
+        before = await self._began(known) if known is not None else None
+        await hosts.repos.ensure(names.data, specs.repo_mark(spec.name, spec.user))
+        head = await hosts.repos.head(names.data)
+        settled = await hosts.repos.put(names.data, content or NoContent(), percents(told))
+        if settled == head:
+            return
+        told(f"the data is {names.data}@{settled.id}")
+        if known is not None:
+            await hosts.answering(known, before, told)
+
+    # -- hosts ---------------------------------------------------------------------------------------------
+
+    async def start(self, order: Order, log: Log) -> Host:
+        """See `Engine`. The pipeline is one for all hosts of a notebook: a new one replaces the old at once.
+
+        When the new one does not come up the old one is put back.
+        """
+        hosts = await self._hosts()
+        wanted = await hosts.order(order)
+        request = specs.host_request(wanted, hosts.project, self._options)
+        found = await hosts.pipelines.find_ours(request)
+        asked = hosts.asked(order)
+        before, newer = await hosts.began(asked, found), found.version if found is not None else 0
+        there = found is not None and found.annotations.get(specs.SPEC) == request.metadata.annotations[specs.SPEC]
+        if there:
+            before, newer = None, newer - 1  # begun by a start that was cut short
+        try:
+            if not there:
+                log.line(f"step 1/2 {'create' if found is None else 'update'} the pipeline {wanted.notebook}")
+                await hosts.deploy(wanted, found)
+            self._watch(asked)
+            log.line("step 2/2 wait for JupyterLab")
+            up = await hosts.answering(asked, before, log.line, newer)
+        except BaseException as error:
+            self._end(asked.notebook)
+            await asyncio.shield(hosts.put_back(order, found))
+            if isinstance(error, StartFailed):
+                self._forget_image(order.environment, str(error))
+                # a further try would take the old one down again: only a change, or the person, asks for that
+                text, again = f"{error.text}{_last_lines(asked.log)}", found is None or there
+                raise StartFailed(text, hint=error.hint, retryable=again) from error
+            raise
+        log.line(f"JupyterLab answers at {up.upstream}")
+        return up.host()
+
+    def _forget_image(self, environment: Environment, why: str) -> None:
+        """An image that the cluster cannot pull is built anew at the next try."""
+        if "ImagePull" in why or "InvalidImageName" in why:
+            self._lost.add(environment.digest)
+            (self._place / "images" / environment.digest).unlink(missing_ok=True)
+
+    async def switch(self, host: Host, order: Order) -> Host | None:  # noqa: ARG002 - no pod takes another image
+        """See `Engine`."""
+        return None
+
+    async def apply(self, host: Host, resources: Resources) -> bool:  # noqa: ARG002 - nor other limits
+        """See `Engine`."""
+        return False
+
+    async def probe(self, host: Host) -> HostStatus:
+        """See `Engine`. pachd is asked only when the host does not answer."""
+        known = Serving.of(host.handle)
+        answer = await serving.probe(self._http(), known)
+        if isinstance(answer, HostStatus):
+            return answer
+        try:
+            async with asyncio.timeout(4.0):
+                pipelines = (await self._hosts()).pipelines
+                found = await pipelines.find(known.notebook)
+        except (KaosError, TimeoutError) as error:
+            return HostStatus(alive=True, answering=False, reason=f"{answer}; and {error or 'pachd does not either'}")
+        if found is None or found.version != known.version or found.state not in ALIVE:
+            said = "gone" if found is None else f"{found.state} {found.reason}".rstrip()
+            if found is not None and found.version != known.version:
+                said = "another version now"
+            self._end(known.notebook)
+            return HostStatus(alive=False, answering=False, reason=f"the pipeline {known.notebook} is {said}")
+        said = f"{answer}; its pipeline is {found.state} {found.reason}".rstrip()
+        return HostStatus(alive=True, answering=False, reason=said)
+
+    async def stop(self, host: Host, grace: float) -> None:  # noqa: ARG002 - Pachyderm gives none
+        """See `Engine`. A host that another one has replaced is gone already."""
+        known = Serving.of(host.handle)
+        pipelines = (await self._hosts()).pipelines
+        found = await pipelines.find(known.notebook)
+        if found is not None and found.version == known.version:
+            await pipelines.delete(known.notebook, known.notebook, known.user)
+            self._end(known.notebook)
+
+    async def adopt(self, handle: dict[str, object]) -> Host | None:
+        """See `Engine`. While pachd cannot be asked the host counts as running."""
+        try:
+            known = Serving.of(handle)
+        except TypeError:  # of another engine
+            return None
+        try:
+            pipelines = (await self._hosts()).pipelines
+            found = await pipelines.find(known.notebook)
+        except KaosError as error:
+            log.warning("pachd_not_asked", notebook=known.notebook, error=str(error))
+        else:
+            ours = found is not None and specs.is_ours(found.annotations, known.notebook, known.user)
+            if found is None or not ours or found.version != known.version or found.state not in ALIVE:
+                return None
+        self._watch(known)
+        return known.host()
+
+    async def sweep(self, home: Home, host: Host | None) -> None:
+        """See `Engine`. There is one pipeline per notebook: a stray is replaced by the next start, or deleted here."""
+        if host is not None:
+            return
+        name = home.root.name
+        try:
+            pipelines = (await self._hosts()).pipelines
+            found = await pipelines.find(name)
+            if found is not None and found.annotations.get(specs.NOTEBOOK) == name:
+                await pipelines.delete(name, name, found.annotations.get(specs.USER, ""))
+        except KaosError as error:
+            log.warning("stray_host_not_looked_for", notebook=name, error=str(error))
+
+    async def ended(self, host: Host) -> None:
+        """See `Engine`. Found out by the probes."""
+        await self._over.setdefault(Serving.of(host.handle).notebook, asyncio.Event()).wait()
+
+    async def forget(self, home: Home) -> None:
+        """See `Engine`. The repos of source and data stay, with all that was ever deployed."""
+        name = home.root.name
+        pipelines = (await self._hosts()).pipelines
+        names = names_of(name, self._cluster.project)
+        for pipeline in (names.host, names.build):
+            found = await pipelines.find(pipeline)
+            if found is not None and found.annotations.get(specs.NOTEBOOK) == name:
+                await pipelines.delete(pipeline, name, found.annotations.get(specs.USER, ""))
+        await pipelines.delete_secret(secret_of(name, await asyncio.to_thread(home.token_file.read_text)))
+        self._end(name)
+
+    def enforced(self, host: Host) -> bool:
+        """See `Engine`. Read back from the pipeline when the host came up."""
+        return Serving.of(host.handle).enforced
+
+    def check(self, resources: Resources) -> None:
+        """See `Engine`. What the cluster has is the scheduler's to say; whole GPUs are the model's own rule."""
+
+    async def close(self) -> None:
+        """End what the engine itself does; hosts go on."""
+        tasks = list(self._following.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+        if self._connection is not None:
+            await self._connection.close()
+
+    # -- what goes on while a host runs --------------------------------------------------------------------
+
+    async def _began(self, known: Serving) -> str | None:
+        if not known.upstream:
+            return None
+        return await serving.started(self._http(), known.upstream, known.base_url, known.token_file)
+
+    def _watch(self, known: Serving) -> None:
+        """Write the host's lines to its log from now on."""
+        self._end(known.notebook)
+        self._over[known.notebook] = asyncio.Event()
+        follow = self._follow(known)
+        self._following[known.notebook] = asyncio.get_running_loop().create_task(follow, name=f"log {known.notebook}")
+
+    def _end(self, notebook: str) -> None:
+        """The host of this notebook is no more: tell who waits for that, and stop reading its lines."""
+        self._over.setdefault(notebook, asyncio.Event()).set()
+        task = self._following.pop(notebook, None)
+        if task is not None:
+            task.cancel()
+
+    async def _follow(self, known: Serving) -> None:
+        pauses, since = waits(random.uniform), known.started_at - 5
+        while True:
+            try:
+                pipelines = (await self._hosts()).pipelines
+                async for line in pipelines.service_logs(known.notebook, int(time.time() - since) + 1):
+                    await asyncio.to_thread(_append, known.log, line)
+                    pauses, since = waits(random.uniform), time.time()
+            except KaosError as error:
+                log.info("host_log_interrupted", notebook=known.notebook, error=str(error))
+            await asyncio.sleep(next(pauses))
+
+
+async def _connect(cluster: Cluster) -> Connection:
+    """A connection to a pachd of a version that kaosd knows."""
+    connection = Connection(cluster)
+    try:
+        version = await connection.version()
+    except BaseException:
+        await connection.close()
+        raise
+    if version[:2] < SMOOTH:
+        log.warning("pachd_is_old", version=version, effect="hosts go down while data is on its way to them")
+    return connection
+
+
+def _last_lines(path: str) -> str:
+    """The last things that a host said, to be put behind a sentence; blocking, but short."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 4096))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+        told = [line for line in lines if line][-LAST_LINES:]
+        return f"; it said: {' | '.join(told)}" if told else ""
+    return ""
+
+
+def _append(path: str, line: str) -> None:
+    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(line + "\n")

@@ -1,0 +1,193 @@
+"""Bringing a host up: what its pipeline needs, the one transaction that deploys it, and the wait for its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+
+import aiohttp
+import structlog
+from python_pachyderm.proto.v2.pfs import pfs_pb2
+
+from kaosd.engines.base import Order, Told
+from kaosd.engines.pachyderm import serving, specs
+from kaosd.engines.pachyderm.answers import UNCERTAIN, Refusal
+from kaosd.engines.pachyderm.building import Image
+from kaosd.engines.pachyderm.connection import Connection
+from kaosd.engines.pachyderm.names import names_of, secret_of
+from kaosd.engines.pachyderm.options import Options
+from kaosd.engines.pachyderm.pipelines import STUCK, Found, Pipelines
+from kaosd.engines.pachyderm.repos import NoContent, Repos
+from kaosd.engines.pachyderm.serving import Serving
+from kaosd.errors import KaosError, StartFailed
+
+log = structlog.get_logger("kaosd.pachyderm")
+ASK_AGAIN = 0.25  # seconds between questions to a host that is coming up
+LOOK_AGAIN = 2.0  # seconds between looks at its pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """How hosts are brought up in one cluster. within, stuck_for: seconds, as in PachydermEngine."""
+
+    connection: Connection
+    session: aiohttp.ClientSession
+    options: Options
+    within: float
+    stuck_for: float
+
+    @property
+    def project(self) -> str:
+        """The project of all pipelines."""
+        return self.connection.cluster.project
+
+    @property
+    def repos(self) -> Repos:
+        """The project's repos."""
+        return Repos(self.connection)
+
+    @property
+    def pipelines(self) -> Pipelines:
+        """The project's pipelines."""
+        return Pipelines(self.connection)
+
+    async def order(self, order: Order) -> specs.HostOrder:
+        """The order in Pachyderm's words, with all that the pipeline needs in place."""
+        spec, names = order.spec, names_of(order.spec.name, self.project)
+        await self.repos.ensure(names.data, specs.repo_mark(spec.name, spec.user))
+        if await self.repos.head(names.data) is None:  # a service without a datum is dead and says it runs
+            await self.repos.put(names.data, NoContent(), lambda _sent, _total: None)
+        token = await asyncio.to_thread(order.home.token_file.read_text)
+        secret = secret_of(spec.name, token)
+        await self.pipelines.ensure_secret(secret, {"token": token})
+        image = Image.of(order.environment)
+        return specs.HostOrder(
+            notebook=spec.name,
+            user=spec.user,
+            workspace=spec.workspace,
+            image=image.image,
+            commit=image.commit,
+            base_url=order.base_url,
+            secret=secret,
+            cpu=spec.resources.cpu,
+            memory=spec.resources.memory,
+            gpu=spec.resources.gpu,
+        )
+
+    async def deploy(self, wanted: specs.HostOrder, found: Found | None) -> None:
+        """Move the branch that Host follows and change its image, in one transaction: one job, one restart."""
+        names = names_of(wanted.notebook, self.project)
+        request = specs.host_request(wanted, self.project, self.options)
+        request.update = found is not None
+        move = pfs_pb2.CreateBranchRequest(
+            branch=self.repos.branch(names.build, specs.DEPLOYED), head=self.repos.commit(names.build, wanted.commit)
+        )
+        calls = [(self.connection.pfs.CreateBranch, move), (self.connection.pps.CreatePipeline, request)]
+        try:
+            await self.connection.together(calls, f"deploy the pipeline {wanted.notebook}")
+        except Refusal as error:
+            if error.kind not in UNCERTAIN or not await self.pipelines.came_about(request, found):
+                raise
+
+    async def put_back(self, order: Order, before: Found | None) -> None:
+        """After a start that failed: what was served before is served again, or nothing is."""
+        try:
+            earlier = specs.order_in(before.annotations) if before is not None else None
+            if earlier is None:
+                await self.pipelines.delete(order.spec.name, order.spec.name, order.spec.user)
+                return
+            now = await self.pipelines.find(earlier.notebook)
+            request = specs.host_request(earlier, self.project, self.options)
+            if now is not None and now.annotations.get(specs.SPEC) != request.metadata.annotations[specs.SPEC]:
+                await self.deploy(earlier, now)
+        except KaosError as error:
+            log.warning("host_not_put_back", notebook=order.spec.name, error=str(error))
+
+    # -- the answer ----------------------------------------------------------------------------------------
+
+    def asked(self, order: Order) -> Serving:
+        """How the host will be asked, as far as is known before it is there."""
+        return Serving(
+            notebook=order.spec.name,
+            user=order.spec.user,
+            version=0,
+            upstream="",
+            base_url=order.base_url,
+            token_file=str(order.home.token_file),
+            log=str(order.log),
+            environment=order.environment.digest,
+            started_at=time.time(),
+            enforced=False,
+        )
+
+    async def began(self, known: Serving, found: Found | None) -> str | None:
+        """When the server that answers for the pipeline now began; None when none does."""
+        if found is None or not found.ip:
+            return None
+        address = serving.upstream(self.options, self.project, known.notebook, found.ip)
+        return await serving.started(self.session, address, known.base_url, known.token_file)
+
+    async def answering(self, asked: Serving, before: str | None, told: Told, newer: int = 0) -> Serving:
+        """Wait until the pipeline is newer than that version and a server that began after *before* answers.
+
+        Raises StartFailed when the pipeline says that it cannot, or when the time is over.
+        """
+        waiting = _Waiting(asked.notebook, self.stuck_for, told)
+        loop = asyncio.get_running_loop()
+        deadline, looked = loop.time() + self.within, -LOOK_AGAIN
+        while loop.time() < deadline:
+            if loop.time() - looked >= LOOK_AGAIN:
+                looked = loop.time()
+                waiting.see(await self._look(asked.notebook, waiting.found), looked)
+            found = waiting.found
+            if found is not None and found.version > newer:
+                began = await self.began(asked, found)
+                if began is not None and began != before:
+                    address = serving.upstream(self.options, self.project, asked.notebook, found.ip)
+                    return replace(asked, version=found.version, upstream=address, enforced=found.enforced)
+            await asyncio.sleep(ASK_AGAIN)
+        raise self._silent(asked.notebook, waiting.found)
+
+    async def _look(self, name: str, known: Found | None) -> Found | None:
+        """The pipeline as it is; as it was when pachd cannot be asked just now."""
+        try:
+            return await self.pipelines.find(name)
+        except Refusal as error:
+            if error.kind not in UNCERTAIN:
+                raise
+            return known
+
+    def _silent(self, name: str, found: Found | None) -> StartFailed:
+        if found is None:
+            return StartFailed(f"the pipeline {name} is gone")
+        if not found.ip:
+            return StartFailed(f"the pipeline {name} is {found.state} and has no address after {self.within:g} s")
+        where = serving.upstream(self.options, self.project, name, found.ip)
+        return StartFailed(
+            f"JupyterLab does not answer at {where}, although the pipeline is {found.state}",
+            hint="pachyderm.service_address says where the front looks for it; its lines are in kaosctl logs",
+        )
+
+
+class _Waiting:
+    """What is seen of a pipeline that is coming up."""
+
+    def __init__(self, notebook: str, stuck_for: float, told: Told) -> None:
+        self.found: Found | None = None
+        self._notebook = notebook
+        self._stuck_for = stuck_for
+        self._told = told
+        self._stuck_since: float | None = None
+
+    def see(self, found: Found | None, now: float) -> None:
+        """Take a look at it in; StartFailed when it will not come up. A pod may be late, a FAILURE stays one."""
+        if found is not None and (self.found is None or found.state != self.found.state):
+            self._told(f"{found.state} {found.reason}".rstrip())
+        self.found = found
+        if found is None or found.state not in STUCK:
+            self._stuck_since = None
+            return
+        self._stuck_since = now if self._stuck_since is None else self._stuck_since
+        if found.state == "PIPELINE_FAILURE" or now - self._stuck_since >= self._stuck_for:
+            raise StartFailed(f"the pipeline {self._notebook} is {found.state}: {found.reason or 'it says no reason'}")

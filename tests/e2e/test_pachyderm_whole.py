@@ -1,0 +1,161 @@
+"""A real daemon with its notebooks on the stand-in for pachd, from a save to what the browser gets."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import make_bundle
+from tests.e2e.daemon import Daemon, until
+from tests.pachd.program import Pachd
+
+NAME = "mnist"
+
+
+@pytest.fixture(scope="module")
+def pachd() -> Iterator[Pachd]:
+    with tempfile.TemporaryDirectory(prefix="kp", ignore_cleanup_errors=True) as place:
+        found = Pachd(Path(place), "--token", "s3cret")
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ks") as found:
+        yield Path(found)
+
+
+@pytest.fixture(scope="module")
+def daemon(pachd: Pachd, place: Path) -> Iterator[Daemon]:
+    """A daemon with one notebook on Pachyderm that is live."""
+    (place / "token").write_text("s3cret\n")
+    make_bundle(place / "source")
+    (place / "data" / "features").mkdir(parents=True)
+    (place / "data" / "features" / "one.csv").write_text("a,b\n1,2\n")
+    found = Daemon(
+        Path(tempfile.mkdtemp(prefix="kd")),
+        KAOSD_PACHYDERM_ADDRESS=f"grpc://{pachd.address}",
+        KAOSD_PACHYDERM_TOKEN_FILE=str(place / "token"),
+        KAOSD_PACHYDERM_REGISTRY="registry.test/kaosd",
+        KAOSD_PACHYDERM_BUILDKIT="tcp://buildkitd:1234",
+        KAOSD_MAX_BACKOFF="1",
+    ).start()
+    found.deploy(NAME, place / "source", place / "data", "--engine", "pachyderm", "--memory", "2Gi")
+    yield found
+    pachd.turn()
+    found.close()
+
+
+def contents(daemon: Daemon, path: str) -> str:
+    """A file of the notebook, through the front."""
+    request = urllib.request.Request(f"{daemon.url(NAME)}/api/contents/{path}")
+    request.add_header("Authorization", f"token {daemon.token(NAME)}")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return str(found["content"])
+
+
+def restarts(pachd: Pachd) -> int:
+    return int(pachd.told()["restarts"][f"default/{NAME}"])
+
+
+def test_a_notebook_is_served_through_the_front(daemon: Daemon, pachd: Pachd) -> None:
+    notebook = daemon.live(NAME)
+    assert (notebook["state"], notebook["engine"]) == ("live", "pachyderm")
+    assert notebook["resources"]["enforced"]
+    assert notebook["host"]["state"] == "PIPELINE_RUNNING"
+    assert contents(daemon, "train.py") == "ANSWER = 1\n"
+    assert restarts(pachd) == 1
+    told = pachd.told()["commits"]
+    assert (told[f"default/source-{NAME}"], told[f"default/data-{NAME}"]) == (1, 1)
+
+
+def test_a_change_of_code_is_one_commit_one_build_one_restart(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    before = pachd.told()
+    (place / "source" / "model" / "train.py").write_text("ANSWER = 2\n")
+    daemon.live(NAME)
+    after = pachd.told()
+    assert contents(daemon, "train.py") == "ANSWER = 2\n"
+    for repo in (f"source-{NAME}", f"build-{NAME}"):
+        assert after["commits"][f"default/{repo}"] == before["commits"][f"default/{repo}"] + 1
+    assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
+
+
+def test_a_change_of_data_is_one_commit_and_one_restart(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    before = pachd.told()
+    (place / "data" / "features" / "two.csv").write_text("a,b\n3,4\n")
+    notebook = daemon.live(NAME)
+    after = pachd.told()
+    assert notebook["deployment"]["action"] == "attach"
+    assert after["commits"][f"default/data-{NAME}"] == before["commits"][f"default/data-{NAME}"] + 1
+    assert after["calls"]["CreatePipeline"] == before["calls"]["CreatePipeline"]
+    assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
+
+
+def test_a_build_that_fails_leaves_the_host_alone(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    before = restarts(pachd)
+    dockerfile = place / "source" / "Dockerfile"
+    good = dockerfile.read_text()
+    dockerfile.write_text(good + "RUN false\n")
+    assert daemon.ctl("wait", NAME, "--timeout", "120", check=False).returncode == 1
+    assert "did not complete successfully" in daemon.notebook(NAME)["build"]["error"]
+    assert contents(daemon, "train.py") == "ANSWER = 2\n"
+    assert restarts(pachd) == before
+    assert "failed to solve" in daemon.ctl("logs", NAME, "--stage", "build").stdout
+    dockerfile.write_text(good)
+    daemon.live(NAME)
+    assert restarts(pachd) == before
+
+
+def test_the_lines_of_the_host_come_to_its_log(daemon: Daemon) -> None:
+    until(lambda: "Jupyter Server" in daemon.ctl("logs", NAME, "--stage", "host").stdout, "the host's lines")
+
+
+def test_what_is_saved_while_pachd_is_away_is_deployed_when_it_is_back(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    pachd.turn(down=True)
+    train = place / "source" / "model" / "train.py"
+    train.write_text("ANSWER = 3\n")
+    until(lambda: "cannot be reached" in (daemon.notebook(NAME)["reason"] or ""), "the trouble to be told")
+    assert contents(daemon, "train.py") == "ANSWER = 2\n"
+    train.write_text("ANSWER = 4\n")
+    before = pachd.told()["commits"][f"default/source-{NAME}"]
+    pachd.turn()
+    daemon.live(NAME)
+    assert contents(daemon, "train.py") == "ANSWER = 4\n"
+    assert pachd.told()["commits"][f"default/source-{NAME}"] == before + 1
+
+
+def test_a_daemon_that_starts_again_finds_the_host(daemon: Daemon, pachd: Pachd) -> None:
+    before = pachd.told()
+    daemon.kill()
+    daemon.start()
+    daemon.live(NAME)
+    after = pachd.told()
+    assert restarts(pachd) == before["restarts"][f"default/{NAME}"]
+    assert (after["commits"], after["jobs"]) == (before["commits"], before["jobs"])
+
+
+def test_an_idle_notebook_asks_pachd_nothing(daemon: Daemon, pachd: Pachd) -> None:
+    daemon.live(NAME)
+    before = pachd.told()["calls"]
+    for _ in range(3):
+        daemon.status()
+    assert {
+        key: count - before.get(key, 0) for key, count in pachd.told()["calls"].items() if count != before[key]
+    } == {}
+
+
+def test_kill_removes_the_pipelines_and_the_secret_and_keeps_the_repos(daemon: Daemon, pachd: Pachd) -> None:
+    daemon.ctl("notebook", "kill", "-n", NAME, "-y")
+    told = pachd.told()
+    assert (told["jobs"], told["secrets"]) == ({}, [])
+    assert sorted(told["commits"]) == [f"default/data-{NAME}", f"default/source-{NAME}"]

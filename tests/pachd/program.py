@@ -1,0 +1,48 @@
+"""The stand-in as tests use it: started as a process of its own, turned and read from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+ROOT = Path(__file__).parents[2]
+
+
+class Pachd:
+    """One running stand-in. address: host:port."""
+
+    def __init__(self, place: Path, *arguments: str) -> None:
+        self.place = place
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.pachd", "--place", str(place), *arguments],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.address = f"127.0.0.1:{self.process.stdout.readline().strip()}"
+
+    def turn(self, **switches: Any) -> None:
+        """Set the failure switches; those that are not named are off. See tests.pachd.state.Switches."""
+        self._call("Turn", switches)
+
+    def told(self) -> dict[str, Any]:
+        """What was asked of it, and what came of it."""
+        return self._call("Tell", {})
+
+    def _call(self, name: str, message: dict[str, Any]) -> dict[str, Any]:
+        with grpc.insecure_channel(self.address) as channel:
+            answer = channel.unary_unary(f"/fake.Control/{name}")(json.dumps(message).encode(), timeout=30)
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def close(self) -> None:
+        """End it and all that its worker runs."""
+        self.process.terminate()
+        self.process.wait(30)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()

@@ -1,0 +1,277 @@
+"""Decisions without a server: what answers mean, which names are taken, how pipelines look, how long to wait."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import tarfile
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kaosd.engines.pachyderm import archive, specs
+from kaosd.engines.pachyderm.answers import Kind, meaning, refusal
+from kaosd.engines.pachyderm.backoff import waits
+from kaosd.engines.pachyderm.building import blame
+from kaosd.engines.pachyderm.making import cluster_of, make_engine
+from kaosd.engines.pachyderm.names import (
+    LABEL_MAX,
+    MANIFEST,
+    in_kubernetes,
+    names_of,
+    refused_because,
+    secret_of,
+)
+from kaosd.engines.pachyderm.options import Options
+from kaosd.errors import ConfigError
+from kaosd.settings import Pachyderm
+from tests.pachd.pfs import check_path
+from tests.pachd.state import Fault
+
+OPTIONS = Options(registry="registry.test/team", buildkit="tcp://buildkitd:1234", registry_secret="push")
+ORDER = specs.HostOrder("mnist", "ada", "ws", "r/mnist@sha256:0", "c0ffee", "/mnist/", "kaosd-mnist-1", 2.0, "4Gi", 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        ("NOT_FOUND", "repo default/x not found", Kind.ABSENT),
+        ("NOT_FOUND", "project team not found", Kind.PROJECT),
+        ("ALREADY_EXISTS", "repo default/x already exists", Kind.EXISTS),
+        ("UNKNOWN", 'pipeline "x" cannot be created because a repo with the same name already exists', Kind.EXISTS),
+        ("UNAUTHENTICATED", "provided auth token is corrupted or has expired", Kind.TOKEN),
+        ("PERMISSION_DENIED", "ada is not authorized to perform this operation", Kind.FORBIDDEN),
+        ("UNAVAILABLE", "commit x@1 not finished", Kind.OPEN),
+        ("UNKNOWN", "parent commit x@1 has not been finished", Kind.OPEN),
+        ("UNKNOWN", "commit x@1 has already been finished", Kind.CLOSED),
+        ("UNKNOWN", "no pods belonging to the rc default-x-v1 were found", Kind.NO_LOGS),
+        ("UNKNOWN", 'missing Kubernetes secret "push"', Kind.SECRET),
+        ("UNKNOWN", "the enterprise license is needed for more than 16 pipelines", Kind.LIMIT),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", Kind.SLOW),
+        ("UNAVAILABLE", "failed to connect to all addresses", Kind.UNREACHABLE),
+        ("UNKNOWN", "Stream removed", Kind.UNREACHABLE),
+        ("RESOURCE_EXHAUSTED", "Received message larger than max (26214419 vs. 20971520)", Kind.TOO_LARGE),
+        ("UNKNOWN", "path (a*) invalid: globbing characters not allowed", Kind.REFUSED),
+    ],
+)
+def test_what_an_answer_means(code: str, details: str, kind: Kind) -> None:
+    assert meaning(code, details) is kind
+
+
+def test_a_refusal_is_one_sentence_with_what_next() -> None:
+    error = refusal("UNAUTHENTICATED", "expired\n  token", address="pachd:30650", what="list the jobs")
+    assert str(error) == (
+        "pachd at pachd:30650 does not accept the token: expired token"
+        " (log in with `pachctl auth login` and give kaosd the new token)"
+    )
+    assert error.retryable
+
+
+@given(st.binary(min_size=1, max_size=12).filter(lambda path: not {b"", b".", b".."} & set(path.split(b"/"))))
+def test_our_rule_for_names_is_that_of_pfs(path: bytes) -> None:
+    try:
+        check_path(path.decode("utf-8", "replace"))
+        taken = True
+    except Fault:
+        taken = False
+    assert (refused_because(path) is None) == taken
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (b"Untitled(1).ipynb", "has ("),
+        (b"a+b.csv", "has +"),
+        ("naïve.csv".encode(), "has a character outside ASCII"),
+        (b"tab\there", "has a character outside ASCII"),
+        (MANIFEST.encode(), "is kaosd's own name"),
+        (b"fine & dandy ~=,;:%$#.txt", None),
+    ],
+)
+def test_why_a_name_is_refused(path: bytes, why: str | None) -> None:
+    assert refused_because(path) == why
+
+
+def test_the_longest_notebook_name_fits_the_default_project() -> None:
+    names = names_of("n" * 44, "default")
+    assert len(f"default-{names.host}-v99-user") <= LABEL_MAX
+    assert len(f"default-{names.build}-v99") <= LABEL_MAX
+
+
+@pytest.mark.parametrize(
+    ("notebook", "project", "told"),
+    [
+        ("n" * 44, "production", r"too long for Kubernetes .shorten one of them by 2 characters"),
+        ("n", "9lives", "'9lives' is not a project of Pachyderm"),
+        ("n", "a b", "'a b' is not a project of Pachyderm"),
+    ],
+)
+def test_names_that_kubernetes_would_refuse(notebook: str, project: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        names_of(notebook, project)
+
+
+def test_names_that_are_the_same_in_kubernetes() -> None:
+    assert in_kubernetes("default", "A_b") == in_kubernetes("default", "a-B") != in_kubernetes("default", "ab")
+    assert secret_of("A_b", "1") != secret_of("A_b", "2")
+    assert secret_of("A_b", "1").startswith("kaosd-a-b-")
+
+
+def test_the_same_order_is_the_same_spec_and_every_other_is_another() -> None:
+    first = specs.host_request(ORDER, "default", OPTIONS)
+    hashes = {specs.spec_hash(first), specs.spec_hash(specs.host_request(ORDER, "default", OPTIONS))}
+    assert hashes == {first.metadata.annotations[specs.SPEC]}
+    first.update = first.reprocess = True
+    assert specs.spec_hash(first) in hashes
+    for field, value in (("image", "other"), ("commit", "other"), ("cpu", 3.0), ("gpu", 0), ("secret", "s")):
+        changed = specs.HostOrder(**{**{name: getattr(ORDER, name) for name in ORDER.__slots__}, field: value})
+        assert specs.host_request(changed, "default", OPTIONS).metadata.annotations[specs.SPEC] not in hashes
+
+
+def test_the_host_pipeline() -> None:
+    request = specs.host_request(ORDER, "team", OPTIONS)
+    assert [(one.pfs.name, one.pfs.repo, one.pfs.branch, one.pfs.glob) for one in request.input.cross] == [
+        ("data-mnist", "data-mnist", "master", "/"),
+        ("deployed", "build-mnist", "deployed", "/"),
+    ]
+    assert (request.resource_requests.cpu, request.resource_limits.memory) == (2.0, "4Gi")
+    assert (request.resource_limits.gpu.type, request.resource_limits.gpu.number) == ("nvidia.com/gpu", 1)
+    assert not request.resource_requests.HasField("gpu")
+    assert request.transform.image == ORDER.image
+    assert request.parallelism_spec.constant == 1
+    assert (request.service.internal_port, request.service.type) == (8888, "ClusterIP")
+    assert request.transform.secrets[0].mount_path == "/kaosd/token"
+    assert request.transform.env["KAOS_DATA"] == "/pfs/data-mnist"
+    assert specs.order_in(request.metadata.annotations) == ORDER
+    assert specs.is_ours(request.metadata.annotations, "mnist", "ada")
+    assert not specs.is_ours(request.metadata.annotations, "mnist", "bob")
+    assert specs.order_in({specs.ORDER: "[]"}) is None
+
+
+def test_the_build_pipeline_with_a_buildkitd() -> None:
+    request = specs.build_request("Mnist", "ada", "team", OPTIONS)
+    env = request.transform.env
+    assert (env["KAOSD_BUILDCTL"], env["BUILDKIT_HOST"]) == ("buildctl", "tcp://buildkitd:1234")
+    assert (env["KAOSD_IMAGE"], env["DOCKER_CONFIG"]) == ("registry.test/team/mnist", "/kaosd/registry")
+    assert [mount.name for mount in request.transform.secrets] == ["push"]
+    assert (request.pod_patch, request.autoscaling, request.datum_tries) == ("", True, 1)
+    assert list(request.transform.cmd[:2]) == ["sh", "-c"]
+    assert not request.transform.stdin
+
+
+def test_the_build_pipeline_without_one_brings_its_own_rootless() -> None:
+    request = specs.build_request("mnist", "ada", "team", Options(registry="r", plain_registry=True))
+    assert request.transform.env["KAOSD_BUILDCTL"] == "buildctl-daemonless.sh"
+    assert request.transform.env["KAOSD_INSECURE"] == ",registry.insecure=true"
+    assert "BUILDKIT_HOST" not in request.transform.env
+    patch = json.loads(request.pod_patch)
+    assert patch[0]["value"]["runAsUser"] == 1000
+    assert request.metadata.annotations["container.apparmor.security.beta.kubernetes.io/user"] == "unconfined"
+    assert not request.transform.user
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["#5 ERROR: No matching distribution found for nope", "------", "error: failed to solve: exit code: 1"],
+         "#5 ERROR: No matching distribution found for nope"),
+        (["step", "error: failed to solve: registry said no"], "error: failed to solve: registry said no"),
+        (["one", "two"], "two"),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_line_to_blame(lines: list[str], told: str) -> None:
+    assert blame(lines) == told
+
+
+def test_an_archive_is_the_same_bytes_whenever_and_wherever_it_is_made(tmp_path: Path) -> None:
+    packed = []
+    for place, names in ((tmp_path / "a", ["z", "b/run.sh"]), (tmp_path / "b", ["b/run.sh", "z"])):
+        for name in names:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(name)
+        (place / "b/run.sh").chmod(0o700)
+        (place / "link").symlink_to("z")
+        (place / "ü\udcff").write_text("")
+        file = io.BytesIO()
+        archive.write(place, file)
+        packed.append(file.getvalue())
+    assert packed[0] == packed[1]
+    with tarfile.open(fileobj=io.BytesIO(packed[0])) as found:
+        members = {member.name: member for member in found}
+    assert list(members) == ["b", "b/run.sh", "link", "z", "ü\udcff"]
+    assert (members["b/run.sh"].mode, members["z"].mode, members["link"].linkname) == (0o755, 0o644, "z")
+
+
+def test_a_thousand_daemons_that_lose_pachd_together_do_not_come_back_together() -> None:
+    """pachd is back after 30 s: how many knock in each second, compared with daemons that only double their wait."""
+    back = 30.0
+    spread, doubled = _knocks(back, random.Random(7).uniform), _knocks(back, lambda _low, high: high)
+    print(f"most knocks in a second: {max(spread.values())} with jitter, {max(doubled.values())} without")  # noqa: T201
+    assert max(doubled.values()) == 1000
+    assert max(spread.values()) < 100
+    assert sum(spread.values()) == 1000
+    assert max(spread) <= 60
+
+
+def _knocks(back: float, draw) -> Counter[int]:  # type: ignore[no-untyped-def]
+    """Seconds after pachd is back, and how many of 1000 daemons make their first try in each."""
+    found: Counter[int] = Counter()
+    for _ in range(1000):
+        at = 0.0
+        for wait in waits(draw):
+            at += wait
+            if at >= back:
+                found[int(at - back)] += 1
+                break
+    return found
+
+
+def test_waits_double_up_to_a_bound() -> None:
+    assert list(islice(waits(lambda _low, high: high), 8)) == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_cluster_from_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("abc\n")
+    (tmp_path / "ca").write_text("PEM")
+    settings = Pachyderm(
+        address="grpcs://pachd:443", token_file=str(tmp_path / "token"), ca_file=str(tmp_path / "ca"), project="team"
+    )
+    cluster = cluster_of(settings, {})
+    assert (cluster.address, cluster.project, cluster.token, cluster.roots) == ("pachd:443", "team", "abc", b"PEM")
+    assert "abc" not in repr(cluster) + repr(settings)
+
+
+def test_a_cluster_from_the_context_of_pachctl(tmp_path: Path) -> None:
+    context = {"pachd_address": "grpc://there:30650", "session_token": "t", "project": "p", "server_cas": "UEVN"}
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"v2": {"active_context": "one", "contexts": {"one": context}}}))
+    cluster = cluster_of(Pachyderm(), {"PACH_CONFIG": str(config)})
+    assert (cluster.address, cluster.project, cluster.token, cluster.roots) == ("there:30650", "p", "t", b"PEM")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (Pachyderm(), "pachyderm.registry is missing .write where images are pushed to"),
+        (Pachyderm(registry="r"), "pachyderm.address is missing, and pachctl has no active context"),
+        (
+            Pachyderm(registry="r", address="p:1", token_file="/no/such"),
+            "pachyderm.token_file: /no/such cannot be read",
+        ),
+    ],
+)
+def test_what_is_missing_is_told(settings: Pachyderm, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=told):
+        make_engine(settings, tmp_path, {"HOME": str(tmp_path)})
+
+
+def test_a_broken_context_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"config.json names no active context"):
+        cluster_of(Pachyderm(), {"PACH_CONFIG": str(tmp_path / "config.json")})

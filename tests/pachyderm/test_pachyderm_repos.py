@@ -1,0 +1,233 @@
+"""Commits of data: whole or not at all, only what changed, never twice. The first part is the contract with pachd."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from python_pachyderm.proto.v2.pfs import pfs_pb2
+
+from kaosd.bundle import Store
+from kaosd.engines.pachyderm.answers import Kind, Refusal
+from kaosd.engines.pachyderm.connection import Cluster, Connection
+from kaosd.engines.pachyderm.names import MANIFEST
+from kaosd.engines.pachyderm.repos import Head, Repos
+from kaosd.errors import EngineError
+from tests.pachd.program import Pachd
+from tests.pachyderm.trees import content
+
+MARK = "kaosd: a test"
+
+
+async def put(repos: Repos, repo: str, store: Store, files: dict[str, bytes], scratch: Path) -> Head:
+    await repos.ensure(repo, MARK)
+    return await repos.put(repo, content(store, files, scratch), lambda sent, total: None)
+
+
+async def files_in(connection: Connection, repo: str) -> dict[str, bytes]:
+    """All files of the branch's head but the manifest."""
+    repos = Repos(connection)
+    found = {}
+    root = pfs_pb2.File(commit=pfs_pb2.Commit(branch=repos.branch(repo)), path="/")
+    head = await repos.head(repo)
+    assert head is not None
+    async for info in connection.read(connection.pfs.WalkFile, pfs_pb2.WalkFileRequest(file=root), "walk"):
+        path = info.file.path.strip("/")
+        if info.file_type == pfs_pb2.FILE and path != MANIFEST:
+            found[path] = await repos.read(repo, head.id, path) or b""
+    return found
+
+
+# -- the contract: true of the stand-in and of a real pachd --------------------------------------------------
+
+
+async def test_a_commit_holds_the_files(contract: Connection, name: str, store: Store, tmp_path: Path) -> None:
+    files = {"a.csv": b"1,2\n", "deep/er/b.bin": bytes(range(256)), "empty": b"", "with space & ~=,;:%$.txt": b"x"}
+    head = await put(Repos(contract), name, store, files, tmp_path)
+    assert head.digest == content(store, files, tmp_path).digest
+    assert await files_in(contract, name) == files
+
+
+async def test_what_changed_is_replaced_and_what_is_gone_is_deleted(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(contract)
+    await put(repos, name, store, {"a": b"1", "b/c": b"2", "d": b"3", "e/f": b"4", "same": b"5"}, tmp_path)
+    later = {"a": b"longer than before", "b": b"was a directory", "e/g": b"6", "same": b"5", "d/x": b"was a file"}
+    await put(repos, name, store, later, tmp_path)
+    assert await files_in(contract, name) == later
+
+
+async def test_the_same_version_makes_no_second_commit(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(contract)
+    first = await put(repos, name, store, {"a": b"1"}, tmp_path)
+    assert await put(repos, name, store, {"a": b"1"}, tmp_path) == first
+
+
+async def test_no_data_is_a_commit_with_the_manifest_alone(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    head = await put(Repos(contract), name, store, {}, tmp_path)
+    assert await files_in(contract, name) == {}
+    assert await Repos(contract).read(name, head.id, MANIFEST)
+
+
+async def test_a_commit_that_was_left_open_is_closed_and_the_upload_goes_on(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(contract)
+    await put(repos, name, store, {"a": b"1"}, tmp_path)
+    start = pfs_pb2.StartCommitRequest(branch=repos.branch(name))
+    await contract.ask(contract.pfs.StartCommit, start, "start a commit")
+    await put(repos, name, store, {"a": b"2"}, tmp_path)
+    assert await files_in(contract, name) == {"a": b"2"}
+
+
+async def test_a_repo_of_somebody_else_is_left_alone(contract: Connection, name: str) -> None:
+    repos = Repos(contract)
+    create = pfs_pb2.CreateRepoRequest(repo=repos.repo(name), description="mine")
+    await contract.ask(contract.pfs.CreateRepo, create, "create a repo")
+    with pytest.raises(EngineError, match=r"was not made by kaosd for this notebook .give the notebook another name"):
+        await repos.ensure(name, MARK)
+    with pytest.raises(EngineError, match="was not made by kaosd"):
+        await repos.delete(name, MARK)
+
+
+async def test_a_repo_of_ours_is_deleted_and_may_be_absent(contract: Connection, name: str) -> None:
+    repos = Repos(contract)
+    await repos.ensure(name, MARK)
+    await repos.ensure(name, MARK)
+    await repos.delete(name, MARK)
+    await repos.delete(name, MARK)
+    assert await repos.head(name) is None
+
+
+async def test_a_large_file_comes_whole(contract: Connection, name: str, store: Store, tmp_path: Path) -> None:
+    large = bytes(range(256)) * (20 << 10) + b"the end"  # 5 MiB in pieces
+    seen: list[tuple[int, int]] = []
+    await Repos(contract).ensure(name, MARK)
+    await Repos(contract).put(name, content(store, {"large": large}, tmp_path), lambda *at: seen.append(at))
+    assert await files_in(contract, name) == {"large": large}
+    assert [at for at, _ in seen] == sorted({at for at, _ in seen})
+    assert seen[-1] == (len(large), len(large))
+    assert len(seen) == 6
+
+
+# -- the rest needs the stand-in's switches ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("files", [{"Untitled(1).ipynb": b""}, {"a+b.csv": b""}, {"x@2x.png": b""}, {"naïve": b""}])
+async def test_names_that_pfs_refuses_are_told_before_anything_is_sent(
+    pachd: Pachd, repos: Repos, name: str, store: Store, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    before = pachd.told()["calls"].get("ModifyFile", 0)
+    with pytest.raises(EngineError, match="does not take 1 file name for"):
+        await put(repos, name, store, {"good": b"1", **files}, tmp_path)
+    assert pachd.told()["calls"].get("ModifyFile", 0) == before
+
+
+async def test_links_are_told_by_name(repos: Repos, name: str, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"no symbolic links, and t-\w+ would have 1: d/link"):
+        await put(repos, name, store, {"d/link": b"->target"}, tmp_path)
+
+
+@pytest.mark.parametrize("before", [{}, {"a": b"0"}])
+async def test_a_lost_answer_makes_no_second_commit(
+    pachd: Pachd, repos: Repos, name: str, store: Store, tmp_path: Path, before: dict[str, bytes]
+) -> None:
+    await put(repos, name, store, before, tmp_path)
+    pachd.turn(lose={"ModifyFile": 1})
+    await put(repos, name, store, {"a": b"1"}, tmp_path)
+    await put(repos, name, store, {"a": b"1"}, tmp_path)
+    assert pachd.told()["commits"][f"default/{name}"] == 2
+
+
+async def test_a_failed_upload_leaves_nothing_and_is_said_to_be_worth_a_retry(
+    pachd: Pachd, connection: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(connection)
+    await put(repos, name, store, {"a": b"1"}, tmp_path)
+    pachd.turn(fail={"ModifyFile": ["UNAVAILABLE", "connection reset by peer", 1]})
+    with pytest.raises(Refusal, match="cannot be reached: connection reset") as failure:
+        await put(repos, name, store, {"a": b"2"}, tmp_path)
+    assert (failure.value.kind, failure.value.retryable) == (Kind.UNREACHABLE, True)
+    assert await files_in(connection, name) == {"a": b"1"}
+    await put(repos, name, store, {"a": b"2"}, tmp_path)
+    assert pachd.told()["commits"][f"default/{name}"] == 2
+
+
+async def test_a_reader_that_fails_midway_publishes_nothing(
+    pachd: Pachd, connection: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(connection)
+    await put(repos, name, store, {"a": b"1"}, tmp_path)
+    broken = content(store, {"a": b"2", "b": b"3"}, tmp_path)
+    broken.chunks = lambda piece, size: iter([b"half"]) if piece.path == b"a" else _fail()  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="the disk went away"):
+        await repos.put(name, broken, lambda sent, total: None)
+    assert await files_in(connection, name) == {"a": b"1"}
+    assert pachd.told()["commits"][f"default/{name}"] == 1
+
+
+def _fail() -> object:
+    raise OSError("the disk went away")
+
+
+async def test_a_version_that_is_not_known_here_is_replaced_whole(
+    connection: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    await put(Repos(connection), name, store, {"old": b"1", "kept": b"2"}, tmp_path)
+    with_nothing = Store(tmp_path / "another")
+    try:
+        await put(Repos(connection), name, with_nothing, {"kept": b"2", "new": b"3"}, tmp_path)
+    finally:
+        with_nothing.close()
+    assert await files_in(connection, name) == {"kept": b"2", "new": b"3"}
+
+
+async def test_one_changed_file_among_many_costs_what_it_costs_among_few(
+    pachd: Pachd, repos: Repos, name: str, store: Store, tmp_path: Path
+) -> None:
+    costs = []
+    for count in (10, 2000):
+        files = {f"d{i % 40}/f{i}": b"x" * 100 for i in range(count)}
+        await put(repos, f"{name}-{count}", store, files, tmp_path)
+        before = pachd.told()
+        await put(repos, f"{name}-{count}", store, {**files, "d1/f1": b"y" * 100}, tmp_path)
+        after = pachd.told()
+        calls = {key: after["calls"][key] - before["calls"].get(key, 0) for key in after["calls"]}
+        cost = (after["bytes"] - before["bytes"], after["messages"] - before["messages"], calls)
+        costs.append(cost)
+    assert costs[0] == costs[1]
+    assert costs[0][0] < 400  # the file and the manifest
+    assert costs[0][1] == 4  # two deletions, two additions
+
+
+async def test_a_call_that_hangs_ends_at_its_deadline(pachd: Pachd, name: str) -> None:
+    impatient = Connection(Cluster(pachd.address), deadline=0.3)
+    try:
+        pachd.turn(slow={"InspectRepo": 30.0})
+        with pytest.raises(Refusal, match="did not answer in time when asked to show the repo") as failure:
+            await Repos(impatient).ensure(name, MARK)
+    finally:
+        await impatient.close()
+    assert failure.value.retryable
+
+
+async def test_a_file_that_is_cut_short_is_noticed(
+    pachd: Pachd, repos: Repos, name: str, store: Store, tmp_path: Path
+) -> None:
+    head = await put(repos, name, store, {"large": b"x" * (3 << 20)}, tmp_path)
+    pachd.turn(cut={"GetFile": 1})
+    with pytest.raises(Refusal, match="cannot be reached"):
+        await repos.read(name, head.id, "large")
+
+
+async def test_a_commit_that_pachd_takes_long_to_settle_is_waited_for(
+    pachd: Pachd, repos: Repos, name: str, store: Store, tmp_path: Path
+) -> None:
+    pachd.turn(finish_after=0.5)
+    head = await put(repos, name, store, {"a": b"1"}, tmp_path)
+    assert await repos.head(name) == head
