@@ -78,9 +78,7 @@ class Looking:
         """The environment inputs of a source version; blocking."""
         engine, spec = self.actor.engine, self.actor.spec
         whole, owner = engine.builds_bundle or not engine.live_sync, None if engine.live_sync else spec.name
-        return bundle.Inputs(
-            self.actor.shop.store, source.digest, spec.environment_inputs, whole=whole, owner=owner
-        )
+        return bundle.Inputs(self.actor.shop.store, source.digest, spec.environment_inputs, whole=whole, owner=owner)
 
     def progress(self) -> str | None:
         """What the work in hand has come to, in words."""

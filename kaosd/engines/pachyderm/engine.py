@@ -40,6 +40,7 @@ class PachydermEngine:
 
     name = "pachyderm"
     live_sync = False
+    builds_bundle = True
 
     def __init__(
         self, cluster: Cluster, options: Options, place: Path, *, start_within: float = 900.0, stuck_for: float = 60.0
@@ -190,6 +191,10 @@ class PachydermEngine:
     async def apply(self, host: Host, resources: Resources) -> bool:  # noqa: ARG002 - nor other limits
         """See `Engine`."""
         return False
+
+    async def reaches(self, host: Host, home: Home) -> bool:  # noqa: ARG002 - the same for all
+        """See `Engine`. A service sees what `carry` has brought."""
+        return True
 
     async def probe(self, host: Host) -> HostStatus:
         """See `Engine`. pachd is asked only when the host does not answer."""
