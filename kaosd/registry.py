@@ -15,7 +15,7 @@ import structlog
 
 from kaosd import bundle
 from kaosd.engines.base import Carrier
-from kaosd.errors import ConfigError, ConflictError, NotFoundError, StoreError
+from kaosd.errors import ConfigError, ConflictError, EngineError, NotFoundError, StoreError
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, explain, restore, view
 
@@ -88,13 +88,17 @@ class Registry:
         log.info("notebook_removed", notebook=name)
 
     async def _end_left_over(self, name: str) -> None:
-        """End the host of a notebook that was removed while no daemon ran, or whose removal was cut short."""
+        """End the host of a notebook that was removed while no daemon ran, or that has another engine now."""
         live, home = self.shop.journal.live(name), self.shop.home(name)
-        for engine in self.shop.engines.values():
-            host = await engine.adopt(live.host.handle) if live.host is not None else None
-            if host is not None:
-                await engine.stop(host, self.shop.grace)
-            await engine.sweep(home, None)
+        try:
+            for engine in self.shop.engines.values():
+                host = await engine.adopt(live.host.handle) if live.host is not None else None
+                if host is not None:
+                    await engine.stop(host, self.shop.grace)
+                await engine.sweep(home, None)
+        except EngineError as error:  # tried again with the next reading of the configuration
+            log.warning("left_over_host_stays", notebook=name, error=str(error))
+            return
         self.shop.journal.save_live(name, replace(live, host=None))
         log.info("left_over_host_ended", notebook=name)
 
