@@ -105,7 +105,7 @@ def _content(packed: tarfile.TarFile, member: tarfile.TarInfo, work: Path) -> IO
     if member.islnk():
         first = _below(member.linkname)
         return open(work / first, "rb") if first is not None and (work / first).is_file() else io.BytesIO()
-    return packed.extractfile(member) or io.BytesIO()
+    return (packed.extractfile(member) if member.isfile() else None) or io.BytesIO()
 
 
 def _ours(target: Path, digest: str | None) -> bool:

@@ -1,0 +1,215 @@
+"""Notebooks in containers of a real Docker: a bundle as kaos has it, and what happens to containers by other hands."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from tests.e2e.daemon import Daemon, until
+from tests.e2e.lab import Lab
+from tests.engines.containers import Containers
+
+DOCKERFILE = """\
+FROM python:3.11
+
+WORKDIR /opt/program
+ADD . /opt/program/
+
+RUN pip install --no-cache-dir -r requirements.txt
+RUN echo made by the build > made.txt
+"""
+READ = "import os; print(open(f\"/pfs/{os.environ['DATA_REPO']}/features/one.csv\").read())"
+GREEDY = "hoard = []\nwhile True:\n    hoard.append(b'1' * 2**24)"
+
+
+@pytest.fixture(scope="module")
+def daemon(docker_containers: Containers) -> Iterator[Daemon]:
+    """A daemon whose notebooks live in containers."""
+    environ = {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_HOST": docker_containers.address, "KAOSD_MAX_BACKOFF": "1"}
+    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **environ).start()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def client(docker_containers: Containers) -> Iterator[docker.APIClient]:
+    found = docker_containers.client()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def kaos(tmp_path: Path) -> Path:
+    """A source bundle as kaos has it."""
+    path = tmp_path / "example"
+    (path / "model").mkdir(parents=True)
+    (path / "Dockerfile").write_text(DOCKERFILE)
+    (path / "model" / "requirements.txt").write_text("")
+    (path / "model" / "train.py").write_text("ANSWER = 1\n")
+    return path
+
+
+def container(client: docker.APIClient, daemon: Daemon, name: str) -> dict[str, Any]:
+    """The one running container of a notebook."""
+    found = client.containers(filters={"label": f"kaosd.home={daemon.home(name)}"})
+    assert len(found) == 1, found
+    one: dict[str, Any] = client.inspect_container(found[0]["Id"])
+    return one
+
+
+async def test_a_bundle_of_kaos_from_its_first_deployment_to_its_end(
+    daemon: Daemon, client: docker.APIClient, kaos: Path, data: Path
+) -> None:
+    daemon.deploy("kaos", kaos, data)
+    first = container(client, daemon, "kaos")["Id"]
+    async with Lab(daemon.url("kaos"), daemon.token("kaos")) as lab:
+        kernel = await lab.kernel()
+        assert await kernel.run("import os; print(os.getcwd(), open('made.txt').read())") == (
+            "/opt/program made by the build\n\n"
+        )
+        assert await kernel.run(f"kept = 41\n{READ}") == "a,b\n1,2\n\n"
+        denied = "try: open(f\"/pfs/{os.environ['DATA_REPO']}/x\", 'w')\nexcept OSError as error: print(error.strerror)"
+        assert await kernel.run(denied) == "Read-only file system\n"
+        # code, then data: the same container, the same kernel
+        (kaos / "model" / "train.py").write_text("ANSWER = 2\n")
+        assert daemon.live("kaos")["deployment"]["action"] == "sync"
+        assert await kernel.run("print(kept + 1, open('train.py').read())") == "42 ANSWER = 2\n\n"
+        (data / "features" / "one.csv").write_text("a,b\n5,6\n")
+        assert daemon.live("kaos")["deployment"]["action"] == "attach"
+        assert await kernel.run(f"print(kept)\n{READ}") == "41\na,b\n5,6\n\n"
+    assert container(client, daemon, "kaos")["Id"] == first
+    # a requirement: built beside, then another container behind the same address and token
+    (kaos / "model" / "requirements.txt").write_text("iniconfig\n")
+    shown = daemon.live("kaos")
+    assert shown["deployment"]["action"] == "build"
+    second = container(client, daemon, "kaos")["Id"]
+    assert second != first
+    async with Lab(daemon.url("kaos"), daemon.token("kaos")) as lab:
+        assert await (await lab.kernel()).run("import iniconfig; print('there')") == "there\n"
+    # a build that fails leaves it serving and names step and line
+    (kaos / "Dockerfile").write_text(DOCKERFILE + "RUN exit 7\n")
+    failed = until(lambda: (n := daemon.notebook("kaos"))["state"] == "failed" and n, "the failure")
+    assert "Dockerfile:8: RUN exit 7" in failed["reason"]
+    assert container(client, daemon, "kaos")["Id"] == second
+    (kaos / "Dockerfile").write_text(DOCKERFILE)
+    daemon.live("kaos")
+    assert container(client, daemon, "kaos")["Id"] == second
+    # back to what was there before, without a build
+    builds = len([1 for one in daemon.history("kaos") for job in one["jobs"] if job["stage"] == "build"])
+    daemon.ctl("rollback", "kaos", str(daemon.history("kaos")[-1]["number"]))
+    until(lambda: container(client, daemon, "kaos")["Id"] != second, "the rollback")
+    until(lambda: daemon.notebook("kaos")["hold"] == "pinned", "the rollback to end")
+    async with Lab(daemon.url("kaos"), daemon.token("kaos")) as lab:
+        assert await lab.read("train.py") == "ANSWER = 1\n"
+    assert len([1 for one in daemon.history("kaos") for job in one["jobs"] if job["stage"] == "build"]) == builds
+    # and away with it
+    daemon.ctl("notebook", "kill", "-n", "kaos", "-y")
+    assert client.containers(all=True, filters={"label": f"kaosd.home={daemon.home('kaos')}"}) == []
+    assert {path.name for path in daemon.home("kaos").iterdir()} & {"containers", "pfs"} == set()
+
+
+async def test_a_kernel_that_its_memory_limit_ends_is_told_of(daemon: Daemon, kaos: Path) -> None:
+    daemon.deploy("greedy", kaos, None, "--memory", "512Mi", "--cpu", "1")
+    assert daemon.notebook("greedy")["resources"]["enforced"] is True
+    async with Lab(daemon.url("greedy"), daemon.token("greedy")) as lab:
+        running = asyncio.ensure_future((await lab.kernel()).run(GREEDY))
+        notice = await asyncio.to_thread(
+            until, lambda: daemon.notebook("greedy")["host"]["notice"], "the memory limit to be told of"
+        )
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert notice == "its memory limit of 512Mi has ended a process; give it more with --memory"
+        assert daemon.notebook("greedy")["state"] == "live"
+        assert await (await lab.kernel()).run("print(1)") == "1\n"
+    assert "its memory limit of 512Mi has ended" in daemon.ctl("logs", "greedy", "--stage", "host", "-n", "100").stdout
+    daemon.ctl("notebook", "kill", "-n", "greedy", "-y")
+
+
+async def test_containers_that_other_hands_pause_kill_or_remove(
+    daemon: Daemon, client: docker.APIClient, kaos: Path
+) -> None:
+    daemon.deploy("hands", kaos)
+    one = container(client, daemon, "hands")["Id"]
+    client.pause(one)
+    shown = until(lambda: (n := daemon.notebook("hands"))["state"] == "failed" and n, "the pause to be told of")
+    assert "is paused; docker unpause" in shown["reason"]
+    client.unpause(one)
+    until(lambda: daemon.notebook("hands")["state"] == "live", "life after the pause")
+    assert container(client, daemon, "hands")["Id"] == one
+    client.kill(one)
+    until(lambda: (n := daemon.notebook("hands"))["state"] == "live" and n["host"]["restarts"] == 1, "a new host")
+    two = container(client, daemon, "hands")["Id"]
+    client.remove_container(two, force=True)
+    until(lambda: (n := daemon.notebook("hands"))["state"] == "live" and n["host"]["restarts"] == 2, "another host")
+    reasons = [job["error"] for one in daemon.history("hands") for job in one["jobs"] if job["stage"] == "host"]
+    assert any("was killed" in (reason or "") for reason in reasons)
+    assert any("was removed" in (reason or "") for reason in reasons)
+    # its image as well: it is built again
+    three = container(client, daemon, "hands")
+    client.remove_container(three["Id"], force=True)
+    client.remove_image(three["Image"], force=True)
+    until(lambda: (n := daemon.notebook("hands"))["state"] == "live" and n["host"]["restarts"] == 3, "a new image")
+    daemon.ctl("notebook", "kill", "-n", "hands", "-y")
+
+
+async def test_docker_that_is_restarted_under_a_notebook(
+    daemon: Daemon, docker_containers: Containers, kaos: Path
+) -> None:
+    daemon.deploy("restart", kaos)
+    docker_containers.stop()
+    try:
+        shown = until(lambda: (n := daemon.notebook("restart"))["state"] == "failed" and n, "the failure")
+        until(lambda: "container engine" in (daemon.notebook("restart")["reason"] or ""), "the reason")
+        assert shown["url"]
+    finally:
+        docker_containers.start()
+    until(lambda: daemon.notebook("restart")["state"] == "live", "its recovery")
+    async with Lab(daemon.url("restart"), daemon.token("restart")) as lab:
+        assert await lab.read("train.py") == "ANSWER = 1\n"
+    daemon.ctl("notebook", "kill", "-n", "restart", "-y")
+
+
+async def test_a_daemon_that_is_killed_finds_its_container_again(
+    daemon: Daemon, client: docker.APIClient, kaos: Path
+) -> None:
+    daemon.deploy("again", kaos)
+    before = container(client, daemon, "again")["Id"]
+    async with Lab(daemon.url("again"), daemon.token("again")) as lab:
+        kernel = await lab.kernel()
+        await kernel.run("kept = 1")
+        daemon.kill()
+        daemon.start()
+        daemon.live("again")
+        assert await kernel.run("print(kept)") == "1\n"
+    assert container(client, daemon, "again")["Id"] == before
+    assert not [job for job in daemon.history("again")[0]["jobs"][2:] if job["stage"] == "build"]
+    daemon.ctl("notebook", "kill", "-n", "again", "-y")
+
+
+def test_without_a_container_engine_only_who_asks_for_one_is_told(own_daemon: Daemon, kaos: Path) -> None:
+    own_daemon.environ["KAOSD_DOCKER_HOST"] = str(own_daemon.place / "nothing.sock")
+    own_daemon.start()
+    own_daemon.deploy("plain", kaos, None, "--engine", "process")
+    own_daemon.ctl("notebook", "deploy", "--name", "boxed", "-s", str(kaos), "--engine", "docker", "--detach")
+    shown = until(lambda: (n := own_daemon.notebook("boxed"))["state"] == "failed" and n, "the failure")
+    assert f"there is no container engine at {own_daemon.place}/nothing.sock (install docker.io" in shown["reason"]
+    assert own_daemon.notebook("plain")["state"] == "live"
+
+
+async def test_a_notebook_moves_from_processes_to_containers(
+    daemon: Daemon, client: docker.APIClient, kaos: Path
+) -> None:
+    daemon.deploy("moves", kaos, None, "--engine", "process")
+    pid = daemon.host_pid("moves")
+    daemon.deploy("moves", kaos, None, "--engine", "docker")
+    assert pid not in daemon.hosts()
+    container(client, daemon, "moves")
+    async with Lab(daemon.url("moves"), daemon.token("moves")) as lab:
+        assert await (await lab.kernel()).run("import os; print(os.getcwd())") == "/opt/program\n"
+    daemon.ctl("notebook", "kill", "-n", "moves", "-y")
