@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -80,6 +81,7 @@ class Editor:
         for number in range(12):
             (self.data / f"{number}.csv").write_text(f"{number}\n")
         self._git("init", "-q", "-b", "main")
+        (self.source / ".git" / "info" / "exclude").write_text("*.part\n")
         self._git("add", "-A")
         self._git("commit", "-qm", "first")
         self._git("branch", "other")
@@ -214,16 +216,15 @@ class Editor:
             if full.is_symlink() or full.is_dir() or not full.parent.is_dir():
                 continue
             self.number += 1
-            self._left(self.hosted.get(path))
-            if full.is_file() and self.chance.random() < 0.2:
+            content = b"hosted %d\n" % self.number
+            removes = full.is_file() and self.chance.random() < 0.2
+            if removes:
                 full.unlink(missing_ok=True)
-                self.hosted[path] = None
-            else:
-                content = b"hosted %d\n" % self.number
-                new = full.with_name(f".{full.name}.part")
-                new.write_bytes(content)
-                new.replace(full)
-                self.hosted[path] = content
+            elif not _save(full, content):
+                continue  # no room: the person is told so by JupyterLab
+            self._left(self.hosted.get(path))
+            self.hosted[path] = None if removes else content
+            if not removes:
                 self.written[content] = path
             if not at_rest:
                 self.loose.add(path)
@@ -233,3 +234,17 @@ class Editor:
         """The person has overwritten this with their own hands."""
         if content is not None:
             self.written.pop(content, None)
+
+
+def _save(path: Path, content: bytes) -> bool:
+    """Put *content* in the place of a file in one step; False when the disk is full."""
+    new = path.with_name(f".{path.name}.part")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        new.unlink(missing_ok=True)
+        return False
+    return True
