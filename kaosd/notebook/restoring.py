@@ -15,7 +15,7 @@ from kaosd import bundle
 from kaosd.errors import ConflictError, NotFoundError
 from kaosd.journal import Recovered
 from kaosd.notebook.documents import Documents, Splice
-from kaosd.notebook.steps import DOCUMENT_MAX, is_text, keep_texts, place_for_copies
+from kaosd.notebook.work import DOCUMENT_MAX, is_text, keep_texts, place_for_copies
 from kaosd.text import printable
 
 if TYPE_CHECKING:

@@ -7,21 +7,19 @@ a host that was not written down is swept, an environment without its mark is bu
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
-from kaosd.engines.base import Carrier, Home, Order
-from kaosd.errors import ConfigError, ContentLost, DocumentHeld, EngineError
+from kaosd.engines.base import Carrier, Order
+from kaosd.errors import ConfigError, DocumentHeld, EngineError
 from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
 from kaosd.notebook.content import StoredContent
-from kaosd.notebook.documents import Documents, Outcome, Splice, Spliced
 from kaosd.notebook.making import Making
 from kaosd.notebook.record import bare
+from kaosd.notebook.work import WorkDirectory, differences
 from kaosd.planner import Attempt, Target
 
 if TYPE_CHECKING:
@@ -29,9 +27,7 @@ if TYPE_CHECKING:
 
 LOST = "[the store has lost what was deployed before]"
 CAUSES = 50  # paths that a deployment names as its cause, at most
-ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
 HELD_AGAIN, HELD_SWAP_AGAIN = 1.0, 30.0  # seconds; for a swap a server is started each time
-DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
 
 
 class Steps:
@@ -41,7 +37,7 @@ class Steps:
         self.actor = actor
         self.store = actor.shop.store
         self.writing = asyncio.Lock()  # held by whoever writes into the work directory
-        self.brought: frozenset[bytes] = frozenset()  # documents that a sync which waits has changed already
+        self.work = WorkDirectory(actor)
 
     async def take(self, step: planner.Step, target: Target | None) -> None:
         """Carry out one step of a plan for *target*, or write down that it waits for an open document.
@@ -121,7 +117,7 @@ class Steps:
     async def _start(self, target: Target, environment: Environment) -> None:
         await self._begin(target, "start")
         await self._attach(target.data, None)
-        await self._sync(target.source, None)
+        await self.work.sync(target.source, None)
         host = await self._host(target, environment)
         self._serve(host, target, environment, attaching=False, applying=False)
 
@@ -174,13 +170,13 @@ class Steps:
             if switched is None:
                 raise EngineError("the running server cannot take the new environment", retryable=True)
             actor.hosting.save(host=switched, environment=step.environment)  # kernels start from it already
-            await self._sync(target.source, switched)
+            await self.work.sync(target.source, switched)
             self._serve(switched, serving, step.environment)
             return
         leaving = actor.record.jobs.get(Stage.HOST)
         host = await self._host(target, step.environment)
         try:
-            await self._sync(target.source, old)
+            await self.work.sync(target.source, old)
         except BaseException:
             await actor.engine.stop(host, 0)  # nobody knows of it
             raise
@@ -245,97 +241,10 @@ class Steps:
 
     async def _sync_step(self, target: Target) -> None:
         await self._begin(target, "sync")
-        await self._sync(target.source, self.actor.hosting.host)
+        await self.work.sync(target.source, self.actor.hosting.host)
         self.actor.hosting.save(source=target.source, syncing=None)
         self._note(target)
         self.actor.failures.succeeded(Attempt.SYNC)
-
-    async def _sync(self, source: Version, host: Host | None) -> None:
-        """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
-
-        `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may
-        rely on what `Live.source` says of the directory.
-        """
-        actor, live = self.actor, self.actor.hosting.live
-        if not actor.engine.live_sync:  # the code is in the image
-            return
-        incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
-        if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
-            return
-        # What interrupted syncs may have written is ours as well as what was deployed last.
-        bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
-        bases = await asyncio.to_thread(self._readable, bases, incoming) or (None,)
-        left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
-        if incoming != live.syncing:
-            self.brought = frozenset()
-        actor.hosting.save(syncing=incoming, left=left)
-        place = place_for_copies(actor.home)
-        spliced = await self._splice(host, bases[0], incoming)
-        for path, file in await asyncio.to_thread(keep_texts, place, spliced.done):
-            actor.record.keep(bare([path])[0], file)
-        self.brought |= {document.path for document in spliced.done}
-        skip = self.brought | spliced.held.keys()
-        report = await asyncio.to_thread(
-            bundle.sync, self.store, actor.home.work, bases, incoming, place / "work", skip=skip
-        )
-        for found in report.recovered:
-            actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
-        if spliced.held:  # the sync stays begun, so that the next one brings what was left out
-            raise DocumentHeld("; ".join(spliced.held.values()))
-        self.brought = frozenset()
-        actor.hosting.save(model_tree=incoming, left=())
-        words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
-        actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
-
-    async def _splice(self, host: Host | None, base: str | None, incoming: str | None) -> Outcome:
-        """Change the documents that are open in a tab there; the rest is left to the disk."""
-        if host is None:
-            return Outcome()
-        changed = await asyncio.to_thread(self._changed_files, base, incoming)
-        changed = [change for change in changed if change.path not in self.brought]
-        documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
-        if len(changed) > ASKED_EACH:
-            open_now = await documents.open()
-            changed = [change for change in changed if change.path in open_now]
-        splices = await asyncio.to_thread(self._splices, changed)
-        return await documents.splice(splices) if splices else Outcome()
-
-    def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
-        """The files that differ, and will be files; blocking."""
-        changes = bundle.diff(self.store, base, incoming)
-        return [change for change in changes if change.new is not None and change.new.kind in "fx"]
-
-    def _splices(self, changed: list[bundle.Change]) -> list[Splice]:
-        """Those changes that a text document can take; blocking."""
-        found = []
-        for change in changed:
-            if change.new is None or max(change.new.size, change.old.size if change.old else 0) > DOCUMENT_MAX:
-                continue
-            new = self.store.get(change.new.digest)
-            is_file = change.old is not None and change.old.kind in "fx"
-            old = self._old(change.old.digest) if change.old is not None and is_file else None
-            if is_text(new) and (old is None or is_text(old)):
-                found.append(Splice(change.path, old, new))
-        return found
-
-    def _old(self, digest: str) -> bytes | None:
-        """What was deployed; None when the store has lost it: then it counts as never deployed."""
-        try:
-            return self.store.get(digest)
-        except ContentLost:
-            return None
-
-    def _readable(self, trees: Iterable[str | None], incoming: str | None) -> tuple[str | None, ...]:
-        """Those trees whose difference to *incoming* the store can still tell; blocking."""
-        bundle.diff(self.store, None, incoming)  # raises when this is what cannot be read
-        return tuple(tree for tree in trees if self._differences(tree, incoming) is not None)
-
-    def _differences(self, old: str | None, new: str | None) -> tuple[bundle.Change, ...] | None:
-        """What differs; None when the store has lost a directory of *old*."""
-        try:
-            return bundle.diff(self.store, old, new)
-        except ContentLost:
-            return None
 
     async def _attach_step(self, target: Target) -> None:
         actor = self.actor
@@ -388,7 +297,7 @@ class Steps:
             return ("[first start]",)
         if target.source == self.actor.intent.pinned_source:
             return ("[rollback]",)
-        changes = self._differences(live.source.digest, target.source.digest)
+        changes = differences(self.store, live.source.digest, target.source.digest)
         causes = bare(change.path for change in changes) if changes is not None else (LOST,)
         causes += self._data_causes(live.data, target.data)
         if target.resources != live.resources:
@@ -400,7 +309,7 @@ class Steps:
             return ()
         if self.actor.spec.data_mode is DataMode.LINK or old is None or new is None:
             return ("[data]",)
-        changes = self._differences(old.digest, new.digest)
+        changes = differences(self.store, old.digest, new.digest)
         return tuple(f"data: {path}" for path in bare(c.path for c in changes)) if changes is not None else (LOST,)
 
     def _note(self, target: Target) -> None:
@@ -411,33 +320,3 @@ class Steps:
                 same = root.scan.version == version
                 files, size = (root.scan.files, root.scan.bytes) if same else (0, 0)
                 actor.journal.note_version(actor.spec.name, kind, version, files, size, now)
-
-
-def place_for_copies(home: Home) -> Path:
-    """A directory, not made yet, for what gives way at this moment."""
-    return home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
-
-
-def keep_texts(place: Path, spliced: tuple[Spliced, ...]) -> list[tuple[bytes, str]]:
-    """Write what persons had in their tabs before those were changed below *place*; paths and files; blocking."""
-    kept = []
-    for document in spliced:
-        if document.before is not None:
-            file = os.path.join(os.fsencode(place), b"tabs", document.path)
-            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as copy:
-                copy.write(document.before.encode("utf-8", "surrogateescape"))
-                copy.flush()
-                os.fsync(copy.fileno())
-            kept.append((document.path, os.fsdecode(file)))
-    return kept
-
-
-def is_text(content: bytes) -> bool:
-    """Whether a shared document can hold *content*."""
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -1,0 +1,151 @@
+"""The work directory of a host: brought to what is deployed three-way, and in the tabs where a document is open."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaosd import bundle
+from kaosd.bundle import Store
+from kaosd.engines.base import Home
+from kaosd.errors import ContentLost, DocumentHeld
+from kaosd.model import Host, Version
+from kaosd.notebook.documents import Documents, Outcome, Splice, Spliced
+from kaosd.notebook.record import bare
+
+if TYPE_CHECKING:
+    from kaosd.notebook.actor import Notebook
+
+ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
+DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
+
+
+class WorkDirectory:
+    """See the module; of one notebook. brought: documents that a sync which waits has changed already."""
+
+    def __init__(self, actor: Notebook) -> None:
+        self.actor = actor
+        self.store = actor.shop.store
+        self.brought: frozenset[bytes] = frozenset()
+
+    async def sync(self, source: Version, host: Host | None) -> None:
+        """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
+
+        `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may
+        rely on what `Live.source` says of the directory.
+        """
+        actor, live = self.actor, self.actor.hosting.live
+        if not actor.engine.live_sync:  # the code is in the image
+            return
+        incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
+        if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
+            return
+        # What interrupted syncs may have written is ours as well as what was deployed last.
+        bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
+        bases = await asyncio.to_thread(self._readable, bases, incoming) or (None,)
+        left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
+        if incoming != live.syncing:
+            self.brought = frozenset()
+        actor.hosting.save(syncing=incoming, left=left)
+        place = place_for_copies(actor.home)
+        spliced = await self._splice(host, bases[0], incoming)
+        for path, file in await asyncio.to_thread(keep_texts, place, spliced.done):
+            actor.record.keep(bare([path])[0], file)
+        self.brought |= {document.path for document in spliced.done}
+        skip = self.brought | spliced.held.keys()
+        report = await asyncio.to_thread(
+            bundle.sync, self.store, actor.home.work, bases, incoming, place / "work", skip=skip
+        )
+        for found in report.recovered:
+            actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
+        if spliced.held:  # the sync stays begun, so that the next one brings what was left out
+            raise DocumentHeld("; ".join(spliced.held.values()))
+        self.brought = frozenset()
+        actor.hosting.save(model_tree=incoming, left=())
+        words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
+        actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
+
+    async def _splice(self, host: Host | None, base: str | None, incoming: str | None) -> Outcome:
+        """Change the documents that are open in a tab there; the rest is left to the disk."""
+        if host is None:
+            return Outcome()
+        changed = await asyncio.to_thread(self._changed_files, base, incoming)
+        changed = [change for change in changed if change.path not in self.brought]
+        documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
+        if len(changed) > ASKED_EACH:
+            open_now = await documents.open()
+            changed = [change for change in changed if change.path in open_now]
+        splices = await asyncio.to_thread(self._splices, changed)
+        return await documents.splice(splices) if splices else Outcome()
+
+    def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
+        """The files that differ, and will be files; blocking."""
+        changes = bundle.diff(self.store, base, incoming)
+        return [change for change in changes if change.new is not None and change.new.kind in "fx"]
+
+    def _splices(self, changed: list[bundle.Change]) -> list[Splice]:
+        """Those changes that a text document can take; blocking."""
+        found = []
+        for change in changed:
+            if change.new is None or max(change.new.size, change.old.size if change.old else 0) > DOCUMENT_MAX:
+                continue
+            new = self.store.get(change.new.digest)
+            is_file = change.old is not None and change.old.kind in "fx"
+            old = self._old(change.old.digest) if change.old is not None and is_file else None
+            if is_text(new) and (old is None or is_text(old)):
+                found.append(Splice(change.path, old, new))
+        return found
+
+    def _old(self, digest: str) -> bytes | None:
+        """What was deployed; None when the store has lost it: then it counts as never deployed."""
+        try:
+            return self.store.get(digest)
+        except ContentLost:
+            return None
+
+    def _readable(self, trees: Iterable[str | None], incoming: str | None) -> tuple[str | None, ...]:
+        """Those trees whose difference to *incoming* the store can still tell; blocking."""
+        bundle.diff(self.store, None, incoming)  # raises when this is what cannot be read
+        return tuple(tree for tree in trees if differences(self.store, tree, incoming) is not None)
+
+
+def differences(store: Store, old: str | None, new: str | None) -> tuple[bundle.Change, ...] | None:
+    """What differs; None when the store has lost a directory of *old*."""
+    try:
+        return bundle.diff(store, old, new)
+    except ContentLost:
+        return None
+
+
+def place_for_copies(home: Home) -> Path:
+    """A directory, not made yet, for what gives way at this moment."""
+    return home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
+
+
+def keep_texts(place: Path, spliced: tuple[Spliced, ...]) -> list[tuple[bytes, str]]:
+    """Write what persons had in their tabs before those were changed below *place*; paths and files; blocking."""
+    kept = []
+    for document in spliced:
+        if document.before is not None:
+            file = os.path.join(os.fsencode(place), b"tabs", document.path)
+            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as copy:
+                copy.write(document.before.encode("utf-8", "surrogateescape"))
+                copy.flush()
+                os.fsync(copy.fileno())
+            kept.append((document.path, os.fsdecode(file)))
+    return kept
+
+
+def is_text(content: bytes) -> bool:
+    """Whether a shared document can hold *content*."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
