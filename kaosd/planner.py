@@ -303,8 +303,7 @@ def _aim(look: Look) -> tuple[Target | None, Hold | None]:
     if disk.guard is not None and not look.forced:
         return stay, Hold(Why.MASS_CHANGE, disk.guard)
     if look.pinned is not None:
-        text = f"rolled back to {look.pinned.source}; stays until the files change again"
-        return look.pinned, Hold(Why.PINNED, text)
+        return look.pinned, Hold(Why.PINNED, f"rolled back to {look.pinned.source}; stays until the files change again")
     if disk.saving:
         names = ", ".join(disk.saving[:3]) + (f" and {len(disk.saving) - 3} more" if len(disk.saving) > 3 else "")
         return stay, Hold(Why.SAVING, f"still being saved: {names}", look.now + SAVING_RETRY)
@@ -366,8 +365,7 @@ def _swap(look: Look, target: Target, served: Served, hold: Hold | None) -> Plan
     if failed is not None:
         return Plan(None, failed, target)
     keeps = environment.server == served.server
-    since = look.waiting_since if look.waiting_since is not None else look.now
-    until = since + look.swap_when_idle
+    until = (look.waiting_since if look.waiting_since is not None else look.now) + look.swap_when_idle
     if look.busy and not keeps and not look.now_please and look.now < until:
         kernels = "1 kernel is" if look.busy == 1 else f"{look.busy} kernels are"
         text = f"{kernels} busy and the swap would end them; `kaosctl redeploy --now` does not wait"
@@ -398,6 +396,5 @@ def _failed(look: Look, attempt: Attempt, target: Target) -> Hold | None:
             if failure.retry_at is None:
                 return Hold(Why.FAILED, failure.text)
             if look.now < failure.retry_at:
-                why = Why.OPEN if failure.waits else Why.BACKING_OFF
-                return Hold(why, failure.text, failure.retry_at)
+                return Hold(Why.OPEN if failure.waits else Why.BACKING_OFF, failure.text, failure.retry_at)
     return None

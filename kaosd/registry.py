@@ -17,11 +17,10 @@ from kaosd import bundle
 from kaosd.engines.base import Carrier
 from kaosd.errors import ConfigError, ConflictError, EngineError, NotFoundError, StoreError
 from kaosd.model import NotebookSpec, NotebookState, Version
-from kaosd.notebook import Notebook, Workshop, explain, restore, view
+from kaosd.notebook import Notebook, Workshop, collect, explain, kept_environments, restore, view
 
 log = structlog.get_logger(__name__)
 TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
-KEEP_ENVIRONMENTS = 3  # newest environments of a notebook that are not collected
 
 
 class Registry:
@@ -171,7 +170,7 @@ class Registry:
             kept = await asyncio.to_thread(_keep_work, actor.home.root, actor.home.work)
             await actor.engine.forget(actor.home)
             self.shop.journal.forget(name)
-            await actor.engine.collect(await self._kept())
+            await actor.engine.collect(await kept_environments(self.shop, self.actors.values()))
         return {"killed": name, "kept": [str(path) for path in kept]}
 
     async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
@@ -342,43 +341,7 @@ class Registry:
 
     async def collect(self) -> None:
         """Drop versions, contents and environments that nobody can come back to."""
-        for name, actor in self.actors.items():
-            protected = {v.digest for v in (actor.hosting.live.source, actor.hosting.live.data) if v is not None}
-            protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
-            self.shop.journal.prune(name, self.shop.keep_versions, protected)
-            await asyncio.to_thread(actor.record.trim)
-        swept = await asyncio.to_thread(self._sweep)
-        log.info("collected", contents=swept.contents, bytes=swept.bytes)
-        keep = await self._kept()
-        for engine in self.shop.engines.values():
-            await engine.collect(keep)
-
-    async def _kept(self) -> frozenset[str]:
-        """The environments that some notebook can come back to."""
-        keep: set[str] = set()
-        for actor in self.actors.values():
-            keep |= await self._environments(actor)
-        return frozenset(keep)
-
-    def _sweep(self) -> bundle.Swept:
-        """Drop the contents that no version, scan or host refers to; blocking."""
-        store, actors = self.shop.store, list(self.actors.values())
-        store.forget(store.cached() - {root.scanner.key for actor in actors for root in actor.roots()})
-        with store.holding():  # what scans put while the roots are listed stays
-            scanned = {scan.tree for actor in actors for scan in actor.scans() if scan.tree is not None}
-            return store.sweep(self.shop.journal.roots() | scanned)
-
-    async def _environments(self, actor: Notebook) -> set[str]:
-        """The environments that a notebook uses, is pinned to, or was lately deployed with."""
-        live, pinned = actor.hosting.live, actor.intent.pinned_source
-        keep = {live.environment.digest} if live.environment is not None else set()
-        recent = [one.version for one in self.shop.journal.versions(actor.spec.name, "source")]
-        sources = [*recent[:KEEP_ENVIRONMENTS], pinned, actor.looking.versions()[0]]
-        for source in sources:
-            if source is not None:
-                with contextlib.suppress(StoreError):  # nobody can come back to a version that the store has lost
-                    keep.add(await actor.looking.environment_of(source))
-        return keep | ({actor.making.digest} if actor.making is not None else set())
+        await collect(self.shop, self.actors)
 
 
 def check_directories(spec: NotebookSpec) -> None:
