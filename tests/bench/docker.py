@@ -1,4 +1,4 @@
-"""How long a save takes to be live in a container, beside `docker build --no-cache` and `docker run` of the same bundle.
+"""How long a save takes to be live in a container, and `docker build --no-cache` and `docker run` of the same bundle.
 
     python -m tests.bench.docker [--rounds N]
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
 import shutil
 from collections import defaultdict
@@ -31,6 +32,7 @@ from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
 
 OWNER = "kaosd.owner"  # label of everything that we make
 _ENDED = ("created", "configured", "exited", "stopped", "dead")
+_TOO_SMALL = re.compile(r"unable to set memory limit|resource busy")  # as the kernel says it, by way of runc
 _NEVER = ("KAOSD_*", "NOTIFY_SOCKET", "LISTEN_*", "CREDENTIALS_DIRECTORY", "JUPYTER_*", "PYTHON*", "PATH", "HOME")
 
 
@@ -175,7 +177,7 @@ class DockerEngine:
         except NoSuchThing:
             return False
         except EngineError as error:
-            if "busy" not in error.text:
+            if not _TOO_SMALL.search(error.text):
                 raise
             text = f"the notebook uses more than {resources.memory} of memory now"
             raise EngineError(text, hint="restart kernels, or give it more", retryable=True) from error
