@@ -164,7 +164,7 @@ def _engines(settings: Settings, stack: AsyncExitStack) -> dict[str, Engine]:
     """All engines by name; the stack closes them."""
     process = ProcessEngine(settings.state_dir / "environments", pass_environment=settings.pass_environment)
     stack.push_async_callback(process.close)
-    docker = DockerEngine(settings.state_dir, host=settings.docker.host, pass_environment=settings.pass_environment)
+    docker = DockerEngine(settings.state_dir, socket=settings.docker.socket, pass_environment=settings.pass_environment)
     stack.push_async_callback(docker.close)
     return {process.name: process, docker.name: docker}
 

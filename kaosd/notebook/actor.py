@@ -371,7 +371,6 @@ class Notebook:
             failures=tuple(self.failures.values()),
             paused=self.intent.paused,
             restarts=self.hosting.live.restarts,
-            silent=self.hosting.status.reason if self.hosting.status is not None else "",
         )
 
     def _publish(self) -> None:

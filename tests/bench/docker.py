@@ -63,7 +63,7 @@ def measure(containers: Containers, rounds: int) -> None:
     (bundle / "Dockerfile").write_text(DOCKERFILE)
     (bundle / "model/requirements.txt").write_text("")
     (bundle / "model/code.py").write_text("0\n")
-    environ = {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_HOST": containers.address}
+    environ = {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_SOCKET": containers.address}
     daemon = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **environ).start()
     try:
         print(f"first deployment                      {timed(lambda: daemon.deploy('bench', bundle)):8.2f}")

@@ -147,7 +147,7 @@ async def test_files_of_the_build_reach_the_work_directory_and_yours_stay(
 async def test_everything_carries_our_label_and_goes_when_nobody_needs_it(
     containers: Containers, base: Environment, short: Path, log: Lines
 ) -> None:
-    engine = DockerEngine(short, host=containers.address)
+    engine = DockerEngine(short, socket=containers.address)
     client = containers.client()
     others = {one["Id"] for one in client.images()}
     made = await engine.build(SPEC, bundle(f"FROM {base.handle}\nRUN touch /made\n"), log)

@@ -39,7 +39,7 @@ _NEVER = ("KAOSD_*", "NOTIFY_SOCKET", "LISTEN_*", "CREDENTIALS_DIRECTORY", "JUPY
 class DockerEngine:
     """See `Engine`. state_dir: the daemon's own directory, by which its containers and images are told from others'.
 
-    host: where the container engine listens; None: at the usual places. pass_environment: names (shell patterns) of
+    socket: where the container engine listens; None: at the usual places. pass_environment: names (shell patterns) of
     the daemon's variables that kernels get. start_within: seconds that a host may take to answer.
     variables: stands for os.environ.
     """
@@ -52,14 +52,14 @@ class DockerEngine:
         self,
         state_dir: Path,
         *,
-        host: str | None = None,
+        socket: str | None = None,
         pass_environment: tuple[str, ...] = (),
         start_within: float = 120.0,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         own = dict(os.environ if variables is None else variables)
         owner = blake3(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:12]
-        self._connection = Connection(host, own)
+        self._connection = Connection(socket, own)
         self.owner = owner
         self._labels = {OWNER: owner}
         self._images = images.Images(self._connection, f"kaosd-{owner}", f"{OWNER}={owner}")
