@@ -178,7 +178,7 @@ class Engines(Mapping[str, Engine]):
         environments = settings.state_dir / "environments"
         self._process = ProcessEngine(environments, pass_environment=settings.pass_environment)
         self._docker = DockerEngine(
-            settings.state_dir, host=settings.docker.host, pass_environment=settings.pass_environment
+            settings.state_dir, socket=settings.docker.socket, pass_environment=settings.pass_environment
         )
         self._pachyderm: PachydermEngine | None = None
 

@@ -120,7 +120,7 @@ class Settle:
 class Look:
     """All that a decision depends on.
 
-    built: environments that are complete, by digest. building: digest of the build in flight.
+    silent: why the host does not answer, as far as is known. built: environments that are complete, by digest. building: digest of the build in flight.
     pinned: what a rollback asked for, while the directories are as they were then.
     forced: the person accepted the mass change. now: the person ended the wait for busy kernels.
     waiting_since: when a swap began to wait for busy kernels.
@@ -131,6 +131,7 @@ class Look:
     disk: Disk
     served: Served | None = None
     host: HostFact = HostFact.NONE
+    silent: str = ""
     busy: int = 0
     built: tuple[Environment, ...] = ()
     building: str | None = None
@@ -332,7 +333,7 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     """A host runs: the cheap steps first, then the environment."""
     served = look.served
     if look.host is HostFact.SILENT or served is None:
-        text = "the host runs but does not answer; `kaosctl redeploy --now` starts it anew"
+        text = f"{look.silent or 'the host runs but does not answer'}; `kaosctl redeploy --now` starts it anew"
         return Plan(Stop() if look.now_please else None, Hold(Why.SILENT, text), target)
     holds = [hold]
     if target.data != served.data or Attempt.ATTACH in look.cut_short:

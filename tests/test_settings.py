@@ -13,7 +13,7 @@ import pytest
 
 from kaosd.errors import ConfigError
 from kaosd.model import DataMode, NotebookSpec, Resources
-from kaosd.settings import Front, Log, Pachyderm, Settings, Watch, load, prepare, spec_from_request
+from kaosd.settings import Docker, Front, Log, Pachyderm, Settings, Watch, load, prepare, spec_from_request
 from kaosd.settings.directories import make_private, refuse_borrowed
 from kaosd.settings.lines import line_of
 
@@ -50,6 +50,7 @@ def test_without_a_file_the_defaults_hold() -> None:
         front=Front(port=8890),
         watch=Watch(mode="auto", quiet=0.05, cap=0.5, build_quiet=0.4, build_cap=5.0, rescan=60.0),
         log=Log(level="info", format="auto"),
+        docker=Docker(socket=None),
         pachyderm=Pachyderm(),
         swap_when_idle=600.0,
         keep_versions=20,
@@ -243,7 +244,7 @@ LONG = "x" * 45
         ("[[notebook]]\n[[notebook]]\nzzz = 1", "kaosd.toml:3: zzz: there is no such key; known here: cpu, data, "),
         (
             "_env_file = '/etc/passwd'",
-            "kaosd.toml:1: _env_file: there is no such key; known here: desktop_notices, engine, front, ",
+            "kaosd.toml:1: _env_file: there is no such key; known here: desktop_notices, docker, engine, front, ",
         ),
         ("front = 3", "kaosd.toml:1: front: 3 is not allowed; write a table: [front]"),
         ("[notebook]\nname = 'a'", "kaosd.toml:1: notebook: {'name': 'a'} is not allowed; write tables: [[notebook]]"),
@@ -251,8 +252,13 @@ LONG = "x" * 45
         ("[front]\nport = true", "kaosd.toml:2: front.port: true is not allowed; write a whole"),
         ("[front]\nport = 0", "kaosd.toml:2: front.port: 0 is not allowed; write a whole number from 1 to 65535"),
         ("[front]\nport = 65536", "kaosd.toml:2: front.port: 65536 is not allowed"),
-        ("engine = 'docker'", "kaosd.toml:1: engine: 'docker' is not an engine; write one of: process, "),
-        ("[[notebook]]\nengine = 'vm'", "kaosd.toml:2: engine: 'vm' is not an engine; write one of: process, "),
+        ("engine = 'lxc'", "kaosd.toml:1: engine: 'lxc' is not an engine; write one of: process, docker"),
+        (
+            "[docker]\nsocket = 'tcp://box:2375'",
+            "kaosd.toml:2: docker.socket: 'tcp://box:2375' is not the path of a Unix socket;"
+            ' write the socket of a container engine, for example "unix:///run/podman/podman.sock"',
+        ),
+        ("[[notebook]]\nengine = 'vm'", "kaosd.toml:2: engine: 'vm' is not an engine; write one of: process, docker"),
         ("[[notebook]]\ncpu = 0", "kaosd.toml:2: cpu: 0 is not allowed; write a number of cores greater than 0"),
         ("[[notebook]]\ncpu = -1.5", "kaosd.toml:2: cpu: -1.5 is not allowed; write a number of cores"),
         ("[[notebook]]\ncpu = inf", "kaosd.toml:2: cpu: inf is not a finite number; write a number of cores"),
@@ -303,7 +309,7 @@ def test_a_mistake_is_named_with_line_and_field(tmp_path: Path, text: str, sente
     [
         ("KAOSD_FRONT_PORT", "http", "KAOSD_FRONT_PORT: 'http' is not a number; write a whole number from 1 to 65535"),
         ("KAOSD_FRONT_PORT", "70000", "KAOSD_FRONT_PORT: 70000 is not allowed; write a whole number"),
-        ("KAOSD_ENGINE", "vm", "KAOSD_ENGINE: 'vm' is not an engine; write one of: process, "),
+        ("KAOSD_ENGINE", "vm", "KAOSD_ENGINE: 'vm' is not an engine; write one of: process, docker"),
         ("KAOSD_SWAP_WHEN_IDLE", "soon", "KAOSD_SWAP_WHEN_IDLE: 'soon' is not a number; write seconds or a duration"),
         ("KAOSD_STOP_HOSTS_ON_EXIT", "maybe", "KAOSD_STOP_HOSTS_ON_EXIT: 'maybe' is not allowed; write true or false"),
         ("KAOSD_PASS_ENVIRONMENT", "A,B=1", "KAOSD_PASS_ENVIRONMENT: 'B=1' is not the name of a variable"),
@@ -379,7 +385,7 @@ def test_a_request_becomes_a_registered_spec(tmp_path: Path) -> None:
         ({"source": "relative"}, "source: 'relative' is not an absolute path; write it from / on"),
         ({"source": ["/x"]}, "source: ['/x'] is not allowed; write the path of a directory"),
         ({"sauce": "/x"}, "sauce: there is no such key; did you mean source?"),
-        ({"engine": "vm"}, "engine: 'vm' is not an engine; write one of: process, "),
+        ({"engine": "vm"}, "engine: 'vm' is not an engine; write one of: process, docker"),
         ({"source": "/"}, "source: the state directory "),
     ],
 )

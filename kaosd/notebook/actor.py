@@ -370,7 +370,6 @@ class Notebook:
             cut_short=bool(self.looking.cut_short()),
             paused=self.intent.paused,
             restarts=self.hosting.live.restarts,
-            silent=self.hosting.status.reason if self.hosting.status is not None else "",
         )
 
     def _publish(self) -> None:

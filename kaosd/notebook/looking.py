@@ -35,6 +35,7 @@ class Looking:
             disk=disk,
             served=self.served(),
             host=actor.hosting.fact(),
+            silent=actor.hosting.status.reason if actor.hosting.status else "",
             busy=actor.hosting.status.busy if actor.hosting.status else 0,
             building=actor.making.digest if actor.making else None,
             failures=actor.failures.known,

@@ -37,10 +37,7 @@ def rfc3339(at: float | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a notebook stands: what was planned for what is served. source, data: as they are on disk.
-
-    silent: why the host does not answer, as far as is known.
-    """
+    """How a notebook stands: what was planned for what is served. source, data: as they are on disk."""
 
     plan: Plan
     served: Served | None
@@ -53,7 +50,6 @@ class Standing:
     paused: bool = False
     restarts: int = 0
     cut_short: bool = False  # a step was begun and did not end: nobody knows what the host holds
-    silent: str = ""
 
     @property
     def serving(self) -> bool:
@@ -75,8 +71,6 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
         return NotebookState.STOPPED, "removed"
     if isinstance(now.stepping, (Start, Swap)):
         return NotebookState.SWAPPING, WORD[type(now.stepping)]
-    if hold is not None and why is Why.SILENT and now.silent:
-        return NotebookState.FAILED, f"{now.silent}; `kaosctl redeploy --now` starts it anew"
     if hold is not None and why in (Why.FAILED, Why.BACKING_OFF, Why.SILENT):
         return NotebookState.FAILED, hold.text
     if now.building:

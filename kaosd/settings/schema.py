@@ -248,7 +248,7 @@ class Log(Table):
 class Docker(Table):
     """[docker]: the container engine of the docker engine."""
 
-    host: Annotated[str, AfterValidator(_container_engine)] | None = Field(
+    socket: Annotated[str, AfterValidator(_container_engine)] | None = Field(
         default=None, description='the socket of a container engine, for example "unix:///run/podman/podman.sock"'
     )
 

@@ -32,7 +32,7 @@ def environments() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def built(environments: Path, containers: Containers) -> tuple[Environment, Environment]:
     async def build() -> tuple[Environment, Environment]:
-        engine = DockerEngine(environments, host=containers.address)
+        engine = DockerEngine(environments, socket=containers.address)
         log = Lines(environments / "log")
         one = await engine.build(SPEC, Files.of(""), log)
         two = await engine.build(SPEC, Files.of(f"{EXTRA}\n"), log)
@@ -50,6 +50,6 @@ def twin(base: Environment) -> Environment:
 
 @pytest.fixture
 async def engine(environments: Path, containers: Containers) -> AsyncIterator[DockerEngine]:
-    engine = DockerEngine(environments, host=containers.address, variables={**os.environ, **SECRETS})
+    engine = DockerEngine(environments, socket=containers.address, variables={**os.environ, **SECRETS})
     yield engine
     await engine.close()

@@ -126,9 +126,12 @@ async def test_neither_token_nor_secrets_can_be_read_off_the_container(
 
 
 async def test_files_of_the_build_reach_the_work_directory_and_yours_stay(
-    engine: DockerEngine, order_for: Callable[..., Order], log: Lines
+    engine: DockerEngine, order_for: Callable[..., Order], base: Environment, log: Lines
 ) -> None:
-    text = "FROM python:3.11\nWORKDIR /opt/program\nADD . .\nRUN echo {0} >made && echo {0} >kept && echo x >code.py\n"
+    text = (
+        f"FROM {base.handle}"
+        + "\nWORKDIR /opt/program\nADD . .\nRUN echo {0} >made && echo {0} >kept && echo x >code.py\n"
+    )
     first = await engine.build(SPEC, bundle(text.format(1), **{"model/code.py": "mine"}), log)
     order = order_for(first)
     await engine.stop(await engine.start(order, log), 0)
@@ -142,12 +145,12 @@ async def test_files_of_the_build_reach_the_work_directory_and_yours_stay(
 
 
 async def test_everything_carries_our_label_and_goes_when_nobody_needs_it(
-    containers: Containers, short: Path, log: Lines
+    containers: Containers, base: Environment, short: Path, log: Lines
 ) -> None:
-    engine = DockerEngine(short, host=containers.address)
+    engine = DockerEngine(short, socket=containers.address)
     client = containers.client()
     others = {one["Id"] for one in client.images()}
-    made = await engine.build(SPEC, bundle("FROM python:3.11\nRUN touch /made\n"), log)
+    made = await engine.build(SPEC, bundle(f"FROM {base.handle}\nRUN touch /made\n"), log)
     label = {"label": f"kaosd.owner={engine.owner}"}
     assert made.handle in {one["Id"] for one in client.images(filters=label)}
     assert {one["Id"] for one in client.images()} - others == {made.handle}

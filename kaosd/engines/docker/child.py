@@ -54,15 +54,11 @@ def main(path: str) -> int:
 
 def build(client: Any, order: Mapping[str, Any]) -> str:
     """The image of the bundle's own Dockerfile."""
-    chunks = client.build(
-        path=order["context"],
-        dockerfile=order["dockerfile"],
-        labels=order["labels"],
-        rm=True,
-        forcerm=True,
-        decode=True,
-    )
-    image = follow(chunks)
+    wishes = {"labels": order["labels"], "rm": True, "forcerm": True, "decode": True}
+    try:
+        image = follow(client.build(path=order["context"], dockerfile=order["dockerfile"], **wishes))
+    except docker.errors.APIError as error:  # before the first step: it does not parse
+        raise Failed("build", str(error.explanation)) from error
     if image is None:
         raise Failed("build", "the engine has not named the image that it built")
     return image
@@ -103,7 +99,7 @@ def add(client: Any, order: Mapping[str, Any], base: str) -> str:
     )["Id"]
     try:
         client.start(container)
-        lines = _lines(client.attach(container, stream=True, logs=True))
+        lines = _lines(client.logs(container, stream=True, follow=True))
         for line in lines:
             tell(line=line)
         code = client.wait(container)["StatusCode"]

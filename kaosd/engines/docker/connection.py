@@ -17,7 +17,7 @@ from kaosd.errors import EngineError, EngineUnavailable
 Result = TypeVar("Result")
 _THREADS = 8
 _TIMEOUT = 120  # seconds that one answer of the engine may take
-_INSTALL = "install docker.io or podman, or say where it listens with host of [docker]"
+_INSTALL = "install docker.io or podman, or say where it listens with socket of [docker]"
 
 
 class NoSuchThing(EngineError):
@@ -50,10 +50,10 @@ class Facts:
         )
 
 
-def candidates(host: str | None, environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
+def candidates(socket: str | None, environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
     """Addresses at which the engine may listen, the one to prefer first."""
-    if host:
-        return (host if "://" in host else f"unix://{host}",)
+    if socket:
+        return (socket if "://" in socket else f"unix://{socket}",)
     if environ.get("DOCKER_HOST"):
         return (environ["DOCKER_HOST"],)
     runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
@@ -111,8 +111,8 @@ def refusal(text: str) -> EngineError:
 class Connection:
     """One engine, connected to when it is needed and again after it was gone. Calls may come at the same time."""
 
-    def __init__(self, host: str | None, environ: Mapping[str, str]) -> None:
-        self._candidates = candidates(host, environ, os.getuid())
+    def __init__(self, socket: str | None, environ: Mapping[str, str]) -> None:
+        self._candidates = candidates(socket, environ, os.getuid())
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
         self._client: Any = None
         self._facts: Facts | None = None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import re
 import secrets
 import shutil
 from collections import defaultdict
@@ -31,13 +32,14 @@ from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
 
 OWNER = "kaosd.owner"  # label of everything that we make
 _ENDED = ("created", "configured", "exited", "stopped", "dead")
+_TOO_SMALL = re.compile(r"unable to set memory limit|resource busy")  # as the kernel says it, by way of runc
 _NEVER = ("KAOSD_*", "NOTIFY_SOCKET", "LISTEN_*", "CREDENTIALS_DIRECTORY", "JUPYTER_*", "PYTHON*", "PATH", "HOME")
 
 
 class DockerEngine:
     """See `Engine`. state_dir: the daemon's own directory, by which its containers and images are told from others'.
 
-    host: where the container engine listens; None: at the usual places. pass_environment: names (shell patterns) of
+    socket: where the container engine listens; None: at the usual places. pass_environment: names (shell patterns) of
     the daemon's variables that kernels get. start_within: seconds that a host may take to answer.
     variables: stands for os.environ.
     """
@@ -50,14 +52,14 @@ class DockerEngine:
         self,
         state_dir: Path,
         *,
-        host: str | None = None,
+        socket: str | None = None,
         pass_environment: tuple[str, ...] = (),
         start_within: float = 120.0,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         own = dict(os.environ if variables is None else variables)
         owner = blake3(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:12]
-        self._connection = Connection(host, own)
+        self._connection = Connection(socket, own)
         self.owner = owner
         self._labels = {OWNER: owner}
         self._images = images.Images(self._connection, f"kaosd-{owner}", f"{OWNER}={owner}")
@@ -175,7 +177,7 @@ class DockerEngine:
         except NoSuchThing:
             return False
         except EngineError as error:
-            if "busy" not in error.text:
+            if not _TOO_SMALL.search(error.text):
                 raise
             text = f"the notebook uses more than {resources.memory} of memory now"
             raise EngineError(text, hint="restart kernels, or give it more", retryable=True) from error
