@@ -8,6 +8,19 @@ import sys
 from tests.ctl.standin import Daemon, notebook
 
 HEAVY = {"argparse", "json", "re", "enum", "typing", "dataclasses", "http.client", "socket", "datetime", "kaosd.model"}
+OWN = {
+    "kaosd",
+    "kaosd.ctl",
+    "kaosd.ctl.client",
+    "kaosd.ctl.failure",
+    "kaosd.ctl.parsing",
+    "kaosd.ctl.picture",
+    "kaosd.ctl.places",
+    "kaosd.ctl.screen",
+    "kaosd.ctl.status",
+    "kaosd.errors",
+    "kaosd.text",
+}
 COMMANDS = (
     "status",
     "status --json",
@@ -46,6 +59,12 @@ def loaded(daemon: Daemon, *arguments: str) -> set[str]:
 def test_status_loads_next_to_nothing(daemon: Daemon) -> None:
     daemon.serves(notebook())
     assert not loaded(daemon, "status") & HEAVY
+
+
+def test_status_loads_these_modules_of_ours_and_no_more(daemon: Daemon) -> None:
+    daemon.serves(notebook())
+    found = {name for name in loaded(daemon, "status") if name.startswith("kaosd")}
+    assert found == OWN
 
 
 def test_no_command_loads_a_third_party_module(daemon: Daemon) -> None:

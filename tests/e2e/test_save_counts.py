@@ -1,0 +1,49 @@
+"""What a save costs the whole daemon, in counts that neither the machine nor the size of the tree changes."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+from tests.e2e.daemon import Daemon, until
+from tests.saving import tree
+from tests.tracing import tracing
+
+SMALL, LARGE = 20, 2_000
+
+
+def rows(daemon: Daemon, name: str) -> dict[str, int]:
+    """How many rows the journal has of a notebook, by table."""
+    tables = ("deployments", "jobs", "versions", "recovered", "events")
+    with sqlite3.connect(f"file:{daemon.state}/journal.sqlite?mode=ro", uri=True) as journal:
+        return {
+            table: journal.execute(f"SELECT count(*) FROM {table} WHERE notebook = ?", [name]).fetchone()[0]
+            for table in tables
+        }
+
+
+def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str]]:
+    """The rows that a save adds to the journal, and the requests that the host gets for it, questions about its state left out."""
+    assert daemon.process is not None
+    before = rows(daemon, name)
+    options = ["-f", "-s", "80", "-e", "trace=sendto,write"]
+    with tracing(daemon.process.pid, trace, *options):
+        (source / "model" / "part0" / "part0" / "train.py").write_text("ANSWER = 42\n")
+        until(lambda: rows(daemon, name)["deployments"] > before["deployments"], "the deployment to begin")
+        daemon.live(name)
+    asked = re.findall(rf'"((?:GET|POST|PUT) /{name}/[^ ]*)', trace.read_text(errors="replace"))
+    after = rows(daemon, name)
+    return {table: after[table] - before[table] for table in after}, [one for one in asked if "/api/" not in one]
+
+
+def test_a_save_costs_one_deployment_and_one_request_to_the_host_whatever_the_tree(
+    own_daemon: Daemon, tmp_path: Path
+) -> None:
+    daemon = own_daemon.start()
+    for name, files in (("small", SMALL), ("large", LARGE)):
+        tree(tmp_path / name, files)
+        daemon.deploy(name, tmp_path / name)
+        added, asked = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}")
+        assert added == {"deployments": 1, "jobs": 0, "versions": 1, "recovered": 0, "events": 4}, name
+        assert asked == [f"POST /{name}/kaosd/documents/apply"]

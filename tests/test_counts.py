@@ -1,0 +1,95 @@
+"""What a save costs, in counts that no machine changes: a guard against growing slower without noticing.
+
+Where one of these numbers changes, it was meant to: say why in the commit.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.tracing import PATIENCE, tracing
+
+SMALL, LARGE = 20, 10_000
+LOOK = {
+    "close": 7,
+    "fcntl": 1,
+    "fdatasync": 1,
+    "newfstatat": 8,
+    "openat": 6,
+    "pread64": 1,
+    "pwrite64": 1,
+}
+SYNC = {
+    "close": 8,
+    "fchmod": 1,
+    "fcntl": 1,
+    "mkdir": 1,
+    "newfstatat": 7,
+    "openat": 7,
+    "pread64": 5,
+    "renameat": 1,
+    "renameat2": 1,
+    "unlinkat": 2,
+    "write": 1,
+}
+_CALL = re.compile(r"(\w+)\((?:AT_FDCWD|\d+)?(?:<([^>]*)>)?.*= (-?\d+)")
+
+
+class Calls:
+    """The system calls of one part of a save, in their order: name, path of the descriptor, result."""
+
+    def __init__(self, lines: list[str], place: Path) -> None:
+        # Left out is the search for a git that is at work above the root: it follows the depth of the place.
+        found = [match for line in lines if '/.git"' not in line and (match := _CALL.match(line))]
+        self.calls = [(match[1], (match[2] or "").removeprefix(f"{place}/"), int(match[3])) for match in found]
+
+    def counts(self) -> dict[str, int]:
+        """How often each was made, but for the pages of SQLite's index: their number follows its depth."""
+        return dict(Counter(name for name, path, _ in self.calls if path != "store/index.db-wal"))
+
+    def synced(self) -> list[str]:
+        """The files that were made durable, in order."""
+        return [path for name, path, _ in self.calls if name in ("fsync", "fdatasync")]
+
+    def read(self) -> dict[str, int]:
+        """Bytes that were read, by the directory that they were read from."""
+        found: Counter[str] = Counter()
+        for name, path, result in self.calls:
+            if name in ("read", "pread64", "readv"):
+                found[path.partition("/")[0]] += result
+        return dict(found)
+
+
+def third_save(place: Path, files: int) -> tuple[Calls, Calls]:
+    """The calls of looking at a saved file, and of bringing it to the host, once everything is warm."""
+    program = [sys.executable, "-m", "tests.saving", str(place), str(files)]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as saving:
+        assert saving.stdin is not None
+        assert saving.stdout is not None
+        assert saving.stdout.readline() == "ready\n"
+        with tracing(saving.pid, place / "trace", "-y"):
+            saving.communicate("go\n", timeout=PATIENCE)
+    assert saving.returncode == 0
+    lines = (place / "trace").read_text(errors="replace").split("\n")
+    looked, synced, ended = (
+        next(number for number, line in enumerate(lines) if line.startswith(f'access("/kaosd-{mark}"'))
+        for mark in ("look", "sync", "end")
+    )
+    return Calls(lines[looked + 1 : synced], place), Calls(lines[synced + 1 : ended], place)
+
+
+@pytest.mark.parametrize("files", [SMALL, LARGE])
+def test_a_save_costs_as_many_system_calls_in_a_small_and_in_a_large_tree(short: Path, files: int) -> None:
+    look, sync = third_save(short, files)
+    assert look.counts() == LOOK
+    assert look.synced() == ["store/packs/1.pack", "store/index.db-wal"]
+    assert look.read() == {"root": len("ANSWER = 2\n")}
+    assert sync.counts() == SYNC
+    assert sync.synced() == []
+    assert sync.read() == {"work": 2 * len("ANSWER = 1\n"), "store": len("ANSWER = 2\n")}
