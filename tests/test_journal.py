@@ -140,6 +140,24 @@ def test_a_job_goes_through_its_states(journal):
     assert journal.job("0" * 32) is None
 
 
+def test_what_builds_took_is_known_of_the_notebook_or_else_of_all(journal):
+    assert journal.build_seconds("mnist") == ()
+    for name, state, seconds in (
+        ("other_", JobState.SUCCESS, 9.0),
+        ("mnist", JobState.FAILURE, 1.0),
+        ("other_", JobState.SUCCESS, 7.0),
+        ("otherx", JobState.KILLED, 2.0),
+    ):
+        job = journal.begin_job(name, 1, Stage.BUILD, 10.0)
+        journal.job_state(job.id, state, None, 10.0 + seconds)
+    host = journal.begin_job("mnist", 1, Stage.HOST, 10.0)
+    journal.job_state(host.id, JobState.SUCCESS, None, 99.0)
+    assert journal.build_seconds("mnist") == (7.0, 9.0)
+    mine = journal.begin_job("mnist", 2, Stage.BUILD, 20.0)
+    journal.job_state(mine.id, JobState.SUCCESS, None, 23.0)
+    assert journal.build_seconds("mnist") == (3.0,)
+
+
 def test_a_missing_deployment_or_job_is_named(journal):
     with pytest.raises(NotFoundError, match="notebook 'mnist' has no deployment 9"):
         journal.finish_deployment("mnist", 9, "live", None, 1.0)

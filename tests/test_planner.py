@@ -76,6 +76,10 @@ def failed(attempt: Attempt, target: Target, retry_at: float | None = None) -> t
     return (Failure(attempt, about(attempt, target), "it failed", retry_at),)
 
 
+def waiting(attempt: Attempt, target: Target, retry_at: float) -> tuple[Failure, ...]:
+    return (Failure(attempt, about(attempt, target), "it is open", retry_at, waits=True),)
+
+
 class Case(NamedTuple):
     name: str
     look: Look
@@ -184,6 +188,9 @@ CASES = [
     Case("host does not answer", up(CODE, host=HostFact.SILENT), None, Why.SILENT),
     Case("host does not answer, the person says now", up(host=HostFact.SILENT, now_please=True), Stop(), Why.SILENT),
     Case("sync failed", up(CODE, failures=failed(Attempt.SYNC, CODE, NOW + 1)), None, Why.BACKING_OFF, NOW + 1),
+    Case("sync waits for an open document", up(CODE, failures=waiting(Attempt.SYNC, CODE, NOW + 1)), None, Why.OPEN,
+         NOW + 1),
+    Case("sync has waited long enough", up(CODE, failures=waiting(Attempt.SYNC, CODE, NOW - 1)), Sync(CODE)),
     Case("attach failed: code is still synced",
          up(replace(CODE, data=DATA2), failures=failed(Attempt.ATTACH, DATA, NOW + 1)),
          Sync(replace(CODE, data=DATA2)), Why.BACKING_OFF, NOW + 1),

@@ -42,6 +42,8 @@ CASES = [
     Case("build failed, old one serves", held(replace(LIVE, source=TWO), Why.FAILED), NotebookState.FAILED,
          HostState.RUNNING),
     Case("backing off", held(replace(LIVE, source=TWO), Why.BACKING_OFF), NotebookState.FAILED, HostState.RUNNING),
+    Case("waiting for an open document", held(replace(LIVE, source=TWO), Why.OPEN), NotebookState.HELD,
+         HostState.RUNNING),
     Case("swapping", replace(LIVE, source=TWO, stepping=Swap(TARGET, ENVIRONMENT, True)), NotebookState.SWAPPING,
          HostState.RUNNING),
     Case("first start", replace(NEW, stepping=Start(TARGET, ENVIRONMENT)), NotebookState.SWAPPING, HostState.STARTING),

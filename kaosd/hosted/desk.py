@@ -27,8 +27,8 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from . import operations
 from .parsing import Unreadable, parse_notebook, parse_text, written
 
-_ANSWER = 3.0  # seconds that a page may take; one that was frozen by its browser never answers
-_TRIES = 40  # of a change while the person types; each takes a few milliseconds
+_ANSWER = 3.0  # seconds until a page says what it holds; one that was frozen by its browser never does
+_LONGEST = 6.0  # seconds for all tries of a change while the person types; the daemon waits 10 for an answer
 
 
 class Held(Exception):
@@ -80,10 +80,11 @@ class Desk:
         applied = []
         for page in [page for page in self.pages if path in page.paths]:
             try:
-                change = await _apply(page, path, base, incoming)
-            except Held as error:
-                page.tell({"do": "held", "path": path, "reason": str(error)})
-                raise
+                change = await asyncio.wait_for(_apply(page, path, base, incoming), _LONGEST)
+            except (TimeoutError, Held) as error:
+                reason = str(error) or "its tab has not taken the change in time"
+                page.tell({"do": "held", "path": path, "reason": reason})
+                raise Held(reason) from None
             if change is not None:
                 applied.append(change)
         return applied
@@ -143,12 +144,12 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
             self.log.debug("A page has gone")
 
     async def ask(self, **message: Any) -> dict[str, Any]:
-        """The page's answer. Raises Held when it does not give one."""
+        """The page's answer; what was merely to be read is waited for a while only. Raises Held."""
         number = next(self._numbers)
         asked = self._asked[number] = asyncio.get_running_loop().create_future()
         self.tell({**message, "id": number})
         try:
-            return await asyncio.wait_for(asked, _ANSWER)
+            return await asyncio.wait_for(asked, _ANSWER if message["do"] == "read" else None)
         except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
             raise Held("its tab does not answer; look at the tab, or close it") from None
         finally:
@@ -158,9 +159,7 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
 async def _apply(page: Page, path: str, base: str | None, incoming: str) -> Applied | None:
     """Try until the document is what the change was made for; None when it is not open there any more."""
     found = await page.ask(do="read", path=path)
-    for _ in range(_TRIES):
-        if found.get("gone"):
-            return None
+    while not found.get("gone"):
         if "error" in found:
             raise Held(f"its tab cannot change it: {found['error']}")
         change, text = _change(found["kind"], base, found["text"], incoming)
@@ -168,7 +167,7 @@ async def _apply(page: Page, path: str, base: str | None, incoming: str) -> Appl
         if "saved" in found:
             before = text if change.conflict or change.edited else None
             return Applied(change.conflict, before, found["saved"])
-    raise Held("it is being changed all the time")
+    return None
 
 
 def _change(kind: str, base: str | None, live: str, incoming: str) -> tuple[operations.Change, str]:

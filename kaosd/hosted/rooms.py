@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
 _OPENING = 5.0  # seconds that a room may take to read its document; the daemon waits 10 for an answer
+_DRAINED = 100  # looks, 10 ms apart, at whether all that pages sent was taken
 _ATTEMPTS = 3  # of saving, when the file on disk changes again and again
 
 
@@ -92,8 +93,10 @@ async def leave(server: Any) -> None:
     clients = [client for _, room in rooms(server) for client in room.clients]
     for client in clients:
         client.on_message = _ignore
-    while any(not client._message_queue.empty() for client in clients):  # noqa: ASYNC110 - there is no event for that
-        await asyncio.sleep(0)
+    for _ in range(_DRAINED):  # what has come is taken in turn; there is no event for that
+        if all(client._message_queue.empty() for client in clients):
+            break
+        await asyncio.sleep(0.01)
     await asyncio.gather(*(_save(room, room._on_outofband_change) for room in _waiting(server)))
     # A history is written update by update, each some time after it was made.
     stores = [(room.ystore, room.ydoc) for _, room in rooms(server) if room.ystore is not None and room.ready]

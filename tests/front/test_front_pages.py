@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -90,6 +91,22 @@ async def test_a_browser_sees_the_stage_the_error_and_the_log_while_no_host_answ
     for part in ("The build failed", "no such package: nunpy", "Building wheel", "kaosctl logs nb --stage build"):
         assert part in text
     assert "data-handover" in text
+
+
+async def test_a_build_shows_how_far_it_is_and_what_is_usual(world: World) -> None:
+    build = {"state": "JOB_RUNNING", "started_at": "2026-11-23T10:00:00Z"}
+    world.directory.lines = ["2026-11-23T10:00:01.250Z step 2/4 resolve the requirements"]
+    world.directory.put("nb", None, "building", build=build, progress="step 2/4 resolve the requirements")
+    parts = (await news(world, "/nb/_kaosd/state", "", 0))["parts"]
+    assert "usually" not in parts["progress"]
+    assert "max=" not in parts["progress"]
+    route = world.directory.known["nb"]
+    world.directory.known["nb"] = replace(route, expected=83.4)
+    parts = (await news(world, "/nb/_kaosd/state", "", 0))["parts"]
+    assert "of usually 1 min 23 s" in parts["progress"]
+    assert 'max="83.4"' in parts["progress"]
+    assert "Step 2 of 4: resolve the requirements" in parts["progress"]
+    assert ">step 2/4 resolve the requirements<" in parts["log"]
 
 
 async def test_hostile_text_is_shown_and_not_run(world: World) -> None:

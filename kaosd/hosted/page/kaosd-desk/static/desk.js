@@ -4,6 +4,7 @@
 (() => {
   const NAME = "kaosd-desk";
   const PAUSE = 2000; // milliseconds without a key that count as one
+  const LOST = "the connection was lost";
   let sharedModules;
 
   // The copy of a module that JupyterLab itself uses.
@@ -110,7 +111,10 @@
           this.report();
         };
         socket.onmessage = (event) => this.obey(JSON.parse(event.data)).catch((error) => console.error(NAME, error));
-        socket.onclose = closed;
+        socket.onclose = () => {
+          for (const id of [...this.asked.keys()]) this.answered({ id, error: LOST });
+          closed();
+        };
       });
     }
 
@@ -129,7 +133,7 @@
       if (message.do === "hello") await this.hello(message);
       else if (message.do === "leaving") this.leaving();
       else if (message.do === "held") this.held(message);
-      else if (message.do === "brought") this.asked.get(message.id)?.(message);
+      else if (message.do === "brought") this.answered(message);
       else this.send({ id: message.id, ...(await this.answer(message)) });
     }
 
@@ -235,13 +239,20 @@
       }
     }
 
+    // Resolves to what went wrong, or null.
     bring(context, text) {
-      const id = `${context.path} ${Date.now()}`;
+      const id = `${context.path} ${performance.now()}`;
       return new Promise((done) => {
-        this.asked.set(id, ({ error }) => done(error));
+        this.asked.set(id, done);
         const base = this.documents.saved.get(context);
         this.send({ bring: context.path, id, kind: kindOf(context.model), base, text });
+        if (this.socket.readyState !== WebSocket.OPEN) this.answered({ id, error: LOST });
       });
+    }
+
+    answered({ id, error }) {
+      this.asked.get(id)?.(error);
+      this.asked.delete(id);
     }
 
     // A short word in JupyterLab's corner for notices. topic: what it is about; it is told once, until it is over.

@@ -1,0 +1,126 @@
+"""The desk: a page that changes documents by itself, over a real websocket to a real JupyterLab."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.hosted.conftest import PATIENCE
+
+
+class Page:
+    """A page with one text document, that does what it is asked; see page/kaosd-desk/static/desk.js."""
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.said = []
+
+    async def hear(self, what=None):
+        """The next message, which is of this kind."""
+        message = json.loads((await self.socket.receive(PATIENCE)).data)
+        self.said.append(message)
+        assert what is None or message["do"] == what, message
+        return message
+
+    async def say(self, **message):
+        await self.socket.send_str(json.dumps(message))
+
+
+@asynccontextmanager
+async def page(client, *documents):
+    async with client.session.ws_connect(client.url("kaosd/desk")) as socket:
+        found = Page(socket)
+        hello = await found.hear("hello")
+        assert (hello["expired"], bool(hello["lab"]), bool(hello["collaboration"])) == (False, True, True)
+        await found.say(open=list(documents))
+        while {"path": documents[0], "type": "page", "clients": 1} not in (await client.call("GET", "kaosd/documents"))[
+            "documents"
+        ]:
+            await asyncio.sleep(0.01)
+        yield found
+
+
+def apply(client, path, base, incoming):
+    body = {"path": path, "base": base, "incoming": incoming}
+    return asyncio.ensure_future(client.call("POST", "kaosd/documents/apply", body))
+
+
+async def test_a_page_changes_what_it_has_open_and_only_what_it_was_asked_for(client):
+    async with page(client, "a.py") as tab:
+        answer = apply(client, "a.py", "a\n", "b\n")
+        read = await tab.hear("read")
+        await tab.say(id=read["id"], kind="file", text="a\nmine\n")
+        first = await tab.hear("apply")
+        assert (first["of"], first["operations"]) == (read["id"], [["text", 0, 1, "b"]])
+        await tab.say(id=first["id"], kind="file", text="a\nmine, longer\n")  # a key was pressed meanwhile
+        second = await tab.hear("apply")
+        assert second["of"] == first["id"]
+        await tab.say(id=second["id"], saved=True)
+        assert await answer == {"applied": True, "conflict": False, "saved": True, "before": "a\nmine, longer\n"}
+
+
+async def test_a_document_that_was_closed_meanwhile_is_left_to_the_disk(client):
+    async with page(client, "a.py") as tab:
+        answer = apply(client, "a.py", "a", "b")
+        await tab.say(id=(await tab.hear("read"))["id"], gone=True)
+        assert await answer == {"applied": False, "reason": "a.py is not open"}
+
+
+async def test_a_page_that_closes_lets_its_documents_go(client):
+    async with page(client, "a.py") as tab:
+        answer = apply(client, "a.py", "a", "b")
+        await tab.hear("read")
+        await tab.socket.close()
+        assert await answer == {"applied": False, "reason": "a.py is not open"}
+
+
+@pytest.mark.parametrize("how", ["silent", "error"])
+async def test_a_page_that_cannot_holds_the_change_and_is_told(client, how):
+    async with page(client, "a.py") as tab:
+        answer = apply(client, "a.py", "a", "b")
+        read = await tab.hear("read")
+        if how == "error":
+            await tab.say(id=read["id"], error="TypeError: no such thing")
+        held = await tab.hear("held")
+        assert held["path"] == "a.py"
+        found = await answer
+        assert (found["applied"], found["held"]) == (False, True)
+        assert found["reason"] == f"a.py: {held['reason']}"
+
+
+async def test_the_desk_is_closed_to_strangers(host, client):
+    async with client.session.get(client.url("kaosd/desk"), headers={"Authorization": "token wrong"}) as answer:
+        assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("disk", "base", "text", "merged", "beside"),
+    [
+        pytest.param("a\nb\n", "a\nb\n", "a\nb\nmine\n", "a\nb\nmine\n", None, id="only the page changed it"),
+        pytest.param("a\nb\nmi", "a\nb\n", "a\nb\nmine", "a\nb\nmine", None, id="a part had arrived"),
+        pytest.param("new\nb\n", "a\nb\n", "a\nb\nmine\n", "new\nb\nmine\n", None, id="both, in two places"),
+        pytest.param("disk\n", "a\n", "page\n", "disk\n", "page\n", id="both, in one place"),
+        pytest.param("disk\n", None, "page\n", "page\n", None, id="nothing is known of its past"),
+        pytest.param(None, "a\n", "page\n", "page\n", None, id="deleted meanwhile"),
+    ],
+)
+async def test_what_an_earlier_page_brings_is_merged_and_never_lost(host, client, disk, base, text, merged, beside):
+    file, copy = host.root / "brought.py", host.root / "brought-unsaved.py"
+    for left in (file, copy):
+        left.unlink(missing_ok=True)
+    if disk is not None:
+        file.write_text(disk)
+    async with page(client, "other.py") as tab:
+        await tab.say(bring="brought.py", id="1", kind="file", base=base, text=text)
+        assert await tab.hear("brought") == {"do": "brought", "id": "1", "error": None}
+    assert file.read_text() == merged
+    assert (copy.read_text() if copy.exists() else None) == beside
+
+
+async def test_what_cannot_be_brought_is_said(client):
+    async with page(client, "other.py") as tab:
+        await tab.say(bring="no/such/directory/a.py", id="1", kind="file", base="", text="x")
+        assert (await tab.hear("brought"))["error"]
+        await tab.say(bring="n.ipynb", id="2", kind="notebook", base=None, text="{")
+        assert (await tab.hear("brought"))["error"].startswith("not a notebook")
