@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from kaosd import bundle
-from kaosd.engines.base import Carrier
+from kaosd.engines.base import Carrier, Finding
 from kaosd.errors import ConfigError, ConflictError, NotFoundError, StoreError
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, view
@@ -165,6 +165,11 @@ class Registry:
             await actor.engine.forget(actor.home)
             self.shop.journal.forget(name)
         return {"killed": name, "kept": [str(path) for path in kept]}
+
+    async def examine(self) -> list[Finding]:
+        """What the engines in use find out about where their hosts run."""
+        used = {actor.spec.engine: actor.engine for actor in self.actors.values()}
+        return [one for engine in used.values() if isinstance(engine, Carrier) for one in await engine.examine()]
 
     async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
         """Look at everything again, and try again what failed."""

@@ -79,7 +79,7 @@ def images() -> Iterator[Path]:
 
 
 def make_engine(pachd: Pachd, images: Path) -> PachydermEngine:
-    return PachydermEngine(Cluster(pachd.address), OPTIONS, images, start_within=60.0, stuck_for=0.5)
+    return PachydermEngine(Cluster(pachd.address), OPTIONS, images, start_within=240.0, stuck_for=0.5)
 
 
 @pytest.fixture
@@ -300,6 +300,20 @@ async def test_what_the_cluster_refuses_is_one_sentence(
         await engine.build(spec, source(**{"model/refused.py": ""}), log)
 
 
+async def test_doctor_is_told_what_is_missing(pachd: Pachd, short: Path) -> None:
+    options = Options(registry="r", registry_secret="no-such-secret")
+    engine = PachydermEngine(Cluster(pachd.address, project="nowhere"), options, short / "i")
+    try:
+        found = await engine.examine()
+    finally:
+        await engine.close()
+    assert [(one.severity, one.mend.partition(" ")[0]) for one in found] == [
+        ("ok", ""), ("error", "create"), ("error", "create"),
+    ]  # fmt: skip
+    assert "project nowhere not found" in found[1].text
+    assert "no-such-secret" in found[2].text
+
+
 async def test_an_expired_token_and_an_unknown_version_are_told(short: Path, log: Lines) -> None:
     for number, (arguments, told) in enumerate(
         [
@@ -321,7 +335,7 @@ async def test_the_oldest_pachd_that_is_supported_serves_as_well(
     short: Path, images: Path, log: Lines, store: Store
 ) -> None:
     old = Pachd(short / "p", "--version", "2.7.4")
-    engine = PachydermEngine(Cluster(old.address), OPTIONS, short / "i", start_within=60.0)
+    engine = PachydermEngine(Cluster(old.address), OPTIONS, short / "i", start_within=240.0)
     home = make_home(short / SPEC.name)
     try:
         environment = await engine.build(SPEC, source(), log)
