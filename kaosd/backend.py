@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ class Backend:
             front=self.registry.shop.front_url,
         )
         checks = await asyncio.to_thread(examine, examined)
+        checks += [asdict(finding) for finding in await self.registry.examine()]
         checks += [{"code": p.code, "severity": p.severity, "text": p.text, "mend": p.mend} for p in self.problems()]
         return {"checks": checks}
 

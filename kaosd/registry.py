@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from kaosd import bundle
-from kaosd.engines.base import Carrier
+from kaosd.engines.base import Carrier, Finding
 from kaosd.errors import ConfigError, ConflictError, EngineError, NotFoundError, StoreError
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, collect, explain, kept_environments, restore, view
@@ -172,6 +172,11 @@ class Registry:
             self.shop.journal.forget(name)
             await actor.engine.collect(await kept_environments(self.shop, self.actors.values()))
         return {"killed": name, "kept": [str(path) for path in kept]}
+
+    async def examine(self) -> list[Finding]:
+        """What the engines in use find out about where their hosts run."""
+        used = {actor.spec.engine: actor.engine for actor in self.actors.values()}
+        return [one for engine in used.values() if isinstance(engine, Carrier) for one in await engine.examine()]
 
     async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
         """Look at everything again, and try again what failed."""

@@ -9,6 +9,7 @@ import pytest
 
 from kaosd.model import Environment, Resources, Version
 from kaosd.planner import (
+    REMOVAL,
     Apply,
     Attach,
     Attempt,
@@ -16,6 +17,7 @@ from kaosd.planner import (
     CancelBuild,
     Disk,
     Failure,
+    Hold,
     HostFact,
     Look,
     Plan,
@@ -318,6 +320,16 @@ def test_a_restarted_daemon_goes_on(case: Case) -> None:
     assert fine, found
     if found.hold is not None and found.step is None:
         assert found.hold.why not in (Why.BUILDING, Why.FAILED, Why.BACKING_OFF, Why.SETTLING, Why.DRAINING)
+
+
+def test_a_host_that_cannot_be_ended_is_asked_again_after_a_while() -> None:
+    gone = Failure(Attempt.HOST, REMOVAL, "pachd cannot be reached", NOW + 5)
+    look = replace(up(), removed=True, failures=(gone,))
+    held = plan(look)
+    assert held.step is None
+    assert held.hold == Hold(Why.REMOVED, "pachd cannot be reached", NOW + 5)
+    assert plan(replace(look, now=NOW + 5)).step == Stop()
+    assert plan(replace(look, host=HostFact.NONE)).step is None
 
 
 def test_settle_times_are_those_of_the_look() -> None:

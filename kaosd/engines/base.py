@@ -173,6 +173,16 @@ class Engine(Protocol):
         """Raise ConfigError when this machine cannot give *resources*, naming the field and what there is."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that `kaosctl doctor` tells of an engine. severity: ok, warning or error."""
+
+    code: str
+    severity: str
+    text: str
+    mend: str = ""
+
+
 @runtime_checkable
 class Carrier(Protocol):
     """What an engine has besides when its hosts cannot see this machine's directories (live_sync False)."""
@@ -185,3 +195,6 @@ class Carrier(Protocol):
 
     async def reach(self) -> None:
         """Raise EngineError when the place where hosts run cannot be asked now."""
+
+    async def examine(self) -> list[Finding]:
+        """What is right and wrong with that place, each with its mend. Never raises."""

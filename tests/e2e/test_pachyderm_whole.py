@@ -154,6 +154,22 @@ def test_an_idle_notebook_asks_pachd_nothing(daemon: Daemon, pachd: Pachd) -> No
     } == {}
 
 
+def test_doctor_asks_the_cluster(daemon: Daemon, pachd: Pachd) -> None:
+    checks = [check for check in daemon.json("doctor")["checks"] if check["code"] == "pachyderm"]
+    assert [check["severity"] for check in checks] == ["ok", "ok"]
+    assert "pachd 2.11.6 answers at" in checks[0]["text"]
+    assert checks[1]["text"] == "the project default is there"
+
+
+def test_a_notebook_is_not_forgotten_while_its_pipelines_cannot_be_removed(daemon: Daemon, pachd: Pachd) -> None:
+    pachd.turn(down=True)
+    refused = daemon.ctl("notebook", "kill", "-n", NAME, "-y", check=False)
+    assert refused.returncode == 1
+    assert "cannot be reached" in refused.stderr
+    pachd.turn()
+    daemon.live(NAME)
+
+
 def test_kill_removes_the_pipelines_and_the_secret_and_keeps_the_repos(daemon: Daemon, pachd: Pachd) -> None:
     daemon.ctl("notebook", "kill", "-n", NAME, "-y")
     told = pachd.told()

@@ -22,14 +22,22 @@ from conformance import (
     test_stop_ends_the_host_and_may_be_repeated,
 )
 from conftest import SPEC, Files, Lines, make_home
+from lab import lab
+from python_pachyderm.proto.v2.pfs import pfs_pb2
+from python_pachyderm.proto.v2.pps import pps_pb2
 
+from kaosd.bundle import Store
 from kaosd.engines.base import Order
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Cluster
 from kaosd.engines.pachyderm.engine import PachydermEngine
 from kaosd.engines.pachyderm.options import Options
-from kaosd.model import Environment, NotebookSpec, Resources
+from kaosd.engines.pachyderm.serving import Serving, started
+from kaosd.engines.pachyderm.specs import HostOrder, host_request
+from kaosd.errors import EngineError, StartFailed
+from kaosd.model import Environment, Host, NotebookSpec, Resources
 from tests.pachd.program import Pachd
+from tests.pachyderm.trees import content
 
 __all__ = [
     "test_a_host_answers_with_its_token_and_refuses_without",
@@ -44,11 +52,24 @@ OPTIONS = Options(registry="registry.test/kaosd", buildkit="tcp://buildkitd:1234
 
 
 @pytest.fixture(scope="module")
-def pachd() -> Iterator[Pachd]:
+def _pachd() -> Iterator[Pachd]:
     with tempfile.TemporaryDirectory(prefix="kp", ignore_cleanup_errors=True) as place:
         found = Pachd(Path(place))
         yield found
         found.close()
+
+
+@pytest.fixture
+def pachd(_pachd: Pachd) -> Iterator[Pachd]:
+    yield _pachd
+    _pachd.turn()
+
+
+@pytest.fixture
+def store(short: Path) -> Iterator[Store]:
+    found = Store(short / "store")
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +79,7 @@ def images() -> Iterator[Path]:
 
 
 def make_engine(pachd: Pachd, images: Path) -> PachydermEngine:
-    return PachydermEngine(Cluster(pachd.address), OPTIONS, images, start_within=60.0, stuck_for=0.5)
+    return PachydermEngine(Cluster(pachd.address), OPTIONS, images, start_within=240.0, stuck_for=0.5)
 
 
 @pytest.fixture
@@ -96,8 +117,233 @@ def order(order_for: Callable[..., Order], base: Environment) -> Order:
 
 async def test_a_build_says_what_it_does_and_runs_once(engine: PachydermEngine, pachd: Pachd, log: Lines) -> None:
     inputs = source(**{"model/once.py": "1\n"})
+    before = pachd.told()["commits"].get(f"default/source-{SPEC.name}", 0)
     first, second = await asyncio.gather(engine.build(SPEC, inputs, log), engine.build(SPEC, inputs, log))
     assert first == second
     assert [line[:8] for line in log.lines if line.startswith("step ")] == [f"step {n}/4" for n in (1, 2, 3, 4)]
     assert any("pushing manifest" in line for line in log.lines)
     assert Image.of(first).image.startswith("registry.test/kaosd/notebook-test-ada@sha256:")
+    assert pachd.told()["commits"][f"default/source-{SPEC.name}"] == before + 1
+
+
+async def test_a_build_that_nobody_waits_for_any_more_is_stopped(
+    engine: PachydermEngine, pachd: Pachd, log: Lines
+) -> None:
+    build = asyncio.ensure_future(engine.build(SPEC, source(dockerfile="FROM x\nRUN sleep 600\n"), log))
+    async with asyncio.timeout(30):
+        while not any("RUN sleep" in line for line in log.lines):
+            await asyncio.sleep(0.05)
+    build.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await build
+    assert pachd.told()["jobs"][f"default/build-{SPEC.name}"][-1][0] == "JOB_KILLED"
+    assert (await engine.build(SPEC, source(), log)).handle  # the next one is not held up
+
+
+async def test_what_a_daemon_before_us_has_built_is_not_built_again(
+    engine: PachydermEngine, pachd: Pachd, short: Path, base: Environment, log: Lines
+) -> None:
+    await engine.build(SPEC, source(), log)
+    forgetful = make_engine(pachd, short / "elsewhere")
+    before = pachd.told()
+    try:
+        again = await forgetful.build(SPEC, source(), log)
+    finally:
+        await forgetful.close()
+    after = pachd.told()
+    assert Image.of(again).image == Image.of(base).image
+    assert after["calls"]["CreatePipeline"] == before["calls"]["CreatePipeline"]
+
+
+async def test_the_same_order_twice_is_one_version_and_one_start(
+    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+) -> None:
+    first = await engine.start(order, log)
+    before = pachd.told()
+    assert (await engine.start(order, log)).upstream == first.upstream
+    after = pachd.told()
+    for what in ("restarts", "jobs", "commits"):
+        assert after[what] == before[what]
+
+
+async def test_a_lost_answer_to_a_deployment_does_not_deploy_twice(
+    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+) -> None:
+    before = pachd.told()["restarts"].get(f"default/{SPEC.name}", 0)
+    pachd.turn(lose={"FinishTransaction": 1})
+    await engine.start(order, log)
+    assert pachd.told()["restarts"][f"default/{SPEC.name}"] == before + 1
+    assert len(pachd.told()["jobs"][f"default/{SPEC.name}"]) == 1
+
+
+async def test_data_is_where_notebooks_expect_it(
+    engine: PachydermEngine, order: Order, store: Store, short: Path, log: Lines
+) -> None:
+    host = await engine.start(order, log)
+    for text in (b"one", b"two"):
+        await engine.carry(SPEC, content(store, {"deep/file.txt": text}, short), host, log.line)
+        async with lab(host, order) as there:
+            code = "import os; print(open(os.environ['KAOS_DATA'] + '/deep/file.txt').read(), os.environ['DATA_REPO'])"
+            assert await there.run(await there.new_kernel(), code) == f"{text.decode()} data-{SPEC.name}"
+    told = len(log.lines)
+    await engine.carry(SPEC, content(store, {"deep/file.txt": b"two"}, short), host, log.line)
+    assert len(log.lines) == told
+
+
+async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_back(
+    engine: PachydermEngine, pachd: Pachd, order: Order, order_for: Callable[..., Order], base: Environment, log: Lines
+) -> None:
+    await engine.start(order, log)
+    lost = Image(f"registry.test/kaosd/gone@sha256:{'0' * 64}", Image.of(base).commit).environment("f" * 64)
+    with pytest.raises(StartFailed, match=r"is PIPELINE_CRASHING: ErrImagePull: registry.test/kaosd/gone") as failure:
+        await engine.start(order_for(lost), log)
+    assert not failure.value.retryable  # a further try would end the old one's kernels again
+    again = await engine.start(order, log)
+    async with lab(again, order) as there:
+        assert (await there.request("GET", "api/status"))[0] == 200
+    assert pachd.told()["jobs"][f"default/{SPEC.name}"][-1][1] == 3  # the first, the lost one, the first again
+
+
+async def test_a_first_start_that_fails_leaves_nothing(
+    engine: PachydermEngine, pachd: Pachd, order_for: Callable[..., Order], base: Environment, log: Lines
+) -> None:
+    lost = Image(f"registry.test/kaosd/gone@sha256:{'1' * 64}", Image.of(base).commit).environment("e" * 64)
+    with pytest.raises(StartFailed) as failure:
+        await engine.start(order_for(lost), log)
+    assert failure.value.retryable
+    assert f"default/{SPEC.name}" not in pachd.told()["jobs"]
+
+
+async def test_a_service_that_says_running_while_nothing_runs_is_found_out(
+    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+) -> None:
+    host = await engine.start(order, log)
+    hosts = await engine._hosts()
+    empty = pfs_pb2.ModifyFileRequest(delete_file=pfs_pb2.DeleteFile(path="/"))
+    branch = pfs_pb2.Commit(branch=hosts.repos.branch(f"data-{SPEC.name}"))
+
+    async def messages() -> AsyncIterator[pfs_pb2.ModifyFileRequest]:
+        yield pfs_pb2.ModifyFileRequest(set_commit=branch)
+        yield empty
+
+    await hosts.connection.send(hosts.connection.pfs.ModifyFile, messages(), "empty the data")
+    async with asyncio.timeout(30):
+        while (status := await engine.probe(host)).answering:
+            await asyncio.sleep(0.05)
+    assert status.alive
+    assert "does not answer" in status.reason
+    assert "its pipeline is PIPELINE_RUNNING" in status.reason
+    await engine.carry(SPEC, None, host, log.line)  # the daemon's next look at the data mends it
+
+
+async def test_a_person_who_shuts_jupyter_down_gets_it_back(
+    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+) -> None:
+    host = await engine.start(order, log)
+    before = pachd.told()["restarts"]
+    async with lab(host, order) as there:
+        first = (await there.request("GET", "api/status"))[1]["started"]
+        assert (await there.request("POST", "api/shutdown"))[0] == 200
+        async with asyncio.timeout(60):
+            while await serving_since(engine, host) in (None, first):
+                await asyncio.sleep(0.1)
+    assert pachd.told()["restarts"] == before  # Pachyderm has not seen an end
+    async with asyncio.timeout(30):
+        while "it is started again" not in order.log.read_text():
+            await asyncio.sleep(0.1)
+
+
+async def serving_since(engine: PachydermEngine, host: Host) -> str | None:
+    known = Serving.of(host.handle)
+    return await started(engine._http(), known.upstream, known.base_url, known.token_file)
+
+
+async def test_a_pipeline_of_a_stranger_is_left_alone(
+    engine: PachydermEngine, order_for: Callable[..., Order], base: Environment, log: Lines, short: Path
+) -> None:
+    mine = host_request(
+        HostOrder("theirs", "eve", "w", Image.of(base).image, Image.of(base).commit, "/", "none"), "default", OPTIONS
+    )
+    mine.metadata.Clear()
+    del mine.transform.secrets[:], mine.input.cross[:]
+    mine.input.pfs.CopyFrom(pps_pb2.PFSInput(repo=f"source-{SPEC.name}", glob="/"))
+    hosts = await engine._hosts()
+    await hosts.connection.ask(hosts.connection.pps.CreatePipeline, mine, "create")
+    spec = NotebookSpec("theirs", "test", "ada")
+    home = make_home(short / "theirs")
+    order = Order(spec, home, base, "/theirs/", home.logs / "host.log", ())
+    with pytest.raises(EngineError, match="the pipeline theirs was not made by kaosd for this notebook"):
+        await engine.start(order, log)
+    await engine.sweep(home, None)
+    await engine.forget(home)
+    assert await hosts.pipelines.find("theirs") is not None
+
+
+@pytest.mark.parametrize(
+    ("switches", "told"),
+    [
+        ({"fail": {"CreatePipeline": ["UNKNOWN", 'missing Kubernetes secret "push"', 1]}},
+         "create the secret that .pachyderm. names"),
+        ({"pipelines_max": 0}, "allows no more pipelines"),
+        ({"fail": {"*": ["PERMISSION_DENIED", "ada is not authorized", 1]}}, "refused to .* ada is not authorized"),
+        ({"fail": {"*": ["NOT_FOUND", "project default not found", 1]}}, "pachctl create project"),
+        ({"down": True}, "cannot be reached: connection refused"),
+    ],
+)  # fmt: skip
+async def test_what_the_cluster_refuses_is_one_sentence(
+    engine: PachydermEngine, pachd: Pachd, log: Lines, switches: dict[str, object], told: str
+) -> None:
+    spec = NotebookSpec("refused", "test", "ada")
+    await engine._hosts()
+    pachd.turn(**switches)
+    with pytest.raises(EngineError, match=told):
+        await engine.build(spec, source(**{"model/refused.py": ""}), log)
+
+
+async def test_doctor_is_told_what_is_missing(pachd: Pachd, short: Path) -> None:
+    options = Options(registry="r", registry_secret="no-such-secret")
+    engine = PachydermEngine(Cluster(pachd.address, project="nowhere"), options, short / "i")
+    try:
+        found = await engine.examine()
+    finally:
+        await engine.close()
+    assert [(one.severity, one.mend.partition(" ")[0]) for one in found] == [
+        ("ok", ""), ("error", "create"), ("error", "create"),
+    ]  # fmt: skip
+    assert "project nowhere not found" in found[1].text
+    assert "no-such-secret" in found[2].text
+
+
+async def test_an_expired_token_and_an_unknown_version_are_told(short: Path, log: Lines) -> None:
+    for number, (arguments, told) in enumerate(
+        [
+            (["--token", "right"], "does not accept the token: provided auth token is corrupted or has expired"),
+            (["--version", "2.13.0"], r"is version 2.13.0 .kaosd works with 2.7 to 2.12"),
+        ]
+    ):
+        other = Pachd(short / f"p{number}", *arguments)
+        engine = PachydermEngine(Cluster(other.address, token="wrong"), OPTIONS, short / f"i{number}")
+        try:
+            with pytest.raises(EngineError, match=told):
+                await engine.build(SPEC, source(), log)
+        finally:
+            await engine.close()
+            other.close()
+
+
+async def test_the_oldest_pachd_that_is_supported_serves_as_well(
+    short: Path, images: Path, log: Lines, store: Store
+) -> None:
+    old = Pachd(short / "p", "--version", "2.7.4")
+    engine = PachydermEngine(Cluster(old.address), OPTIONS, short / "i", start_within=240.0)
+    home = make_home(short / SPEC.name)
+    try:
+        environment = await engine.build(SPEC, source(), log)
+        order = Order(SPEC, home, environment, f"/{SPEC.name}/", home.logs / "host.log", ())
+        host = await engine.start(order, log)
+        await engine.carry(SPEC, content(store, {"a": b"1"}, short), host, log.line)
+        assert (await engine.probe(host)).answering
+        await engine.stop(host, 0)
+    finally:
+        await engine.close()
+        old.close()

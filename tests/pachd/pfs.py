@@ -80,6 +80,11 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             raise Fault("INVALID_ARGUMENT", "validate request: commit.repo: required")
         return self.world.commit(key_of(repo), commit.id or commit.branch.name)
 
+    def InspectProject(self, request: Any, context: Any) -> pfs_pb2.ProjectInfo:
+        with self.world.lock:
+            self.world.project(request.project.name)
+        return pfs_pb2.ProjectInfo(project=request.project)
+
     # -- repos ---------------------------------------------------------------------------------------------
 
     def CreateRepo(self, request: Any, context: Any) -> Empty:

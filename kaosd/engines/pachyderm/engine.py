@@ -13,8 +13,8 @@ from pathlib import Path
 import aiohttp
 import structlog
 
-from kaosd.engines.base import Content, Home, Inputs, Log, Order, Told
-from kaosd.engines.pachyderm import serving, specs
+from kaosd.engines.base import Content, Finding, Home, Inputs, Log, Order, Told
+from kaosd.engines.pachyderm import checks, serving, specs
 from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.building import Building, Image, percents
 from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
@@ -125,6 +125,14 @@ class PachydermEngine:
     async def reach(self) -> None:
         """See `Carrier`."""
         await (await self._hosts()).connection.version()
+
+    async def examine(self) -> list[Finding]:
+        """See `Carrier`."""
+        connection = Connection(self._cluster, deadline=checks.WITHIN)
+        try:
+            return [finding async for finding in checks.examine(connection, self._options)]
+        finally:
+            await connection.close()
 
     # -- data ----------------------------------------------------------------------------------------------
 
