@@ -187,13 +187,17 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log."""
+    """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log.
+
+    warning: what happened in a host that goes on, such as a kernel killed for want of memory.
+    """
 
     alive: bool
     answering: bool
     kernels: int = 0
     busy: int = 0
     reason: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,6 +137,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
             "restarts": now.restarts,
             "kernels": status.kernels if status else 0,
             "busy": status.busy if status else 0,
+            "warning": status.warning if status and status.warning else None,
         },
         "refused": list(facts.refused),
         "recovered": facts.recovered,
