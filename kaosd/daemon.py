@@ -8,6 +8,7 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from kaosd import __version__, sd
+from kaosd import __version__, schema, sd
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
@@ -37,14 +38,17 @@ DESCRIPTORS = 65536
 CONFIG = "config"  # the watcher's key for the configuration file's directory
 
 
-async def serve(settings: Settings, config: Path | None = None) -> int:
+async def serve(settings: Settings, config: Path | None = None, activated: socket.socket | None = None) -> int:
     """Run until SIGTERM, SIGINT or `kaosctl stop`; the exit code. config: the file as it was named, for reloads.
+
+    activated: the control socket, when systemd listens on it for us.
 
     Raises ConfigError, in a group, when another daemon runs here or the front's port is taken.
     """
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         _lock(settings, stack)
+        schema.check(settings.state_dir)
         _raise_descriptor_limit()
         poked = Pokes()
         shop = await _workshop(settings, stack, poked)
@@ -55,7 +59,7 @@ async def serve(settings: Settings, config: Path | None = None) -> int:
             poked.to(registry.poke, reloads.ask)
             token = secret(secret_file(settings.state_dir / "token"))
             front = Front(Lobby(registry, token), settings.front.port)
-            api = Api(backend, settings.socket)
+            api = Api(backend, settings.socket, activated=activated)
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
