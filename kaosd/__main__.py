@@ -1,4 +1,4 @@
-"""The command `kaosd`: run, check, demo."""
+"""The command `kaosd`: run, check, demo, install-service, uninstall-service."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from kaosd import __version__, demo, sd
+from kaosd import __version__, demo, install, sd
 from kaosd.daemon import serve
 from kaosd.errors import ConfigError, KaosError
 from kaosd.log import configure
@@ -43,16 +43,24 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("demo", help=text, description=text)
     command.add_argument("--directory", type=Path, default=Path.home() / "kaosd-demo", help="where the example is put")
     command.set_defaults(do=lambda chosen: demo.run(chosen.directory))
+    text = "make kaosd a service of your own systemd: starts at login, and when kaosctl asks"
+    command = commands.add_parser("install-service", help=text, description=text)
+    command.add_argument("--now", action="store_true", help="start it at once, or again when it runs")
+    command.set_defaults(do=lambda chosen: install.install(now=chosen.now))
+    text = "undo install-service; running notebooks, state and configuration stay"
+    command = commands.add_parser("uninstall-service", help=text, description=text)
+    command.set_defaults(do=lambda _: install.remove())
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
     sd.notify(sd.status("starting"))
+    activated = sd.listening()
     settings = load(arguments.config)
     prepare(settings)
     end_logging = configure(settings.log, settings.state_dir)
     try:
-        return asyncio.run(serve(settings, arguments.config))
+        return asyncio.run(serve(settings, arguments.config, activated))
     except BaseExceptionGroup as group:
         mistakes, bugs = group.split(KaosError)
         if bugs is None and mistakes is not None and isinstance(mistakes.exceptions[0], KaosError):

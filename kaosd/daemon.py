@@ -8,6 +8,7 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaosd import __version__, notices, sd
+from kaosd import __version__, notices, schema, sd
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
@@ -43,14 +44,17 @@ DESCRIPTORS = 65536
 CONFIG = "config"  # the watcher's key for the configuration file's directory
 
 
-async def serve(settings: Settings, config: Path | None = None) -> int:
+async def serve(settings: Settings, config: Path | None = None, activated: socket.socket | None = None) -> int:
     """Run until SIGTERM, SIGINT or `kaosctl stop`; the exit code. config: the file as it was named, for reloads.
+
+    activated: the control socket, when systemd listens on it for us.
 
     Raises ConfigError, in a group, when another daemon runs here or the front's port is taken.
     """
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         _lock(settings, stack)
+        schema.check(settings.state_dir)
         _raise_descriptor_limit()
         poked = Pokes()
         shop = await _workshop(settings, stack, poked)
@@ -61,7 +65,7 @@ async def serve(settings: Settings, config: Path | None = None) -> int:
             poked.to(registry.poke, reloads.ask)
             token = secret(secret_file(settings.state_dir / "token"))
             front = Front(Lobby(registry, token), settings.front.port)
-            api = Api(backend, settings.socket)
+            api = Api(backend, settings.socket, activated=activated)
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uv
+
+from kaosd import __version__, unitfiles
+from kaosd.errors import KaosError
 
 LOW_SPACE = 2 * 10**9  # bytes; one environment with JupyterLab and the usual packages takes about 0.5 GB
 FEW_FILES = 1024
@@ -46,7 +51,8 @@ class Check:
 def examine(examined: Examined) -> list[dict[str, Any]]:
     """All checks, in the order in which they matter."""
     checks: tuple[Callable[[Examined], Iterator[Check]], ...] = (
-        _places, _socket, _tokens, _front, _space, _inotify, _instances, _descriptors, _builder, _lingering, _clock,
+        _places, _socket, _tokens, _front, _space, _inotify, _instances, _descriptors, _builder, _units, _lingering,
+        _clock,
     )  # fmt: skip
     return [
         {"code": found.code, "severity": found.severity, "text": found.text, "mend": found.mend}
@@ -177,6 +183,50 @@ def _builder(examined: Examined) -> Iterator[Check]:
         yield Check("uv", "error", f"uv, which builds environments, does not run: {error}", "reinstall kaosd")
         return
     yield Check("uv", "ok", f"environments are built by {found.stdout.strip()}")
+
+
+def _units(_examined: Examined) -> Iterator[Check]:
+    """The unit files that `kaosd install-service` wrote, against the kaosd that runs."""
+    mend = "kaosd install-service --now"
+    for name in unitfiles.NAMES:
+        try:
+            found = unitfiles.read(unitfiles.directory(os.environ) / name)
+        except KaosError as error:
+            yield Check("unit", "warning", error.text, error.hint)
+            continue
+        if found is None or (found.version is None and not found.program):
+            continue
+        if found.version is not None and not found.intact:
+            text = f"{found.path} was changed by hand, and no upgrade will touch it"
+            yield Check("unit", "warning", text, "systemctl --user edit kaosd.service, and reinstall")
+        if found.program and not os.access(found.program, os.X_OK):
+            yield Check("unit", "error", f"{found.path} starts {found.program}, which is not there", mend)
+        elif found.version is not None and found.program and found.program != sys.executable:
+            text = f"{found.path} starts {found.program}, and this kaosd runs in {sys.executable}"
+            yield Check("unit", "warning", text, mend)
+        elif found.version not in (None, __version__):
+            yield Check("unit", "warning", f"{found.path} is of kaosd {found.version}, this is {__version__}", mend)
+        elif found.intact:
+            yield Check("unit", "ok", f"{found.path} is of this kaosd")
+    if (there := _version_on_disk()) != __version__:
+        text = f"kaosd {__version__} runs, and {there or 'nothing'} is installed in its place"
+        yield Check("upgrade", "warning", text, "systemctl --user restart kaosd")
+    if not os.environ.get("XDG_RUNTIME_DIR") and os.environ.get("INVOCATION_ID") is None:
+        text = "there is no XDG_RUNTIME_DIR: kaosctl must be told the same places as kaosd"
+        yield Check("runtime_dir", "warning", text, "log in directly instead of by su or sudo")
+
+
+def _version_on_disk() -> str | None:
+    """The version of the package as it is installed now, which an upgrade changes under a running daemon."""
+    found = re.search(r'^__version__ = "([^"]+)"', _init_text(), re.MULTILINE)
+    return found[1] if found else None
+
+
+def _init_text() -> str:
+    try:
+        return Path(__file__).with_name("__init__.py").read_text()
+    except OSError:
+        return ""
 
 
 def _lingering(_examined: Examined) -> Iterator[Check]:

@@ -1,6 +1,7 @@
 """The daemon's own log, set up once: structlog to stderr, and the same events as lines of `<state>/logs/daemon.log`.
 
-On a terminal stderr shows colours, under systemd's journal text with priorities, elsewhere JSON lines. Whatever
+On a terminal stderr shows colours, under systemd events go to its journal with fields (`journalctl --user
+KAOS_NOTEBOOK=name`), elsewhere stderr has JSON lines. Whatever
 an event carries, it can neither begin a line of its own nor send a terminal escape, and registered secrets are
 masked. Events are verbs in the past ("build_finished"), values are keys: log.info("daemon_ready", socket=path).
 """
@@ -13,6 +14,8 @@ import logging
 import logging.handlers
 import os
 import re
+import socket
+import struct
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
@@ -28,6 +31,8 @@ MASK = "********"
 FILE_BYTES, FILES_KEPT = 8_000_000, 3
 _VALUE_MAX = 32_000  # characters; the journal refuses datagrams much beyond
 _PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
+_SEARCHED = ("event", "notebook", "stage", "deployment", "job")  # KAOS_EVENT and so on in the journal
+JOURNAL = "/run/systemd/journal/socket"
 _UNQUOTED = re.compile(r"[^\s\"'={}\[\]]+")
 _LINES = ("exception", "stack")  # the keys that hold several lines, by structlog's own doing
 _secrets: set[str] = set()
@@ -88,8 +93,10 @@ def configure(
 
 def _rendering(style: str, output: _Output, environ: Mapping[str, str]) -> list[Processor]:
     """The processors that make text of an event, for where it goes."""
+    if style == "auto" and output.is_journal(environ):
+        return [_to_journal]
     if style == "auto":
-        style = "journal" if output.is_journal(environ) else "console" if output.isatty() else "json"
+        style = "console" if output.isatty() else "json"
     if style == "journal":
         return [_journal]
     if style == "console":
@@ -139,6 +146,31 @@ def _journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Text for the journal: each line says its priority."""
     priority = _PRIORITIES[event["level"]]
     return "\n".join(f"<{priority}>{line}" for line in _plain(event).split("\n"))
+
+
+def _to_journal(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    """Send an event to the journal itself, with fields to search by; as text when that does not take it."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as journal:
+            journal.setblocking(False)
+            journal.sendto(datagram(event), JOURNAL)
+    except OSError:
+        return _journal(logger, method, event)
+    raise structlog.DropEvent
+
+
+def datagram(event: Mapping[str, object]) -> bytes:
+    """An event in the journal's own protocol; names of fields are ours, whatever the event carries."""
+    fields = {"MESSAGE": _plain(event), "PRIORITY": _PRIORITIES[str(event["level"])], "SYSLOG_IDENTIFIER": "kaosd"}
+    fields |= {f"KAOS_{key.upper()}": event[key] for key in _SEARCHED if event.get(key) is not None}
+    return b"".join(_field(name, str(value).encode(errors="backslashreplace")) for name, value in fields.items())
+
+
+def _field(name: str, value: bytes) -> bytes:
+    """One field: a value with line breaks is told by its length."""
+    if b"\n" not in value:
+        return name.encode() + b"=" + value + b"\n"
+    return name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"
 
 
 def _copy_to(file: _File) -> Processor:

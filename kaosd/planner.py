@@ -83,8 +83,7 @@ class Failure:
     """The last attempt of one kind that failed, and when another one is due.
 
     key: what it was about (see `about`, or REMOVAL); anything else is tried at once.
-    retry_at: None when only a change on disk can help.
-    waits: nothing went wrong; it waits for a document that is open in a tab.
+    retry_at: None when only a change on disk can help. waits: nothing went wrong; an open document is waited for.
     """
 
     attempt: Attempt
@@ -120,10 +119,10 @@ class Settle:
 class Look:
     """All that a decision depends on.
 
-    silent: why the host does not answer, as far as is known. built: environments that are complete, by digest. building: digest of the build in flight.
+    built: complete environments, by digest. building: digest of the build in flight.
     pinned: what a rollback asked for, while the directories are as they were then.
     forced: the person accepted the mass change. now: the person ended the wait for busy kernels.
-    waiting_since: when a swap began to wait for busy kernels.
+    waiting_since: when a swap began to wait for them. silent: why the host does not answer, if that is known.
     cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
     """
 
@@ -306,7 +305,7 @@ def _aim(look: Look) -> tuple[Target | None, Hold | None]:
     if look.pinned is not None:
         return look.pinned, Hold(Why.PINNED, f"rolled back to {look.pinned.source}; stays until the files change again")
     if disk.saving:
-        names = ", ".join(disk.saving[:3]) + (f" and {len(disk.saving) - 3} more" if len(disk.saving) > 3 else "")
+        names = ", ".join(disk.saving[:3]) + (f" and {len(disk.saving) - 3} more" if disk.saving[3:] else "")
         return stay, Hold(Why.SAVING, f"still being saved: {names}", look.now + SAVING_RETRY)
     if disk.git_busy and disk.last is not None and look.now < disk.last + look.settle.git_quiet:
         return stay, Hold(Why.SETTLING, "git is at work in the tree", disk.last + look.settle.git_quiet)

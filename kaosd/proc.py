@@ -258,5 +258,7 @@ async def ended(pid: int, *, timeout: float | None = None) -> bool:  # noqa: ASY
 
 def reap(pid: int) -> None:
     """Take a zombie child of ours away; nothing when it is none."""
+    if pid <= 0:  # to the system that is any child
+        return
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

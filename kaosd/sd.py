@@ -17,6 +17,7 @@ import structlog
 from kaosd.text import printable
 
 log = structlog.get_logger(__name__)
+FIRST_GIVEN = 3  # the first descriptor that systemd hands over
 
 
 class Notifier:
@@ -55,6 +56,27 @@ class Notifier:
 def notify(state: str) -> None:
     """Tell the systemd that started this process, if one did: "READY=1", "STOPPING=1", "WATCHDOG=1" and so on."""
     _own().notify(state)
+
+
+def listening(environ: MutableMapping[str, str] = os.environ) -> socket.socket | None:
+    """The socket named "control" that systemd listens on for this process, if it does; others that it gave are closed.
+
+    The variables are taken out of the environment, and no child inherits the descriptors (sd_listen_fds(3)).
+    """
+    pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return None
+    control = None
+    for offset in range(int(count)):
+        descriptor = FIRST_GIVEN + offset
+        if control is None and names[offset : offset + 1] == ["control"]:
+            os.set_inheritable(descriptor, False)
+            control = socket.socket(fileno=descriptor)
+            control.setblocking(False)
+        else:
+            os.close(descriptor)
+    return control
 
 
 def watchdog_interval() -> float | None:

@@ -187,3 +187,13 @@ def test_a_very_long_value_is_cut(start: Start) -> None:
     start(stream)
     structlog.get_logger().info("output_read", text="x" * 1_000_000)
     assert len(stream.getvalue()) < 40_000
+
+
+def test_a_journal_entry_has_fields_to_search_by_and_no_name_comes_from_an_event() -> None:
+    event = {"level": "error", "event": "build_failed", "notebook": "n", "UNIT": "sshd", "exception": "a\n  b"}
+    found = daemon_log.datagram(event)
+    assert b"PRIORITY=3\n" in found
+    assert b"KAOS_EVENT=build_failed\nKAOS_NOTEBOOK=n\n" in found
+    assert b"\nUNIT=" not in found
+    message = b"error   build_failed notebook=n UNIT=sshd\na\n  b"
+    assert found.startswith(b"MESSAGE\n" + len(message).to_bytes(8, "little") + message + b"\n")

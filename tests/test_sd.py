@@ -117,3 +117,35 @@ def test_reloading_carries_the_time_that_systemd_compares_with() -> None:
 
 def test_a_status_cannot_forge_another_state() -> None:
     assert sd.status("fine\nREADY=1\x1b[31m") == "STATUS=fine\\x0aREADY=1\\x1b[31m"
+
+
+def given(names: str, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch) -> socket.socket | None:
+    """What `listening` makes of *sockets*, handed over from some descriptor on as systemd hands them from 3 on."""
+    first = 200
+    for offset, one in enumerate(sockets):
+        os.dup2(one.fileno(), first + offset)
+    monkeypatch.setattr(sd, "FIRST_GIVEN", first)
+    environ = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(sockets)), "LISTEN_FDNAMES": names, "PATH": "/"}
+    found = sd.listening(environ)
+    assert environ == {"PATH": "/"}
+    return found
+
+
+def test_the_control_socket_is_taken_and_others_are_closed(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as control:
+        control.bind(str(short / "s"))
+        control.listen()
+        found = given("other:control", [other, control], monkeypatch)
+        assert found is not None
+        with found:
+            assert found.getsockname() == str(short / "s")
+            assert not os.get_inheritable(found.fileno())
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(200)
+
+
+def test_what_is_meant_for_another_process_is_not_taken() -> None:
+    environ = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "control"}
+    assert sd.listening(environ) is None
+    assert environ == {}
+    assert sd.listening({}) is None

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from kaosd import unitfiles
 from kaosd.settings import load
 
-UNIT = Path(__file__).parent.parent / "systemd" / "kaosd.service"
+UNITS = Path(__file__).parent.parent / "systemd"
+UNIT = UNITS / "kaosd.service"
 FROM_254 = ("RestartSteps", "RestartMaxDelaySec")
 
 
@@ -32,7 +34,7 @@ def parsed() -> configparser.ConfigParser:
         ("Service", "WatchdogSec", "60"),
         ("Service", "Restart", "on-failure"),
         ("Service", "RestartPreventExitStatus", "78"),
-        ("Service", "KillMode", "process"),
+        ("Service", "KillMode", "mixed"),
         ("Service", "OOMPolicy", "continue"),
         ("Service", "ExecReload", "/bin/kill -HUP $MAINPID"),
         ("Install", "WantedBy", "default.target"),
@@ -43,10 +45,10 @@ def test_the_unit_promises(section: str, key: str, value: str) -> None:
 
 
 def test_nothing_restricts_notebooks_or_fails_in_user_units() -> None:
-    """Directives that hosts inherit, that do nothing in user units, or that keep them from starting on 252."""
+    """Directives that do nothing in user units, or that keep them from starting on 252."""
     unwanted = re.compile(
-        "NoNewPrivileges|SystemCall.*|Restrict.*|LockPersonality|MemoryDenyWriteExecute|Protect.*|Private.*|"
-        "CapabilityBoundingSet|AmbientCapabilities|User|DynamicUser|StateDirectory|ConfigurationDirectory|UMask"
+        "MemoryDenyWriteExecute|Protect.*|Private.*|RuntimeDirectory|"
+        "CapabilityBoundingSet|AmbientCapabilities|User|DynamicUser|StateDirectory|ConfigurationDirectory"
     )
     assert [key for key in parsed()["Service"] if unwanted.fullmatch(key)] == []
 
@@ -55,10 +57,10 @@ def test_the_daemon_gets_more_time_to_stop_than_it_gives_itself() -> None:
     assert float(parsed()["Service"]["TimeoutStopSec"]) >= 2 * load(environ={"HOME": "/nowhere"}).stop_grace
 
 
-def complaints(unit: Path, home: Path) -> list[str]:
+def complaints(unit: Path, home: Path, manager: str = "--user") -> list[str]:
     """What `systemd-analyze verify` says about *unit*, but for the keys that its version is too old for."""
     done = subprocess.run(
-        ["systemd-analyze", "--user", "--man=no", "verify", str(unit)],
+        ["systemd-analyze", manager, "--man=no", "verify", str(unit)],
         env=os.environ | {"HOME": str(home), "XDG_RUNTIME_DIR": str(home)},
         capture_output=True,
         text=True,
@@ -74,6 +76,34 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     program.parent.mkdir(parents=True)
     program.symlink_to(sys.executable)
     assert complaints(UNIT, tmp_path) == []
+    assert complaints(UNITS / "kaosd.socket", tmp_path) == []
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """The system's unit, with a program that is there."""
+    path = tmp_path / "kaosd@.service"
+    path.write_text((UNITS / "kaosd@.service").read_text().replace("/usr/local/bin/kaosd", sys.executable))
+    return path
+
+
+def test_systemd_accepts_the_template_of_the_system(template: Path, tmp_path: Path) -> None:
+    assert complaints(template, tmp_path, "--system") == []
+
+
+def test_the_template_of_the_system_exposes_little(template: Path) -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "--no-pager", "--offline=yes", "security", str(template)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert level is not None, done.stdout
+    assert float(level[1]) < 3
+
+
+@pytest.mark.parametrize("name", ["kaosd.service", "kaosd.socket", "kaosd@.service"])
+def test_every_shipped_unit_is_in_the_package(name: str) -> None:
+    assert (unitfiles.SHIPPED / name).read_text() == (UNITS / name).read_text()
 
 
 @pytest.mark.parametrize(

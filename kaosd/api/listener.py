@@ -45,6 +45,21 @@ def listen(path: Path) -> socket.socket:
     return listening
 
 
+def given(listening: socket.socket, path: Path) -> socket.socket:
+    """The socket that systemd listens on for us, when it is the one that clients use.
+
+    Raises ConfigError, and closes it, when it is of another kind or stands at another path.
+    """
+    unix = listening.family == socket.AF_UNIX and listening.type == socket.SOCK_STREAM
+    at = listening.getsockname() if unix else None
+    if at != os.fspath(path) or not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listening.close()
+        where = at or "something that is no Unix socket"
+        text = f"kaosd.socket listens at {where}, and kaosd is to listen at {path}"
+        raise ConfigError(text, hint="change ListenStream= in a drop-in of kaosd.socket, or KAOSD_SOCKET")
+    return listening
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """Which file stands at *path* (device, inode); None when none does."""
     try:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from kaosd.api import problems, requests
 from kaosd.api.connection import Connection, Door, Limits, peer
-from kaosd.api.listener import BACKLOG, identity, listen
+from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
 from kaosd.api.routes import ROUTES, Ask, Backend, Route
 from kaosd.errors import KaosError
@@ -22,6 +22,7 @@ from kaosd.model import check_name
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+    from socket import socket as Socket  # noqa: N812
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -32,22 +33,31 @@ FAREWELL = 1.0  # seconds that requests in progress have when the API closes
 class Api:
     """The control socket of one daemon.
 
-    socket: its path; the caller holds the lock of the state directory. peers: user ids that may connect; default:
-    our own and root. draining: set it when the daemon begins to end, and changes are refused from then on.
+    socket: its path; the caller holds the lock of the state directory. activated: what systemd listens on for us at
+    that path, which then is not ours to remove. peers: user ids that may connect; default: our own and root.
+    draining: set it when the daemon begins to end, and changes are refused from then on.
     """
 
     def __init__(
-        self, daemon: Backend, socket: Path, *, limits: Limits | None = None, peers: frozenset[int] | None = None
+        self,
+        daemon: Backend,
+        socket: Path,
+        *,
+        limits: Limits | None = None,
+        peers: frozenset[int] | None = None,
+        activated: Socket | None = None,
     ) -> None:
         self.draining = False
         self._daemon = daemon
         self._path = socket
+        self._activated = activated
         self._limits = limits or Limits()
         self._peers = frozenset({os.geteuid(), 0}) if peers is None else peers
         self._streams: set[asyncio.Task[object]] = set()
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
         self._identity: tuple[int, int] | None = None
+        self._ours = False  # whether we made what stands at the path
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -76,14 +86,16 @@ class Api:
             stream.cancel()
         if self._runner is not None:
             await self._runner.cleanup()
-        if self._identity is not None and identity(self._path) == self._identity:
+        if self._ours and self._identity is not None and identity(self._path) == self._identity:
             self._path.unlink()
         self._watch = self._listening = self._runner = self._identity = None
 
     # -- the socket ----------------------------------------------------------------------------------------
 
     async def _listen(self, door: Door) -> None:
-        taken = listen(self._path)
+        activated, self._activated = self._activated, None
+        taken = listen(self._path) if activated is None else given(activated, self._path)
+        self._ours = activated is None
         self._identity = identity(self._path)
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(door.connection, sock=taken, backlog=BACKLOG)

@@ -123,9 +123,10 @@ def _content(notebook: dict[str, Any]) -> list[Piece]:
 
 
 def _cause(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
-    """Why it is not live: the changed files, what is being done, the sentence of the failure."""
+    """Why it is not live: the changed files, what is being done, the sentence of the failure; and what befell it."""
+    befell = [[("busy", str(notice))] for notice in [(notebook.get("host") or {}).get("notice")] if notice]
     if notebook["state"] == "live":
-        return []
+        return befell
     deployment, build = notebook.get("deployment") or {}, notebook.get("build") or {}
     doing: list[Piece] = []
     if not deployment.get("finished_at") and deployment.get("cause"):
@@ -141,7 +142,7 @@ def _cause(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
     host = notebook.get("host") or {}
     if notebook["state"] == "failed" and host.get("state") not in ("PIPELINE_RUNNING", None):
         rows.append([("", f"host {host['state']} {_age(host.get('since'), now)}"), ("", _restarts(host))])
-    return rows
+    return rows + befell
 
 
 def _reason(notebook: dict[str, Any]) -> str:

@@ -12,18 +12,25 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import structlog
 import uv
 
-from kaosd import proc
+from kaosd import cgroups, proc
 from kaosd.engines.base import Home, Inputs, Log, Order
 from kaosd.engines.process import host as hosts
 from kaosd.engines.process import limits
 from kaosd.engines.process.environment import Environments
 from kaosd.engines.process.files import read_link, replace_file, replace_link
 from kaosd.engines.process.host import Running
+from kaosd.engines.process.launchers import Launcher, OwnUnit, PlainChild, stem
+from kaosd.engines.process.launchers import limits as unit_limits
 from kaosd.engines.process.surroundings import build_variables, host_variables
 from kaosd.errors import EngineError, StartFailed
+from kaosd.logs import stamp
 from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
+from kaosd.units import SLICE, UserUnits
+
+log = structlog.get_logger(__name__)
 
 _PRECOMPILE = """
 import compileall, os, sys
@@ -39,7 +46,8 @@ class ProcessEngine:
 
     pass_environment: names (shell patterns) of the daemon's variables that hosts get besides the usual ones, such as
     "AWS_*" or "SSH_AUTH_SOCK". start_within: seconds that a host may take to answer. python: the interpreter for
-    environments that ask for none. variables: stands for os.environ.
+    environments that ask for none. variables: stands for os.environ. launcher: None to choose at each start: a unit of
+    its own wherever the person's systemd answers.
     """
 
     name = "process"
@@ -54,12 +62,16 @@ class ProcessEngine:
         start_within: float = 60.0,
         python: str = sys.executable,
         variables: Mapping[str, str] | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         own = dict(os.environ if variables is None else variables)
         self._environments = Environments(environments, uv.find_uv_bin(), python, build_variables(own))
         self._variables = host_variables(own, pass_environment)
         self._start_within = start_within
+        self._launcher = launcher
+        self._units = UserUnits(own)
         self._running: dict[str, Running] = {}  # by mark; to share out cores and GPUs
+        self._killed: dict[str, int] = {}  # by mark: how many processes the kernel had killed when we told of it
         self._precompiling: dict[str, asyncio.Task[None]] = {}  # by path of the environment
 
     async def built(self, digest: str) -> Environment | None:
@@ -75,22 +87,22 @@ class ProcessEngine:
         before = read_link(hosts.link_of(order.home))
         running = None
         try:
-            running = self._launch(order)
-            log.line(f"JupyterLab started as process {running.pid}")
+            running = await self._launch(order)
+            log.line(f"JupyterLab started as process {running.pid}{f' in {running.unit}' if running.unit else ''}")
             await hosts.answering(running, self._start_within)
             log.line("JupyterLab answers")
         except BaseException as error:
             _put_back(hosts.link_of(order.home), before)
             if running is not None:
                 await hosts.stop(running, 0)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | EngineError) and not isinstance(error, StartFailed):
                 raise StartFailed(f"JupyterLab cannot be started: {error}") from error
             raise
         self._running[running.mark] = running
         self._precompile(order.environment.handle)
         return running.host()
 
-    def _launch(self, order: Order) -> Running:
+    async def _launch(self, order: Order) -> Running:
         home, resources = order.home, order.spec.resources
         socket = str(home.run / f"{secrets.token_hex(4)}.sock")
         if (length := len(os.fsencode(socket))) > hosts.SOCKET_MAX:
@@ -102,9 +114,20 @@ class ProcessEngine:
         _write_kernel_env(hosts.kernel_env_of(home), resources, self._taken_gpus())
         replace_link(hosts.link_of(home), order.environment.handle)
         settings = _write_settings(order, socket)
-        running = hosts.launch(order, settings, socket, order.environment, self._host_variables(order))
-        limits.limit(running.pid, limits.cores(resources, self._taken_cores()), resources.memory_bytes)
+        own = self._launcher or (OwnUnit(self._units) if await self._units.available() else PlainChild())
+        running = await hosts.launch(own, order, settings, socket, self._host_variables(order))
+        self._limit(running, resources, {running.pid})
         return running
+
+    def _limit(self, running: Running, resources: Resources, pids: set[int]) -> None:
+        """Write down what the host may use; where its unit does not hold it to that, do what is possible otherwise."""
+        wanted = {"cpu": resources.cpu, "memory": resources.memory}
+        replace_file(_limits_of(running), json.dumps(wanted).encode())
+        if cgroups.held(running.cgroup, resources.cpu, resources.memory_bytes):
+            return
+        cores = limits.cores(resources, self._taken_cores(running.mark))
+        for pid in pids:
+            limits.limit(pid, cores, resources.memory_bytes)
 
     def _host_variables(self, order: Order) -> dict[str, str]:
         spec = order.spec
@@ -135,9 +158,11 @@ class ProcessEngine:
         running = hosts.of(host)
         with _writing(running.kernel_env):
             _write_kernel_env(Path(running.kernel_env), resources, self._taken_gpus(running.mark))
-        cores = limits.cores(resources, self._taken_cores(running.mark))
-        for pid in await asyncio.to_thread(hosts.members, running):
-            limits.limit(pid, cores, resources.memory_bytes)
+        if running.unit:
+            await self._units.set(running.unit, unit_limits(resources))
+        members = await asyncio.to_thread(hosts.members, running)
+        with _writing(running.kernel_env):
+            self._limit(running, resources, members)
         return True
 
     async def reaches(self, host: Host, home: Home) -> bool:  # noqa: ARG002 - the same for all
@@ -146,23 +171,72 @@ class ProcessEngine:
 
     async def probe(self, host: Host) -> HostStatus:
         """See `Engine`."""
-        return await hosts.probe(hosts.of(host))
+        running = hosts.of(host)
+        status = await hosts.probe(running)
+        if not running.unit:
+            return status
+        if not status.alive:
+            found = await self._units.show(running.unit, "Result")
+            reason = (
+                "it used up its memory, and the system ended JupyterLab" if found.get("Result") == "oom-kill" else ""
+            )
+            return dataclasses.replace(status, reason=reason or status.reason)
+        return dataclasses.replace(status, notice=self._out_of_memory(running))
+
+    def _out_of_memory(self, running: Running) -> str:
+        """What the kernel killed in this host for want of memory, as a sentence; new ones are told in its log."""
+        count = cgroups.killed_for_memory(running.cgroup)
+        if count == 0:
+            return ""
+        memory = _limits(running).memory
+        text = (
+            f"the system ended {'a process' if count == 1 else f'{count} processes'} of this notebook, "
+            f"which used up its memory{f' of {memory}' if memory else ''}"
+        )
+        if count > self._killed.get(running.mark, 0):
+            self._killed[running.mark] = count
+            log.warning("host_out_of_memory", notebook=running.base_url.strip("/"), killed=count, memory=memory)
+            with contextlib.suppress(OSError), open(running.log, "a", encoding="utf-8") as file:  # a full disk
+                file.write(f"{stamp(text)}\n")
+        return text
 
     async def stop(self, host: Host, grace: float) -> None:
         """See `Engine`."""
         running = hosts.of(host)
         await hosts.stop(running, grace)
+        if running.unit:
+            await self._units.forget(running.unit)
         self._running.pop(running.mark, None)
+        self._killed.pop(running.mark, None)
 
     async def adopt(self, handle: dict[str, object]) -> Host | None:
         """See `Engine`. A switch that was not written down any more is seen from the link."""
         running = hosts.adopt(handle)
-        if running is None:
+        if running is None or not await self._same_start(running):
             return None
         running = self._behind_link(running)
+        self._killed[running.mark] = cgroups.killed_for_memory(running.cgroup)
+        await self._out_of_our_unit(running)
         self._running[running.mark] = running
         self._precompile(str(self._environments.path(running.environment)))
         return running.host()
+
+    async def _same_start(self, running: Running) -> bool:
+        """Whether its unit is still the one that was started, as far as systemd can be asked."""
+        if not running.unit:
+            return True
+        found = (await self._units.show(running.unit, "InvocationID")).get("InvocationID")
+        return found in (None, "", running.invocation)
+
+    async def _out_of_our_unit(self, running: Running) -> None:
+        """Give a plain child that shares the daemon's unit one of its own: a stop of the daemon's would kill it."""
+        if cgroups.of(running.pid) != cgroups.of() or not await self._units.available():
+            return
+        pids = {pid for pid in await asyncio.to_thread(hosts.members, running) if cgroups.of(pid) == cgroups.of()}
+        try:
+            await self._units.take(pids, f"kaos-kept-{secrets.token_hex(6)}.scope")
+        except EngineError as error:
+            log.warning("host_stays_in_our_unit", notebook=running.base_url.strip("/"), error=str(error))
 
     def _behind_link(self, running: Running) -> Running:
         """The host with the environment of its link, which is put back when this server cannot serve it."""
@@ -176,9 +250,19 @@ class ProcessEngine:
 
     async def sweep(self, home: Home, host: Host | None) -> None:
         """See `Engine`."""
-        but = hosts.of(host).mark if host is not None else None
-        if not await proc.kill_all(lambda: hosts.marked_in(home, but)):
-            raise EngineError(f"processes {hosts.marked_in(home, but)} of an earlier host do not end")
+        kept = hosts.of(host) if host is not None else None
+        but, unit = (kept.mark, kept.unit) if kept is not None else (None, "")
+        slice_of_hosts = (await self._units.show(SLICE, "ControlGroup")).get("ControlGroup", "")
+
+        def strays() -> set[int]:
+            """Those that carry a mark, and those in a unit that were not given one yet."""
+            names = {name for name in cgroups.below(slice_of_hosts) if name.startswith(stem(home)) and name != unit}
+            return set(hosts.marked_in(home, but)).union(*(cgroups.pids(f"{slice_of_hosts}/{one}") for one in names))
+
+        if not await proc.kill_all(strays):
+            raise EngineError(f"processes {sorted(strays())} of an earlier host do not end")
+        if slice_of_hosts:
+            await self._units.forget(f"{stem(home)}-*")
 
     async def ended(self, host: Host) -> None:
         """See `Engine`."""
@@ -193,9 +277,11 @@ class ProcessEngine:
         """See `Engine`."""
         await self._environments.collect(keep)
 
-    def enforced(self, host: Host) -> bool:  # noqa: ARG002 - the same for all
-        """See `Engine`. Affinity and RLIMIT_DATA are best effort, so never."""
-        return False
+    def enforced(self, host: Host) -> bool:
+        """See `Engine`. Affinity and RLIMIT_DATA are best effort, so never without a unit of its own."""
+        running = hosts.of(host)
+        wanted = _limits(running)
+        return cgroups.held(running.cgroup, wanted.cpu, wanted.memory_bytes)
 
     def check(self, resources: Resources) -> None:
         """See `Engine`."""
@@ -283,6 +369,18 @@ def _write_settings(order: Order, socket: str) -> Path:
     path = home.jupyter / "host.json"
     replace_file(path, json.dumps(settings, indent=1).encode())
     return path
+
+
+def _limits_of(running: Running) -> Path:
+    """The file of what the host may use; the newest wish, which it may not have yet."""
+    return Path(running.kernel_env).with_name("limits.json")
+
+
+def _limits(running: Running) -> Resources:
+    try:
+        return Resources(**json.loads(_limits_of(running).read_text()))
+    except (OSError, ValueError, TypeError):  # a host of an older version has none
+        return Resources()
 
 
 def _write_kernel_env(path: Path, resources: Resources, taken: list[list[int]]) -> None:

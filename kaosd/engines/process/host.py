@@ -12,7 +12,6 @@ import os
 import re
 import secrets
 import signal
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,10 +20,11 @@ from typing import Any, cast
 
 import aiohttp
 
-from kaosd import proc
+from kaosd import cgroups, proc
 from kaosd.engines.base import Home, Order
+from kaosd.engines.process.launchers import Command, Launcher
 from kaosd.errors import EngineError, StartFailed
-from kaosd.model import Environment, Host, HostStatus
+from kaosd.model import Host, HostStatus
 
 LAUNCHER = Path(__file__).parents[2] / "hosted" / "launch.py"
 SOCKET_MAX = 107  # bytes; sun_path of the kernel
@@ -39,6 +39,7 @@ class Running:
 
     pid, started, boot: the server's identity. environment, server: digests as in Host. link: the symbolic link that
     kernels start from. kernel_env: the file of their variables. log_from: bytes of the log that are older.
+    unit, invocation, cgroup: of the unit of its own; "" for a plain child, as versions before 0.2 started all.
     """
 
     pid: int
@@ -56,6 +57,9 @@ class Running:
     environment: str
     server: str
     started_at: float
+    unit: str = ""
+    invocation: str = ""
+    cgroup: str = ""
 
     @property
     def identity(self) -> proc.Identity:
@@ -72,31 +76,22 @@ def of(host: Host) -> Running:
     return Running(**host.handle)
 
 
-def launch(
-    order: Order, settings: Path, socket: str, environment: Environment, variables: Mapping[str, str]
+async def launch(
+    launcher: Launcher, order: Order, settings: Path, socket: str, variables: Mapping[str, str]
 ) -> Running:
-    """Start the server in a session of its own, its output appended to the log; it outlives us. Raises OSError."""
-    home = order.home
+    """Start the server, its output appended to the log; it outlives us. Raises OSError or EngineError."""
+    home, environment = order.home, order.environment
     mark = f"{home.root}:{secrets.token_hex(8)}"
     argv = [f"{environment.handle}/bin/python", "-u", str(LAUNCHER), str(settings)]
     log = os.open(order.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         log_from = os.fstat(log).st_size
-        process = subprocess.Popen(
-            argv,
-            cwd=home.work,
-            env={**variables, _MARK: mark},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
     finally:
         os.close(log)
-    identity = proc.identify(process.pid)
-    process.returncode = 0  # we reap it by its pidfd; its destructor must not complain that the host outlives us
+    unit = await launcher.start(Command(tuple(argv), home, {**variables, _MARK: mark}, order.log, order.spec.resources))
+    identity = proc.identify(unit.pid)
     return Running(
-        pid=process.pid,
+        pid=unit.pid,
         started=identity.started if identity else 0,
         boot=proc.boot_id(),
         argv=argv,
@@ -111,6 +106,9 @@ def launch(
         environment=environment.digest,
         server=environment.server,
         started_at=time.time(),
+        unit=unit.name,
+        invocation=unit.invocation,
+        cgroup=unit.cgroup,
     )
 
 
@@ -201,6 +199,7 @@ def adopt(handle: Mapping[str, object]) -> Running | None:
         and proc.alive(running.identity)
         and proc.command_line(running.pid) == running.argv
         and proc.environ_value(running.pid, _MARK) == running.mark
+        and (not running.unit or cgroups.of(running.pid).endswith(f"/{running.unit}"))
     )
     return running if ours else None
 
@@ -220,7 +219,7 @@ async def stop(running: Running, grace: float) -> None:
         await proc.ended(running.pid, timeout=grace)
 
     def left() -> set[int]:
-        return {one.pid for one in family if proc.alive(one)} | set(marked(running.mark))
+        return {one.pid for one in family if proc.alive(one)} | set(marked(running.mark)) | cgroups.pids(running.cgroup)
 
     if not await proc.kill_all(left):
         raise EngineError(f"processes {sorted(left())} of a host do not end", hint="they may hang in the kernel")
@@ -230,8 +229,8 @@ async def stop(running: Running, grace: float) -> None:
 
 
 def members(running: Running) -> set[int]:
-    """All processes of the host: by descent, by session and by mark."""
-    return {one.pid for one in _family(running)} | set(marked(running.mark))
+    """All processes of the host: by descent, by session, by mark and by its unit."""
+    return {one.pid for one in _family(running)} | set(marked(running.mark)) | cgroups.pids(running.cgroup)
 
 
 def _family(running: Running) -> set[proc.Identity]:

@@ -1,0 +1,93 @@
+"""What the kernel says of control groups: which one a process is in, who is in it, which limits really hold.
+
+A control group is named as /proc/PID/cgroup does ("/user.slice/..."), version 2 where both are mounted. Only version 2
+holds the limits of a person's own units: on version 1 a limit reads as not held. Reads only; what is gone is no error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+_MOUNT = re.compile(r"^\d+ \d+ \d+:\d+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kind>cgroup2?) \S+ (?P<options>\S+)$")
+
+
+def of(pid: int | str = "self") -> str:
+    """The control group of a process; "" when it is gone or this system has none."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return ""
+    parts = [line.split(":", 2) for line in lines]
+    found = {names: path for _, names, path in parts if names in ("", "name=systemd")}
+    unified = found.get("", "/")
+    return unified if unified != "/" else found.get("name=systemd", unified)
+
+
+def pids(cgroup: str) -> set[int]:
+    """All processes in a control group and those below it; nobody when it is gone."""
+    found: set[int] = set()
+    for top in _directories(cgroup):
+        for directory, _, names in os.walk(top):
+            if "cgroup.procs" in names:
+                found.update(int(line) for line in _read(os.path.join(directory, "cgroup.procs")).split())
+    return found - {0}
+
+
+def below(cgroup: str) -> set[str]:
+    """The control groups directly below one, by name."""
+    return {entry.name for top in _directories(cgroup) for entry in os.scandir(top) if entry.is_dir()}
+
+
+def held(cgroup: str, cpu: float | None, memory: int | None) -> bool:
+    """Whether the kernel holds the group to exactly these limits: *cpu* cores and *memory* bytes (None: no limit)."""
+    texts = [(_read(f"{top}/cpu.max"), _read(f"{top}/memory.max")) for top in _directories(cgroup)]
+    return any(_is_cpu(one, cpu) and _is_memory(other, memory) for one, other in texts)
+
+
+def killed_for_memory(cgroup: str) -> int:
+    """How many processes of the group the kernel has killed because the group's memory was used up."""
+    events = (_read(f"{top}/memory.events") for top in _directories(cgroup))
+    return max((int(count) for text in events for count in re.findall(r"^oom_kill (\d+)$", text, re.M)), default=0)
+
+
+def _is_cpu(text: str, cores: float | None) -> bool:
+    """Whether *text* of cpu.max ("150000 100000", "max 100000") allows exactly so many cores."""
+    quota, _, period = text.strip().partition(" ")
+    if cores is None or quota == "max":
+        return cores is None and quota == "max"
+    return period.isdecimal() and quota.isdecimal() and abs(int(quota) / int(period) - cores) < 0.01
+
+
+def _is_memory(text: str, size: int | None) -> bool:
+    """Whether *text* of memory.max allows exactly so many bytes; the kernel counts whole pages."""
+    found = text.strip()
+    return found == ("max" if size is None else str(size // PAGE * PAGE))
+
+
+def _directories(cgroup: str) -> Iterator[str]:
+    """Where the group is mounted: at most once for each version."""
+    if not cgroup.startswith("/") or cgroup == "/":
+        return
+    for point in _mounts(_read("/proc/self/mountinfo").splitlines()):
+        if os.path.isdir(point + cgroup):
+            yield point + cgroup
+
+
+def _mounts(lines: Iterable[str]) -> Iterator[str]:
+    """The mount points of version 2 and of systemd's own hierarchy of version 1, out of /proc/self/mountinfo."""
+    for line in lines:
+        found = _MOUNT.match(line)
+        ours = found and found["root"] == "/" and (found["kind"] == "cgroup2" or "name=systemd" in found["options"])
+        if found and ours:
+            yield re.sub(r"\\(\d{3})", lambda octal: chr(int(octal[1], 8)), found["point"])
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
