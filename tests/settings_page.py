@@ -32,6 +32,8 @@ TITLES = {
     "front": "`[front]`: the local address",
     "watch": "`[watch]`: how changes are noticed",
     "log": "`[log]`: the daemon's own log",
+    "docker": "`[docker]`: the engine of containers",
+    "pachyderm": "`[pachyderm]`: the cluster",
     "notebook": "`[[notebook]]`: a notebook, any number of times",
 }
 

@@ -67,6 +67,7 @@ class Still:
 
     name = "process"
     live_sync = True
+    builds_bundle = False
 
     def __init__(self, fate: Fate) -> None:
         self.fate = fate
@@ -117,6 +118,9 @@ class Still:
         self._before()
         self.hosts[host.handle["number"]][1] = resources
         self._after()
+        return True
+
+    async def reaches(self, host: Host, home: Home) -> bool:
         return True
 
     async def probe(self, host: Host) -> HostStatus:
