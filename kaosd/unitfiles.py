@@ -56,7 +56,7 @@ def render(template: str, interpreter: str, version: str, systemd: int) -> str:
 
 def quoted(path: str) -> str:
     """A program's path as ExecStart= takes it: quoted, with no specifier in it."""
-    if set('$"\\') & set(path) or not path.isprintable():
+    if set("$\"'\\") & set(path) or not path.isprintable():
         raise KaosError(f"systemd cannot start {path!r}", hint="install kaosd below a directory with a plainer name")
     return f'"{path.replace("%", "%%")}"'
 

@@ -67,7 +67,11 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(start: Start) -> None:
         assert ("\x1b[" in shown) is coloured
 
 
-def test_the_journal_gets_priorities_only_when_it_is_really_the_stream(start: Start, tmp_path: Path) -> None:
+def test_the_journal_gets_priorities_only_when_it_is_really_the_stream(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As text, where the journal's own socket is not there; with it see tests/systemd."""
+    monkeypatch.setattr(daemon_log, "JOURNAL", str(tmp_path / "none"))
     with open(tmp_path / "journal", "w+") as stream:
         status = os.fstat(stream.fileno())
         start(stream, JOURNAL_STREAM=f"{status.st_dev}:{status.st_ino}")

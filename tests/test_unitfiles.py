@@ -26,7 +26,7 @@ def test_what_is_written_is_known_again(tmp_path: Path, interpreter: str) -> Non
 
 
 def test_systemd_reads_the_interpreter_as_it_was_meant(tmp_path: Path) -> None:
-    program = tmp_path / "a 'b' 100%h" / "python"
+    program = tmp_path / "a b 100%h" / "python"
     program.parent.mkdir()
     program.symlink_to("/bin/true")
     unit = write(tmp_path / "kaosd.service", str(program))
