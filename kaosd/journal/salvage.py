@@ -29,14 +29,21 @@ class Lost(NamedTuple):
 
 def remove_unreadable(db: sqlite3.Connection) -> tuple[Lost, ...]:
     """Remove every row that is not what it must be, so that one damaged row does not take all the others with it."""
-    lost = []
-    for table, kind in _KINDS.items():
-        for rowid, notebook, body in db.execute(f"SELECT rowid, notebook, body FROM {table}").fetchall():  # noqa: S608
-            if not _is_readable(kind, body):
-                db.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))  # noqa: S608
-                lost.append(Lost(table, str(notebook)))
+    lost = [one for table in (*_KINDS, "events") for one in _remove_from(db, table)]
     broken = db.execute("DELETE FROM events WHERE NOT json_valid(data)").rowcount
     return (*lost, *[Lost("events", "")] * broken)
+
+
+def _remove_from(db: sqlite3.Connection, table: str) -> list[Lost]:
+    columns = [name for _, name, kind, *_ in db.execute(f"PRAGMA table_info({table})") if kind == "TEXT"]
+    bytes_of = ", ".join(f"CAST({name} AS BLOB)" for name in columns)  # text need not be text any more
+    lost = []
+    for rowid, *values in db.execute(f"SELECT rowid, {bytes_of} FROM {table}").fetchall():  # noqa: S608
+        row = {name: value for name, value in zip(columns, values, strict=True) if value is not None}
+        if not _is_readable(_KINDS.get(table), row):
+            db.execute(f"DELETE FROM {table} WHERE rowid = ?", (rowid,))  # noqa: S608
+            lost.append(Lost(table, row.get("notebook", b"").decode(errors="replace") if table in _KINDS else ""))
+    return lost
 
 
 def sentence(lost: tuple[Lost, ...]) -> str:
@@ -48,9 +55,11 @@ def sentence(lost: tuple[Lost, ...]) -> str:
     return ", ".join(f"{count} x {what}" for what, count in counts.items())
 
 
-def _is_readable(kind: type[Any], body: object) -> bool:
+def _is_readable(kind: type[Any] | None, row: dict[str, bytes]) -> bool:
     try:
-        decode(kind, str(body))
-    except StoreError:
+        texts = {name: value.decode() for name, value in row.items()}
+        if kind is not None:
+            decode(kind, texts["body"])
+    except (UnicodeDecodeError, KeyError, StoreError):
         return False
     return True

@@ -91,13 +91,14 @@ def directory_link_in_host(prey: Prey) -> str:
 
 def swapped_while_copied(prey: Prey) -> str:
     """A file takes turns with a link to a secret while saves make the daemon read it."""
-    swap = prey.model / "turns.txt"
+    swap, secret = prey.model / "turns.txt", prey.outside / "never.txt"
+    secret.write_text(NEVER)
     code = (
         "import os, sys\nfile, secret = sys.argv[1:]\n"
         "while True:\n    open(file + '.part', 'w').write('mine')\n    os.replace(file + '.part', file)\n"
         "    os.symlink(secret, file + '.part')\n    os.replace(file + '.part', file)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, swap, prey.outside / "secret.txt"]) as child:
+    with subprocess.Popen([sys.executable, "-c", code, swap, secret]) as child:
         try:
             for _ in range(20):
                 (prey.model / "marker.py").write_text(f"{time.monotonic_ns()}\n")
@@ -107,8 +108,9 @@ def swapped_while_copied(prey: Prey) -> str:
     for path in (swap, swap.with_name("turns.txt.part")):
         path.unlink(missing_ok=True)
     prey.save()
+    secret.unlink()
     stored = subprocess.run(
-        ["grep", "-rlaF", MARK, prey.daemon.state / "store", prey.work], capture_output=True, check=False
+        ["grep", "-rlaF", NEVER, prey.daemon.state / "store", prey.work], capture_output=True, check=False
     )
     return "never read" if not stored.stdout else stored.stdout.decode()
 
@@ -140,6 +142,7 @@ def _bind(path: Path, prey: Prey) -> None:
     os.chdir(here)
 
 
+NEVER = "nobody-may-read-this"
 LEFT_OUT = ("left out by name",)
 BUNDLE = [
     Case(

@@ -29,7 +29,7 @@ from tests.faults.strikes import STRIKES, Strike
 
 SLOW = 10.0  # seconds from which a round is told of: an event may have been missed until the next rescan
 PATIENCE = 150.0  # seconds until a round is at rest, at most
-STATE_SIZE = "1200m"
+STATE_SIZE = "3g"  # of memory, at most; each environment takes some 200 MB
 CONFIG = """\
 max_backoff = 2
 keep_versions = 5

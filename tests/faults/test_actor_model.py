@@ -25,7 +25,7 @@ from tests.faults.editor import read_tree
 from tests.faults.still import SERVERS, Fate, Killed, Mortal, Still
 
 STATES = 4  # of the person's files; going back and forth between few of them is what finds mistakes
-LIFES = 24
+LIFES = 10
 
 
 class Life:
