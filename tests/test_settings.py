@@ -234,6 +234,7 @@ LONG = "x" * 45
         ("[front]\nport = 1\nport = 2\n", "kaosd.toml:3: not TOML: Cannot overwrite a value"),
         ("[front]\nport = [1,\n", "kaosd.toml:2: not TOML: Invalid value"),
         ("x = " + "[" * 5000, "kaosd.toml:1: not TOML: nested too deeply"),
+        ("\n[[notebook]]\nengine = 'pachyderm'\n[pachyderm]", "kaosd.toml:4: pachyderm.registry: notebooks of the"),
         ("[pachyderm]\naddress = 'pachd'", "kaosd.toml:2: pachyderm.address: 'pachd' is not the address of a pachd;"),
         ("[pachyderm]\nregistry = 'A B'", "kaosd.toml:2: pachyderm.registry: 'A B' is not the beginning of an image"),
         ("[pachyderm]\nservice_address = '{host}'", "kaosd.toml:2: pachyderm.service_address: '{host}' has braces"),

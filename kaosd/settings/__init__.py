@@ -77,6 +77,9 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         file.engine, login, file.swap_when_idle, state_dir, lambda text: places.expand(text, base, environ)
     )
     notebooks = tuple(_specs(file, defaults, origin, mistakes))
+    if file.pachyderm.registry is None and any(spec.engine == "pachyderm" for spec in notebooks):
+        what = 'notebooks of the engine pachyderm need it; write where images are pushed to, as "registry.test/team"'
+        mistakes.append(Mistake(("pachyderm", "registry"), what))
     if mistakes:
         raise origin.refusal(mistakes)
     return Settings(

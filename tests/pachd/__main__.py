@@ -55,12 +55,16 @@ class Transactions(transaction_pb2_grpc.APIServicer):
             queued = self.world.transactions.pop(request.transaction.id, None)
             if queued is None:
                 raise Fault("NOT_FOUND", f"transaction {request.transaction.id} not found")
-            moved, made = set(), []
-            for name, one in queued:
-                if name == "CreateBranch":
-                    moved.add(self.pfs.create_branch(one))
-                else:
-                    made.append(self.pps.create_pipeline(one))
+            moved, made, before = set(), [], self.world.branches()
+            try:
+                for name, one in queued:
+                    if name == "CreateBranch":
+                        moved.add(self.pfs.create_branch(one))
+                    else:
+                        made.append(self.pps.create_pipeline(one))
+            except Fault:
+                self.world.put_back(before)
+                raise
             self.world.propagate(moved, uuid.uuid4().hex, tuple(made))
         return transaction_pb2.TransactionInfo(transaction=request.transaction)
 

@@ -168,6 +168,19 @@ class World:
             raise Fault("NOT_FOUND", f"pipeline {key[0]}/{key[1]} not found")
         return self.pipelines[key]
 
+    def branches(self) -> dict[Key, dict[str, Commit | None]]:
+        """All branches with their heads, for `put_back`."""
+        return {key: {name: one.head for name, one in repo.branches.items()} for key, repo in self.repos.items()}
+
+    def put_back(self, before: dict[Key, dict[str, Commit | None]]) -> None:
+        """Undo what a transaction that failed did to branches."""
+        for key, heads in before.items():
+            branches = self.repos[key].branches
+            for name in [name for name in branches if name not in heads]:
+                del branches[name]
+            for name, head in heads.items():
+                branches[name].head = head
+
     # -- commits -------------------------------------------------------------------------------------------
 
     def start_commit(self, key: Key, branch: str, description: str = "") -> Commit:

@@ -9,11 +9,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from python_pachyderm.proto.v2.pfs import pfs_pb2
+from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.bundle import Store
 from kaosd.engines.pachyderm.connection import Cluster, Connection
+from kaosd.engines.pachyderm.pipelines import Pipelines
 from kaosd.engines.pachyderm.repos import Repos
 from tests.pachd.program import Pachd
+
+REAL = os.environ.get("KAOSD_TEST_PACHD", "")  # read before the tests get an environment of their own
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +40,8 @@ def pachd(_pachd: Pachd) -> Iterator[Pachd]:
 @pytest.fixture
 def server(request: pytest.FixtureRequest) -> str:
     """The address that the contract is tested at: a real pachd's where one is named."""
-    named = os.environ.get("KAOSD_TEST_PACHD", "")
-    if named:
-        return named.partition("://")[2] or named
+    if REAL:
+        return REAL.partition("://")[2] or REAL
     found: Pachd = request.getfixturevalue("pachd")
     return found.address
 
@@ -51,10 +55,17 @@ async def connection(pachd: Pachd) -> AsyncIterator[Connection]:
 
 
 @pytest.fixture
-async def contract(server: str) -> AsyncIterator[Connection]:
-    """To what the contract is tested at."""
+async def contract(server: str, name: str) -> AsyncIterator[Connection]:
+    """To what the contract is tested at, which is left without what the test made there."""
     found = Connection(Cluster(server))
     yield found
+    repos, pipelines, twin = Repos(found), Pipelines(found), name.replace("-", "_")
+    for build in (f"build-{name}", f"build-{twin}"):
+        await found.ask(
+            found.pps.DeletePipeline, pps_pb2.DeletePipelineRequest(pipeline=pipelines.named(build)), "clean"
+        )
+    for repo in (name, f"source-{name}", f"source-{twin}"):
+        await found.ask(found.pfs.DeleteRepo, pfs_pb2.DeleteRepoRequest(repo=repos.repo(repo), force=True), "clean")
     await found.close()
 
 

@@ -52,8 +52,8 @@ class Repos:
         return pfs_pb2.Branch(repo=self.repo(repo), name=name)
 
     def commit(self, repo: str, id_: str) -> pfs_pb2.Commit:
-        """The message that names a commit by its id."""
-        return pfs_pb2.Commit(repo=self.repo(repo), id=id_)
+        """The message that names a commit by its id. Newer servers read its repo in one place, older in the other."""
+        return pfs_pb2.Commit(repo=self.repo(repo), id=id_, branch=pfs_pb2.Branch(repo=self.repo(repo)))
 
     # -- repos ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,127 @@
+"""Pipelines are made once, changed only by a change, and never when they are another's. The contract with pachd.
+
+Nothing here needs a worker: the pipelines' commands are never run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from python_pachyderm.proto.v2.pfs import pfs_pb2
+from python_pachyderm.proto.v2.pps import pps_pb2
+
+from kaosd.engines.pachyderm.answers import Kind, Refusal
+from kaosd.engines.pachyderm.connection import Connection
+from kaosd.engines.pachyderm.names import names_of
+from kaosd.engines.pachyderm.options import Options
+from kaosd.engines.pachyderm.pipelines import Pipelines
+from kaosd.engines.pachyderm.repos import NoContent, Repos
+from kaosd.engines.pachyderm.specs import NOTEBOOK, SPEC, USER, build_request, repo_mark
+from kaosd.errors import EngineError
+from tests.pachd.program import Pachd
+
+OPTIONS = Options(registry="registry.test/team", buildkit="tcp://buildkitd:1234")
+
+
+async def with_source(connection: Connection, notebook: str) -> Pipelines:
+    """The project's pipelines, with the repo that Build reads."""
+    await Repos(connection).ensure(names_of(notebook, "default").source, repo_mark(notebook, "ada"))
+    return Pipelines(connection)
+
+
+async def test_a_pipeline_is_made_once_and_changed_only_by_a_change(contract: Connection, name: str) -> None:
+    pipelines = await with_source(contract, name)
+    request = build_request(name, "ada", "default", OPTIONS)
+    assert await pipelines.ensure(request)
+    assert not await pipelines.ensure(request)
+    first = await pipelines.find(request.pipeline.name)
+    assert first is not None
+    assert (first.version, first.annotations[NOTEBOOK], first.annotations[USER]) == (1, name, "ada")
+    assert first.annotations[SPEC] == request.metadata.annotations[SPEC]
+    changed = build_request(name, "ada", "default", replace(OPTIONS, plain_registry=True))
+    assert await pipelines.ensure(changed)
+    second = await pipelines.find(request.pipeline.name)
+    assert second is not None
+    assert second.version == 2
+    assert await pipelines.ensure(changed, anew=True)
+
+
+async def test_a_pipeline_of_another_user_is_neither_changed_nor_deleted(contract: Connection, name: str) -> None:
+    pipelines = await with_source(contract, name)
+    await pipelines.ensure(build_request(name, "ada", "default", OPTIONS))
+    with pytest.raises(EngineError, match="was not made by kaosd for this notebook"):
+        await pipelines.ensure(build_request(name, "bob", "default", OPTIONS))
+    with pytest.raises(EngineError, match="was not made by kaosd for this notebook"):
+        await pipelines.delete(f"build-{name}", name, "bob")
+    assert await pipelines.delete(f"build-{name}", name, "ada")
+    assert not await pipelines.delete(f"build-{name}", name, "ada")
+
+
+async def test_what_is_done_together_shows_together(contract: Connection, name: str) -> None:
+    pipelines, repos = await with_source(contract, name), Repos(contract)
+    head = await repos.put(f"source-{name}", NoContent(), lambda _sent, _total: None)
+    move = pfs_pb2.CreateBranchRequest(branch=repos.branch(f"source-{name}", "moved"))
+    move.head.CopyFrom(repos.commit(f"source-{name}", head.id))
+    request = build_request(name, "ada", "default", OPTIONS)
+    await contract.together([(contract.pfs.CreateBranch, move), (contract.pps.CreatePipeline, request)], "deploy")
+    assert await repos.head(f"source-{name}", "moved") == head
+    assert await pipelines.find(f"build-{name}") is not None
+
+
+async def test_a_part_that_is_refused_leaves_the_other_undone(contract: Connection, name: str) -> None:
+    repos = Repos(contract)
+    await with_source(contract, name)
+    head = await repos.put(f"source-{name}", NoContent(), lambda _sent, _total: None)
+    move = pfs_pb2.CreateBranchRequest(branch=repos.branch(f"source-{name}", "moved"))
+    move.head.CopyFrom(repos.commit(f"source-{name}", head.id))
+    broken = pps_pb2.CreatePipelineRequest(pipeline=Pipelines(contract).named(f"build-{name}"))
+    with pytest.raises(Refusal):
+        await contract.together([(contract.pfs.CreateBranch, move), (contract.pps.CreatePipeline, broken)], "deploy")
+    assert await repos.head(f"source-{name}", "moved") is None
+
+
+async def test_what_is_not_there_is_none(contract: Connection, name: str) -> None:
+    pipelines = Pipelines(contract)
+    assert await pipelines.find(name) is None
+    with pytest.raises(Refusal) as refused:
+        await pipelines.newest_job(name)
+    assert refused.value.kind is Kind.ABSENT
+
+
+async def test_names_that_kubernetes_takes_for_the_same_are_told(contract: Connection, name: str) -> None:
+    twin = name.replace("-", "_")
+    pipelines = await with_source(contract, name)
+    await with_source(contract, twin)
+    await pipelines.ensure(build_request(name, "ada", "default", OPTIONS))
+    with pytest.raises(
+        EngineError, match=f"the pipeline build-{name} is called the same as build-{twin} in Kubernetes"
+    ):
+        await pipelines.ensure(build_request(twin, "ada", "default", OPTIONS))
+
+
+async def test_a_lost_answer_to_a_change_is_no_second_version(pachd: Pachd, connection: Connection, name: str) -> None:
+    pipelines = await with_source(connection, name)
+    for options in (OPTIONS, replace(OPTIONS, plain_registry=True)):
+        pachd.turn(lose={"CreatePipeline": 1})
+        assert await pipelines.ensure(build_request(name, "ada", "default", options))
+    found = await pipelines.find(f"build-{name}")
+    assert found is not None
+    assert found.version == 2
+
+
+async def test_a_stream_of_jobs_that_breaks_is_opened_again(pachd: Pachd, connection: Connection, name: str) -> None:
+    pipelines = await with_source(connection, name)
+    await Repos(connection).put(f"source-{name}", NoContent(), lambda _sent, _total: None)
+    await pipelines.ensure(build_request(name, "ada", "default", OPTIONS))  # its script finds no archive: it fails
+    job = await pipelines.newest_job(f"build-{name}")
+    assert job is not None
+    pachd.turn(cut={"SubscribeJob": 0})
+    before = pachd.told()["calls"].get("SubscribeJob", 0)
+    waiting = asyncio.ensure_future(pipelines.ended_job(f"build-{name}", job.id, lambda _: None))
+    async with asyncio.timeout(60):
+        while pachd.told()["calls"].get("SubscribeJob", 0) < before + 2:
+            await asyncio.sleep(0.05)
+        pachd.turn()
+        assert (await waiting).state == "JOB_FAILURE"
