@@ -117,7 +117,8 @@ class Settle:
 class Look:
     """All that a decision depends on.
 
-    silent: why the host does not answer, as far as is known. built: environments that are complete, by digest. building: digest of the build in flight.
+    silent: why the host does not answer, as far as is known.
+    built: environments that are complete, by digest. building: digest of the build in flight.
     pinned: what a rollback asked for, while the directories are as they were then.
     forced: the person accepted the mass change. now: the person ended the wait for busy kernels.
     waiting_since: when a swap began to wait for busy kernels.
