@@ -15,6 +15,7 @@ from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 from tests.engines.containers import Containers
 
+pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the base image may be made in the first
 DOCKERFILE = """\
 FROM python:3.11
 
