@@ -15,6 +15,7 @@ from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 from tests.engines.containers import Containers
 
+pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the base image may be made in the first
 DOCKERFILE = """\
 FROM python:3.11
 
@@ -151,9 +152,9 @@ async def test_containers_that_other_hands_pause_kill_or_remove(
     two = container(client, daemon, "hands")["Id"]
     client.remove_container(two, force=True)
     until(lambda: (n := daemon.notebook("hands"))["state"] == "live" and n["host"]["restarts"] == 2, "another host")
-    reasons = [job["error"] for one in daemon.history("hands") for job in one["jobs"] if job["stage"] == "host"]
-    assert any("was killed" in (reason or "") for reason in reasons)
-    assert any("was removed" in (reason or "") for reason in reasons)
+    reasons = [job["error"] or "" for one in daemon.history("hands") for job in one["jobs"] if job["stage"] == "host"]
+    # a forced removal kills first: either may be seen of it
+    assert sum("was killed" in reason or "was removed" in reason for reason in reasons) == 2
     # its image as well: it is built again
     three = container(client, daemon, "hands")
     client.remove_container(three["Id"], force=True)

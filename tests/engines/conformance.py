@@ -89,9 +89,10 @@ async def test_a_probe_counts_kernels_and_tells_the_busy_ones(engine: Engine, or
 async def test_a_new_host_has_the_new_package(
     engine: Engine, order_for: Callable[..., Order], base: Environment, extended: Environment, log: Lines
 ) -> None:
-    old, new = await engine.start(order_for(base), log), await engine.start(order_for(extended), log)
+    old = await engine.start(order_for(base), log)
     async with lab(old, order_for(base)) as there:
         assert "ModuleNotFoundError" in await there.run(await there.new_kernel(), IMPORT_EXTRA)
+    new = await engine.start(order_for(extended), log)
     async with lab(new, order_for(extended)) as there:
         assert await there.run(await there.new_kernel(), IMPORT_EXTRA) == VERSION
 

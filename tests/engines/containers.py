@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kaosd-tests")
 BASE = CACHE / "python-3.11.tar"
 BASE_IMAGE = "python:3.11"
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 PATIENCE = 60.0  # seconds that an engine may take to start
 
 
@@ -45,7 +46,7 @@ class Containers:
         with open(self.place / "log", "ab") as log:
             command, environ = self._docker() if self.kind == "docker" else self._podman()
             self.process = subprocess.Popen(
-                command, env={**os.environ, **environ}, stdout=log, stderr=log, start_new_session=True
+                command, env={**os.environ, **environ, "PATH": PATH}, stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + PATIENCE
         while not self._answers():

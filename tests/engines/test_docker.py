@@ -20,6 +20,8 @@ from kaosd.engines.docker import DockerEngine
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 from kaosd.model import Environment, Resources
 
+pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the base image may be made in the first
+
 
 @pytest.fixture(scope="session")
 def containers(docker_containers: Containers) -> Containers:

@@ -8,12 +8,15 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from conftest import SPEC, make_home
 
-from kaosd.engines.docker import limits, seed
+from kaosd.engines.base import Order
+from kaosd.engines.docker import limits, place, seed
 from kaosd.engines.docker.connection import Facts, candidates, choose, refusal, unreachable
 from kaosd.engines.docker.dockerfile import failure, instructions
+from kaosd.engines.docker.host import user, variables
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
-from kaosd.model import Resources
+from kaosd.model import DataMode, Environment, NotebookSpec, Resources
 
 TEXT = "ARG V=3\nFROM python:3.11\n# a comment\nRUN one \\\n    # another\n    two\n\nRUN pip install -r x\n"
 
@@ -164,3 +167,30 @@ def test_only_what_the_build_made_is_brought_and_only_that_replaced(tmp_path: Pa
     assert (work / "b").read_text() == "changed by a person"
     assert not (work / "c").exists()
     assert not (work / "l").is_symlink()
+
+
+def test_who_works_in_a_container_is_the_person_outside() -> None:
+    rootless, rootful = (Facts("a", False, flag, False, False, 1) for flag in (True, False))
+    assert user(rootless, (1000, 1000)) == (0, 0)  # the person is root inside
+    assert user(rootful, (1000, 1001)) == (1000, 1001)
+
+
+def test_a_user_that_the_image_does_not_know_has_a_home_and_a_name(short: Path) -> None:
+    home = make_home(short / "n")
+    order = Order(SPEC, home, Environment("0" * 64, "x", "x"), "/x/", home.logs / "host.log", ())
+    assert variables(order, (1000, 1000))["HOME"] == str(home.jupyter / "home")
+    assert "HOME" not in variables(order, (0, 0))
+    assert variables(order, (0, 0))["DATA_REPO"] == f"data-{SPEC.name}"
+
+
+def test_data_that_is_used_where_it_is_is_mounted_read_only(short: Path) -> None:
+    home, data = make_home(short / "n"), short / "data"
+    data.mkdir()
+    spec = NotebookSpec(SPEC.name, "w", "u", data=data, data_mode=DataMode.LINK)
+    order = Order(spec, home, Environment("0" * 64, "x", "x"), "/x/", home.logs / "host.log", ())
+    mounted = {one.inside: one for one in place.mounts(place.Place.of(home, "0" * 8), order, "/opt/program")}
+    assert mounted[str(data)].read_only
+    assert (mounted["/opt/program"].outside, mounted["/opt/program"].read_only) == (str(home.work), False)
+    home.data.symlink_to(data)
+    assert place.sees(home, str(data))
+    assert not place.sees(home, None)

@@ -21,8 +21,8 @@ from lab import lab
 
 from kaosd import proc
 from kaosd.engines.base import Order
+from kaosd.engines.jupyter import meaningful
 from kaosd.engines.process import ProcessEngine
-from kaosd.engines.process.host import meaningful
 from kaosd.errors import StartFailed
 from kaosd.model import Environment, Resources
 

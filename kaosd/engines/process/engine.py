@@ -17,6 +17,8 @@ import uv
 
 from kaosd import cgroups, proc
 from kaosd.engines.base import Home, Inputs, Log, Order
+from kaosd.engines.jupyter import SOCKET_MAX
+from kaosd.engines.machine import check
 from kaosd.engines.process import host as hosts
 from kaosd.engines.process import limits
 from kaosd.engines.process.environment import Environments
@@ -105,10 +107,10 @@ class ProcessEngine:
     async def _launch(self, order: Order) -> Running:
         home, resources = order.home, order.spec.resources
         socket = str(home.run / f"{secrets.token_hex(4)}.sock")
-        if (length := len(os.fsencode(socket))) > hosts.SOCKET_MAX:
+        if (length := len(os.fsencode(socket))) > SOCKET_MAX:
             raise StartFailed(
                 f"the path of the host's socket has {length} bytes: {socket}",
-                hint=f"at most {hosts.SOCKET_MAX} are possible; choose a shorter state directory",
+                hint=f"at most {SOCKET_MAX} are possible; choose a shorter state directory",
                 retryable=False,
             )
         _write_kernel_env(hosts.kernel_env_of(home), resources, self._taken_gpus())
@@ -285,7 +287,7 @@ class ProcessEngine:
 
     def check(self, resources: Resources) -> None:
         """See `Engine`."""
-        limits.check(resources)
+        check(resources)
 
     async def close(self) -> None:
         """End what the engine itself runs in the background; hosts go on."""

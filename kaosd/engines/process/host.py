@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
 import signal
 import time
@@ -18,19 +17,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import aiohttp
-
 from kaosd import cgroups, proc
+from kaosd.engines import jupyter
 from kaosd.engines.base import Home, Order
+from kaosd.engines.jupyter import Door
 from kaosd.engines.process.launchers import Command, Launcher
 from kaosd.errors import EngineError, StartFailed
 from kaosd.model import Host, HostStatus
 
 LAUNCHER = Path(__file__).parents[2] / "hosted" / "launch.py"
-SOCKET_MAX = 107  # bytes; sun_path of the kernel
 _MARK = "KAOS_HOST"
-_PROBE = 5.0  # s
-_POLL = 0.02  # s between questions to a host that is starting
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ def kernel_env_of(home: Home) -> Path:
 async def answering(running: Running, within: float) -> None:
     """Return when the host answers with its token. StartFailed when it ends or *within* seconds have passed."""
     dying = asyncio.ensure_future(ended(running))
-    asking = asyncio.ensure_future(_ask_until_answered(running))
+    asking = asyncio.ensure_future(_door(running).opened())
     try:
         done, _ = await asyncio.wait({dying, asking}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -139,53 +135,16 @@ async def answering(running: Running, within: float) -> None:
     raise StartFailed(f"JupyterLab {what}{last_words(running)}", hint=f"the whole log is {running.log}")
 
 
-async def _ask_until_answered(running: Running) -> None:
-    while not await _answers(running):  # noqa: ASYNC110 - another process has no event for us
-        await asyncio.sleep(_POLL)
-
-
-async def _answers(running: Running) -> bool:
-    try:
-        await _get(running, "api/status")
-    except (aiohttp.ClientError, OSError):
-        return False
-    return True
-
-
-async def _get(running: Running, path: str) -> Any:  # noqa: ANN401 - JSON
-    """The JSON that the host answers with. Raises aiohttp.ClientError or OSError."""
-    token = _token(running)
-    async with (
-        aiohttp.ClientSession(connector=aiohttp.UnixConnector(running.socket)) as session,
-        session.get(
-            f"http://localhost{running.base_url}{path}",
-            headers={"Authorization": f"token {token}"},
-            raise_for_status=True,
-        ) as response,
-    ):
-        return await response.json()
-
-
-def _token(running: Running) -> str:
-    return Path(running.token_file).read_text()
-
-
 async def probe(running: Running) -> HostStatus:
     """How the host is; see Engine.probe."""
     if not proc.alive(running.identity):
         proc.reap(running.pid)
         return HostStatus(alive=False, answering=False, reason=f"JupyterLab has ended{last_words(running)}")
-    try:
-        async with asyncio.timeout(_PROBE):
-            await _get(running, "api/status")
-            kernels = await _get(running, "api/kernels")
-    except TimeoutError:
-        reason = f"JupyterLab runs, but does not answer within {_PROBE:g} s{last_words(running)}"
-        return HostStatus(alive=True, answering=False, reason=reason)
-    except (aiohttp.ClientError, OSError) as error:
-        return HostStatus(alive=True, answering=False, reason=f"JupyterLab runs, but does not answer: {error}")
-    busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
-    return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
+    return await _door(running).probe(last_words(running))
+
+
+def _door(running: Running) -> Door:
+    return Door(running.socket, running.base_url, running.token_file)
 
 
 def adopt(handle: Mapping[str, object]) -> Running | None:
@@ -250,19 +209,6 @@ def marked_in(home: Home, but: str | None) -> list[int]:
     return [pid for pid, mark in marks.items() if mark.rpartition(":")[0] == str(home.root) and mark != but]
 
 
-def last_words(running: Running, count: int = 3) -> str:
+def last_words(running: Running) -> str:
     """The last lines that the host itself wrote and that say something, after ": "; "" when there are none."""
-    try:
-        with open(running.log, "rb") as log:
-            log.seek(max(running.log_from, os.fstat(log.fileno()).st_size - 8192))
-            text = log.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    lines = meaningful(text)[-count:]
-    return f": {' | '.join(lines)}" if lines else ""
-
-
-def meaningful(text: str) -> list[str]:
-    """The lines of a log that say something: no time stamps, no blank lines, no frames of a traceback."""
-    lines = [re.sub(r"^\d{4}-\d\d-\d\dT\S+Z ?", "", line).rstrip() for line in text.split("\n")]
-    return [line for line in lines if line and not line.startswith((" ", "Traceback (most recent"))]
+    return jupyter.last_words(running.log, running.log_from)
