@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint lock clean venv venv-test
+.PHONY: help demo test bench lint lock clean venv venv-test
 
 PYTHON ?= python3
 ARGS ?=
@@ -15,6 +15,10 @@ demo: venv ## host the shipped notebook with the shipped data; ends with its add
 
 test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
 	@.venv/bin/python -m pytest -p tests.no_skips $(ARGS)
+
+bench: venv-test ## measure against what people would use instead; QUICK=1: in minutes; the table and plots: OUT=bench
+	@.ci/bench-peers
+	@KAOS_BENCH_PYTHON=$(CURDIR)/.venv/bench/bin/python .venv/bin/python -m tests.bench $(if $(QUICK),--quick) $(or $(OUT),bench)
 
 lint: venv-test ## style, types and the import contracts
 	@.venv/bin/ruff check .
@@ -37,5 +41,5 @@ venv-test:
 	@PYTHON="$(PYTHON)" .ci/setup test
 
 clean: ## remove what the commands above made, but not the demo's notebook or state
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf .venv bench .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	@find kaosd tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,7 +24,7 @@ def rows(daemon: Daemon, name: str) -> dict[str, int]:
 
 
 def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str]]:
-    """The rows that a save adds to the journal, and the requests that the host gets for it, questions about its state left out."""
+    """The rows that a save adds to the journal, and the requests that it sends to the host (probes left out)."""
     assert daemon.process is not None
     before = rows(daemon, name)
     options = ["-f", "-s", "80", "-e", "trace=sendto,write"]
