@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test faults lint lock clean venv venv-test
+.PHONY: help demo test faults bench lint lock clean venv venv-test
 
 PYTHON ?= python3
 ARGS ?=
@@ -19,6 +19,10 @@ test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
 
 faults: venv-test ## work under faults, and tell what was lost: make faults ROUNDS=1000 [SEED=7]; or LONG=1
 	@.venv/bin/python -m tests.faults.$(if $(LONG),long $(LONG),rounds $(ROUNDS) $(SEED))
+
+bench: venv-test ## measure against what people would use instead; QUICK=1: in minutes; the table and plots: OUT=build/bench
+	@.ci/bench-peers
+	@KAOS_BENCH_PYTHON=$(CURDIR)/.venv/bench/bin/python .venv/bin/python -m tests.bench $(if $(QUICK),--quick) $(or $(OUT),build/bench)
 
 lint: venv-test ## style, types and the import contracts
 	@.venv/bin/ruff check .

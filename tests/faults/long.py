@@ -1,6 +1,6 @@
 """The long run: `make faults LONG=5000` makes so many saves, builds and swaps in between, and looks for what grows.
 
-Prints what it measured as a table, writes it as long.csv and long.svg into the present directory, and ends with 1
+Prints what it measured as a table, writes it as long.csv and long.svg into build/, and ends with 1
 when something is not flat.
 """
 
@@ -142,15 +142,17 @@ def main(arguments: list[str]) -> int:
     """Run by hand; 0 when all is flat."""
     saves = int(arguments[0]) if arguments else 5000
     samples: list[Sample] = []
+    place = Path("build")
+    place.mkdir(exist_ok=True)
     began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before its time"))
     with world(random.SystemRandom().randrange(10**6)) as made:
         for sample in work(made, saves):
             samples.append(sample)
             print(" ".join(f"{name}={value:.6g}" for name, value in sample._asdict().items()), flush=True)
-            plot(samples, Path("long.svg"))
+            plot(samples, place / "long.svg")
         wrong = growing(samples) + retained(made)
-    with open("long.csv", "w", newline="") as file:
+    with open(place / "long.csv", "w", newline="") as file:
         csv.writer(file).writerows([Sample._fields, *samples])
     minutes = (time.monotonic() - began) / 60
     print(f"{saves} saves in {minutes:.1f} min:", "; ".join(wrong) or "all is flat")
