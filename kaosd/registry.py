@@ -68,8 +68,8 @@ class Registry:
             actor.draining = True
             actor.poke()
             await asyncio.wait([self._tasks[spec.name]])
-            if old.engine != spec.engine:
-                await self._end_left_over(spec.name)
+            if old.engine != spec.engine:  # the next one would not find its host
+                await actor.hosting.end(self.shop.grace)
         actor = Notebook(spec, self.shop)
         self.actors[spec.name] = actor
         self._tasks[spec.name] = self._group.create_task(actor.run(), name=f"notebook {spec.name}")

@@ -155,6 +155,15 @@ class Hosting:
         self.save(restarts=self.live.restarts + 1)
         return KaosError(f"the host ended: {reason}", retryable=True), steady
 
+    async def end(self, grace: float) -> None:
+        """End the host because another engine takes over; one that cannot be asked now is left, and told of."""
+        if self.live.host is not None:
+            try:
+                await self.engine.stop(self.live.host, grace)
+            except KaosError as error:
+                log.warning("host_left_behind", notebook=self.name, error=str(error))
+        self.gone()
+
     def close(self) -> None:
         """Stop watching; the host goes on."""
         if self._ended is not None:

@@ -175,3 +175,11 @@ def test_kill_removes_the_pipelines_and_the_secret_and_keeps_the_repos(daemon: D
     told = pachd.told()
     assert (told["jobs"], told["secrets"]) == ({}, [])
     assert sorted(told["commits"]) == [f"default/data-{NAME}", f"default/source-{NAME}"]
+
+
+def test_another_engine_takes_over_and_leaves_nothing_running_there(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    daemon.deploy("moved", place / "source", None, "--engine", "pachyderm")
+    assert "default/moved" in pachd.told()["jobs"]
+    daemon.deploy("moved", place / "source", None, "--engine", "process")
+    assert daemon.live("moved")["engine"] == "process"
+    assert "default/moved" not in pachd.told()["jobs"]
