@@ -157,8 +157,9 @@ async def test_containers_that_other_hands_pause_kill_or_remove(
     assert sum("was killed" in reason or "was removed" in reason for reason in reasons) == 2
     # its image as well: it is built again
     three = container(client, daemon, "hands")
+    for name in client.inspect_image(three["Image"])["RepoTags"]:
+        client.remove_image(name, force=True)
     client.remove_container(three["Id"], force=True)
-    client.remove_image(three["Image"], force=True)
     until(lambda: (n := daemon.notebook("hands"))["state"] == "live" and n["host"]["restarts"] == 3, "a new image")
     daemon.ctl("notebook", "kill", "-n", "hands", "-y")
 

@@ -21,6 +21,7 @@ from kaosd.errors import EngineError, StartFailed
 from kaosd.logs import stamp
 from kaosd.model import Environment, Host, HostStatus
 
+_LATE, _POLL = 30, 0.1  # questions, and seconds between them, until the engine knows what the kernel does
 HOME = "kaosd.home"  # label: the directory of the notebook
 
 
@@ -219,9 +220,10 @@ async def ended(started: Running) -> None:
 
 async def probe(connection: Connection, started: Running) -> HostStatus:
     """How the host is; see Engine.probe. An engine that is away does not make a host bad that answers."""
-    state = await inspect(connection, started)
     if not proc.alive(started.identity):
+        state = await _last_state(connection, started)
         return HostStatus(alive=False, answering=False, reason=f"{_end(started, state)}{started.last_words()}")
+    state = await inspect(connection, started)
     if state is not None and state.get("Paused"):
         reason = f"its container {started.name} is paused; docker unpause {started.name} lets it go on"
         return HostStatus(alive=True, answering=False, reason=reason)
@@ -238,6 +240,17 @@ async def inspect(connection: Connection, started: Running) -> dict[str, Any] | 
     except (EngineError, TimeoutError):
         return None
     state: dict[str, Any] = found["State"]
+    return state
+
+
+async def _last_state(connection: Connection, started: Running) -> dict[str, Any] | None:
+    """As `inspect`, once the engine has noticed that the container's process has ended."""
+    state = await inspect(connection, started)
+    for _ in range(_LATE):
+        if not state or not state.get("Running"):
+            break
+        await asyncio.sleep(_POLL)
+        state = await inspect(connection, started)
     return state
 
 
