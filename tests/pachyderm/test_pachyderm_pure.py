@@ -67,7 +67,7 @@ def test_a_refusal_is_one_sentence_with_what_next() -> None:
     error = refusal("UNAUTHENTICATED", "expired\n  token", address="pachd:30650", what="list the jobs")
     assert str(error) == (
         "pachd at pachd:30650 does not accept the token: expired token"
-        " (log in with `pachctl auth login` and give kaosd the new token)"
+        " (log in with `pachctl auth login`, give kaosd the new token and restart it)"
     )
     assert error.retryable
 

@@ -216,6 +216,18 @@ async def test_a_call_that_hangs_ends_at_its_deadline(pachd: Pachd, name: str) -
     assert failure.value.retryable
 
 
+async def test_an_upload_that_hangs_is_given_up(pachd: Pachd, name: str, store: Store, tmp_path: Path) -> None:
+    impatient = Connection(Cluster(pachd.address), patience=0.2)
+    try:
+        await Repos(impatient).ensure(name, MARK)
+        pachd.turn(slow={"ModifyFile": 30.0})
+        with pytest.raises(Refusal, match="did not answer in time when asked to take files") as failure:
+            await put(Repos(impatient), name, store, {"a": b"1"}, tmp_path)
+    finally:
+        await impatient.close()
+    assert failure.value.retryable
+
+
 async def test_a_file_that_is_cut_short_is_noticed(
     pachd: Pachd, repos: Repos, name: str, store: Store, tmp_path: Path
 ) -> None:

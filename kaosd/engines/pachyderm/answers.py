@@ -64,7 +64,7 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
 _HINTS = {
     Kind.UNREACHABLE: "what is saved meanwhile is deployed when it is back",
     Kind.SLOW: "kaosd asks again by itself",
-    Kind.TOKEN: "log in with `pachctl auth login` and give kaosd the new token",
+    Kind.TOKEN: "log in with `pachctl auth login`, give kaosd the new token and restart it",
     Kind.FORBIDDEN: "a person who administers the cluster can grant it with `pachctl auth set`",
     Kind.PROJECT: "create it with `pachctl create project`, or name another one in [pachyderm]",
     Kind.SECRET: "create the secret that [pachyderm] names, or mend the name",
