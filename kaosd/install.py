@@ -34,7 +34,9 @@ def install(*, now: bool) -> int:
     _systemctl("daemon-reload")
     _systemctl("enable", *unitfiles.NAMES)
     if now:
-        _systemctl("restart", *reversed(unitfiles.NAMES))
+        # one after the other: systemd refuses to listen for a service that runs
+        _systemctl("stop", *unitfiles.NAMES)
+        _systemctl("start", *reversed(unitfiles.NAMES))
     _say("kaosd runs, and starts with every login" if now else "kaosd starts with the next login, or when kaosctl asks")
     _explain_lingering()
     return 0
