@@ -237,6 +237,8 @@ def main(arguments: list[str]) -> int:
             print(made.daemon.output())
             print(f"again: make faults ROUNDS={rounds} SEED={seed}")
             return 1
+        except SystemExit as error:
+            print(error)
         print(made.table())
     return 0
 
