@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +17,7 @@ CHOSEN = [
     strikes.kill_at_point, strikes.kill_at_named_call, strikes.set_clock, strikes.slow_disk, strikes.overflow,
     strikes.take_front_port, strikes.damage_state, strikes.hang_host, strikes.kill_host, strikes.second_daemon,
 ]  # fmt: skip
-SEED = random.SystemRandom().randrange(10**6)
+SEED = 21  # the same for every commit; by hand each run draws another
 
 
 @pytest.fixture(scope="module")

@@ -107,8 +107,9 @@ class Recipe:
     async def _extend(self, model: Path, past: Past, added: tuple[str, ...]) -> bool:
         """Install the lines *added* into the copy; False when that moved a package that was there, or failed.
 
-        While nothing that was there moves, every added package gets the version that a resolution of everything
-        would give it: there, too, what is installed comes first, and then the newest version that fits.
+        While nothing that was there moves, an added package gets the version that a resolution of everything would
+        give it: there, too, what is installed comes first, and then the newest version that fits. Several lines that
+        restrict each other may come out otherwise than in such a resolution, but always so that all of them hold.
         """
         target, inputs = model.parents[1], model.parent
         before = distributions(target)
