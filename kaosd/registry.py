@@ -333,9 +333,9 @@ class Registry:
             protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
             self.shop.journal.prune(name, self.shop.keep_versions, protected)
             await asyncio.to_thread(actor.record.trim)
+        keep = await self._kept()
         swept = await asyncio.to_thread(self._sweep)
         log.info("collected", contents=swept.contents, bytes=swept.bytes)
-        keep = await self._kept()
         for engine in self.shop.engines.values():
             await engine.collect(keep)
 
