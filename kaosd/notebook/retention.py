@@ -27,9 +27,9 @@ async def collect(shop: Workshop, actors: Mapping[str, Notebook]) -> None:
         protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
         shop.journal.prune(name, shop.keep_versions, protected)
         await asyncio.to_thread(actor.record.trim)
+    keep = await kept_environments(shop, actors.values())  # told from contents that the sweep may drop
     swept = await asyncio.to_thread(_sweep, shop, list(actors.values()))
     log.info("collected", contents=swept.contents, bytes=swept.bytes)
-    keep = await kept_environments(shop, actors.values())
     for engine in shop.engines.values():
         await engine.collect(keep)
 

@@ -44,7 +44,7 @@ def plain(containers: Containers, bundle: Path) -> float:
             serve = ["jupyter", "lab", "--allow-root", "--no-browser", "--sock=/s/s", "--IdentityProvider.token=t"]
             run = [*docker, "run", "-d", "--name", "plain", "-v", f"{place}:/s", "plain", *serve]
             subprocess.run(run, check=True, capture_output=True)
-            ask = ["curl", "-sf", "--unix-socket", f"{place}/s", "http://x/api/status?token=t"]
+            ask = ["curl", "-sf", "--unix-socket", f"{place}/s", "http://localhost/api/status?token=t"]
             until(lambda: subprocess.run(ask, capture_output=True, check=False).returncode == 0, "an answer")
 
         seconds = timed(deploy)
