@@ -57,6 +57,16 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
             example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
         """,
     ),
+    "live, and something befell it": (
+        status(notebook(host={**notebook()["host"], "notice": "its memory limit of 4Gi has ended a process"})),
+        100,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
+        ● notebook-mnist-ada   live 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
+            example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
+            its memory limit of 4Gi has ended a process
+        """,
+    ),
     "healthy on 80 columns": (
         status(notebook()),
         80,
