@@ -6,6 +6,7 @@ holds the limits of a person's own units: on version 1 a limit reads as not held
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -39,7 +40,11 @@ def pids(cgroup: str) -> set[int]:
 
 def below(cgroup: str) -> set[str]:
     """The control groups directly below one, by name."""
-    return {entry.name for top in _directories(cgroup) for entry in os.scandir(top) if entry.is_dir()}
+    found: set[str] = set()
+    for top in _directories(cgroup):
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            found.update(entry.name for entry in os.scandir(top) if entry.is_dir())
+    return found
 
 
 def held(cgroup: str, cpu: float | None, memory: int | None) -> bool:

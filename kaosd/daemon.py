@@ -285,6 +285,6 @@ async def _collect(registry: Registry) -> None:
     while True:
         try:
             await registry.collect()
-        except KaosError as error:
+        except (KaosError, OSError) as error:  # a full disk, for example; what is left is collected later
             log.warning("collect_failed", error=str(error))
         await asyncio.sleep(COLLECT_EVERY)

@@ -271,10 +271,8 @@ def _remove(look: Look) -> Plan:
         return Plan(CancelBuild(look.building), hold)
     if look.host is HostFact.NONE:
         return Plan(None, hold)
-    for failure in look.failures:  # the host is somewhere that could not be asked to end it
-        if failure.attempt is Attempt.HOST and failure.key == REMOVAL and look.now < (failure.retry_at or 0):
-            return Plan(None, Hold(Why.REMOVED, failure.text, failure.retry_at))
-    return Plan(Stop(), hold)
+    away = [one for one in look.failures if one.key == REMOVAL and look.now < (one.retry_at or 0)]
+    return Plan(None, Hold(Why.REMOVED, away[0].text, away[0].retry_at)) if away else Plan(Stop(), hold)
 
 
 def _superseded(building: str, target: Target | None, hold: Hold | None) -> bool:
@@ -292,8 +290,7 @@ def _aim(look: Look) -> tuple[Target | None, Hold | None]:
     """
     disk = look.disk
     stay = look.served.target if look.served else None
-    if stay is not None and disk.target is not None:
-        stay = replace(stay, resources=disk.target.resources)
+    stay = replace(stay, resources=disk.target.resources) if stay and disk.target else stay
     if look.paused:
         return stay, Hold(Why.PAUSED, "paused by you")
     if disk.problem is not None:
@@ -333,7 +330,9 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     served = look.served
     if look.host is HostFact.SILENT or served is None:
         text = f"{look.silent or 'the host runs but does not answer'}; `kaosctl redeploy --now` starts it anew"
-        return Plan(Stop() if look.now_please else None, Hold(Why.SILENT, text), target)
+        failed = _failed(look, Attempt.HOST, target) if look.now_please else None
+        step = Stop() if look.now_please and failed is None else None
+        return Plan(step, failed or Hold(Why.SILENT, text), target)
     holds = [hold]
     if target.data != served.data or Attempt.ATTACH in look.cut_short:
         holds.append(_failed(look, Attempt.ATTACH, target))
@@ -347,7 +346,8 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     if target.environment != served.environment:
         rest = _swap(look, target, served, hold)
         back = replace(target, source=served.source, environment=served.environment)
-        if rest.step is None and Attempt.SYNC in look.cut_short and _failed(look, Attempt.SYNC, back) is None:
+        begun = Attempt.SYNC in look.cut_short and (rest.hold is None or rest.hold.why is not Why.OPEN)
+        if rest.step is None and begun and _failed(look, Attempt.SYNC, back) is None:
             rest = replace(rest, step=Sync(back))  # what is served stays whole meanwhile
     elif target.source != served.source or Attempt.SYNC in look.cut_short:
         failed = _failed(look, Attempt.SYNC, target)

@@ -8,16 +8,16 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from kaosd import bundle
-from kaosd.engines.base import Carrier, Finding
-from kaosd.errors import ConfigError, ConflictError, EngineError, NotFoundError, StoreError
+from kaosd.engines.base import Carrier, Finding, Remote
+from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
 from kaosd.model import NotebookSpec, NotebookState, Version
-from kaosd.notebook import Notebook, Workshop, collect, explain, kept_environments, restore, view
+from kaosd.notebook import Notebook, Workshop, explain, restore, view
+from kaosd.notebook.retention import collect, is_kept, keep_work, kept_environments
 
 log = structlog.get_logger(__name__)
 TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
@@ -46,8 +46,9 @@ class Registry:
                 await self._end_left_over(name)
                 changed.append(name)
             for name in sorted(self.actors.keys() - wanted.keys()):
-                await self._remove(name)
-                changed.append(name)
+                if await self._reached(name):
+                    await self._remove(name)
+                    changed.append(name)
             for name, spec in sorted(wanted.items()):
                 if name not in self.actors or self.actors[name].spec != spec:
                     await self._put(spec)
@@ -70,6 +71,8 @@ class Registry:
             await asyncio.wait([self._tasks[spec.name]])
             if old.engine != spec.engine:  # the next one would not find its host
                 await actor.hosting.end(self.shop.grace)
+        else:  # its engine may have been changed while no daemon ran
+            await self._end_host_of(spec.name, (one for one in self.shop.engines if one != spec.engine))
         actor = Notebook(spec, self.shop)
         self.actors[spec.name] = actor
         self._tasks[spec.name] = self._group.create_task(actor.run(), name=f"notebook {spec.name}")
@@ -87,19 +90,31 @@ class Registry:
         log.info("notebook_removed", notebook=name)
 
     async def _end_left_over(self, name: str) -> None:
-        """End the host of a notebook that was removed while no daemon ran, or that has another engine now."""
-        live, home = self.shop.journal.live(name), self.shop.home(name)
-        try:
-            for engine in self.shop.engines.values():
-                host = await engine.adopt(live.host.handle) if live.host is not None else None
-                if host is not None:
-                    await engine.stop(host, self.shop.grace)
-                await engine.sweep(home, None)
-        except EngineError as error:  # tried again with the next reading of the configuration
-            log.warning("left_over_host_stays", notebook=name, error=str(error))
+        """End the host of a notebook that was removed while no daemon ran; also later, if it cannot be asked now."""
+        if not await self._end_host_of(name, tuple(self.shop.engines)):
             return
-        self.shop.journal.save_live(name, replace(live, host=None))
+        for engine in self.shop.engines:
+            try:
+                if not isinstance(found := self.shop.engines[engine], Carrier):  # elsewhere nothing is left to sweep
+                    await found.sweep(self.shop.home(name), None)
+            except KaosError as error:
+                log.warning("not_swept", notebook=name, engine=engine, error=str(error))
         log.info("left_over_host_ended", notebook=name)
+
+    async def _end_host_of(self, name: str, engines: Iterable[str]) -> bool:
+        """End the recorded host of a notebook if it is of one of these engines; False when it could not be asked."""
+        live = self.shop.journal.live(name)
+        for engine in engines if live.host is not None else ():
+            try:
+                found = self.shop.engines[engine]
+                host = await found.adopt(live.host.handle) if live.host is not None else None
+                if host is not None:
+                    await found.stop(host, self.shop.grace)
+                    self.shop.journal.save_live(name, replace(live, host=None))
+            except KaosError as error:
+                log.warning("host_stays", notebook=name, engine=engine, error=str(error))
+                return False
+        return True
 
     async def drain(self, grace: float) -> list[str]:
         """Let every actor end after the step it is in; the names of those that had to be cut short."""
@@ -120,9 +135,12 @@ class Registry:
     async def stop_hosts(self) -> None:
         """End all hosts, after draining."""
         for actor in self.actors.values():
-            if actor.hosting.host is not None:
-                await actor.engine.stop(actor.hosting.host, self.shop.grace)
-                actor.hosting.gone()
+            try:
+                if actor.hosting.host is not None:
+                    await actor.engine.stop(actor.hosting.host, self.shop.grace)
+                    actor.hosting.gone()
+            except KaosError as error:  # it is found again by the next daemon
+                log.warning("host_stays", notebook=actor.spec.name, error=str(error))
 
     def poke(self, key: str) -> None:
         """The watcher's poke: "source:<name>" or "data:<name>"."""
@@ -162,16 +180,30 @@ class Registry:
             raise ConflictError(
                 f"notebook {name!r} is in the configuration file", hint="take it out there, then `kaosctl reload`"
             )
-        if isinstance(actor.engine, Carrier):
-            await actor.engine.reach()  # else what runs there would be forgotten, and would run on
+        await self._reach(actor)
         async with self._changing:
             self.shop.journal.unregister(name)
             await self._remove(name)
-            kept = await asyncio.to_thread(_keep_work, actor.home.root, actor.home.work)
+            kept = await asyncio.to_thread(keep_work, actor.home.root, actor.home.work)
             await actor.engine.forget(actor.home)
             self.shop.journal.forget(name)
             await actor.engine.collect(await kept_environments(self.shop, self.actors.values()))
         return {"killed": name, "kept": [str(path) for path in kept]}
+
+    async def _reach(self, actor: Notebook) -> None:
+        """EngineError when the host cannot be ended now: it would be forgotten, and would run on."""
+        engine = actor.engine
+        if isinstance(engine, Carrier) or (isinstance(engine, Remote) and actor.hosting.host is not None):
+            await engine.reach()
+
+    async def _reached(self, name: str) -> bool:
+        """Whether a notebook can be removed now; if not, the next reading of the configuration tries it again."""
+        try:
+            await self._reach(self.actors[name])
+        except KaosError as error:
+            log.warning("notebook_stays", notebook=name, error=str(error))
+            return False
+        return True
 
     async def examine(self) -> list[Finding]:
         """What the engines in use find out about where their hosts run."""
@@ -199,7 +231,7 @@ class Registry:
         actor = self.actor(name)
         source, data = self._older(actor, to)
         for version in (source, data):
-            if version is not None and not await asyncio.to_thread(_is_kept, self.shop.store, version):
+            if version is not None and not await asyncio.to_thread(is_kept, self.shop.store, version):
                 raise NotFoundError(
                     f"the content of {version} is not kept any more", hint=f"keep_versions is {self.shop.keep_versions}"
                 )
@@ -362,20 +394,3 @@ def check_directories(spec: NotebookSpec) -> None:
             raise ConfigError(f"{field}: {path} cannot be read", hint=f"chmod u+rx {path}")
     if spec.source is not None:
         bundle.find_base(os.fsencode(spec.source), bundle.Matcher.load(spec.source))
-
-
-def _is_kept(store: bundle.Store, version: Version) -> bool:
-    """Whether the whole tree of a version is still in the store; blocking."""
-    try:
-        return all(entry.digest in store for _, entry in bundle.walk(store, version.digest))
-    except StoreError:
-        return False
-
-
-def _keep_work(root: Path, work: Path) -> list[Path]:
-    """Move what stands in the work directory to the recovered files; blocking."""
-    recovered = root / "recovered"
-    if any(os.scandir(work)):
-        recovered.mkdir(mode=0o700, exist_ok=True)
-        work.rename(recovered / f"work-{time.strftime('%Y%m%dT%H%M%S')}")
-    return [recovered] if recovered.exists() else []

@@ -184,7 +184,15 @@ class Finding:
 
 
 @runtime_checkable
-class Carrier(Protocol):
+class Remote(Protocol):
+    """What an engine has besides when another program keeps its hosts, which may not answer."""
+
+    async def reach(self) -> None:
+        """Raise EngineError when that program cannot be asked now."""
+
+
+@runtime_checkable
+class Carrier(Remote, Protocol):
     """What an engine has besides when its hosts cannot see this machine's directories (live_sync False)."""
 
     async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
@@ -192,9 +200,6 @@ class Carrier(Protocol):
 
         Nothing happens when it is there already. told: is given a line now and then. Raises EngineError.
         """
-
-    async def reach(self) -> None:
-        """Raise EngineError when the place where hosts run cannot be asked now."""
 
     async def examine(self) -> list[Finding]:
         """What is right and wrong with that place, each with its mend. Never raises."""

@@ -37,12 +37,15 @@ class Door:
             async with asyncio.timeout(PROBE):
                 await self._get("api/status")
                 kernels = await self._get("api/kernels")
+            busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
         except TimeoutError:
             reason = f"JupyterLab runs, but does not answer within {PROBE:g} s{last_words}"
             return HostStatus(alive=True, answering=False, reason=reason)
         except (aiohttp.ClientError, OSError) as error:
             return HostStatus(alive=True, answering=False, reason=f"JupyterLab runs, but does not answer: {error}")
-        busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"what answers at its socket is no JupyterLab: {type(error).__name__}"
+            return HostStatus(alive=True, answering=False, reason=reason)
         return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
 
     def _token(self) -> str:

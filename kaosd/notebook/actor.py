@@ -17,7 +17,7 @@ import structlog
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
-from kaosd.errors import BuildFailed, ContentLost, KaosError, StoreError
+from kaosd.errors import BuildFailed, ContentLost, EngineError, KaosError, StoreError
 from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import view
@@ -188,13 +188,13 @@ class Notebook:
         return True
 
     async def _try(self, what: Callable[[], Awaitable[bool]]) -> bool:
-        """Do *what*; while the state directory cannot be written, nothing is begun, and it is tried again soon."""
+        """Do *what*; while the state cannot be written or the engine not asked, nothing is begun: again soon."""
         try:
             return await what()
-        except StoreError as error:
-            if not error.retryable:
+        except (StoreError, EngineError) as error:
+            if isinstance(error, StoreError) and not error.retryable:
                 raise
-            self.log.warning("state_not_written", error=str(error))
+            self.log.warning("nothing_begun", error=str(error))
             until = asyncio.get_running_loop().time() + STORE_RETRY
             self.plan = planner.Plan(None, planner.Hold(Why.BACKING_OFF, str(error), until), self.plan.target)
             self.shop.news.tell()
@@ -213,7 +213,8 @@ class Notebook:
         self.plan = planner.plan(await self.looking.look())
         if isinstance(self.plan.step, planner.Swap) and not self.plan.step.keeps_kernels:
             # It would end kernels: what was known of them may be seconds old.
-            await self.hosting.probe(soon=True, now=True)
+            if await self.hosting.probe(soon=True, now=True):
+                self._host_ended()
             self.plan = planner.plan(await self.looking.look())
         self.planned = self.turns
         self._note_rest()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
+import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
 
 from kaosd import bundle
-from kaosd.errors import StoreError
+from kaosd.errors import EngineError, StoreError
+from kaosd.model import Version
 from kaosd.notebook.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -22,16 +25,19 @@ KEEP_ENVIRONMENTS = 3  # newest environments of a notebook that are not collecte
 
 async def collect(shop: Workshop, actors: Mapping[str, Notebook]) -> None:
     """Drop what no notebook of *actors*, which are all, can come back to."""
-    for name, actor in actors.items():
+    for name, actor in list(actors.items()):
         protected = {v.digest for v in (actor.hosting.live.source, actor.hosting.live.data) if v is not None}
         protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
         shop.journal.prune(name, shop.keep_versions, protected)
         await asyncio.to_thread(actor.record.trim)
     keep = await kept_environments(shop, actors.values())  # told from contents that the sweep may drop
-    swept = await asyncio.to_thread(_sweep, shop, list(actors.values()))
+    swept = await asyncio.to_thread(_sweep, shop, actors)
     log.info("collected", contents=swept.contents, bytes=swept.bytes)
     for engine in shop.engines.values():
-        await engine.collect(keep)
+        try:
+            await engine.collect(keep)
+        except (EngineError, OSError) as error:  # the others' turn comes all the same
+            log.warning("environments_not_collected", engine=engine.name, error=str(error))
 
 
 async def kept_environments(shop: Workshop, actors: Iterable[Notebook]) -> frozenset[str]:
@@ -45,18 +51,45 @@ async def kept_environments(shop: Workshop, actors: Iterable[Notebook]) -> froze
 async def _environments(shop: Workshop, actor: Notebook) -> set[str]:
     live, pinned = actor.hosting.live, actor.intent.pinned_source
     keep = {live.environment.digest} if live.environment is not None else set()
-    recent = [one.version for one in shop.journal.versions(actor.spec.name, "source")]
-    for source in (*recent[:KEEP_ENVIRONMENTS], pinned, actor.looking.versions()[0]):
-        if source is not None:
-            with contextlib.suppress(StoreError):  # nobody can come back to a version that the store has lost
-                keep.add(await actor.looking.environment_of(source))
-    return keep | ({actor.making.digest} if actor.making is not None else set())
+    keep |= {actor.making.digest} if actor.making is not None else set()
+    for source in (pinned, actor.looking.versions()[0]):
+        keep |= await _environment(actor, source) if source is not None else set()
+    recent: set[str] = set()
+    for one in shop.journal.versions(actor.spec.name, "source"):
+        if len(recent) < KEEP_ENVIRONMENTS:
+            recent |= await _environment(actor, one.version)
+    return keep | recent
 
 
-def _sweep(shop: Workshop, actors: list[Notebook]) -> bundle.Swept:
+async def _environment(actor: Notebook, source: Version) -> set[str]:
+    """The digest of a version's environment; nobody can come back to a version that the store has lost."""
+    try:
+        return {await actor.looking.environment_of(source)}
+    except StoreError:
+        return set()
+
+
+def _sweep(shop: Workshop, all_actors: Mapping[str, Notebook]) -> bundle.Swept:
     """Drop the contents that no version, scan or host refers to; blocking."""
-    store = shop.store
+    store, actors = shop.store, list(all_actors.values())
     store.forget(store.cached() - {root.scanner.key for actor in actors for root in actor.roots()})
     with store.holding():  # what scans put while the roots are listed stays
         scanned = {scan.tree for actor in actors for scan in actor.scans() if scan.tree is not None}
         return store.sweep(shop.journal.roots() | scanned)
+
+
+def is_kept(store: bundle.Store, version: Version) -> bool:
+    """Whether the whole tree of a version is still in the store; blocking."""
+    try:
+        return all(entry.digest in store for _, entry in bundle.walk(store, version.digest))
+    except StoreError:
+        return False
+
+
+def keep_work(root: Path, work: Path) -> list[Path]:
+    """Move what stands in the work directory to the recovered files; blocking."""
+    recovered = root / "recovered"
+    if any(os.scandir(work)):
+        recovered.mkdir(mode=0o700, exist_ok=True)
+        work.rename(recovered / f"work-{time.strftime('%Y%m%dT%H%M%S')}")
+    return [recovered] if recovered.exists() else []

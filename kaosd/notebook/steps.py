@@ -171,6 +171,7 @@ class Steps:
                 raise EngineError("the running server cannot take the new environment", retryable=True)
             actor.hosting.save(host=switched, environment=step.environment)  # kernels start from it already
             await self.work.sync(target.source, switched)
+            serving = replace(serving, resources=actor.hosting.live.resources or target.resources)
             self._serve(switched, serving, step.environment)
             return
         leaving = actor.record.jobs.get(Stage.HOST)
@@ -222,8 +223,10 @@ class Steps:
             raise EngineError(text, hint="`kaosctl redeploy --now` does not wait", retryable=True)
         leaving = actor.record.jobs.get(Stage.HOST)
         host = await self._host(target, environment)
-        self._serve(host, target, environment, syncing=actor.hosting.live.syncing)
-        await actor.engine.stop(old, actor.shop.grace)
+        try:
+            self._serve(host, target, environment, syncing=actor.hosting.live.syncing)
+        finally:
+            await actor.engine.stop(old, actor.shop.grace)
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 

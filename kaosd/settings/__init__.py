@@ -77,9 +77,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         file.engine, login, file.swap_when_idle, state_dir, lambda text: places.expand(text, base, environ)
     )
     notebooks = tuple(_specs(file, defaults, origin, mistakes))
-    if file.pachyderm.registry is None and any(spec.engine == "pachyderm" for spec in notebooks):
-        what = 'notebooks of the engine pachyderm need it; write where images are pushed to, as "registry.test/team"'
-        mistakes.append(Mistake(("pachyderm", "registry"), what))
+    mistakes += _missing(file, notebooks)
     if mistakes:
         raise origin.refusal(mistakes)
     return Settings(
@@ -103,6 +101,14 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         notebooks=notebooks,
         warnings=sources.warnings(environ),
     )
+
+
+def _missing(file: File, notebooks: tuple[NotebookSpec, ...]) -> list[Mistake]:
+    """What must be set because of the engines that notebooks have."""
+    if file.pachyderm.registry is not None or all(spec.engine != "pachyderm" for spec in notebooks):
+        return []
+    what = 'notebooks of the engine pachyderm need it; write where images are pushed to, as "registry.test/team"'
+    return [Mistake(("pachyderm", "registry"), what)]
 
 
 def spec_from_request(fields: Mapping[str, Any], settings: Settings) -> NotebookSpec:

@@ -289,7 +289,7 @@ class File(BaseSettings):
     max_backoff: Seconds = Field(default=60.0, ge=1, description=f"{_DURATIONS}, 1 or more")
     desktop_notices: YesNo = Field(default=False, description="true or false")
     pass_environment: VariableNames = Field(
-        default=(), description='an array of variable names, for example ["HTTPS_PROXY"]'
+        default=(), description='an array of variable names, for example ["AWS_PROFILE"]'
     )
     front: Front = Field(default_factory=Front, description="a table: [front]")
     watch: Watch = Field(default_factory=Watch, description="a table: [watch]")

@@ -73,7 +73,8 @@ class Containers:
         subprocess.run([str(ROOT / ".ci/base-image"), str(BASE)], check=True)
         client = self.client()
         changes = ["ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt PIP_ROOT_USER_ACTION=ignore"]
-        client.import_image_from_file(str(BASE), repository="docker.io/library/python", tag="3.11", changes=changes)
+        # the tag in the name as well: Podman 4.3 does not read it from its own parameter
+        client.import_image_from_file(str(BASE), repository=f"docker.io/library/{BASE_IMAGE}", changes=changes)
         client.close()
 
     def ids(self, **filters: Any) -> list[str]:

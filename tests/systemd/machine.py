@@ -77,7 +77,7 @@ class Machine:
         """Whether systemd has taken the place of the script, and the person's manager listens."""
         self._child()
         name = Path(f"/proc/{self.init}/comm").read_text().strip()
-        return name == "systemd" and Path(f"/proc/{self.init}/root/run/user/{UID}/systemd/private").exists()
+        return name == "systemd" and Path(f"/proc/{self.init}/root", f"run/user/{UID}/systemd/private").exists()
 
     def close(self) -> None:
         """End it with all that runs in it."""

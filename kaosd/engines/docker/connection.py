@@ -115,7 +115,13 @@ class Connection:
         self._candidates = candidates(socket, environ, os.getuid())
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
         self._client: Any = None
+        self._used = False
         self._facts: Facts | None = None
+
+    @property
+    def used(self) -> bool:
+        """Whether anybody has needed the engine since we began."""
+        return self._used
 
     async def call(self, work: Callable[[Any], Result]) -> Result:
         """The result of *work*, called in a thread with docker.APIClient.
@@ -123,12 +129,25 @@ class Connection:
         A call that is cancelled is waited for all the same, so that its effect can be undone. Raises NoSuchThing,
         EngineUnavailable or EngineError.
         """
-        calling = asyncio.get_running_loop().run_in_executor(self._pool, self._call, work)
+        calling = self._begin(work)
         try:
             return await asyncio.shield(calling)
         except asyncio.CancelledError:
             await asyncio.wait([calling])
             raise
+
+    async def ask(self, question: Callable[[Any], Result], within: float) -> Result:
+        """As `call`, for what changes nothing: after *within* seconds nobody waits for it. Raises TimeoutError, too."""
+        asking = self._begin(question)
+        done, _ = await asyncio.wait([asking], timeout=within)
+        if not done:
+            asking.add_done_callback(lambda late: late.cancelled() or late.exception())  # taken note of, by nobody
+            raise TimeoutError
+        return asking.result()
+
+    def _begin(self, work: Callable[[Any], Result]) -> asyncio.Future[Result]:
+        self._used = True
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._call, work)
 
     async def facts(self) -> Facts:
         """What the engine is; asked once per connection."""

@@ -188,6 +188,10 @@ class DockerEngine:
         """See `Engine`."""
         return place.sees(home, hosts.of(host).linked)
 
+    async def reach(self) -> None:
+        """See `Remote`."""
+        await self._connection.facts()
+
     async def probe(self, host: Host) -> HostStatus:
         """See `Engine`. Tells of processes that the memory limit has ended, here and in the host's log."""
         running = hosts.of(host)
@@ -219,10 +223,10 @@ class DockerEngine:
         return running.host()
 
     async def sweep(self, home: Home, host: Host | None) -> None:
-        """See `Engine`. Done with the next start where the engine is away."""
+        """See `Engine`. Done with the next start where the engine is away or busy."""
         spared = hosts.of(host).container if host is not None else None
         self._unswept[home.root] = spared
-        with contextlib.suppress(EngineUnavailable):
+        with contextlib.suppress(EngineError):
             await self._sweep_what_was_left(home)
 
     async def _sweep_what_was_left(self, home: Home) -> None:
@@ -256,8 +260,9 @@ class DockerEngine:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
     async def collect(self, keep: frozenset[str]) -> None:
-        """See `Engine`. While something is built or started nothing is collected, nor while the engine is away."""
-        if self._starting or any(lock.locked() for lock in self._building.values()):
+        """See `Engine`. Nothing while something is built or started, the engine is away, or nobody has needed it."""
+        busy = self._starting or any(lock.locked() for lock in self._building.values())
+        if busy or not self._connection.used:
             return
         with contextlib.suppress(EngineUnavailable):
             for container in await self._containers():

@@ -233,8 +233,7 @@ async def probe(connection: Connection, started: Running) -> HostStatus:
 async def inspect(connection: Connection, started: Running) -> dict[str, Any] | None:
     """The engine's word on the container's state: {} when it is removed, None when the engine is away."""
     try:
-        async with asyncio.timeout(2):
-            found = await connection.call(lambda client: client.inspect_container(started.container))
+        found = await connection.ask(lambda client: client.inspect_container(started.container), 2)
     except NoSuchThing:
         return {}
     except (EngineError, TimeoutError):

@@ -62,11 +62,13 @@ async def probe(session: aiohttp.ClientSession, serving: Serving) -> HostStatus 
     """The status of a host that answers, or why it does not."""
     try:
         kernels = await _ask(session, serving.upstream, serving.base_url, serving.token_file, "api/kernels")
+        busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
     except TimeoutError:
         return f"{serving.upstream} did not answer within {_PROBE.total:g} s"
     except (OSError, aiohttp.ClientError, ValueError) as error:
         return f"{serving.upstream} does not answer: {error}"
-    busy = sum(kernel.get("execution_state") == "busy" for kernel in kernels)
+    except (KeyError, TypeError):
+        return f"what answers at {serving.upstream} is no JupyterLab; service_address may lead elsewhere"
     return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
 
 

@@ -128,7 +128,7 @@ class ProcessEngine:
         if cgroups.held(running.cgroup, resources.cpu, resources.memory_bytes):
             return
         cores = limits.cores(resources, self._taken_cores(running.mark))
-        for pid in pids:
+        for pid in pids - {0}:  # a main process that has ended already; 0 would be ourselves
             limits.limit(pid, cores, resources.memory_bytes)
 
     def _host_variables(self, order: Order) -> dict[str, str]:
