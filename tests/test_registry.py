@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from kaosd.bundle import Store, model_tree
+from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
-from kaosd.errors import ConflictError, NotFoundError
+from kaosd.errors import ConflictError, EngineUnavailable, NotFoundError
 from kaosd.journal import Journal
-from kaosd.model import NotebookSpec, Resources, Version
+from kaosd.model import Host, NotebookSpec, Resources, Version
 from kaosd.notebook import News, Notebook, Workshop
 from kaosd.registry import Registry
 from kaosd.watch import Watcher
@@ -26,15 +27,17 @@ async def registry(short: Path) -> AsyncIterator[Registry]:
     state = short / "state"
     state.mkdir(mode=0o700)
     watcher = Watcher(lambda _: None)
-    engine = ProcessEngine(state / "environments")
+    engine, docker = ProcessEngine(state / "environments"), DockerEngine(state, socket=str(short / "nobody.sock"))
     with Journal(state / "journal.sqlite", 1.0) as journal, contextlib.closing(Store(state / "store")) as store:
         shop = Workshop(
-            state_dir=state, store=store, journal=journal, watcher=watcher, engines={"process": engine},
+            state_dir=state, store=store, journal=journal, watcher=watcher,
+            engines={"process": engine, "docker": docker},
             empty=short / "empty", origins=(), front_url="http://127.0.0.1:1", news=News(), keep_versions=1,
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
             yield Registry(shop, group)
         await engine.close()
+        await docker.close()
         await watcher.close()
 
 
@@ -101,6 +104,20 @@ async def test_cancelling_without_a_build_is_a_conflict(registry: Registry, shor
     notebook(registry, short / "example")
     with pytest.raises(ConflictError):
         await registry.cancel("n")
+
+
+async def test_a_host_that_cannot_be_ended_now_is_not_forgotten(registry: Registry, short: Path) -> None:
+    """The container engine is away: neither kill nor a configuration without it waits, or loses the host."""
+    spec = NotebookSpec("n", "w", "u", engine="docker", registered=True)
+    actor = registry.actors["n"] = Notebook(spec, registry.shop)
+    registry.shop.journal.register(spec)
+    actor.hosting.save(host=Host("unix:/nowhere", "e", "s", 1.0, {}))
+    with pytest.raises(EngineUnavailable, match=r"there is no container engine at .*/nobody\.sock"):
+        await registry.kill("n")
+    assert [one.name for one in registry.shop.journal.registered()] == ["n"]
+    registry.shop.journal.unregister("n")
+    assert await registry.apply(()) == []
+    assert registry.actors["n"].hosting.host is not None
 
 
 async def test_events_of_another_journal_are_a_gap_at_once(registry: Registry) -> None:

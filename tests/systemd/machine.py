@@ -1,7 +1,7 @@
 """A guest whose first process is a real systemd: this machine's own files below an overlay, nothing of it changed.
 
 Boots in about a second. It has the network of this machine (builds take packages from the usual index) and control
-groups of version 2 without controllers, because the kernel's are taken: limits are tested elsewhere (test_limits.py).
+groups of version 2 without controllers, because the kernel's are taken: no limit is held here, and status must say so.
 """
 
 from __future__ import annotations
@@ -11,26 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-Found = TypeVar("Found")
+from tests.e2e.daemon import PATIENCE, until
+
 CHECKOUT = Path(__file__).parents[2]
 USER, UID = "ada", 4242
-PATIENCE = 120.0  # seconds that anything here may take on a loaded machine
-
-
-def until(ask: Callable[[], Found | None], what: str, patience: float = PATIENCE) -> Found:
-    """The first answer of *ask* that is true; what happens in another machine is asked for."""
-    deadline = time.monotonic() + patience
-    while True:
-        found = ask()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"timed out waiting for {what}"
-        time.sleep(0.05)
 
 
 def _network() -> dict[str, str]:
