@@ -207,7 +207,7 @@ class Engines(Mapping[str, Engine]):
             yield "pachyderm"
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self)
 
     async def close(self) -> None:
         """End what the engines do themselves; hosts go on."""
