@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,9 +84,30 @@ class Tab:
 
     def run(self, number: int, printed: str) -> None:
         """Run a cell and wait for what it prints."""
-        self.cell(number).click()
-        self.page.keyboard.press("Control+Enter")
-        expect(self.page.locator(".jp-OutputArea-output", has_text=printed).last).to_be_visible()
+        self._press_until(number, self.page.locator(".jp-OutputArea-output", has_text=printed).last, printed)
+
+    def execute(self, number: int) -> None:
+        """Run a cell that prints nothing, for the first time; done when it has a number."""
+        numbered = (
+            self.page.locator(".jp-CodeCell .jp-InputPrompt")
+            .nth(number)
+            .and_(self.page.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")))
+        )
+        self._press_until(number, numbered, "a number at the cell")
+
+    def _press_until(self, number: int, seen: Locator, what: str) -> None:
+        """Press the keys that run a cell; once more when nothing came of it, as while JupyterLab is still loading."""
+
+        def ran() -> bool:
+            self.cell(number).click()
+            self.page.keyboard.press("Control+Enter")
+            try:
+                expect(seen).to_be_visible(timeout=5000)
+            except AssertionError:
+                return False
+            return True
+
+        until(lambda: ran() or None, what)
 
     def shows(self, *sources: str) -> None:
         """Wait until the cells hold exactly this."""
