@@ -36,6 +36,7 @@ class Root:
         self.last: float | None = None
         self._task: asyncio.Task[None] | None = None
         self._full = True
+        self._poked = False
         self._extra: set[bytes] = set()
         self._rules: object = None
         self.trouble: str | None = None  # why the last scan failed
@@ -67,6 +68,7 @@ class Root:
 
     def poke(self) -> None:
         """Look again: the watcher says that something may have changed."""
+        self._poked = True
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._look(), name=f"scan {self.key}")
             self._task.add_done_callback(self._done)
@@ -104,7 +106,7 @@ class Root:
         self._task = None
         if task.cancelled():
             return
-        due = self._due() if not self._failing else self.trouble is None and self._has_events()
+        due = self._due() if not self._failing else self.trouble is None and self._poked
         if due or self._scans_wanted > self._scans_begun:
             self.poke()
 
@@ -128,10 +130,7 @@ class Root:
         self._again = asyncio.get_running_loop().call_later(self._delay, self.poke)
 
     def _due(self) -> bool:
-        return self._full or bool(self._extra) or self._has_events()
-
-    def _has_events(self) -> bool:
-        return self.watcher is not None and self.watcher.pending(self.key) is not None
+        return self._full or bool(self._extra) or self._poked
 
     async def _look(self) -> None:
         """Scan until nothing is due any more, or a scan fails."""
@@ -167,7 +166,7 @@ class Root:
         """The paths to look at: None for all of them."""
         dirty = self.watcher.take(self.key) if self.watcher is not None else None
         full, extra = self._full, frozenset(self._extra)
-        self._full, self._extra = False, set()
+        self._full, self._extra, self._poked = False, set(), False
         if dirty is None:
             return None if full else extra
         if dirty.paths is None:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from kaosd import bundle
 from kaosd.bundle import Store
 from kaosd.engines.base import Home
 from kaosd.errors import ContentLost, DocumentHeld
+from kaosd.journal import Live
 from kaosd.model import Host, Version
 from kaosd.notebook.documents import Documents, Outcome, Splice, Spliced
 from kaosd.notebook.record import bare
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
 
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """From the trees *bases* to *incoming*: the files that differ, and the changes of documents where they are few."""
+
+    incoming: str | None
+    bases: tuple[str | None, ...]
+    changed: tuple[bundle.Change, ...]
+    splices: tuple[Splice, ...]
 
 
 class WorkDirectory:
@@ -41,19 +53,17 @@ class WorkDirectory:
         actor, live = self.actor, self.actor.hosting.live
         if not actor.engine.live_sync:  # the code is in the image
             return
-        incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
-        if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
+        way = await asyncio.to_thread(self._way, source, live)
+        if way is None:
             return
-        # What interrupted syncs may have written is ours as well as what was deployed last.
-        bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
-        bases = await asyncio.to_thread(self._readable, bases, incoming) or (None,)
+        incoming, bases = way.incoming, way.bases
         left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
         if incoming != live.syncing:
             self.brought = frozenset()
         actor.hosting.save(syncing=incoming, left=left)
         place = place_for_copies(actor.home)
-        spliced = await self._splice(host, bases[0], incoming)
-        for path, file in await asyncio.to_thread(keep_texts, place, spliced.done):
+        spliced = await self._splice(host, way) if host is not None else Outcome()
+        for path, file in await asyncio.to_thread(keep_texts, place, spliced.done) if spliced.done else ():
             actor.record.keep(bare([path])[0], file)
         self.brought |= {document.path for document in spliced.done}
         skip = self.brought | spliced.held.keys()
@@ -69,17 +79,27 @@ class WorkDirectory:
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
         actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
 
-    async def _splice(self, host: Host | None, base: str | None, incoming: str | None) -> Outcome:
+    def _way(self, source: Version, live: Live) -> _Way | None:
+        """What a sync has to bring; None when all is there. In one go, since each change of threads costs; blocking."""
+        incoming = bundle.model_tree(self.store, source.digest)
+        if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
+            return None
+        # What interrupted syncs may have written is ours as well as what was deployed last.
+        bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
+        bases = self._readable(bases, incoming) or (None,)
+        changed = self._changed_files(bases[0], incoming)
+        splices = self._splices(changed) if len(changed) <= ASKED_EACH else []
+        return _Way(incoming, bases, tuple(changed), tuple(splices))
+
+    async def _splice(self, host: Host, way: _Way) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
-        if host is None:
-            return Outcome()
-        changed = await asyncio.to_thread(self._changed_files, base, incoming)
-        changed = [change for change in changed if change.path not in self.brought]
         documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
-        if len(changed) > ASKED_EACH:
-            open_now = await documents.open()
-            changed = [change for change in changed if change.path in open_now]
-        splices = await asyncio.to_thread(self._splices, changed)
+        splices = [splice for splice in way.splices if splice.path not in self.brought]
+        if len(way.changed) > ASKED_EACH:
+            open_now = await documents.open() - self.brought
+            splices = await asyncio.to_thread(
+                self._splices, [change for change in way.changed if change.path in open_now]
+            )
         return await documents.splice(splices) if splices else Outcome()
 
     def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
@@ -87,7 +107,7 @@ class WorkDirectory:
         changes = bundle.diff(self.store, base, incoming)
         return [change for change in changes if change.new is not None and change.new.kind in "fx"]
 
-    def _splices(self, changed: list[bundle.Change]) -> list[Splice]:
+    def _splices(self, changed: Iterable[bundle.Change]) -> list[Splice]:
         """Those changes that a text document can take; blocking."""
         found = []
         for change in changed:

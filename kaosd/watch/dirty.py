@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+from kaosd.watch.saves import UNKNOWN, Fate, one_save
 
 # Beyond so many paths a look at everything costs less, and a root that nobody takes (paused) must not grow.
 MANY = 50_000
+FEW = 8  # paths; more of them are no save of one file
+ONE = 0.1  # of the quiet time is enough after the save of one file that is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +36,18 @@ class Collected:
         self.quiet = quiet
         self.cap = cap
         self._paths: set[bytes] | None = set()
+        self._fates: dict[bytes, Fate] | None = {}  # of the burst; None: not worth to be told
         self._first: float | None = None
         self._last = 0.0
         self._burst: float | None = None  # time of the first event that was not announced yet
 
-    def add(self, paths: Iterable[bytes] | None, now: float) -> None:
-        """Note *paths* (None: everything) as changed at loop time *now*."""
+    def add(self, paths: Mapping[bytes, Fate] | Iterable[bytes] | None, now: float) -> None:
+        """Note *paths* (None: everything) as changed at loop time *now*, with their fates where these are known."""
+        self._follow(paths)
         if self._paths is not None:
-            self._paths = None if paths is None else self._paths.union(paths)
+            self._paths = None if paths is None else self._paths
+        if self._paths is not None and paths is not None:
+            self._paths.update(paths)
         if self._paths is not None and len(self._paths) > MANY:
             self._paths = None
         self._first = now if self._first is None else self._first
@@ -47,12 +55,18 @@ class Collected:
         self._last = now
 
     def due(self) -> float | None:
-        """Loop time of the next announcement: after quiet, at the latest at the cap; None when all is announced."""
-        return None if self._burst is None else min(self._burst + self.cap, self._last + self.quiet)
+        """Loop time of the next announcement; None when all is announced.
+
+        After the quiet time, of which a finished save needs only a part; at the latest at the cap.
+        """
+        if self._burst is None:
+            return None
+        quiet = self.quiet * ONE if self._fates is not None and one_save(self._fates.values()) else self.quiet
+        return min(self._burst + self.cap, self._last + quiet)
 
     def announced(self) -> None:
         """The poke was given: the next event begins a new burst."""
-        self._burst = None
+        self._burst, self._fates = None, {}
 
     def look(self) -> Dirty | None:
         """What is collected, without taking it."""
@@ -63,5 +77,16 @@ class Collected:
     def take(self) -> Dirty | None:
         """What is collected; it is handed over, so that nothing is left to announce either."""
         dirty = self.look()
-        self._paths, self._first, self._burst = set(), None, None
+        self._paths, self._first, self._burst, self._fates = set(), None, None, {}
         return dirty
+
+    def _follow(self, paths: Mapping[bytes, Fate] | Iterable[bytes] | None) -> None:
+        if self._fates is None or paths is None:
+            self._fates = None
+            return
+        for path in paths:
+            new = paths[path] if isinstance(paths, Mapping) else UNKNOWN
+            before = self._fates.get(path)
+            self._fates[path] = before.then(new) if before is not None else new
+        if len(self._fates) > FEW:
+            self._fates = None

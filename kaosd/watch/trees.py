@@ -18,6 +18,7 @@ from watchdog.observers.inotify_c import InotifyConstants
 
 from kaosd.watch.kernel import Kernel, WatchLimit
 from kaosd.watch.polling import join
+from kaosd.watch.saves import Fate, fate
 
 if TYPE_CHECKING:
     from watchdog.observers.inotify_c import InotifyEvent
@@ -168,7 +169,7 @@ class Watches:
             self._changed(changes)
 
 
-Changes = dict[Tree, set[bytes] | None]
+Changes = dict[Tree, dict[bytes, Fate] | None]  # by path; None: anything may have changed
 
 
 def _interpret(tree: Tree, directory: bytes, event: InotifyEvent, changes: Changes) -> None:
@@ -182,15 +183,19 @@ def _interpret(tree: Tree, directory: bytes, event: InotifyEvent, changes: Chang
         return
     path = join(directory, event.name)
     is_directory = bool(event.mask & InotifyConstants.IN_ISDIR)
-    paths = changes.setdefault(tree, set())
-    if (paths is not None and path in paths and not is_directory) or tree.ignored(path, is_directory):
+    paths = changes.setdefault(tree, {})
+    before = paths.get(path) if paths is not None else None
+    if paths is not None and before is not None and not is_directory:
+        paths[path] = before.then(fate(event.mask))
+        return
+    if tree.ignored(path, is_directory):
         return
     if is_directory:
         _follow(tree, path, event)
     elif event.mask & _WRITTEN and _has_other_names(os.path.join(tree.identity.place, path)):
         changes[tree] = paths = None
     if paths is not None:
-        paths.add(path)
+        paths[path] = before.then(fate(event.mask)) if before else fate(event.mask)
 
 
 def _follow(tree: Tree, path: bytes, event: InotifyEvent) -> None:

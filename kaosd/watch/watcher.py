@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from kaosd.watch.dirty import Collected, Dirty
 from kaosd.watch.instance import Instance
 from kaosd.watch.places import same
 from kaosd.watch.root import Root
+from kaosd.watch.saves import Fate
 from kaosd.watch.survey import survey
 from kaosd.watch.trees import Changes
 
@@ -167,10 +168,11 @@ class Watcher:
             if tree.lost or tree.limited:
                 self._look(root)
 
-    def _mark(self, root: Root, paths: set[bytes] | frozenset[bytes] | None) -> None:
+    def _mark(self, root: Root, paths: Mapping[bytes, Fate] | frozenset[bytes] | None) -> None:
         root.collected.add(paths, self._loop.time())
-        if root.poke_handle is None:
-            self._poke_when_due(root)
+        if root.poke_handle is not None:
+            root.poke_handle.cancel()  # the end of a save is due sooner than what was waited for
+        self._poke_when_due(root)
 
     def _poke_when_due(self, root: Root) -> None:
         root.poke_handle = None

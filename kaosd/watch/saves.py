@@ -1,0 +1,57 @@
+"""Whether a burst of events is one save that has ended: pure.
+
+An editor saves in place (write, close), or beside it (make, close, rename over it), perhaps with a copy of the old
+file that it removes afterwards. All of these end with one file that is whole, and with no other name left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from watchdog.observers.inotify_c import InotifyConstants
+
+_MADE = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
+_WHOLE = InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_MOVED_TO
+_GONE = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
+
+
+class Fate(NamedTuple):
+    """What became of one path in a burst. made: its first event made it; now: how it was left by the last one.
+
+    now is None when nothing but its attributes changed: then it is as it was before.
+    """
+
+    made: bool = False
+    now: Literal["open", "whole", "gone"] | None = "open"
+
+    def then(self, later: Fate) -> Fate:
+        """The fate after *later* as well."""
+        return Fate(self.made, later.now or self.now)
+
+
+UNKNOWN = Fate()  # of a path that a look found, and no event told of
+
+
+def fate(mask: int) -> Fate:
+    """What one event of inotify says about its path."""
+    made = bool(mask & _MADE)
+    if mask & InotifyConstants.IN_ISDIR:
+        return Fate(made, "open")  # what is in it comes with events of its own, or a walk
+    if mask & _WHOLE:
+        return Fate(made, "whole")
+    if mask & _GONE:
+        return Fate(made, "gone")
+    return Fate(made, None if mask & InotifyConstants.IN_ATTRIB else "open")
+
+
+def one_save(fates: Iterable[Fate]) -> bool:
+    """Whether these are one file that is whole, and names that came and went."""
+    whole = 0
+    for made, now in fates:
+        if now == "open" or (now == "gone" and not made):
+            return False
+        whole += now != "gone"
+        if whole > 1:
+            return False
+    return whole == 1
