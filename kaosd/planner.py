@@ -12,6 +12,7 @@ from enum import StrEnum
 from kaosd.model import Environment, Resources, Version
 
 REMOVAL = "removal"  # the key of a failure to end the host of a removed notebook
+ONE = 0.1  # of the quiet time is enough when one file was saved and is whole
 SAVING_RETRY = 0.1  # seconds after which a file that was caught half-written is looked at again
 
 
@@ -47,7 +48,7 @@ class Disk:
 
     target: None while the first scan has not ended, or when the directories cannot be taken (problem says why).
     guard: sentence of the mass-change guard. saving: names of files caught half-written.
-    first, last: times of the first and last event since the notebook was last at rest; None: no event.
+    first, last: times of the first and last event since the last rest, if any. one: the last ones are one whole save.
     """
 
     target: Target | None
@@ -57,6 +58,7 @@ class Disk:
     git_busy: bool = False
     first: float | None = None
     last: float | None = None
+    one: bool = False
 
 
 class HostFact(StrEnum):
@@ -119,9 +121,9 @@ class Settle:
 class Look:
     """All that a decision depends on.
 
-    built: complete environments, by digest. building: digest of the build in flight.
-    pinned: what a rollback asked for, while the directories are as they were then.
-    forced: the person accepted the mass change. now: the person ended the wait for busy kernels.
+    built: complete environments, by digest. building: digest of the build in flight. pinned: what a rollback asked
+    for, while the directories are as they were then. forced: the person accepted the mass change. now: the person
+    ended the wait for busy kernels.
     waiting_since: when a swap began to wait for them. silent: why the host does not answer, if that is known.
     cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
     """
@@ -267,10 +269,8 @@ def plan(look: Look) -> Plan:
 def _remove(look: Look) -> Plan:
     """A notebook that is no longer configured: its build and host end, in that order."""
     hold = Hold(Why.REMOVED, "the notebook was removed")
-    if look.building is not None:
-        return Plan(CancelBuild(look.building), hold)
-    if look.host is HostFact.NONE:
-        return Plan(None, hold)
+    if look.building is not None or look.host is HostFact.NONE:
+        return Plan(CancelBuild(look.building) if look.building is not None else None, hold)
     away = [one for one in look.failures if one.key == REMOVAL and look.now < (one.retry_at or 0)]
     return Plan(None, Hold(Why.REMOVED, away[0].text, away[0].retry_at)) if away else Plan(Stop(), hold)
 
@@ -351,7 +351,7 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
             rest = replace(rest, step=Sync(back))  # what is served stays whole meanwhile
     elif target.source != served.source or Attempt.SYNC in look.cut_short:
         failed = _failed(look, Attempt.SYNC, target)
-        rest = Plan(None, failed, target) if failed else Plan(Sync(target), hold, target)
+        rest = Plan(None if failed else Sync(target), failed or hold, target)
     first = next((hold for hold in (rest.hold, *holds) if hold is not None), None)
     return replace(rest, hold=first)
 
@@ -361,8 +361,7 @@ def _swap(look: Look, target: Target, served: Served, hold: Hold | None) -> Plan
     if environment is None:
         failed = _failed(look, Attempt.BUILD, target)
         return Plan(None, failed, target) if failed else _build(look, target, hold)
-    failed = _failed(look, Attempt.HOST, target)
-    if failed is not None:
+    if failed := _failed(look, Attempt.HOST, target):
         return Plan(None, failed, target)
     keeps = environment.server == served.server
     until = (look.waiting_since if look.waiting_since is not None else look.now) + look.swap_when_idle
@@ -379,7 +378,7 @@ def _build(look: Look, target: Target, hold: Hold | None) -> Plan:
         return Plan(None, hold or Hold(Why.BUILDING, "the environment is being built"), target)
     first, last = look.disk.first, look.disk.last
     if first is not None and last is not None and look.served is not None:
-        until = min(last + look.settle.quiet, first + look.settle.cap)
+        until = min(last + look.settle.quiet * (ONE if look.disk.one else 1), first + look.settle.cap)
         if look.now < until:
             return Plan(None, Hold(Why.SETTLING, "waiting for the end of the save", until), target)
     return Plan(Build(target), hold, target)

@@ -343,3 +343,10 @@ def test_a_host_that_cannot_be_ended_is_asked_again_after_a_while() -> None:
 def test_settle_times_are_those_of_the_look() -> None:
     look = up(REQS, first=NOW - 0.1, last=NOW - 0.1, settle=Settle(quiet=0.05))
     assert plan(look).step == Build(REQS)
+
+
+@pytest.mark.parametrize(("one", "last", "step"), [(True, 0.04, Build(REQS)), (True, 0.03, None), (False, 0.04, None)])
+def test_a_build_waits_for_a_part_of_the_quiet_time_when_one_file_was_saved_and_is_whole(one, last, step) -> None:
+    found = plan(up(REQS, first=NOW - last, last=NOW - last, one=one))
+    assert found.step == step
+    assert (found.hold is None) == (step is not None)

@@ -122,6 +122,7 @@ class Looking:
             git_busy=any(scan.git_busy for scan in scans),
             first=min((root.first for root in roots if root.first is not None), default=None),
             last=max((root.last for root in roots if root.last is not None), default=None),
+            one=all(root.one for root in roots if root.last is not None),
         )
 
     async def _target(self, source: Version, data: Version | None) -> Target:

@@ -20,7 +20,7 @@ class Root:
     """A source or data directory with its latest scan.
 
     Owned by the event loop; scans run in a thread, one at a time per root. `changed` is called in the loop
-    after each scan. first, last: loop times of the events since `settle` was last called.
+    after each scan. first, last: loop times of the events since `settle` was last called; one: see Dirty.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Root:
         self.scan: Scan | None = None
         self.first: float | None = None
         self.last: float | None = None
+        self.one = False
         self._task: asyncio.Task[None] | None = None
         self._full = True
         self._poked = False
@@ -172,5 +173,5 @@ class Root:
         if dirty.paths is None:
             return None
         self.first = dirty.first if self.first is None else min(self.first, dirty.first)
-        self.last = dirty.last
+        self.last, self.one = dirty.last, dirty.one
         return None if full else dirty.paths | extra

@@ -174,9 +174,9 @@ class Front(Table):
 class Watch(Table):
     """[watch]: how changes on disk are noticed. All but mode are seconds.
 
-    quiet, cap: cheap steps start after so much quiet, after a tenth of it when one file was saved and is whole, at
-    the latest after cap. build_quiet, build_cap: likewise for builds, but always the whole of it. rescan: everything
-    is looked at again this often, whatever the events say.
+    quiet, cap: cheap steps start after so much quiet, at the latest after cap. build_quiet, build_cap: likewise for
+    builds. A tenth of the quiet time is enough when one file was saved and is whole. rescan: everything is looked at
+    again this often, whatever the events say.
     """
 
     mode: Literal["auto", "poll"] = Field(default="auto", description='"auto" or "poll"')

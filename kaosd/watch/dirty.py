@@ -18,12 +18,13 @@ class Dirty:
     """What may have changed below one root since it was last taken.
 
     paths: relative to the root; a directory stands for everything below it. None: look at everything.
-    first, last: loop times (seconds) of the earliest and the latest event.
+    first, last: loop times (seconds) of the earliest and the latest event. one: the last burst is one finished save.
     """
 
     paths: frozenset[bytes] | None
     first: float
     last: float
+    one: bool = False
 
 
 class Collected:
@@ -39,6 +40,7 @@ class Collected:
         self._fates: dict[bytes, Fate] | None = {}  # of the burst; None: not worth to be told
         self._first: float | None = None
         self._last = 0.0
+        self._one = False  # whether the last burst that was announced was one finished save
         self._burst: float | None = None  # time of the first event that was not announced yet
 
     def add(self, paths: Mapping[bytes, Fate] | Iterable[bytes] | None, now: float) -> None:
@@ -61,24 +63,28 @@ class Collected:
         """
         if self._burst is None:
             return None
-        quiet = self.quiet * ONE if self._fates is not None and one_save(self._fates.values()) else self.quiet
-        return min(self._burst + self.cap, self._last + quiet)
+        return min(self._burst + self.cap, self._last + self.quiet * (ONE if self._is_one_save() else 1))
 
     def announced(self) -> None:
         """The poke was given: the next event begins a new burst."""
+        self._one = self._is_one_save()
         self._burst, self._fates = None, {}
 
     def look(self) -> Dirty | None:
         """What is collected, without taking it."""
         if self._first is None:
             return None
-        return Dirty(None if self._paths is None else frozenset(self._paths), self._first, self._last)
+        one = self._one if self._burst is None else self._is_one_save()
+        return Dirty(None if self._paths is None else frozenset(self._paths), self._first, self._last, one)
 
     def take(self) -> Dirty | None:
         """What is collected; it is handed over, so that nothing is left to announce either."""
         dirty = self.look()
         self._paths, self._first, self._burst, self._fates = set(), None, None, {}
         return dirty
+
+    def _is_one_save(self) -> bool:
+        return self._fates is not None and one_save(self._fates.values())
 
     def _follow(self, paths: Mapping[bytes, Fate] | Iterable[bytes] | None) -> None:
         if self._fates is None or paths is None:

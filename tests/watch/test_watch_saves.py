@@ -94,3 +94,17 @@ def test_what_the_kernel_tells_of_each_way_to_save_is_one_save(tmp_path, name):
         assert one_save(fates.values()), fates
     finally:
         watches.finish()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_taken_says_whether_the_last_burst_was_one_save(name):
+    events, expected = CASES[name]
+    collected = Collected(quiet=0.05, cap=0.5)
+    for path, mask in events:
+        collected.add({path.encode(): fate(mask)}, 10.0)
+    before = collected.look()
+    collected.announced()
+    taken = collected.take()
+    assert before == taken
+    assert taken is not None
+    assert taken.one is expected
