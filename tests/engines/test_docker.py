@@ -165,3 +165,14 @@ async def test_everything_carries_our_label_and_goes_when_nobody_needs_it(
     assert {one["Id"] for one in client.images()} == others
     client.close()
     await engine.close()
+
+
+async def test_doctor_finds_nothing_wrong_with_an_engine_that_is_as_it_should_be(
+    engine: DockerEngine, containers: Containers
+) -> None:
+    found = await engine.examine()
+    but_space = [one for one in found if "free for images" not in one.text]  # that depends on who else is on the disk
+    assert [one.severity for one in but_space] == ["ok"] * 3, found
+    assert but_space[0].text.startswith("Docker ")
+    assert but_space[0].text.endswith(f" answers at {containers.socket}")
+    assert found[-1].text.endswith(f"GB free for images at {containers.place}/data")

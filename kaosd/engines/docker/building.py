@@ -20,7 +20,8 @@ import uv
 from kaosd import proc
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
-from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing, refusal
+from kaosd.engines.docker.connection import Connection, NoSuchThing, refusal
+from kaosd.engines.docker.facts import Facts
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 
 CHILD = Path(__file__).with_name("child.py")

@@ -9,9 +9,9 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kaosd.engines.docker.facts import Facts, is_podman
 from kaosd.errors import EngineError, EngineUnavailable
 
 Result = TypeVar("Result")
@@ -22,32 +22,6 @@ _INSTALL = "install docker.io or podman, or say where it listens with socket of 
 
 class NoSuchThing(EngineError):
     """The engine has no container, image or route of that name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What an engine says of itself. address: "unix:///path". desktop: it runs in a virtual machine of its own."""
-
-    address: str
-    podman: bool
-    rootless: bool
-    selinux: bool
-    desktop: bool
-    memory: int
-
-    @classmethod
-    def of(cls, address: str, info: Mapping[str, Any], version: Mapping[str, Any]) -> Facts:
-        """From the answers to GET /info and /version."""
-        options = [option.split(",")[0] for option in info.get("SecurityOptions") or ()]
-        names = [str(part.get("Name", "")) for part in version.get("Components") or ()]
-        return cls(
-            address=address,
-            podman=any("podman" in name.lower() for name in names),
-            rootless="name=rootless" in options,
-            selinux="name=selinux" in options,
-            desktop="desktop" in str(info.get("OperatingSystem", "")).lower(),
-            memory=int(info.get("MemTotal") or 0),
-        )
 
 
 def candidates(socket: str | None, environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
@@ -123,6 +97,17 @@ class Connection:
         """Whether anybody has needed the engine since we began."""
         return self._used
 
+    @property
+    def known(self) -> Facts | None:
+        """What the connected engine is; None while none is."""
+        return self._facts
+
+    @property
+    def place(self) -> str:
+        """Where the engine is, or is looked for, for people."""
+        found = (self._facts.address,) if self._facts is not None else self._candidates
+        return " or ".join(address.removeprefix("unix://") for address in found)
+
     async def call(self, work: Callable[[Any], Result]) -> Result:
         """The result of *work*, called in a thread with docker.APIClient.
 
@@ -186,7 +171,7 @@ class Connection:
         address = choose(self._candidates, lambda path: os.access(path, os.R_OK | os.W_OK), os.path.exists)
         try:
             client = docker.APIClient(base_url=address, version="auto", timeout=_TIMEOUT)
-            facts = Facts.of(address, client.info(), client.version())
+            facts = _facts(client, address)
         except (docker.errors.DockerException, OSError) as error:
             raise unreachable(address, error) from error
         if facts.desktop:
@@ -202,3 +187,10 @@ class Connection:
         client, self._client, self._facts = self._client, None, None
         if client is not None:
             client.close()
+
+
+def _facts(client: Any, address: str) -> Facts:
+    """Ask an engine what it is; blocking."""
+    version = client.version()
+    libpod = client.get(f"{client.base_url}/v4.0.0/libpod/info").json() if is_podman(version) else None
+    return Facts.of(address, client.info(), version, libpod)

@@ -18,11 +18,12 @@ from typing import Any
 from blake3 import blake3
 
 from kaosd import proc
-from kaosd.engines.base import Home, Inputs, Log, Order
+from kaosd.engines.base import Finding, Home, Inputs, Log, Order
+from kaosd.engines.docker import examining, images, limits, place
 from kaosd.engines.docker import host as hosts
-from kaosd.engines.docker import images, limits, place
 from kaosd.engines.docker.building import Builder
-from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing
+from kaosd.engines.docker.connection import Connection, NoSuchThing
+from kaosd.engines.docker.facts import Facts
 from kaosd.engines.docker.host import HOME, Running
 from kaosd.engines.docker.place import Place
 from kaosd.engines.jupyter import SOCKET_MAX
@@ -114,6 +115,8 @@ class DockerEngine:
             workdir = await self._lay_out(order, at, log)
             running = await self._launch(order, at, facts, name, workdir)
             log.line(f"JupyterLab started in container {name}")
+            if unheld := limits.unheld(order.spec.resources, facts):
+                log.line(unheld)
             await hosts.answering(self._connection, running, self._start_within)
         except BaseException as error:
             await self._undo(name, at)
@@ -155,8 +158,9 @@ class DockerEngine:
         await asyncio.to_thread(at.remove)
 
     def _remember(self, running: Running, resources: Resources) -> None:
-        self._enforced[running.container] = limits.holds(resources, running.pid)
-        self._killed[running.container] = limits.killed(running.pid)
+        groups = running.groups
+        self._enforced[running.container] = groups.held(resources.cpu, resources.memory_bytes)
+        self._killed[running.container] = groups.killed_for_memory()
 
     async def switch(self, host: Host, order: Order) -> Host | None:
         """See `Engine`. Only another name for the same image needs no new container."""
@@ -171,9 +175,10 @@ class DockerEngine:
         if resources.gpu != running.gpu:
             _refuse_what_cannot_be(facts, resources)
             return False
-        options = limits.options(resources, facts.memory)
+        options = limits.options(resources, facts)
         try:
-            await self._connection.call(lambda client: client.update_container(running.container, **options))
+            if options:  # some engines hold no limit at all; status says so
+                await self._connection.call(lambda client: client.update_container(running.container, **options))
         except NoSuchThing:
             return False
         except EngineError as error:
@@ -184,19 +189,23 @@ class DockerEngine:
         self._remember(running, resources)
         return True
 
-    async def reaches(self, host: Host, home: Home) -> bool:
+    async def reaches(self, host: Host, linked: Path | None) -> bool:
         """See `Engine`."""
-        return place.sees(home, hosts.of(host).linked)
+        return linked is None or await asyncio.to_thread(os.path.realpath, linked) == hosts.of(host).linked
 
     async def reach(self) -> None:
         """See `Remote`."""
         await self._connection.facts()
 
+    async def examine(self) -> list[Finding]:
+        """See `Remote`."""
+        return await examining.examine(self._connection)
+
     async def probe(self, host: Host) -> HostStatus:
         """See `Engine`. Tells of processes that the memory limit has ended, here and in the host's log."""
         running = hosts.of(host)
         status = await hosts.probe(self._connection, running)
-        killed = limits.killed(running.pid) if status.alive else 0
+        killed = running.groups.killed_for_memory() if status.alive else 0
         if not killed:
             return status
         notice = f"its memory limit of {running.memory} has ended {_processes(killed)}; give it more with --memory"

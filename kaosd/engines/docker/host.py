@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from kaosd import proc
+from kaosd import cgroups, proc
 from kaosd.engines.base import Order
 from kaosd.engines.docker import limits, place
-from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing
+from kaosd.engines.docker.connection import Connection, NoSuchThing
+from kaosd.engines.docker.facts import Facts
 from kaosd.engines.docker.place import Place
 from kaosd.engines.jupyter import Door, last_words
 from kaosd.errors import EngineError, StartFailed
@@ -56,6 +57,11 @@ class Running:
     def identity(self) -> proc.Identity:
         """What tells its first process from every other process."""
         return proc.Identity(self.pid, self.started, self.boot)
+
+    @property
+    def groups(self) -> cgroups.Contained:
+        """Its control groups."""
+        return cgroups.Contained(self.pid, self.container)
 
     @property
     def place(self) -> Place:
@@ -140,7 +146,7 @@ def create(
         device_requests=limits.gpus(resources.gpu, types),
         security_opt=["label=disable"] if facts.selinux else [],
         init=not facts.podman,  # reaps what kernels leave; Podman needs a program for it that may not be there
-        **limits.options(resources, facts.memory),
+        **limits.options(resources, facts),
     )
     created = client.create_container(
         order.environment.handle,

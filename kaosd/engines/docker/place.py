@@ -121,11 +121,5 @@ def linked_data(order: Order) -> str | None:
     return os.path.realpath(order.spec.data)
 
 
-def sees(home: Home, linked: str | None) -> bool:
-    """Whether what the data link leads to is mounted in a container that mounts the home and *linked*."""
-    target, root = os.path.realpath(home.data), os.path.realpath(home.root)
-    return target.startswith(f"{root}/") or target == linked
-
-
 def _jupyter(home: Home) -> list[Path]:
     return [home.jupyter / name for name in ("config", "data", "runtime", "ipython", "checkpoints", "home")]
