@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -136,9 +137,27 @@ async def test_an_engine_that_hangs_in_a_start_is_told_and_leaves_one_container(
             shown(daemon, "hangs", "failed", SILENT)
         until(lambda: daemon.notebook("hangs")["state"] == "live", "its recovery")
         until(lambda: len(client.containers(filters={"label": label})) == 1, "what was left to be removed")
-        assert one not in docker_containers.ids(label=label)
         client.close()
         await serves(daemon, "hangs")
+
+
+async def test_a_registry_that_cannot_be_reached_is_told_and_what_serves_goes_on(
+    docker_containers: Containers, bundle: Path
+) -> None:
+    with daemon_of(docker_containers) as daemon:
+        daemon.deploy("base", bundle)
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            image = f"127.0.0.1:{closed.getsockname()[1]}/python:3"
+        (bundle / "Dockerfile").write_text(DOCKERFILE.replace("python:3.11", image))
+        shown(daemon, "base", "failed", f"Dockerfile:1: FROM {image}: the registry of {image} cannot be reached")
+        await serves(daemon, "base")
+        # it is tried again by itself: as soon as the image can be had, the notebook has it
+        client = docker_containers.client()
+        client.tag("python:3.11", image.rpartition(":")[0], "3")
+        until(lambda: daemon.notebook("base")["state"] == "live", "its recovery")
+        await serves(daemon, "base")
+        client.remove_image(image, force=True)
+        client.close()
 
 
 def builds(daemon: Daemon, name: str) -> str:

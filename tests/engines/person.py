@@ -81,6 +81,7 @@ class Person:
             "LOGNAME": self.name,
             "XDG_RUNTIME_DIR": str(self.runtime),
             "PATH": _PATH,
+            "PYTHONPATH": str(ROOT),  # the checkout, from wherever they are
             "LANG": "C.UTF-8",
         }
 

@@ -16,7 +16,7 @@ from conftest import SPEC, make_home
 from kaosd.engines.base import Order
 from kaosd.engines.docker import examining, limits, place, seed
 from kaosd.engines.docker.connection import Connection, candidates, choose, refusal, unreachable
-from kaosd.engines.docker.dockerfile import failure, instructions
+from kaosd.engines.docker.dockerfile import failure, instructions, labelled, refuse_buildkit
 from kaosd.engines.docker.facts import Facts, is_podman
 from kaosd.engines.docker.host import user, variables
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
@@ -32,6 +32,37 @@ def test_instructions_begin_where_their_first_line_is() -> None:
         (4, "RUN one two"),
         (8, "RUN pip install -r x"),
     ]
+
+
+def test_each_stage_begins_with_our_labels_and_lines_are_told_as_they_were() -> None:
+    text = "FROM a AS one\nRUN x\nFROM \\\n  b\nRUN y\n"
+    assert labelled(text, {"o": "1"}) == "FROM a AS one\nLABEL o=1\nRUN x\nFROM \\\n  b\nLABEL o=1\nRUN y\n"
+    for number, original in ((1, 1), (3, 2), (4, 3), (7, 5)):
+        told = failure(text, [], f"dockerfile parse error line {number}: no")
+        assert told.text == f"Dockerfile:{original}: no"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "what"),
+    [
+        ("RUN --mount=type=cache,target=/x pip", "--mount"),
+        ("run --network=none pip", "--network"),
+        ("RUN --network=none --mount=type=ssh pip", "--mount"),
+        ("RUN <<EOF", "a here-document"),
+        ("COPY --from=one --chmod=755 a b", "--chmod"),
+        ("ADD --checksum=sha256:0 a b", "--checksum"),
+        ("COPY <<EOF /x", "a here-document"),
+    ],
+)
+def test_what_only_buildkit_reads_is_found(instruction: str, what: str) -> None:
+    with pytest.raises(BuildFailed, match=f"^Dockerfile:2: .*: {what} needs BuildKit"):
+        refuse_buildkit(f"FROM a\n{instruction}\n")
+
+
+def test_what_docker_reads_itself_is_let_pass() -> None:
+    refuse_buildkit(
+        "# syntax=docker/dockerfile:1\nFROM --platform=linux/amd64 a\nCOPY --from=a --chown=1 b c\nRUN cat <x\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +98,7 @@ def test_instructions_begin_where_their_first_line_is() -> None:
             EngineUnavailable,
             "Dockerfile:2: FROM python:3.11: the registry of python:3.11 cannot be reached",
         ),
-        ([], "dockerfile parse error line 3: unknown instruction: FORM", BuildFailed, "Dockerfile:3: unknown"),
+        ([], "dockerfile parse error line 4: unknown instruction: FORM", BuildFailed, "Dockerfile:3: unknown"),
         (
             ["Step 3/4 : RUN one two"],
             "write /x: no space left on device",

@@ -17,6 +17,7 @@ from kaosd.errors import EngineError, EngineUnavailable
 Result = TypeVar("Result")
 _THREADS = 8
 _TIMEOUT = 120  # seconds that one answer of the engine may take
+_ASK_EVERY, _SILENT = 5.0, 20.0  # seconds between questions to an engine that works for us; and until it counts as hung
 _INSTALL = "install docker.io or podman, or say where it listens with socket of [docker]"
 
 
@@ -88,6 +89,7 @@ class Connection:
     def __init__(self, socket: str | None, environ: Mapping[str, str]) -> None:
         self._candidates = candidates(socket, environ, os.getuid())
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="docker-ping")  # never behind the work that it watches
         self._client: Any = None
         self._used = False
         self._facts: Facts | None = None
@@ -111,22 +113,53 @@ class Connection:
     async def call(self, work: Callable[[Any], Result]) -> Result:
         """The result of *work*, called in a thread with docker.APIClient.
 
-        A call that is cancelled is waited for all the same, so that its effect can be undone. Raises NoSuchThing,
-        EngineUnavailable or EngineError.
+        A call that is cancelled is waited for all the same, so that its effect can be undone; never for an engine that
+        hangs, which may do it later. Raises NoSuchThing, EngineUnavailable or EngineError.
         """
-        calling = self._begin(work)
+        return await self.watched(self._begin(work), wait_for_end=True)
+
+    async def watched(self, working: asyncio.Future[Result], *, wait_for_end: bool = False) -> Result:
+        """The result of *working*, for which the engine is needed: it is given up when the engine hangs.
+
+        Cancelled with us, or waited for first. Raises EngineUnavailable, too.
+        """
+        silence = asyncio.ensure_future(self._silence())
+        both: set[asyncio.Future[Any]] = {working, silence}
         try:
-            return await asyncio.shield(calling)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await asyncio.wait([calling])
+            if wait_for_end:
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             raise
+        finally:
+            silence.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait([working])
+            elif not working.cancelled():
+                working.exception()  # taken note of, also when we are cancelled
+        if working.cancelled():
+            raise EngineUnavailable(f"the container engine at {self.place} does not answer", hint="look at its own log")
+        return working.result()
+
+    async def _silence(self) -> None:
+        """Return when the engine takes connections and does not answer."""
+        while True:
+            await asyncio.sleep(_ASK_EVERY)
+            loop = asyncio.get_running_loop()
+            asking = loop.run_in_executor(self._asking, self._call, lambda client: client.ping())
+            done, _ = await asyncio.wait([asking], timeout=_SILENT)
+            if not done:
+                asking.cancel()
+                return
+            asking.exception()  # it is away, or refuses: the work itself will be told so
 
     async def ask(self, question: Callable[[Any], Result], within: float) -> Result:
         """As `call`, for what changes nothing: after *within* seconds nobody waits for it. Raises TimeoutError, too."""
         asking = self._begin(question)
         done, _ = await asyncio.wait([asking], timeout=within)
         if not done:
-            asking.add_done_callback(lambda late: late.cancelled() or late.exception())  # taken note of, by nobody
+            asking.cancel()  # what has not begun yet is never asked
             raise TimeoutError
         return asking.result()
 
@@ -143,7 +176,8 @@ class Connection:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._asking):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._drop()
 
     def _call(self, work: Callable[[Any], Result]) -> Result:

@@ -71,6 +71,8 @@ class DockerEngine:
         self._starting = 0
         self._enforced: dict[str, bool] = {}  # by id of the container
         self._killed: dict[str, int] = {}  # processes that the memory limit has ended, by id of the container
+        self._undone: dict[str, Place] = {}  # containers of failed starts that the engine would not remove, by name
+        self._given_up: set[str] = set()  # names of containers whose start has failed, whatever their engine does yet
         self._unswept: dict[Path, str | None] = {}  # homes that the engine was away for; the container to spare
 
     async def built(self, digest: str) -> Environment | None:
@@ -103,6 +105,7 @@ class DockerEngine:
     async def _start(self, order: Order, log: Log) -> Host:
         facts = await self._connection.facts()
         _refuse_what_cannot_be(facts, order.spec.resources)
+        await self._undo_what_was_left()
         await self._sweep_what_was_left(order.home)
         mark = secrets.token_hex(4)
         name, at = f"kaosd-{order.spec.name}-{mark}", Place.of(order.home, mark)
@@ -146,16 +149,26 @@ class DockerEngine:
         def launch(client: Any) -> Running:
             container = hosts.create(client, order, at, facts, name, self._labels, workdir)
             client.start(container)
+            if name in self._given_up:  # the engine hung meanwhile, and nobody waits for it any more
+                hosts.remove(client, container, 0)
+                raise StartFailed("the container engine was too late")
             state = client.inspect_container(container)["State"]
             return hosts.running(container, name, state, at, order, order.environment)
 
         return await self._connection.call(launch)
 
     async def _undo(self, name: str, at: Place) -> None:
-        """Leave nothing of a start that failed."""
+        """Leave nothing of a start that failed; what cannot be removed now is before the next one."""
+        self._undone[name] = at
+        self._given_up.add(name)
         with contextlib.suppress(EngineError):
-            await self._connection.call(lambda client: hosts.remove(client, name, 0))
-        await asyncio.to_thread(at.remove)
+            await self._undo_what_was_left()
+
+    async def _undo_what_was_left(self) -> None:
+        for name, at in list(self._undone.items()):
+            await self._remove(name, 0)
+            await asyncio.to_thread(at.remove)
+            self._undone.pop(name, None)
 
     def _remember(self, running: Running, resources: Resources) -> None:
         groups = running.groups
@@ -191,7 +204,7 @@ class DockerEngine:
 
     async def reaches(self, host: Host, linked: Path | None) -> bool:
         """See `Engine`."""
-        return linked is None or await asyncio.to_thread(os.path.realpath, linked) == hosts.of(host).linked
+        return linked is None or await asyncio.to_thread(hosts.of(host).sees, linked)
 
     async def reach(self) -> None:
         """See `Remote`."""
@@ -274,6 +287,7 @@ class DockerEngine:
         if busy or not self._connection.used:
             return
         with contextlib.suppress(EngineUnavailable):
+            await self._undo_what_was_left()
             for container in await self._containers():
                 if container["State"] in _ENDED:
                     await self._remove(container["Id"], 0)

@@ -111,7 +111,7 @@ def mounts(place: Place, order: Order, workdir: str) -> list[Mounted]:
         Mounted(SOCKETS, str(place.run)),
     ]
     linked = linked_data(order)
-    return [*found, Mounted(linked, linked, read_only=True)] if linked is not None else found
+    return [*found, Mounted(str(order.spec.data), linked, read_only=True)] if linked is not None else found
 
 
 def linked_data(order: Order) -> str | None:
