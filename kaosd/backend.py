@@ -151,7 +151,7 @@ class Backend:
             front=self.registry.shop.front_url,
         )
         checks = await asyncio.to_thread(examine, examined)
-        checks += [asdict(finding) for finding in await self.registry.examine()]
+        checks += [asdict(finding) for finding in await self.registry.examine(self.settings.engine)]
         checks += [{"code": p.code, "severity": p.severity, "text": p.text, "mend": p.mend} for p in self.problems()]
         return {"checks": checks}
 

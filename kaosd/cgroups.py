@@ -1,7 +1,8 @@
 """What the kernel says of control groups: which one a process is in, who is in it, which limits really hold.
 
 A control group is named as /proc/PID/cgroup does ("/user.slice/..."), version 2 where both are mounted. Only version 2
-holds the limits of a person's own units: on version 1 a limit reads as not held. Reads only; what is gone is no error.
+holds the limits of a person's own units: on version 1 a limit reads as not held. Containers have their limits in either
+version, and are asked for by a process in them (`Contained`). Reads only; what is gone is no error.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
+_GROUPS = Path("/sys/fs/cgroup")
+_NEVER = 2**62  # bytes from which a limit of version 1 is none
 _MOUNT = re.compile(r"^\d+ \d+ \d+:\d+ (?P<root>\S+) (?P<point>\S+) .* - (?P<kind>cgroup2?) \S+ (?P<options>\S+)$")
 
 
@@ -57,6 +61,48 @@ def killed_for_memory(cgroup: str) -> int:
     """How many processes of the group the kernel has killed because the group's memory was used up."""
     events = (_read(f"{top}/memory.events") for top in _directories(cgroup))
     return max((int(count) for text in events for count in re.findall(r"^oom_kill (\d+)$", text, re.M)), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """The control groups of a container. pid: a process in it. name: what the paths of its own groups contain.
+
+    Without groups of its own (a rootless engine on version 1) it is held to nothing, and no kill is of its doing.
+    """
+
+    pid: int
+    name: str
+
+    def held(self, cpu: float | None, memory: int | None) -> bool:
+        """Whether the kernel holds it to *cpu* cores and *memory* bytes; None: whatever there is."""
+        found_memory, found_cpu = self._memory(), self._cpu()
+        fits_memory = memory is None or (found_memory is not None and abs(found_memory - memory) <= PAGE)
+        return fits_memory and (cpu is None or (found_cpu is not None and abs(found_cpu - cpu) < 0.02))
+
+    def killed_for_memory(self) -> int:
+        """How many of its processes the kernel has killed because its memory was used up."""
+        text = self._read("memory", "memory.events") or self._read("memory", "memory.oom_control")
+        return max((int(count) for count in re.findall(r"^oom_kill (\d+)$", text, re.M)), default=0)
+
+    def _memory(self) -> int | None:
+        text = (self._read("memory", "memory.max") or self._read("memory", "memory.limit_in_bytes")).strip()
+        return int(text) if text.isdecimal() and int(text) < _NEVER else None
+
+    def _cpu(self) -> float | None:
+        words = self._read("cpu", "cpu.max").split()
+        if not words:
+            words = [*self._read("cpu", "cpu.cfs_quota_us").split(), *self._read("cpu", "cpu.cfs_period_us").split()]
+        return int(words[0]) / int(words[1]) if len(words) == 2 and words[0].isdecimal() else None
+
+    def _read(self, controller: str, file: str) -> str:
+        """A file of the group in which *controller* holds it; "" when there is none."""
+        for line in _read(f"/proc/{self.pid}/cgroup").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if self.name in path and (controller in controllers.split(",") or not controllers):
+                top = _GROUPS / controllers if controllers else _GROUPS
+                if text := _read(str(top / path.lstrip("/") / file)):
+                    return text
+        return ""
 
 
 def _is_cpu(text: str, cores: float | None) -> bool:

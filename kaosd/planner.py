@@ -10,20 +10,33 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kaosd.model import Environment, Resources, Version
+from kaosd.plans import (
+    Apply,
+    Attach,
+    Build,
+    CancelBuild,
+    Hold,
+    Plan,
+    Renew,
+    Start,
+    Step,
+    Stop,
+    Swap,
+    Sync,
+    Target,
+    Why,
+    ends_kernels,
+)  # fmt: skip
+
+__all__ = [
+    "REMOVAL", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "Disk", "Failure", "Hold", "HostFact", "Look",
+    "Plan", "Renew", "Served", "Settle", "Start", "Step", "Stop", "Swap", "Sync", "Target", "Why", "about",
+    "ends_kernels", "plan",
+]  # fmt: skip
 
 REMOVAL = "removal"  # the key of a failure to end the host of a removed notebook
 ONE = 0.1  # of the quiet time is enough when one file was saved and is whole
 SAVING_RETRY = 0.1  # seconds after which a file that was caught half-written is looked at again
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is to be served. environment: digest of the environment inputs of *source*."""
-
-    source: Version
-    environment: str
-    data: Version | None
-    resources: Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +139,7 @@ class Look:
     ended the wait for busy kernels.
     waiting_since: when a swap began to wait for them. silent: why the host does not answer, if that is known.
     cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
+    refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
     """
 
     now: float
@@ -143,111 +157,11 @@ class Look:
     now_please: bool = False
     waiting_since: float | None = None
     cut_short: frozenset[Attempt] = frozenset()
+    refused: frozenset[tuple[Attempt, object]] = frozenset()
     swap_when_idle: float = 600.0
     settle: Settle = Settle()
     removed: bool = False
     draining: bool = False
-
-
-class Why(StrEnum):
-    """Kinds of hold."""
-
-    SCANNING = "scanning"
-    PROBLEM = "problem"
-    MASS_CHANGE = "mass change"
-    SAVING = "saving"
-    SETTLING = "settling"
-    PAUSED = "paused"
-    PINNED = "pinned"
-    BUILDING = "building"
-    FAILED = "failed"
-    BACKING_OFF = "backing off"
-    BUSY = "busy"
-    OPEN = "open"
-    SILENT = "silent"
-    REMOVED = "removed"
-    DRAINING = "draining"
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Why nothing is done, in a sentence, and until when (None: until something changes)."""
-
-    why: Why
-    text: str
-    until: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """Begin to make the environment of the target; runs beside everything else, can be cancelled."""
-
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class CancelBuild:
-    """End the build in flight: nobody wants its environment any more."""
-
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start a host that serves the target, there being none."""
-
-    target: Target
-    environment: Environment
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """Take the environment into use, with the source that needs it. keeps_kernels: no server is replaced."""
-
-    target: Target
-    environment: Environment
-    keeps_kernels: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Sync:
-    """Copy changed code into the running host."""
-
-    target: Target
-
-
-@dataclass(frozen=True, slots=True)
-class Attach:
-    """Replace the attached data."""
-
-    data: Version | None
-
-
-@dataclass(frozen=True, slots=True)
-class Apply:
-    """Change the limits of the running host."""
-
-    resources: Resources
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End the host of a notebook that is no longer wanted."""
-
-
-Step = Build | CancelBuild | Start | Swap | Sync | Attach | Apply | Stop
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """The next step, or None; and the hold that keeps the target from being served, or None.
-
-    Both can be there: data is attached while a build is held up. target: what is being aimed at.
-    """
-
-    step: Step | None = None
-    hold: Hold | None = None
-    target: Target | None = None
 
 
 def plan(look: Look) -> Plan:
@@ -315,8 +229,10 @@ def _bring_up(look: Look, target: Target, hold: Hold | None) -> Plan:
     failed = _failed(look, Attempt.HOST, target) or _failed(look, Attempt.BUILD, target)
     if environment is not None and failed is None:
         return Plan(Start(target, environment), hold, target)
-    if look.served is not None and target.environment != look.served.environment:
+    other = look.served is not None and target.resources != look.served.resources and failed is not None
+    if look.served is not None and (other or target.environment != look.served.environment):
         before = replace(target, source=look.served.source, environment=look.served.environment)
+        before = replace(before, resources=look.served.resources) if other else before
         old = _built(look, before.environment)
         if old is not None and _failed(look, Attempt.HOST, before) is None:
             return Plan(Start(before, old), hold or failed, target)
@@ -334,14 +250,20 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
         step = Stop() if look.now_please and failed is None else None
         return Plan(step, failed or Hold(Why.SILENT, text), target)
     holds = [hold]
-    if target.data != served.data or Attempt.ATTACH in look.cut_short:
-        holds.append(_failed(look, Attempt.ATTACH, target))
+    new = served.target  # and what of the target only a new host can have
+    for attempt, part, change in (
+        (Attempt.ATTACH, "data", Attach(target.data)),
+        (Attempt.APPLY, "resources", Apply(target.resources)),
+    ):
+        wanted = getattr(target, part)
+        if wanted == getattr(served, part) and attempt not in look.cut_short:
+            continue
+        if (attempt, about(attempt, target)) in look.refused:
+            new = replace(new, **{part: wanted})
+            continue
+        holds.append(_failed(look, attempt, target))
         if holds[-1] is None:
-            return Plan(Attach(target.data), hold, target)
-    if target.resources != served.resources or Attempt.APPLY in look.cut_short:
-        holds.append(_failed(look, Attempt.APPLY, target))
-        if holds[-1] is None:
-            return Plan(Apply(target.resources), hold, target)
+            return Plan(change, hold, target)
     rest = Plan(None, hold, target)
     if target.environment != served.environment:
         rest = _swap(look, target, served, hold)
@@ -352,6 +274,9 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     elif target.source != served.source or Attempt.SYNC in look.cut_short:
         failed = _failed(look, Attempt.SYNC, target)
         rest = Plan(None if failed else Sync(target), failed or hold, target)
+    if rest.step is None and new != served.target and not _swaps_soon(rest):
+        renewal = _renew(look, new, hold)
+        rest = replace(rest, step=renewal.step, hold=renewal.hold or rest.hold)
     first = next((hold for hold in (rest.hold, *holds) if hold is not None), None)
     return replace(rest, hold=first)
 
@@ -364,12 +289,34 @@ def _swap(look: Look, target: Target, served: Served, hold: Hold | None) -> Plan
     if failed := _failed(look, Attempt.HOST, target):
         return Plan(None, failed, target)
     keeps = environment.server == served.server
-    until = (look.waiting_since if look.waiting_since is not None else look.now) + look.swap_when_idle
-    if look.busy and not keeps and not look.now_please and look.now < until:
-        kernels = "1 kernel is" if look.busy == 1 else f"{look.busy} kernels are"
-        text = f"{kernels} busy and the swap would end them; `kaosctl redeploy --now` does not wait"
-        return Plan(None, Hold(Why.BUSY, text, until), target)
+    if not keeps and (busy := _busy(look)):
+        return Plan(None, busy, target)
     return Plan(Swap(target, environment, keeps), hold, target)
+
+
+def _renew(look: Look, target: Target, hold: Hold | None) -> Plan:
+    """A new host of the environment that is served: *target* has what the running one cannot be given."""
+    environment = _built(look, target.environment)
+    if environment is None:
+        failed = _failed(look, Attempt.BUILD, target)
+        return Plan(None, failed, target) if failed else _build(look, target, hold)
+    if held := _failed(look, Attempt.HOST, target) or _busy(look):
+        return Plan(None, held, target)
+    return Plan(Renew(target, environment), hold, target)
+
+
+def _swaps_soon(rest: Plan) -> bool:
+    """Whether a new host comes anyhow, for another environment."""
+    return rest.hold is not None and rest.hold.why in (Why.BUSY, Why.BUILDING, Why.SETTLING)
+
+
+def _busy(look: Look) -> Hold | None:
+    """The hold of a step that would end busy kernels, for as long as they are waited for."""
+    until = (look.waiting_since if look.waiting_since is not None else look.now) + look.swap_when_idle
+    if not look.busy or look.now_please or look.now >= until:
+        return None
+    kernels = "1 kernel is" if look.busy == 1 else f"{look.busy} kernels are"
+    return Hold(Why.BUSY, f"{kernels} busy and the swap would end them; `kaosctl redeploy --now` does not wait", until)
 
 
 def _build(look: Look, target: Target, hold: Hold | None) -> Plan:

@@ -205,10 +205,11 @@ class Registry:
             return False
         return True
 
-    async def examine(self) -> list[Finding]:
-        """What the engines in use find out about where their hosts run."""
+    async def examine(self, default: str) -> list[Finding]:
+        """What the engines in use, and the *default* one, find out about where their hosts run."""
         used = {actor.spec.engine: actor.engine for actor in self.actors.values()}
-        return [one for engine in used.values() if isinstance(engine, Carrier) for one in await engine.examine()]
+        used |= {name: self.shop.engines[name] for name in self.shop.engines if name == default}
+        return [one for engine in used.values() if isinstance(engine, Remote) for one in await engine.examine()]
 
     async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
         """Look at everything again, and try again what failed."""

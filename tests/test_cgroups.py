@@ -58,3 +58,12 @@ def test_nothing_holds_what_is_in_no_group_of_its_own() -> None:
         assert cgroups.killed_for_memory(cgroup) == 0
     assert cgroups.of(2**22 + 1) == ""
     assert isinstance(cgroups.of(os.getpid()), str)
+
+
+def test_a_process_without_groups_of_its_own_is_held_to_nothing() -> None:
+    """Whatever limits this test itself runs under: they are not those of a container."""
+    here = cgroups.Contained(os.getpid(), "no-such-container")
+    assert here.held(None, None)
+    assert not here.held(1.0, None)
+    assert not here.held(None, 2**30)
+    assert here.killed_for_memory() == 0

@@ -21,6 +21,7 @@ from kaosd.planner import (
     HostFact,
     Look,
     Plan,
+    Renew,
     Served,
     Settle,
     Start,
@@ -80,6 +81,10 @@ def failed(attempt: Attempt, target: Target, retry_at: float | None = None) -> t
 
 def waiting(attempt: Attempt, target: Target, retry_at: float) -> tuple[Failure, ...]:
     return (Failure(attempt, about(attempt, target), "it is open", retry_at, waits=True),)
+
+
+def refused(attempt: Attempt, target: Target) -> frozenset[tuple[Attempt, object]]:
+    return frozenset({(attempt, about(attempt, target))})
 
 
 class Case(NamedTuple):
@@ -235,6 +240,45 @@ CASES = [
     Case("swap now", up(JLAB, built=BUILT, busy=1, now_please=True), Swap(JLAB, ENV3, False)),
     Case("swap that keeps kernels does not wait", up(REQS, built=BUILT, busy=3), Swap(REQS, ENV2, True)),
     Case("sync does not wait", up(CODE, busy=3), Sync(CODE)),
+    # what the running host cannot be given: a new one of the same environment
+    Case("new limits take a new host", up(MORE, built=BUILT, refused=refused(Attempt.APPLY, MORE)), Renew(MORE, ENV1)),
+    Case("new limits take a new host, and a kernel is busy",
+         up(MORE, built=BUILT, busy=1, refused=refused(Attempt.APPLY, MORE)), None, Why.BUSY, NOW + 600),
+    Case("new limits take a new host, waited long enough",
+         up(MORE, built=BUILT, busy=1, waiting_since=NOW - 600, refused=refused(Attempt.APPLY, MORE)),
+         Renew(MORE, ENV1)),
+    Case("new limits take a new host, now",
+         up(MORE, built=BUILT, busy=1, now_please=True, refused=refused(Attempt.APPLY, MORE)), Renew(MORE, ENV1)),
+    Case("other limits than those that were refused", up(MORE, built=BUILT, refused=refused(Attempt.APPLY, ONE)),
+         Apply(LARGE)),
+    Case("limits that were refused and taken back", up(built=BUILT, refused=refused(Attempt.APPLY, MORE))),
+    Case("other data takes a new host", up(DATA, built=BUILT, refused=refused(Attempt.ATTACH, DATA)),
+         Renew(DATA, ENV1)),
+    Case("other data takes a new host, and a kernel is busy: the limits are changed meanwhile",
+         up(replace(DATA, resources=LARGE), built=BUILT, busy=1, refused=refused(Attempt.ATTACH, DATA)), Apply(LARGE)),
+    Case("other data takes a new host, and a kernel is busy: code is synced meanwhile",
+         up(replace(DATA, source=CODE2), built=BUILT, busy=1, refused=refused(Attempt.ATTACH, DATA)),
+         Sync(replace(DATA, source=CODE2))),
+    Case("data and limits take one new host",
+         up(replace(DATA, resources=LARGE), built=BUILT,
+            refused=refused(Attempt.ATTACH, DATA) | refused(Attempt.APPLY, MORE)),
+         Renew(replace(DATA, resources=LARGE), ENV1)),
+    Case("new limits take a new host, and another environment is being built: one swap for both",
+         up(replace(JLAB, resources=LARGE), building="e3", refused=refused(Attempt.APPLY, MORE)), None, Why.BUILDING),
+    Case("new limits take a new host, and another environment is there: one swap for both",
+         up(replace(JLAB, resources=LARGE), built=BUILT, refused=refused(Attempt.APPLY, MORE)),
+         Swap(replace(JLAB, resources=LARGE), ENV3, False)),
+    Case("new limits take a new host, and another environment does not build",
+         up(replace(JLAB, resources=LARGE), built=BUILT[:1], failures=failed(Attempt.BUILD, JLAB),
+            refused=refused(Attempt.APPLY, MORE)),
+         Renew(MORE, ENV1), Why.FAILED),
+    Case("new limits take a new host, and its image is gone: it is built again",
+         up(MORE, refused=refused(Attempt.APPLY, MORE)), Build(MORE)),
+    Case("a new host with the new limits did not come up: the old one serves",
+         up(MORE, built=BUILT, failures=failed(Attempt.HOST, MORE), refused=refused(Attempt.APPLY, MORE)), None,
+         Why.FAILED),
+    Case("a host with the new limits cannot be, and the old one has ended: it comes back with its own",
+         ended(MORE, built=BUILT, failures=failed(Attempt.HOST, MORE)), Start(ONE, ENV1), Why.FAILED),
     # removed from the configuration
     Case("removed", up(removed=True), Stop(), Why.REMOVED),
     Case("removed while building", up(REQS, removed=True, building="e2"), CancelBuild("e2"), Why.REMOVED),
@@ -275,6 +319,10 @@ def apply(look: Look, step: Step) -> Look:
             assert served is not None
             now = replace(served, source=target.source, environment=target.environment, server=environment.server)
             return replace(look, served=now, disk=disk, cut_short=look.cut_short - {Attempt.SYNC})
+        case Renew(target):
+            assert served is not None
+            now = replace(served, data=target.data, resources=target.resources)
+            return replace(look, served=now, refused=frozenset())
         case Sync(target):
             assert served is not None
             now = replace(served, source=target.source)

@@ -136,10 +136,16 @@ class Engine(Protocol):
         """
 
     async def apply(self, host: Host, resources: Resources) -> bool:
-        """Change the limits of the running host in place; False when only a new host can have them."""
+        """Change the limits of the running host in place; False, and nothing changed, when only a new host can.
 
-    async def reaches(self, host: Host, home: Home) -> bool:
-        """Whether the running host sees what home.data leads to now; False when only a new host can."""
+        Raises what `start` would raise before it replaces anything.
+        """
+
+    async def reaches(self, host: Host, linked: Path | None) -> bool:
+        """Whether the running host can see data: a version of it in the home (None), or the directory *linked*.
+
+        False when only a new host can.
+        """
 
     async def probe(self, host: Host) -> HostStatus:
         """Ask the host how it is, within 5 s. Never raises for a dead host: that is an answer."""
@@ -190,6 +196,9 @@ class Remote(Protocol):
     async def reach(self) -> None:
         """Raise EngineError when that program cannot be asked now."""
 
+    async def examine(self) -> list[Finding]:
+        """What is right and wrong with that program, each with its mend. Never raises."""
+
 
 @runtime_checkable
 class Carrier(Remote, Protocol):
@@ -200,6 +209,3 @@ class Carrier(Remote, Protocol):
 
         Nothing happens when it is there already. told: is given a line now and then. Raises EngineError.
         """
-
-    async def examine(self) -> list[Finding]:
-        """What is right and wrong with that place, each with its mend. Never raises."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,21 @@ class Door:
             session.get(f"http://localhost{self.base_url}{path}", headers=headers, raise_for_status=True) as response,
         ):
             return await response.json()
+
+
+async def failing(door: Door, end: Coroutine[None, None, None], within: float) -> str | None:
+    """Wait until a host that starts answers: None; or how it did not, in words. *end*: returns when it has ended."""
+    dying, asking = asyncio.ensure_future(end), asyncio.ensure_future(door.opened())
+    try:
+        done, _ = await asyncio.wait({dying, asking}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (dying, asking):
+            task.cancel()
+        await asyncio.gather(dying, asking, return_exceptions=True)
+    if asking in done:
+        asking.result()
+        return None
+    return "ended while it started" if dying in done else f"did not answer within {within:g} s"
 
 
 def last_words(path: str, begin: int, count: int = 3) -> str:

@@ -211,8 +211,7 @@ class Notebook:
             self._host_ended()
         await self._reap_build()
         self.plan = planner.plan(await self.looking.look())
-        if isinstance(self.plan.step, planner.Swap) and not self.plan.step.keeps_kernels:
-            # It would end kernels: what was known of them may be seconds old.
+        if planner.ends_kernels(self.plan.step):  # what was known of them may be seconds old
             if await self.hosting.probe(soon=True, now=True):
                 self._host_ended()
             self.plan = planner.plan(await self.looking.look())

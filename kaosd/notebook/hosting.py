@@ -13,7 +13,7 @@ from kaosd.engines.base import Engine, Home
 from kaosd.errors import KaosError
 from kaosd.journal import Journal, Live
 from kaosd.model import Host, HostStatus
-from kaosd.planner import HostFact
+from kaosd.planner import Attempt, HostFact, Target, about
 
 PROBE_EVERY = 10.0  # seconds between probes of a host at rest
 PROBE_SOON = 1.0  # seconds between probes while something waits for the answer
@@ -27,6 +27,7 @@ class Hosting:
     """What is served by which host. Owned by the actor; `live` is written to the journal whenever it changes.
 
     since: time of the last change of the host's state. poke: makes the actor look again.
+    refused: what the present host cannot be given; see planner.Look.
     """
 
     def __init__(self, name: str, engine: Engine, journal: Journal, poke: Callable[[], None]) -> None:
@@ -38,6 +39,7 @@ class Hosting:
         self.status: HostStatus | None = None
         self.since = time.time()
         self.probe_due: float | None = None
+        self.refused: frozenset[tuple[Attempt, object]] = frozenset()
         self._ended: asyncio.Task[None] | None = None
         self._asked_at = 0.0
         self._unsaved = False
@@ -74,15 +76,19 @@ class Hosting:
         try:
             self.save(host=host, **changes)
         finally:
-            self.since = time.time()
+            self.refused, self.since = frozenset(), time.time()
             self.watch()
+
+    def refuses(self, attempt: Attempt, target: Target) -> None:
+        """The present host cannot be given what *attempt* would bring of *target*: only a new one can have it."""
+        self.refused |= {(attempt, about(attempt, target))}
 
     def gone(self) -> None:
         """Write down that there is no host any more."""
         if self._ended is not None:
             self._ended.cancel()
         self.save(host=None)
-        self.status = None
+        self.refused, self.status = frozenset(), None
         self.since = time.time()
         self.probe_due = None
 

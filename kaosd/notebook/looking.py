@@ -45,6 +45,7 @@ class Looking:
             now_please=actor.now_please,
             waiting_since=actor.waiting_since,
             cut_short=self.cut_short(),
+            refused=actor.hosting.refused,
             swap_when_idle=actor.spec.swap_when_idle,
             settle=actor.shop.settle,
             removed=actor.removed,
@@ -158,7 +159,7 @@ class Looking:
         """Those environments that exist, of the ones that this look can lead to."""
         wanted = {target.environment for target in (look.disk.target, look.pinned) if target is not None}
         if look.served is not None:
-            if look.host is HostFact.RUNNING:
+            if look.host is HostFact.RUNNING and not look.refused:
                 wanted.discard(look.served.environment)
             else:
                 wanted.add(look.served.environment)

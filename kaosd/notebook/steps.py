@@ -60,6 +60,8 @@ class Steps:
                 await self._start(step.target, step.environment)
             case planner.Swap():
                 await self._swap(step)
+            case planner.Renew():
+                await self._renew(step)
             case planner.Sync():
                 await self._sync_step(step.target)
             case planner.Attach() if target is not None:
@@ -174,15 +176,35 @@ class Steps:
             serving = replace(serving, resources=actor.hosting.live.resources or target.resources)
             self._serve(switched, serving, step.environment)
             return
+        await self._beside(old, target, step.environment, serving)
+
+    async def _renew(self, step: planner.Renew) -> None:
+        """A new host of the same environment, which has what the old one could not be given."""
+        old = self.actor.hosting.host
+        if old is None:
+            return
+        await self._begin(step.target, "swap")
+        self.actor.engine.check(step.target.resources)
+        await self._beside(old, step.target, step.environment, step.target)
+        for attempt in (Attempt.APPLY, Attempt.ATTACH):
+            self.actor.failures.succeeded(attempt)
+
+    async def _beside(self, old: Host, target: Target, environment: Environment, serving: Target) -> None:
+        """A new host beside *old*, which ends when the new one serves *serving*; on failure *old* goes on."""
+        actor, data = self.actor, serving.data != self.actor.hosting.live.data
         leaving = actor.record.jobs.get(Stage.HOST)
-        host = await self._host(target, step.environment)
+        host = await self._host(target, environment)
         try:
             await self.work.sync(target.source, old)
+            if data:  # the old one cannot see it: not before the last moment
+                actor.hosting.save(attaching=True)
+                await self._attach(serving.data, None)
         except BaseException:
             await actor.engine.stop(host, 0)  # nobody knows of it
             raise
         try:
-            self._serve(host, serving, step.environment, applying=False)
+            done = {"attaching": False} if data else {}
+            self._serve(host, serving, environment, applying=False, **done)
         finally:
             await actor.engine.stop(old, actor.shop.grace)
         if leaving is not None:
@@ -199,36 +221,9 @@ class Steps:
         if await actor.engine.apply(host, target.resources):
             actor.hosting.save(resources=target.resources, applying=False)
         else:
-            await self._replace("the new limits take", replace(self._served(), resources=target.resources))
             actor.hosting.save(applying=False)
+            actor.hosting.refuses(Attempt.APPLY, target)
         actor.failures.succeeded(Attempt.APPLY)
-
-    def _served(self) -> Target:
-        """What is served now."""
-        served = self.actor.looking.served()
-        if served is None:
-            raise EngineError("nothing is served any more", retryable=True)
-        return served.target
-
-    async def _replace(self, what: str, target: Target) -> None:
-        """A new host of the same environment beside the old one, which then ends; not while its kernels are busy."""
-        actor = self.actor
-        old, environment = actor.hosting.host, actor.hosting.live.environment
-        if old is None or environment is None:
-            return
-        status = await actor.engine.probe(old)
-        if status.busy and not actor.now_please:
-            kernels = "1 kernel is" if status.busy == 1 else f"{status.busy} kernels are"
-            text = f"{what} a new host, and {kernels} busy in the old one"
-            raise EngineError(text, hint="`kaosctl redeploy --now` does not wait", retryable=True)
-        leaving = actor.record.jobs.get(Stage.HOST)
-        host = await self._host(target, environment)
-        try:
-            self._serve(host, target, environment, syncing=actor.hosting.live.syncing)
-        finally:
-            await actor.engine.stop(old, actor.shop.grace)
-        if leaving is not None:
-            actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 
     async def _stop(self) -> None:
         actor = self.actor
@@ -252,11 +247,12 @@ class Steps:
     async def _attach_step(self, target: Target) -> None:
         actor = self.actor
         await self._begin(target, "attach")
+        host, linked = actor.hosting.host, actor.spec.data if actor.spec.data_mode is DataMode.LINK else None
+        if host is not None and target.data is not None and not await actor.engine.reaches(host, linked):
+            actor.hosting.refuses(Attempt.ATTACH, target)
+            return
         actor.hosting.save(attaching=True)
-        host = actor.hosting.host
         await self._attach(target.data, host)
-        if host is not None and not await actor.engine.reaches(host, actor.home):
-            await self._replace("other data takes", replace(self._served(), data=target.data))
         actor.hosting.save(data=target.data, attaching=False)
         self._note(target)
         actor.failures.succeeded(Attempt.ATTACH)

@@ -12,10 +12,14 @@ from kaosd import text
 from kaosd.bundle import Refused, Verdict
 from kaosd.journal import Live
 from kaosd.model import Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
-from kaosd.planner import Attempt, Failure, HostFact, Plan, Served, Start, Step, Swap, Why
+from kaosd.planner import Attempt, Failure, HostFact, Plan, Renew, Served, Start, Step, Swap, Why
 
 HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
-WORD = {Start: "starting JupyterLab", Swap: "taking the new environment into use"}
+WORD = {
+    Start: "starting JupyterLab",
+    Swap: "taking the new environment into use",
+    Renew: "starting another host for the new limits or data",
+}
 
 # How a wait for what is on disk ends when a hold will not pass by itself.
 FINAL = {
@@ -69,7 +73,7 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
     why = hold.why if hold is not None else None
     if why is Why.REMOVED:
         return NotebookState.STOPPED, "removed"
-    if isinstance(now.stepping, (Start, Swap)):
+    if isinstance(now.stepping, (Start, Swap, Renew)):
         return NotebookState.SWAPPING, WORD[type(now.stepping)]
     if hold is not None and why in (Why.FAILED, Why.BACKING_OFF, Why.SILENT):
         return NotebookState.FAILED, hold.text

@@ -9,10 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.engines.person import Person
 
 Found = TypeVar("Found")
 PATIENCE = 120.0  # seconds that anything here may take on a loaded machine
@@ -57,6 +60,10 @@ class Daemon:
             **environ,
         }
 
+    def command(self, *argv: str) -> list[str]:
+        """How a program is started as the one whose daemon this is."""
+        return [*argv]
+
     # -- life ----------------------------------------------------------------------------------------------
 
     def start(self) -> Daemon:
@@ -64,7 +71,7 @@ class Daemon:
         output = open(self.place / "output", "ab")  # noqa: SIM115 - handed to the child
         with output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kaosd", "run"], env=self.environ, stdout=output, stderr=output
+                self.command(sys.executable, "-m", "kaosd", "run"), env=self.environ, stdout=output, stderr=output
             )
         process = self.process
 
@@ -125,7 +132,7 @@ class Daemon:
     def ctl(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run kaosctl."""
         done = subprocess.run(
-            [sys.executable, "-m", "kaosd.ctl", *arguments],
+            self.command(sys.executable, "-m", "kaosd.ctl", *arguments),
             env=self.environ, capture_output=True, text=True, timeout=PATIENCE * 2, check=False, **options,
         )  # fmt: skip
         if check:
@@ -171,7 +178,7 @@ class Daemon:
     def run_to_end(self) -> subprocess.CompletedProcess[str]:
         """`kaosd run`, for a daemon that is to refuse."""
         return subprocess.run(
-            [sys.executable, "-m", "kaosd", "run"],
+            self.command(sys.executable, "-m", "kaosd", "run"),
             env=self.environ, capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
 
@@ -194,3 +201,20 @@ class Daemon:
             if b"launch.py" in line and os.fsencode(self.home(name)) + b"/" in line:
                 return pid
         raise AssertionError(f"no host runs for {name}")
+
+
+class Theirs(Daemon):
+    """The daemon of a person who is not root."""
+
+    def __init__(self, person: Person, **environ: str) -> None:
+        self.person = person
+        place = Path(tempfile.mkdtemp(prefix="kd", dir=person.place))
+        super().__init__(place, **environ)
+        own = {name: value for name, value in self.environ.items() if name.startswith("KAOSD_")}
+        self.environ = person.environ | own
+        for path in (place, self.config):
+            os.chown(path, person.uid, person.gid)
+
+    def command(self, *argv: str) -> list[str]:
+        """As the person."""
+        return self.person.command(*argv)

@@ -16,6 +16,8 @@ from typing import Any
 
 import docker
 
+from tests.engines.person import Person
+
 ROOT = Path(__file__).parents[2]
 # read before tests get a home of their own
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kaosd-tests")
@@ -44,10 +46,8 @@ class Containers:
     def start(self) -> None:
         """Start it and return when it answers."""
         with open(self.place / "log", "ab") as log:
-            command, environ = self._docker() if self.kind == "docker" else self._podman()
-            self.process = subprocess.Popen(
-                command, env={**os.environ, **environ, "PATH": PATH}, stdout=log, stderr=log, start_new_session=True
-            )
+            command, environ = self._command(*(self._docker() if self.kind == "docker" else self._podman()))
+            self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             assert self.process.poll() is None, self.log()
@@ -92,6 +92,18 @@ class Containers:
             client.remove_container(one["Id"], force=True, v=True)
         client.close()
 
+    def remove(self) -> None:
+        """End it if it runs, and take its files away."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+        subprocess.run(["umount", "-q", *map(str, self.place.glob("data/overlay*"))], check=False)
+        subprocess.run(["umount", "-q", str(self.place / "data")], check=False)
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def _command(self, argv: list[str], environ: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        """How the engine is started, and with which environment."""
+        return argv, {**os.environ, **environ, "PATH": PATH}
+
     def _answers(self) -> bool:
         if not self.socket.exists():
             return False
@@ -127,6 +139,44 @@ class Containers:
         return command, {"CONTAINERS_STORAGE_CONF": str(storage), "CONTAINERS_CONF": str(settings)}
 
 
+class Rootless(Containers):
+    """One that runs as a person, without any right of root's."""
+
+    def __init__(self, place: Path, kind: str, person: Person) -> None:
+        super().__init__(place, kind)
+        self.person = person
+
+    def _docker(self) -> tuple[list[str], dict[str, str]]:
+        argv, environ = super()._docker()
+        return ["dockerd-rootless.sh", *argv[1:]], environ
+
+    def remove(self) -> None:
+        """End it if it runs, and take its files away."""
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+        subprocess.run(["umount", "-q", *map(str, self.place.glob("data/overlay*"))], check=False)
+        subprocess.run(["umount", "-q", str(self.place / "data")], check=False)
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def _command(self, argv: list[str], environ: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        for path in self.place.iterdir():
+            if path.name not in ("log", "home", "run"):
+                shutil.chown(path, self.person.uid, self.person.gid)
+        return self.person.command(*argv), {**self.person.environ, **environ}
+
+
+@contextmanager
+def started_by(person: Person, kind: str) -> Iterator[Rootless]:
+    """A running rootless engine with the base image; what is left of it goes with the person."""
+    found = Rootless(person.place, kind, person)
+    found.start()
+    try:
+        found.import_base()
+        yield found
+    finally:
+        found.stop()
+
+
 @contextmanager
 def started(kind: str) -> Iterator[Containers]:
     """A running engine with the base image; all of it goes with the block."""
@@ -139,6 +189,4 @@ def started(kind: str) -> Iterator[Containers]:
     finally:
         if found.socket.exists():
             found.clear()
-            found.stop()
-        subprocess.run(["umount", "-q", *map(str, place.glob("data/overlay*"))], check=False)
-        shutil.rmtree(place, ignore_errors=True)
+        found.remove()

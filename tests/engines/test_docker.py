@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from containers import Containers
 from lab import lab
 
 from kaosd.engines.base import Order
-from kaosd.engines.docker import DockerEngine
+from kaosd.engines.docker import DockerEngine, images
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 from kaosd.model import Environment, Resources
 
@@ -146,6 +147,46 @@ async def test_files_of_the_build_reach_the_work_directory_and_yours_stay(
     assert (order.home.work / "kept").read_text() == "changed in the notebook"
 
 
+async def test_what_only_buildkit_reads_is_refused_before_anything_is_built(engine: DockerEngine, log: Lines) -> None:
+    text = "FROM python:3.11\nRUN true\nRUN --mount=type=cache,target=/x \\\n    pip --version\n"
+    with pytest.raises(BuildFailed) as refused:
+        await engine.build(SPEC, bundle(text), log)
+    told = (
+        "Dockerfile:3: RUN --mount=type=cache,target=/x pip --version: --mount needs BuildKit, which kaosd does not use"
+    )
+    assert refused.value.text == told
+    assert log.lines == []
+
+
+async def test_layers_of_a_failed_build_go_after_a_while_and_no_others(
+    containers: Containers, base: Environment, short: Path, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, client = DockerEngine(short, socket=containers.address), containers.client()
+    begun = io.BytesIO(f"FROM {base.handle}\nRUN touch /of-somebody-else\nRUN exit 1\n".encode())
+    list(client.build(fileobj=begun, rm=True, forcerm=True))
+    before = {one["Id"] for one in client.images(all=True)}
+    label = {"label": f"kaosd.owner={engine.owner}"}
+    kept = await engine.build(SPEC, bundle("FROM python:3.11\nRUN touch /kept\n"), log)
+    client.tag(kept.handle, "upon-ours", "1")
+    with pytest.raises(BuildFailed):
+        await engine.build(SPEC, bundle("FROM python:3.11\nRUN touch /a\nRUN touch /b\nRUN exit 1\n"), log)
+    left = {one["Id"] for one in client.images(filters=label)} - {kept.handle}
+    assert len(left) == 1
+    await engine.collect(frozenset({kept.digest}))
+    assert left < {one["Id"] for one in client.images()}  # the next build begins with them
+    monkeypatch.setattr(images, "CACHED", -1.0)
+    await engine.collect(frozenset({kept.digest}))
+    assert {one["Id"] for one in client.images(filters=label)} == {kept.handle}
+    assert await engine.built(kept.digest) == kept
+    await engine.collect(frozenset())
+    assert client.images(name="upon-ours")[0]["Id"] == kept.handle  # the name that somebody else gave
+    client.remove_image("upon-ours:1")
+    assert client.images(filters=label) == []
+    assert {one["Id"] for one in client.images(all=True)} == before
+    client.close()
+    await engine.close()
+
+
 async def test_everything_carries_our_label_and_goes_when_nobody_needs_it(
     containers: Containers, base: Environment, short: Path, log: Lines
 ) -> None:
@@ -165,3 +206,14 @@ async def test_everything_carries_our_label_and_goes_when_nobody_needs_it(
     assert {one["Id"] for one in client.images()} == others
     client.close()
     await engine.close()
+
+
+async def test_doctor_finds_nothing_wrong_with_an_engine_that_is_as_it_should_be(
+    engine: DockerEngine, containers: Containers
+) -> None:
+    found = await engine.examine()
+    but_space = [one for one in found if "free for images" not in one.text]  # that depends on who else is on the disk
+    assert [one.severity for one in but_space] == ["ok"] * 3, found
+    assert but_space[0].text.startswith("Docker ")
+    assert but_space[0].text.endswith(f" answers at {containers.socket}")
+    assert found[-1].text.endswith(f"GB free for images at {containers.place}/data")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gc
 import io
 import json
+import socket
 import tarfile
 from pathlib import Path
 
@@ -11,9 +14,10 @@ import pytest
 from conftest import SPEC, make_home
 
 from kaosd.engines.base import Order
-from kaosd.engines.docker import limits, place, seed
-from kaosd.engines.docker.connection import Facts, candidates, choose, refusal, unreachable
-from kaosd.engines.docker.dockerfile import failure, instructions
+from kaosd.engines.docker import examining, limits, place, seed
+from kaosd.engines.docker.connection import Connection, candidates, choose, refusal, unreachable
+from kaosd.engines.docker.dockerfile import failure, instructions, labelled, refuse_buildkit
+from kaosd.engines.docker.facts import Facts, is_podman
 from kaosd.engines.docker.host import user, variables
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 from kaosd.model import DataMode, Environment, NotebookSpec, Resources
@@ -28,6 +32,37 @@ def test_instructions_begin_where_their_first_line_is() -> None:
         (4, "RUN one two"),
         (8, "RUN pip install -r x"),
     ]
+
+
+def test_each_stage_begins_with_our_labels_and_lines_are_told_as_they_were() -> None:
+    text = "FROM a AS one\nRUN x\nFROM \\\n  b\nRUN y\n"
+    assert labelled(text, {"o": "1"}) == "FROM a AS one\nLABEL o=1\nRUN x\nFROM \\\n  b\nLABEL o=1\nRUN y\n"
+    for number, original in ((1, 1), (3, 2), (4, 3), (7, 5)):
+        told = failure(text, [], f"dockerfile parse error line {number}: no")
+        assert told.text == f"Dockerfile:{original}: no"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "what"),
+    [
+        ("RUN --mount=type=cache,target=/x pip", "--mount"),
+        ("run --network=none pip", "--network"),
+        ("RUN --network=none --mount=type=ssh pip", "--mount"),
+        ("RUN <<EOF", "a here-document"),
+        ("COPY --from=one --chmod=755 a b", "--chmod"),
+        ("ADD --checksum=sha256:0 a b", "--checksum"),
+        ("COPY <<EOF /x", "a here-document"),
+    ],
+)
+def test_what_only_buildkit_reads_is_found(instruction: str, what: str) -> None:
+    with pytest.raises(BuildFailed, match=f"^Dockerfile:2: .*: {what} needs BuildKit"):
+        refuse_buildkit(f"FROM a\n{instruction}\n")
+
+
+def test_what_docker_reads_itself_is_let_pass() -> None:
+    refuse_buildkit(
+        "# syntax=docker/dockerfile:1\nFROM --platform=linux/amd64 a\nCOPY --from=a --chown=1 b c\nRUN cat <x\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,7 +98,7 @@ def test_instructions_begin_where_their_first_line_is() -> None:
             EngineUnavailable,
             "Dockerfile:2: FROM python:3.11: the registry of python:3.11 cannot be reached",
         ),
-        ([], "dockerfile parse error line 3: unknown instruction: FORM", BuildFailed, "Dockerfile:3: unknown"),
+        ([], "dockerfile parse error line 4: unknown instruction: FORM", BuildFailed, "Dockerfile:3: unknown"),
         (
             ["Step 3/4 : RUN one two"],
             "write /x: no space left on device",
@@ -116,18 +151,133 @@ def test_what_the_engine_refuses() -> None:
     assert refusal("odd").retryable
 
 
-def test_what_an_engine_is() -> None:
-    podman = Facts.of("a", {"SecurityOptions": ["name=rootless", "name=selinux"]}, {"Components": [{"Name": "Podman"}]})
-    assert (podman.podman, podman.rootless, podman.selinux, podman.desktop) == (True, True, True, False)
-    desktop = Facts.of("a", {"OperatingSystem": "Docker Desktop", "MemTotal": 5}, {})
-    assert (desktop.podman, desktop.desktop, desktop.memory) == (False, True, 5)
+PODMAN_VERSION = {"Components": [{"Name": "Podman Engine", "Version": "4.3.1"}]}
+
+
+def facts(**changes: object) -> Facts:
+    found = Facts.of("unix:///a", {"MemTotal": 9, "ServerVersion": "20.10"}, {}, None)
+    return dataclasses.replace(found, **changes)
+
+
+def test_what_docker_says_of_itself() -> None:
+    rootless = {"SecurityOptions": ["name=seccomp,profile=default", "name=rootless", "name=selinux"], "MemTotal": 5}
+    found = Facts.of("a", rootless | {"MemoryLimit": False, "CpuCfsQuota": False, "CgroupVersion": "1"}, {}, None)
+    assert (found.podman, found.rootless, found.selinux, found.desktop) == (False, True, True, False)
+    assert (found.memory, found.unlimited) == (5, ("memory", "cpu"))
+    assert Facts.of("a", {"OperatingSystem": "Docker Desktop"}, {}, None).desktop
+    assert (facts().rootless, facts().unlimited, facts().version) == (False, (), "Docker 20.10")
+
+
+@pytest.mark.parametrize(
+    ("security", "controllers", "rootless", "unlimited"),
+    [
+        ({"rootless": False}, [], False, ()),  # as root on version 1 it names no controllers, and has them all
+        ({"rootless": True}, [], True, ("memory", "cpu")),
+        ({"rootless": True}, ["cpu", "memory", "pids"], True, ()),
+        ({"rootless": True}, ["memory", "pids"], True, ("cpu",)),
+    ],
+)
+def test_podman_says_only_in_its_own_answer_that_it_is_rootless(
+    security: dict[str, bool], controllers: list[str], rootless: bool, unlimited: tuple[str, ...]
+) -> None:
+    assert is_podman(PODMAN_VERSION)
+    assert not is_podman({"Components": [{"Name": "Engine"}]})
+    libpod = {"host": {"security": security, "cgroupControllers": controllers}, "version": {"Version": "4.3.1"}}
+    info = {"MemoryLimit": True, "CpuCfsQuota": True, "SecurityOptions": ["name=seccomp"]}
+    found = Facts.of("a", info, PODMAN_VERSION, libpod)
+    assert (found.podman, found.rootless, found.unlimited) == (True, rootless, unlimited)
+    assert found.version == "Podman 4.3.1"
 
 
 def test_limits_are_always_given_because_an_update_takes_none_away() -> None:
-    given = limits.options(Resources(cpu=0.5, memory="1Gi"), 9)
+    given = limits.options(Resources(cpu=0.5, memory="1Gi"), facts())
     assert (given["cpu_quota"], given["mem_limit"], given["memswap_limit"]) == (50_000, 2**30, 2**30)
-    none = limits.options(Resources(), 9)
+    none = limits.options(Resources(), facts())
     assert (none["cpu_quota"], none["mem_limit"]) == (-1, 9)
+
+
+def test_limits_that_an_engine_cannot_hold_are_not_asked_for_but_told() -> None:
+    some, none = facts(unlimited=("cpu",)), facts(unlimited=("memory", "cpu"), rootless=True, groups="1")
+    wanted = Resources(cpu=0.5, memory="1Gi")
+    assert limits.options(wanted, some).keys() == {"mem_limit", "memswap_limit"}
+    assert limits.options(wanted, none) == {}
+    assert limits.unheld(wanted, facts()) == ""
+    assert limits.unheld(Resources(memory="1Gi"), some) == ""
+    assert limits.unheld(wanted, some) == (
+        "cpu of the notebook is not limited: the kernel gives Docker 20.10 no control group for that"
+    )
+    assert limits.unheld(wanted, none) == (
+        "memory and cpu of the notebook are not limited: Docker 20.10 is rootless, and this machine has control groups"
+        " of version 1"
+    )
+
+
+ROOMY = 10**12
+
+
+@pytest.mark.parametrize(
+    ("changes", "free", "told", "mend"),
+    [
+        ({"version": "Docker 19.03.1"}, ROOMY, "the oldest that kaosd is tested with is 20.10", "upgrade Docker"),
+        ({"version": "Podman 4.2", "podman": True}, ROOMY, "tested with is 4.3", "upgrade Podman"),
+        (
+            {"unlimited": ("memory",)},
+            ROOMY,
+            "memory of notebooks cannot be limited: the kernel gives Docker 20.10 no control group for that",
+            "enable the memory and cpu control groups of the kernel (cgroup_enable=memory), and restart",
+        ),
+        (
+            {"unlimited": ("memory", "cpu"), "rootless": True, "groups": "1"},
+            ROOMY,
+            "memory and cpu of notebooks cannot be limited: Docker 20.10 is rootless, and this machine has control",
+            "boot with systemd.unified_cgroup_hierarchy=1, or use an engine that runs as root",
+        ),
+        (
+            {"unlimited": ("cpu",), "rootless": True, "groups": "v2"},
+            ROOMY,
+            "cpu of notebooks cannot be limited: Docker 20.10 is rootless, and was given no control group for that",
+            "have systemd delegate them: Delegate=cpu cpuset io memory pids in a drop-in of user@.service",
+        ),
+        ({"driver": "vfs"}, ROOMY, "storage driver vfs", "have Docker use the storage driver overlay"),
+        ({"root": "/images"}, 10**9, "1.0 GB free for images at /images", "make room: docker system prune"),
+        (
+            {"root": "/images", "podman": True, "version": "Podman 5.0"},
+            10**9,
+            "1.0 GB free for images at /images",
+            "make room: podman system prune",
+        ),
+    ],
+)
+def test_doctor_tells_what_is_wrong_with_an_engine(changes: dict[str, object], free: int, told: str, mend: str) -> None:
+    assert {one.severity for one in examining.findings(facts(), ROOMY)} == {"ok"}
+    assert {one.severity for one in examining.findings(facts(), None)} == {"ok"}
+    (found,) = [one for one in examining.findings(facts(**changes), free) if one.severity != "ok"]
+    assert told in found.text
+    assert (found.severity, found.mend) == ("warning", mend)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker's library closes by collection
+async def test_doctor_tells_of_an_engine_that_does_not_answer(short: Path) -> None:
+    path = str(short / "d.sock")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        assert await finding(path) == ("error", f"the container engine at {path} does not run")
+        listening.listen()
+        hung = Connection(path, {})
+        (found,) = await examining.examine(hung, within=0.5)
+        assert found.text == f"the container engine at {path} does not answer within 0.5 s"
+    hung._pool.shutdown(wait=True)
+    gc.collect()
+    assert await finding(f"{path}x") == ("error", f"there is no container engine at {path}x")
+
+
+async def finding(path: str) -> tuple[str, str]:
+    """The one thing that is told of an engine that is not there."""
+    connection = Connection(path, {})
+    (found,) = await examining.examine(connection, within=0.5)
+    connection.close()
+    assert found.mend
+    return found.severity, found.text
 
 
 def packed(**files: str) -> seed.Pieces:
@@ -170,9 +320,8 @@ def test_only_what_the_build_made_is_brought_and_only_that_replaced(tmp_path: Pa
 
 
 def test_who_works_in_a_container_is_the_person_outside() -> None:
-    rootless, rootful = (Facts("a", False, flag, False, False, 1) for flag in (True, False))
-    assert user(rootless, (1000, 1000)) == (0, 0)  # the person is root inside
-    assert user(rootful, (1000, 1001)) == (1000, 1001)
+    assert user(facts(rootless=True), (1000, 1000)) == (0, 0)  # the person is root inside
+    assert user(facts(), (1000, 1001)) == (1000, 1001)
 
 
 def test_a_user_that_the_image_does_not_know_has_a_home_and_a_name(short: Path) -> None:
@@ -191,6 +340,3 @@ def test_data_that_is_used_where_it_is_is_mounted_read_only(short: Path) -> None
     mounted = {one.inside: one for one in place.mounts(place.Place.of(home, "0" * 8), order, "/opt/program")}
     assert mounted[str(data)].read_only
     assert (mounted["/opt/program"].outside, mounted["/opt/program"].read_only) == (str(home.work), False)
-    home.data.symlink_to(data)
-    assert place.sees(home, str(data))
-    assert not place.sees(home, None)

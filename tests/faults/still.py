@@ -120,7 +120,7 @@ class Still:
         self._after()
         return True
 
-    async def reaches(self, host: Host, home: Home) -> bool:
+    async def reaches(self, host: Host, linked: Path | None) -> bool:
         return True
 
     async def probe(self, host: Host) -> HostStatus:

@@ -26,6 +26,7 @@ from kaosd.planner import (
     HostFact,
     Look,
     Plan,
+    Renew,
     Served,
     Start,
     Step,
@@ -48,16 +49,18 @@ TARGETS = (
     Target(Version("s", "3" * 64), "e2", DATA[0], SMALL),
     Target(Version("s", "4" * 64), "e3", DATA[0], SMALL),
 )
+STIFF = ("limits by a new host", "limits by a new host, and the server's packages")
 PAIRS = {
     "code and data": (0, 1), "code, data and limits": (1, 2), "packages": (0, 3), "the server's packages": (0, 4),
     "two environments": (3, 4), "limits and packages": (2, 3),
+    STIFF[0]: (1, 2), STIFF[1]: (2, 4),
 }  # fmt: skip
 MIXED = "mixed"
 AT_ONCE = 1  # failures that are remembered at the same time
 LATER, NEVER = "later", "never"
 ATTEMPTS: dict[type[Any], Attempt] = {
     Build: Attempt.BUILD, Sync: Attempt.SYNC, Attach: Attempt.ATTACH, Apply: Attempt.APPLY, Start: Attempt.HOST,
-    Swap: Attempt.HOST, Stop: Attempt.HOST,
+    Swap: Attempt.HOST, Renew: Attempt.HOST, Stop: Attempt.HOST,
 }  # fmt: skip
 
 
@@ -66,6 +69,7 @@ class World:
     """disk: the target on disk. code, data, limits, host: what is true of the host (host: its environment).
 
     served, begun: what the journal says. failures: kind, key, and whether time heals it.
+    stiff: only a new host can have other limits; refused: which the present one could not be given.
     """
 
     disk: Target = TARGETS[0]
@@ -79,6 +83,8 @@ class World:
     building: str | None = None
     failures: tuple[tuple[Attempt, object, str], ...] = ()
     paused: bool = False
+    stiff: bool = False
+    refused: frozenset[tuple[Attempt, object]] = frozenset()
 
     def look(self) -> Look:
         return Look(
@@ -91,6 +97,7 @@ class World:
             failures=tuple(Failure(a, key, "no", 101.0 if when == LATER else None) for a, key, when in self.failures),
             paused=self.paused,
             cut_short=self.begun,
+            refused=self.refused,
         )
 
     def is_true(self, target: Target) -> bool:
@@ -116,10 +123,14 @@ def parts(world: World, step: Step) -> list[World]:
         case CancelBuild():
             return [replace(world, building=None)]
         case Stop():
-            return [replace(world, host=None)]
+            return [replace(world, host=None, refused=frozenset())]
         case Attach(data):
             assert served is not None
             return _changed(world, Attempt.ATTACH, "data", data, replace(served, data=data))
+        case Apply(resources) if world.stiff:
+            begun = replace(world, begun=world.begun | {Attempt.APPLY})
+            refused = world.refused | {(Attempt.APPLY, resources)}
+            return [begun, replace(world, begun=world.begun - {Attempt.APPLY}, refused=refused)]
         case Apply(resources):
             assert served is not None
             return _changed(world, Attempt.APPLY, "limits", resources, replace(served, resources=resources))
@@ -131,20 +142,26 @@ def parts(world: World, step: Step) -> list[World]:
             synced = _synced(attached[-1], target)
             up = replace(synced[-1], host=target.environment, limits=target.resources)
             now = Served(target.source, made.digest, made.server, target.data, target.resources)
-            return [*attached, *synced, replace(up, served=now, begun=frozenset())]
+            return [*attached, *synced, replace(up, served=now, begun=frozenset(), refused=frozenset())]
         case Swap(target, made, keeps):
             assert served is not None
             now = replace(served, source=target.source, environment=made.digest, server=made.server)
             if keeps:
                 switched = replace(world, host=made.digest)
                 synced = _synced(seen(switched), target)
-                begun = synced[-1].begun - {Attempt.SYNC}
-                return [switched, *synced, replace(synced[-1], served=now, begun=begun)]
-            synced = _synced(world, target)  # the new server is nobody's until it is written down
-            now = replace(now, resources=target.resources)
-            begun = synced[-1].begun - {Attempt.SYNC, Attempt.APPLY}
-            end = replace(synced[-1], host=made.digest, limits=target.resources, served=now, begun=begun)
-            return [*synced, end]
+                left = synced[-1].begun - {Attempt.SYNC}
+                return [switched, *synced, replace(synced[-1], served=now, begun=left, refused=frozenset())]
+            return _beside(world, target, replace(now, resources=target.resources))
+        case Renew(target):
+            assert served is not None
+            return _beside(world, target, replace(served, resources=target.resources))
+
+
+def _beside(world: World, target: Target, now: Served) -> list[World]:
+    synced = _synced(world, target)  # the new server is nobody's until it is written down
+    left = synced[-1].begun - {Attempt.SYNC, Attempt.APPLY}
+    end = replace(synced[-1], host=now.environment, limits=target.resources, served=now, begun=left)
+    return [*synced, replace(end, refused=frozenset())]
 
 
 def _changed(world: World, attempt: Attempt, field: str, value: object, served: Served) -> list[World]:
@@ -169,7 +186,7 @@ def seen(world: World) -> World:
 
 def restarted(world: World) -> World:
     """After kill -9 and a start: failures and the build are gone."""
-    return replace(seen(world), building=None, failures=())
+    return replace(seen(world), building=None, failures=(), refused=frozenset())
 
 
 def failed(world: World, found: Plan, when: str) -> World:
@@ -209,7 +226,8 @@ def after(world: World) -> Iterator[World]:
     yield restarted(world)
     yield healed(world)
     if world.host is not None and world.served is not None:
-        yield with_failure(replace(world, host=None), Attempt.HOST, world.served.target, LATER)
+        gone = replace(world, host=None, refused=frozenset())
+        yield with_failure(gone, Attempt.HOST, world.served.target, LATER)
     if world.building is not None:
         yield finished(world)
         yield with_failure(replace(world, building=None), Attempt.BUILD, world.building, NEVER)
@@ -223,9 +241,9 @@ def after(world: World) -> Iterator[World]:
         yield failed(one, found, LATER)
 
 
-def reachable(targets: tuple[Target, ...]) -> set[World]:
+def reachable(targets: tuple[Target, ...], stiff: bool) -> set[World]:
     """All states, from a notebook that was never served."""
-    first = World(disk=targets[0])
+    first = World(disk=targets[0], stiff=stiff)
     known, pending = {first}, [first]
     while pending:
         for found in after(pending.pop()):
@@ -235,10 +253,11 @@ def reachable(targets: tuple[Target, ...]) -> set[World]:
     return known
 
 
-@pytest.fixture(scope="module", params=PAIRS.values(), ids=PAIRS)
+@pytest.fixture(scope="module", params=PAIRS)
 def states(request: pytest.FixtureRequest) -> set[World]:
-    one, two = request.param
-    found = reachable((TARGETS[one], TARGETS[two])) | reachable((TARGETS[two], TARGETS[one]))
+    one, two = PAIRS[request.param]
+    stiff = request.param in STIFF
+    found = reachable((TARGETS[one], TARGETS[two]), stiff) | reachable((TARGETS[two], TARGETS[one]), stiff)
     assert len(found) > 100
     return found
 

@@ -20,7 +20,8 @@ import uv
 from kaosd import proc
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
-from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing, refusal
+from kaosd.engines.docker.connection import Connection, NoSuchThing, refusal
+from kaosd.engines.docker.facts import Facts
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 
 CHILD = Path(__file__).with_name("child.py")
@@ -76,16 +77,19 @@ class Builder:
         facts = await self.connection.facts()
         name = f"{self.repository}-adding-{secrets.token_hex(4)}"
         with _errors(), tempfile.TemporaryDirectory(prefix="kaosd-build-") as place:
-            text = await asyncio.to_thread(_lay_out, inputs, Path(place), self.variables)
+            text = await asyncio.to_thread(_lay_out, inputs, Path(place), self.variables, self.labels)
+            if not facts.podman:
+                dockerfile.refuse_buildkit(text)
             order = self._write_order(facts, Path(place), inputs.digest, name)
             heard = Heard(log)
+            running = proc.run(
+                [sys.executable, "-I", str(CHILD), str(order)],
+                cwd=Path(place),
+                env={**self.variables, "PYTHONUNBUFFERED": "1"},
+                line=heard.line,
+            )
             try:
-                finished = await proc.run(
-                    [sys.executable, "-I", str(CHILD), str(order)],
-                    cwd=Path(place),
-                    env={**self.variables, "PYTHONUNBUFFERED": "1"},
-                    line=heard.line,
-                )
+                finished = await self.connection.watched(asyncio.ensure_future(running))
             finally:
                 await self._remove(name)
             if heard.image is not None and finished.code == 0:
@@ -128,7 +132,7 @@ class Builder:
             await self.connection.call(lambda client: client.remove_container(name, force=True, v=True))
 
 
-def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str]) -> str:
+def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: Mapping[str, str]) -> str:
     """Write context, Dockerfile and what the child mounts below *place*; the Dockerfile's text. Raises OSError."""
     bundle, adding = place / "bundle", place / "adding"
     inputs.export(bundle)
@@ -137,7 +141,7 @@ def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str]) -> str:
     (model / "requirements.txt").touch()
     own = bundle / "Dockerfile"
     text = own.read_text(encoding="utf-8", errors="replace") if own.exists() else DEFAULT
-    (model / _DOCKERFILE).write_text(text, encoding="utf-8")
+    (model / _DOCKERFILE).write_text(dockerfile.labelled(text, labels), encoding="utf-8")
     ignored = bundle / ".dockerignore"
     if ignored.exists() and not (model / ".dockerignore").exists():
         ignored.rename(model / ".dockerignore")

@@ -9,45 +9,20 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from kaosd.engines.docker.facts import Facts, is_podman
 from kaosd.errors import EngineError, EngineUnavailable
 
 Result = TypeVar("Result")
 _THREADS = 8
 _TIMEOUT = 120  # seconds that one answer of the engine may take
+_ASK_EVERY, _SILENT = 5.0, 20.0  # seconds between questions to an engine that works for us; and until it counts as hung
 _INSTALL = "install docker.io or podman, or say where it listens with socket of [docker]"
 
 
 class NoSuchThing(EngineError):
     """The engine has no container, image or route of that name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What an engine says of itself. address: "unix:///path". desktop: it runs in a virtual machine of its own."""
-
-    address: str
-    podman: bool
-    rootless: bool
-    selinux: bool
-    desktop: bool
-    memory: int
-
-    @classmethod
-    def of(cls, address: str, info: Mapping[str, Any], version: Mapping[str, Any]) -> Facts:
-        """From the answers to GET /info and /version."""
-        options = [option.split(",")[0] for option in info.get("SecurityOptions") or ()]
-        names = [str(part.get("Name", "")) for part in version.get("Components") or ()]
-        return cls(
-            address=address,
-            podman=any("podman" in name.lower() for name in names),
-            rootless="name=rootless" in options,
-            selinux="name=selinux" in options,
-            desktop="desktop" in str(info.get("OperatingSystem", "")).lower(),
-            memory=int(info.get("MemTotal") or 0),
-        )
 
 
 def candidates(socket: str | None, environ: Mapping[str, str], uid: int) -> tuple[str, ...]:
@@ -114,6 +89,7 @@ class Connection:
     def __init__(self, socket: str | None, environ: Mapping[str, str]) -> None:
         self._candidates = candidates(socket, environ, os.getuid())
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="docker-ping")  # never behind the work that it watches
         self._client: Any = None
         self._used = False
         self._facts: Facts | None = None
@@ -123,25 +99,67 @@ class Connection:
         """Whether anybody has needed the engine since we began."""
         return self._used
 
+    @property
+    def known(self) -> Facts | None:
+        """What the connected engine is; None while none is."""
+        return self._facts
+
+    @property
+    def place(self) -> str:
+        """Where the engine is, or is looked for, for people."""
+        found = (self._facts.address,) if self._facts is not None else self._candidates
+        return " or ".join(address.removeprefix("unix://") for address in found)
+
     async def call(self, work: Callable[[Any], Result]) -> Result:
         """The result of *work*, called in a thread with docker.APIClient.
 
-        A call that is cancelled is waited for all the same, so that its effect can be undone. Raises NoSuchThing,
-        EngineUnavailable or EngineError.
+        A call that is cancelled is waited for all the same, so that its effect can be undone; never for an engine that
+        hangs, which may do it later. Raises NoSuchThing, EngineUnavailable or EngineError.
         """
-        calling = self._begin(work)
+        return await self.watched(self._begin(work), wait_for_end=True)
+
+    async def watched(self, working: asyncio.Future[Result], *, wait_for_end: bool = False) -> Result:
+        """The result of *working*, for which the engine is needed: it is given up when the engine hangs.
+
+        Cancelled with us, or waited for first. Raises EngineUnavailable, too.
+        """
+        silence = asyncio.ensure_future(self._silence())
+        both: set[asyncio.Future[Any]] = {working, silence}
         try:
-            return await asyncio.shield(calling)
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            await asyncio.wait([calling])
+            if wait_for_end:
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             raise
+        finally:
+            silence.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait([working])
+            elif not working.cancelled():
+                working.exception()  # taken note of, also when we are cancelled
+        if working.cancelled():
+            raise EngineUnavailable(f"the container engine at {self.place} does not answer", hint="look at its own log")
+        return working.result()
+
+    async def _silence(self) -> None:
+        """Return when the engine takes connections and does not answer."""
+        while True:
+            await asyncio.sleep(_ASK_EVERY)
+            loop = asyncio.get_running_loop()
+            asking = loop.run_in_executor(self._asking, self._call, lambda client: client.ping())
+            done, _ = await asyncio.wait([asking], timeout=_SILENT)
+            if not done:
+                asking.cancel()
+                return
+            asking.exception()  # it is away, or refuses: the work itself will be told so
 
     async def ask(self, question: Callable[[Any], Result], within: float) -> Result:
         """As `call`, for what changes nothing: after *within* seconds nobody waits for it. Raises TimeoutError, too."""
         asking = self._begin(question)
         done, _ = await asyncio.wait([asking], timeout=within)
         if not done:
-            asking.add_done_callback(lambda late: late.cancelled() or late.exception())  # taken note of, by nobody
+            asking.cancel()  # what has not begun yet is never asked
             raise TimeoutError
         return asking.result()
 
@@ -158,7 +176,8 @@ class Connection:
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._asking):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._drop()
 
     def _call(self, work: Callable[[Any], Result]) -> Result:
@@ -186,7 +205,7 @@ class Connection:
         address = choose(self._candidates, lambda path: os.access(path, os.R_OK | os.W_OK), os.path.exists)
         try:
             client = docker.APIClient(base_url=address, version="auto", timeout=_TIMEOUT)
-            facts = Facts.of(address, client.info(), client.version())
+            facts = _facts(client, address)
         except (docker.errors.DockerException, OSError) as error:
             raise unreachable(address, error) from error
         if facts.desktop:
@@ -202,3 +221,10 @@ class Connection:
         client, self._client, self._facts = self._client, None, None
         if client is not None:
             client.close()
+
+
+def _facts(client: Any, address: str) -> Facts:
+    """Ask an engine what it is; blocking."""
+    version = client.version()
+    libpod = client.get(f"{client.base_url}/v4.0.0/libpod/info").json() if is_podman(version) else None
+    return Facts.of(address, client.info(), version, libpod)

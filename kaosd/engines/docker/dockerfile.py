@@ -1,9 +1,9 @@
-"""A Dockerfile and what a build of it said, as the one sentence that names the line to mend. Pure."""
+"""A Dockerfile: what it needs, its labels, and what its build said as one sentence with the line to mend. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kaosd.errors import BuildFailed, EngineUnavailable
@@ -27,14 +27,27 @@ _NO_NETWORK = re.compile(
 )
 _SAYS_WHY = re.compile(r"\s*(?:ERROR|error|E|fatal|Error|npm ERR!)\s?:\s*(.*\S)")
 _SHOWN = 80  # characters of an instruction
+# What only BuildKit reads, by instruction; https://docs.docker.com/reference/dockerfile
+_BUILDKIT = re.compile(
+    r"(?:RUN\s+(?:--\S+\s+)*(?P<run>--(?:mount|network|security)|<<)"
+    r"|(?:COPY|ADD)\s+(?:--\S+\s+)*(?P<copy>--(?:link|chmod|parents|exclude|keep-git-dir|checksum)|<<))",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction: the line (from 1) where it begins, and its text with all continuations."""
+    """One instruction: the line (from 1) where it begins, its text with all continuations, the line where it ends."""
 
     line: int
     text: str
+    last: int
+
+    @property
+    def place(self) -> str:
+        """Where it is and how it begins, for people."""
+        shown = self.text if len(self.text) <= _SHOWN else self.text[: _SHOWN - 1] + "…"
+        return f"Dockerfile:{self.line}: {shown}"
 
 
 def instructions(text: str) -> list[Instruction]:
@@ -50,9 +63,38 @@ def instructions(text: str) -> list[Instruction]:
         goes_on = stripped.endswith("\\")
         parts.append(stripped.removesuffix("\\").strip() if goes_on else stripped)
         if not goes_on:
-            found.append(Instruction(begin, " ".join(parts)))
+            found.append(Instruction(begin, " ".join(parts), number))
             parts, begin = [], 0
-    return [*found, Instruction(begin, " ".join(parts))] if parts else found
+    return [*found, Instruction(begin, " ".join(parts), begin)] if parts else found
+
+
+def refuse_buildkit(text: str) -> None:
+    """Raise BuildFailed for what Docker builds only by BuildKit, which its API has no part for."""
+    for one in instructions(text):
+        if found := _BUILDKIT.match(one.text):
+            what = found["run"] or found["copy"]
+            raise BuildFailed(
+                f"{one.place}: {'a here-document' if what == '<<' else what} needs BuildKit, which kaosd does not use",
+                hint="write the instruction without it, or use Podman",
+            )
+
+
+def labelled(text: str, labels: Mapping[str, str]) -> str:
+    """*text* with *labels* at the begin of each stage, so that each layer has them, also those of a failed build."""
+    words = " ".join(f"{name}={value}" for name, value in labels.items())
+    lines = text.splitlines()
+    for line in reversed(_ends_of_from(text)):
+        lines.insert(line, f"LABEL {words}")
+    return "\n".join(lines) + "\n"
+
+
+def _ends_of_from(text: str) -> list[int]:
+    return [one.last for one in instructions(text) if re.match(r"FROM\s", one.text, re.IGNORECASE)]
+
+
+def _unlabelled_line(text: str, number: int) -> int:
+    """The line of *text* that stands at *number* in labelled(text)."""
+    return number - sum(end + before < number for before, end in enumerate(_ends_of_from(text)))
 
 
 def failure(dockerfile: str, output: Sequence[str], message: str) -> BuildFailed | EngineUnavailable:
@@ -63,12 +105,12 @@ def failure(dockerfile: str, output: Sequence[str], message: str) -> BuildFailed
         )
     parse = _PARSE.search(message)
     if parse is not None:
-        return BuildFailed(f"Dockerfile:{parse[1]}: {parse[2]}")
+        return BuildFailed(f"Dockerfile:{_unlabelled_line(dockerfile, int(parse[1]))}: {parse[2]}")
     number = next((i for i in range(len(output) - 1, -1, -1) if STEP.search(output[i])), None)
     step = STEP.search(output[number]) if number is not None else None
     if number is None or step is None:
         at = instructions(dockerfile)
-        return _of_step(at[0] if at else Instruction(1, ""), [], message)
+        return _of_step(at[0] if at else Instruction(1, "", 1), [], message)
     return _of_step(_find(dockerfile, int(step[1]), step[2]), output[number + 1 :], message)
 
 
@@ -78,7 +120,8 @@ def _find(dockerfile: str, number: int, text: str) -> Instruction:
     same = [one for one in known if _plain(one.text) == _plain(text)]
     if same:
         return same[0]
-    return known[number - 1] if 0 < number <= len(known) else Instruction(len(dockerfile.splitlines()) or 1, text)
+    end = len(dockerfile.splitlines()) or 1
+    return known[number - 1] if 0 < number <= len(known) else Instruction(end, text, end)
 
 
 def _plain(text: str) -> str:
@@ -86,7 +129,7 @@ def _plain(text: str) -> str:
 
 
 def _of_step(at: Instruction, output: Sequence[str], message: str) -> BuildFailed | EngineUnavailable:
-    where = f"Dockerfile:{at.line}: {at.text if len(at.text) <= _SHOWN else at.text[: _SHOWN - 1] + '…'}"
+    where = at.place
     words = at.text.split()
     if words and words[0].upper() == "FROM":
         return _of_base(where, words, message)

@@ -18,11 +18,12 @@ from typing import Any
 from blake3 import blake3
 
 from kaosd import proc
-from kaosd.engines.base import Home, Inputs, Log, Order
+from kaosd.engines.base import Finding, Home, Inputs, Log, Order
+from kaosd.engines.docker import examining, images, limits, place
 from kaosd.engines.docker import host as hosts
-from kaosd.engines.docker import images, limits, place
 from kaosd.engines.docker.building import Builder
-from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing
+from kaosd.engines.docker.connection import Connection, NoSuchThing
+from kaosd.engines.docker.facts import Facts
 from kaosd.engines.docker.host import HOME, Running
 from kaosd.engines.docker.place import Place
 from kaosd.engines.jupyter import SOCKET_MAX
@@ -70,6 +71,8 @@ class DockerEngine:
         self._starting = 0
         self._enforced: dict[str, bool] = {}  # by id of the container
         self._killed: dict[str, int] = {}  # processes that the memory limit has ended, by id of the container
+        self._undone: dict[str, Place] = {}  # containers of failed starts that the engine would not remove, by name
+        self._given_up: set[str] = set()  # names of containers whose start has failed, whatever their engine does yet
         self._unswept: dict[Path, str | None] = {}  # homes that the engine was away for; the container to spare
 
     async def built(self, digest: str) -> Environment | None:
@@ -102,6 +105,7 @@ class DockerEngine:
     async def _start(self, order: Order, log: Log) -> Host:
         facts = await self._connection.facts()
         _refuse_what_cannot_be(facts, order.spec.resources)
+        await self._undo_what_was_left()
         await self._sweep_what_was_left(order.home)
         mark = secrets.token_hex(4)
         name, at = f"kaosd-{order.spec.name}-{mark}", Place.of(order.home, mark)
@@ -114,6 +118,8 @@ class DockerEngine:
             workdir = await self._lay_out(order, at, log)
             running = await self._launch(order, at, facts, name, workdir)
             log.line(f"JupyterLab started in container {name}")
+            if unheld := limits.unheld(order.spec.resources, facts):
+                log.line(unheld)
             await hosts.answering(self._connection, running, self._start_within)
         except BaseException as error:
             await self._undo(name, at)
@@ -143,20 +149,31 @@ class DockerEngine:
         def launch(client: Any) -> Running:
             container = hosts.create(client, order, at, facts, name, self._labels, workdir)
             client.start(container)
+            if name in self._given_up:  # the engine hung meanwhile, and nobody waits for it any more
+                hosts.remove(client, container, 0)
+                raise StartFailed("the container engine was too late")
             state = client.inspect_container(container)["State"]
             return hosts.running(container, name, state, at, order, order.environment)
 
         return await self._connection.call(launch)
 
     async def _undo(self, name: str, at: Place) -> None:
-        """Leave nothing of a start that failed."""
+        """Leave nothing of a start that failed; what cannot be removed now is before the next one."""
+        self._undone[name] = at
+        self._given_up.add(name)
         with contextlib.suppress(EngineError):
-            await self._connection.call(lambda client: hosts.remove(client, name, 0))
-        await asyncio.to_thread(at.remove)
+            await self._undo_what_was_left()
+
+    async def _undo_what_was_left(self) -> None:
+        for name, at in list(self._undone.items()):
+            await self._remove(name, 0)
+            await asyncio.to_thread(at.remove)
+            self._undone.pop(name, None)
 
     def _remember(self, running: Running, resources: Resources) -> None:
-        self._enforced[running.container] = limits.holds(resources, running.pid)
-        self._killed[running.container] = limits.killed(running.pid)
+        groups = running.groups
+        self._enforced[running.container] = groups.held(resources.cpu, resources.memory_bytes)
+        self._killed[running.container] = groups.killed_for_memory()
 
     async def switch(self, host: Host, order: Order) -> Host | None:
         """See `Engine`. Only another name for the same image needs no new container."""
@@ -171,9 +188,10 @@ class DockerEngine:
         if resources.gpu != running.gpu:
             _refuse_what_cannot_be(facts, resources)
             return False
-        options = limits.options(resources, facts.memory)
+        options = limits.options(resources, facts)
         try:
-            await self._connection.call(lambda client: client.update_container(running.container, **options))
+            if options:  # some engines hold no limit at all; status says so
+                await self._connection.call(lambda client: client.update_container(running.container, **options))
         except NoSuchThing:
             return False
         except EngineError as error:
@@ -184,19 +202,23 @@ class DockerEngine:
         self._remember(running, resources)
         return True
 
-    async def reaches(self, host: Host, home: Home) -> bool:
+    async def reaches(self, host: Host, linked: Path | None) -> bool:
         """See `Engine`."""
-        return place.sees(home, hosts.of(host).linked)
+        return linked is None or await asyncio.to_thread(hosts.of(host).sees, linked)
 
     async def reach(self) -> None:
         """See `Remote`."""
         await self._connection.facts()
 
+    async def examine(self) -> list[Finding]:
+        """See `Remote`."""
+        return await examining.examine(self._connection)
+
     async def probe(self, host: Host) -> HostStatus:
         """See `Engine`. Tells of processes that the memory limit has ended, here and in the host's log."""
         running = hosts.of(host)
         status = await hosts.probe(self._connection, running)
-        killed = limits.killed(running.pid) if status.alive else 0
+        killed = running.groups.killed_for_memory() if status.alive else 0
         if not killed:
             return status
         notice = f"its memory limit of {running.memory} has ended {_processes(killed)}; give it more with --memory"
@@ -265,6 +287,7 @@ class DockerEngine:
         if busy or not self._connection.used:
             return
         with contextlib.suppress(EngineUnavailable):
+            await self._undo_what_was_left()
             for container in await self._containers():
                 if container["State"] in _ENDED:
                     await self._remove(container["Id"], 0)

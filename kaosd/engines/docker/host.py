@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from kaosd import proc
+from kaosd import cgroups, proc
 from kaosd.engines.base import Order
 from kaosd.engines.docker import limits, place
-from kaosd.engines.docker.connection import Connection, Facts, NoSuchThing
+from kaosd.engines.docker.connection import Connection, NoSuchThing
+from kaosd.engines.docker.facts import Facts
 from kaosd.engines.docker.place import Place
-from kaosd.engines.jupyter import Door, last_words
+from kaosd.engines.jupyter import Door, failing, last_words
 from kaosd.errors import EngineError, StartFailed
 from kaosd.logs import stamp
 from kaosd.model import Environment, Host, HostStatus
@@ -30,7 +31,8 @@ class Running:
     """A host that was started; JSON values only, so that it is its own handle.
 
     container: its id. name: of the container. pid, started, boot: identity of its first process on this machine.
-    own, run: directories of its Place. log_from: bytes of the log that are older. linked: see place.linked_data.
+    own, run: directories of its Place. log_from: bytes of the log that are older. linked: see place.linked_data;
+    linked_at: where that is seen inside.
     environment, server: digests as in Host; the latter is the id of the image.
     """
 
@@ -51,11 +53,17 @@ class Running:
     environment: str
     server: str
     started_at: float
+    linked_at: str | None = None
 
     @property
     def identity(self) -> proc.Identity:
         """What tells its first process from every other process."""
         return proc.Identity(self.pid, self.started, self.boot)
+
+    @property
+    def groups(self) -> cgroups.Contained:
+        """Its control groups."""
+        return cgroups.Contained(self.pid, self.container)
 
     @property
     def place(self) -> Place:
@@ -66,6 +74,10 @@ class Running:
     def door(self) -> Door:
         """Where it is asked."""
         return Door(self.place.socket, self.base_url, self.token_file)
+
+    def sees(self, linked: Path) -> bool:
+        """Whether it mounts this directory of the person's, as it is now. Blocking."""
+        return os.path.realpath(linked) == self.linked and (self.linked_at or self.linked) == str(linked)
 
     def host(self) -> Host:
         """The engine-neutral form."""
@@ -140,7 +152,7 @@ def create(
         device_requests=limits.gpus(resources.gpu, types),
         security_opt=["label=disable"] if facts.selinux else [],
         init=not facts.podman,  # reaps what kernels leave; Podman needs a program for it that may not be there
-        **limits.options(resources, facts.memory),
+        **limits.options(resources, facts),
     )
     created = client.create_container(
         order.environment.handle,
@@ -182,23 +194,15 @@ def running(
         environment=environment.digest,
         server=environment.server,
         started_at=time.time(),
+        linked_at=str(order.spec.data) if place.linked_data(order) is not None else None,
     )
 
 
 async def answering(connection: Connection, started: Running, within: float) -> None:
     """Return when the host answers. StartFailed when it ends or *within* seconds have passed."""
-    dying = asyncio.ensure_future(ended(started))
-    asking = asyncio.ensure_future(started.door.opened())
-    try:
-        done, _ = await asyncio.wait({dying, asking}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (dying, asking):
-            task.cancel()
-        await asyncio.gather(dying, asking, return_exceptions=True)
-    if asking in done:
-        asking.result()
+    what = await failing(started.door, ended(started), within)
+    if what is None:
         return
-    what = "ended while it started" if dying in done else f"did not answer within {within:g} s"
     words = started.last_words() or await _container_words(connection, started)
     raise StartFailed(f"JupyterLab {what}{words}", hint=f"the whole log is {started.log}")
 
@@ -257,7 +261,7 @@ def _end(started: Running, state: Mapping[str, Any] | None) -> str:
     """How the container ended, in words."""
     if state is None:
         return f"its container {started.name} has ended, and the container engine is away"
-    if not state:
+    if not state or state.get("Status") == "removing":  # a removal by force kills first
         return f"its container {started.name} was removed"
     code = state.get("ExitCode")
     if state.get("OOMKilled"):

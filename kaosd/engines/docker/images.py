@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from kaosd.engines.docker.connection import Connection, NoSuchThing
 from kaosd.errors import EngineError
 
 _CONTEXT = "/.kaosd/context"
+CACHED = 3600.0  # seconds for which the layers of a failed build are kept, for the next one to begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +40,24 @@ class Images:
         return None if named == "/" else cast(str, named)
 
     async def collect(self, keep: frozenset[str]) -> None:
-        """Remove the names of environments not in *keep*, what no name leads to, and the cache after the last one."""
+        """Remove the names of environments not in *keep*, and all the rest of ours after the last one.
+
+        What has no name, as a failed build leaves it, serves the next build for a while, and goes then.
+        """
         used = {one["ImageID"] for one in await self._list(lambda client: client.containers(all=True))}
         ours = await self._list(lambda client: client.images(filters={"label": [self.label]}))
         left = False
         for image in ours:
-            names = [name for name in image.get("RepoTags") or () if f"{self.repository}:" in name]
-            for name in names:
+            for name in _names(image, self.repository):
                 if name.rpartition(":")[2] in keep or image["Id"] in used:
                     left = True
                 else:
                     await self._remove(name)
-            if not names and image["Id"] not in used:
+        for image in ours:
+            named = set(image.get("RepoTags") or ()) - {"<none>:<none>"}  # by others, who built upon ours
+            if named or image["Id"] in used:
+                continue
+            if not left or image["Created"] < time.time() - CACHED:
                 await self._remove(image["Id"])
         if not left:
             with contextlib.suppress(EngineError):
@@ -76,6 +84,11 @@ class Images:
             return 0  # an image of another kind, or one that names a directory without having it
         finally:
             client.remove_container(container, force=True, v=True)
+
+
+def _names(image: Mapping[str, Any], repository: str) -> list[str]:
+    """Those names of an image that we gave."""
+    return [name for name in image.get("RepoTags") or () if f"{repository}:" in name]
 
 
 def _file(pieces: Iterable[bytes]) -> Any:

@@ -111,7 +111,7 @@ def mounts(place: Place, order: Order, workdir: str) -> list[Mounted]:
         Mounted(SOCKETS, str(place.run)),
     ]
     linked = linked_data(order)
-    return [*found, Mounted(linked, linked, read_only=True)] if linked is not None else found
+    return [*found, Mounted(str(order.spec.data), linked, read_only=True)] if linked is not None else found
 
 
 def linked_data(order: Order) -> str | None:
@@ -119,12 +119,6 @@ def linked_data(order: Order) -> str | None:
     if order.spec.data_mode is not DataMode.LINK or order.spec.data is None or not order.spec.data.is_dir():
         return None
     return os.path.realpath(order.spec.data)
-
-
-def sees(home: Home, linked: str | None) -> bool:
-    """Whether what the data link leads to is mounted in a container that mounts the home and *linked*."""
-    target, root = os.path.realpath(home.data), os.path.realpath(home.root)
-    return target.startswith(f"{root}/") or target == linked
 
 
 def _jupyter(home: Home) -> list[Path]:

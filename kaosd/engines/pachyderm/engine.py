@@ -200,7 +200,7 @@ class PachydermEngine:
         """See `Engine`."""
         return False
 
-    async def reaches(self, host: Host, home: Home) -> bool:  # noqa: ARG002 - the same for all
+    async def reaches(self, host: Host, linked: Path | None) -> bool:  # noqa: ARG002 - the same for all
         """See `Engine`. A service sees what `carry` has brought."""
         return True
 

@@ -167,7 +167,7 @@ class ProcessEngine:
             self._limit(running, resources, members)
         return True
 
-    async def reaches(self, host: Host, home: Home) -> bool:  # noqa: ARG002 - the same for all
+    async def reaches(self, host: Host, linked: Path | None) -> bool:  # noqa: ARG002 - the same for all
         """See `Engine`. A process sees every directory of this machine."""
         return True
 

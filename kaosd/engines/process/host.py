@@ -120,18 +120,9 @@ def kernel_env_of(home: Home) -> Path:
 
 async def answering(running: Running, within: float) -> None:
     """Return when the host answers with its token. StartFailed when it ends or *within* seconds have passed."""
-    dying = asyncio.ensure_future(ended(running))
-    asking = asyncio.ensure_future(_door(running).opened())
-    try:
-        done, _ = await asyncio.wait({dying, asking}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (dying, asking):
-            task.cancel()
-        await asyncio.gather(dying, asking, return_exceptions=True)
-    if asking in done:
-        asking.result()
+    what = await jupyter.failing(_door(running), ended(running), within)
+    if what is None:
         return
-    what = "ended while it started" if dying in done else f"did not answer within {within:g} s"
     raise StartFailed(f"JupyterLab {what}{last_words(running)}", hint=f"the whole log is {running.log}")
 
 

@@ -1,0 +1,132 @@
+"""What a plan is made of: what is aimed at, the next step, and the hold that says why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kaosd.model import Environment, Resources, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be served. environment: digest of the environment inputs of *source*."""
+
+    source: Version
+    environment: str
+    data: Version | None
+    resources: Resources
+
+
+class Why(StrEnum):
+    """Kinds of hold."""
+
+    SCANNING = "scanning"
+    PROBLEM = "problem"
+    MASS_CHANGE = "mass change"
+    SAVING = "saving"
+    SETTLING = "settling"
+    PAUSED = "paused"
+    PINNED = "pinned"
+    BUILDING = "building"
+    FAILED = "failed"
+    BACKING_OFF = "backing off"
+    BUSY = "busy"
+    OPEN = "open"
+    SILENT = "silent"
+    REMOVED = "removed"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why nothing is done, in a sentence, and until when (None: until something changes)."""
+
+    why: Why
+    text: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Begin to make the environment of the target; runs beside everything else, can be cancelled."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBuild:
+    """End the build in flight: nobody wants its environment any more."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a host that serves the target, there being none."""
+
+    target: Target
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Take the environment into use, with the source that needs it. keeps_kernels: no server is replaced."""
+
+    target: Target
+    environment: Environment
+    keeps_kernels: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Start a host of the same environment beside the running one, for limits or data that this one cannot get."""
+
+    target: Target
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Copy changed code into the running host."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Replace the attached data."""
+
+    data: Version | None
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Change the limits of the running host."""
+
+    resources: Resources
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the host of a notebook that is no longer wanted."""
+
+
+Step = Build | CancelBuild | Start | Swap | Renew | Sync | Attach | Apply | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The next step, or None; and the hold that keeps the target from being served, or None.
+
+    Both can be there: data is attached while a build is held up. target: what is being aimed at.
+    """
+
+    step: Step | None = None
+    hold: Hold | None = None
+    target: Target | None = None
+
+
+def ends_kernels(step: Step | None) -> bool:
+    """Whether a step puts another host into the place of the one that runs the kernels."""
+    return isinstance(step, Renew) or (isinstance(step, Swap) and not step.keeps_kernels)
