@@ -29,6 +29,7 @@ from tests.faults.daemon import Struck, Unreachable
 from tests.faults.editor import Editor
 from tests.faults.figures import Figures, merged
 from tests.faults.strikes import STRIKES, Strike
+from tests.faults.surroundings import SURROUNDINGS
 
 SLOW = 10.0  # seconds from which a round is told of: an event may have been missed until the next rescan
 PATIENCE = 150.0  # seconds until a round is at rest, at most
@@ -156,7 +157,8 @@ class World:
 
     def run(self, rounds: int) -> None:
         """So many rounds; Broken at the first that goes wrong."""
-        strikes, weights = list(STRIKES), list(STRIKES.values())
+        drawn = STRIKES | SURROUNDINGS
+        strikes, weights = list(drawn), list(drawn.values())
         self.first()
         for number in range(1, rounds + 1):
             strike = self.chance.choices(strikes, weights)[0]
@@ -217,7 +219,9 @@ def world(seed: int) -> Iterator[World]:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
-        subprocess.run(["umount", "-l", made.daemon.state], check=True)
+        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+            if (mounted := line.split()[1]).startswith(f"{place}/"):  # a strike's own, if it did not get to its end
+                subprocess.run(["umount", "-l", mounted], check=True)
         shutil.rmtree(place, ignore_errors=True)
 
 
