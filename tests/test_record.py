@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kaosd.journal import Journal
+from kaosd.journal import Journal, Live
 from kaosd.logs import log_name
-from kaosd.model import JobState, Resources, Stage, Version
+from kaosd.model import Host, JobState, Resources, Stage, Version
 from kaosd.notebook import record as records
 from kaosd.notebook.record import Record, cut
 from kaosd.planner import Target
@@ -103,3 +104,46 @@ def test_a_log_that_grew_too_long_keeps_beginning_and_end_and_can_be_appended_to
     assert lines[-2:] == ["line 999", "line 1000"]
     assert len(lines) < 40
     assert sum("bytes were cut here" in line for line in lines) == 1
+
+
+HOST = Host("unix:/s", "e1", "s", 1.0, {})
+SERVED = Live(source=ONE.source, resources=Resources(1.0), host=HOST)
+DATA = Version("data", "3" * 64)
+
+
+@pytest.mark.parametrize(
+    ("live", "action", "expected"),
+    [
+        (SERVED, "sync", True),
+        (SERVED, "start", True),
+        (Live(), "start", False),
+        (replace(SERVED, source=TWO.source), "sync", False),
+        (replace(SERVED, data=DATA), "attach", False),
+        (replace(SERVED, syncing="4" * 64), "sync", False),
+        (replace(SERVED, attaching=True), "attach", False),
+        (replace(SERVED, applying=True), "apply", False),
+        (replace(SERVED, host=None), "start", False),
+        (SERVED, "apply", True),
+        (replace(SERVED, resources=Resources(2.0)), "apply", False),
+        (replace(SERVED, resources=Resources(2.0)), "sync", True),
+    ],
+)
+def test_a_deployment_that_the_daemon_did_not_outlive_went_live_if_all_of_it_is_served(
+    record: Record, journal: Journal, live: Live, action: str, expected: bool
+) -> None:
+    record.begin(ONE, ("a.py",), action)
+    journal.interrupted(2.0)
+    record.restore()
+    record.complete(live, Resources(1.0))
+    (told,) = journal.deployments("n", 1)
+    assert (told.outcome, told.error, told.finished_at) == (
+        ("live", None, 2.0) if expected else ("superseded", "the daemon ended", 2.0)
+    )
+
+
+def test_only_what_a_deployment_was_to_bring_makes_it_go_live(record: Record, journal: Journal) -> None:
+    record.begin(ONE, ("a.py",), "sync")
+    record.arrived(ONE)
+    record.begin(TWO, ("a.py",), "build")
+    record.arrived(ONE)
+    assert [one.outcome for one in journal.deployments("n", 2)] == ["superseded", "live"]

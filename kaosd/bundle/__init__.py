@@ -1,7 +1,7 @@
 """Bundles: which files count, their versions in a content-addressed store, and bringing versions to the host."""
 
 from kaosd.bundle.attach import attach, attach_link
-from kaosd.bundle.hosted import State, hosted_edits
+from kaosd.bundle.hosted import State
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
 from kaosd.bundle.restore import restore
@@ -37,7 +37,6 @@ __all__ = [
     "environment_inputs",
     "export_tree",
     "find_base",
-    "hosted_edits",
     "lookup",
     "mass_change",
     "model_tree",

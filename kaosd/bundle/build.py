@@ -153,7 +153,10 @@ class Build:
         try:
             with open_beneath(self._root, path) as descriptor:
                 for name in names:
-                    one = take(self._store, descriptor, name, headers[name], inside=inside, previous=before.get(name))
+                    previous = before.get(name)
+                    one = take(
+                        self._store, descriptor, join(path, name), headers[name], inside=inside, previous=previous
+                    )
                     taken.append(one)
                     self.progress[0] += 1
                     self.progress[1] += one.entry.size if one.entry is not None else 0

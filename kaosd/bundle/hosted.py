@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
-from pathlib import Path
 from typing import NamedTuple
 
-from kaosd.bundle.beneath import directory, open_root, opened
+from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import hash_file
-from kaosd.bundle.failing import store_errors
-from kaosd.bundle.store import Store
-from kaosd.bundle.tree import Entry, digest_of, split, walk
-
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+from kaosd.bundle.tree import Entry, digest_of
 
 
 class State(NamedTuple):
@@ -60,28 +54,3 @@ def mode_at(parent: int, name: bytes) -> int | None:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return None
-
-
-def hosted_edits(store: Store, work: Path, base: str | None) -> tuple[bytes, ...]:
-    """The files and links of tree *base* whose hosted content is another one, or gone; sorted. Reads them all."""
-    edits = []
-    with store_errors("read", work):
-        root = open_root(work)
-        try:
-            for path, entry in walk(store, base):
-                if entry.kind != "d" and not alike(_state_below(root, path), state(entry)):
-                    edits.append(path)
-        finally:
-            os.close(root)
-    return tuple(sorted(edits))
-
-
-def _state_below(root: int, path: bytes) -> State | None:
-    above, name = split(path)
-    try:
-        with directory(root, above) as parent:
-            return state_at(parent, name)
-    except OSError as error:
-        if error.errno in _ABSENT:
-            return None
-        raise

@@ -128,7 +128,9 @@ class Survey:
         self._drop(path)
         try:
             status = os.lstat(self._absolute(path))
-        except OSError:
+        except OSError as error:
+            if error.errno not in _VANISHED:
+                self.reasons(directory)[name] = unreadable(path, error)
             return  # not there: that is the news
         is_dir = stat.S_ISDIR(status.st_mode)
         if self._matcher.entry_ignored(directory, name, is_dir=is_dir):

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from kaosd.bundle.copying import read_all
 from kaosd.bundle.listing import file_header, header_of, kind_of, unsure
 from kaosd.bundle.store import ChangingError, Store
-from kaosd.bundle.tree import Entry, Kind
+from kaosd.bundle.tree import Entry, Kind, split
 from kaosd.errors import BundleError
+from kaosd.text import printable
 
 ATTEMPTS = 3
 GRAIN = 20_000_000  # ns; two ticks of the clock that stamps files: changes within one look alike
@@ -21,6 +22,7 @@ YOUNG = 2_000_000_000  # ns for which a notebook that is no JSON counts as half-
 _PARSED = 64 << 20  # bytes; a larger notebook is taken as it is
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link is not followed, a FIFO does not hang
 _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # our trouble, not the file's
+_FOR_GOOD = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}  # somebody has made it so; it may stay so
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # it is no longer what the listing said
 
 
@@ -35,22 +37,33 @@ class Taken(NamedTuple):
 SAVING = Taken()
 
 
-def take(store: Store, parent: int, name: bytes, header: bytes, *, inside: bytes, previous: Entry | None) -> Taken:
-    """Put *name* in the directory descriptor *parent* into the store.
+def take(store: Store, parent: int, path: bytes, header: bytes, *, inside: bytes, previous: Entry | None) -> Taken:
+    """Put the last name of *path*, which is in the directory descriptor *parent*, into the store.
 
     header: as listed. inside: the directory's path within the part of the bundle that links must not leave.
-    previous: its entry in the last version. StoreError when the store fails, BundleError when we are exhausted.
+    previous: its entry in the last version. StoreError when the store fails, BundleError: see `unreadable`.
     """
+    name = split(path)[1]
     try:
         if kind_of(header) == b"l":
             return _take_link(store, parent, name, inside)
         return _take_file(store, parent, name, previous)
     except OSError as error:
-        return SAVING if error.errno in _MOVED else Taken(refused=unreadable(name, error))
+        return SAVING if error.errno in _MOVED else Taken(refused=unreadable(path, error))
 
 
 def unreadable(path: bytes, error: OSError) -> str:
-    """The reason for refusing what cannot be read; BundleError when it is not the path's fault."""
+    """The reason for refusing what nobody lets us read.
+
+    BundleError when it is not the path's fault, or when its disk fails: left out, it would be taken away where it
+    is served, although nobody has removed it.
+    """
+    if error.errno not in _EXHAUSTED | _FOR_GOOD:
+        raise BundleError(
+            f"{printable(os.fsdecode(path))} cannot be read: {error.strerror}",
+            hint="mend its disk, or remove it; until then what is served stays, and kaosd tries again",
+            retryable=True,
+        ) from error
     if error.errno in _EXHAUSTED:
         raise BundleError(
             f"cannot read {os.fsdecode(path)}: {error.strerror}", hint="raise the limit of open files", retryable=True

@@ -25,6 +25,7 @@ from jupyter_server.base.websocket import WebSocketMixin
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from . import operations
+from .keeping import Kept, require
 from .parsing import Unreadable, parse_notebook, parse_text, written
 
 _ANSWER = 3.0  # seconds until a page says what it holds; one that was frozen by its browser never does
@@ -72,15 +73,16 @@ class Desk:
         for page in self.pages:
             page.tell(message)
 
-    async def apply(self, path: str, base: str | None, incoming: str) -> list[Applied]:
+    async def apply(self, path: str, base: str | None, incoming: str, kept: Kept = None) -> list[Applied]:
         """Bring the change base→incoming to *path* in every page that has it open; empty when none has.
 
-        Raises Held, after the pages were told; Unreadable when *incoming* is no document of the kind.
+        Raises Held, after the pages were told; Unreadable when *incoming* is no document of the kind; Unkept when a
+        page holds edits that are not *kept*.
         """
         applied = []
         for page in [page for page in self.pages if path in page.paths]:
             try:
-                change = await asyncio.wait_for(_apply(page, path, base, incoming), _LONGEST)
+                change = await asyncio.wait_for(_apply(page, path, base, incoming, kept), _LONGEST)
             except (TimeoutError, Held) as error:
                 reason = str(error) or "its tab has not taken the change in time"
                 page.tell({"do": "held", "path": path, "reason": reason})
@@ -156,16 +158,17 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
             del self._asked[number]
 
 
-async def _apply(page: Page, path: str, base: str | None, incoming: str) -> Applied | None:
+async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: Kept) -> Applied | None:
     """Try until the document is what the change was made for; None when it is not open there any more."""
     found = await page.ask(do="read", path=path)
     while not found.get("gone"):
         if "error" in found:
             raise Held(f"its tab cannot change it: {found['error']}")
         change, text = _change(found["kind"], base, found["text"], incoming)
+        before = text if change.operations and (change.conflict or change.edited) else None
+        require(before, kept)
         found = await page.ask(do="apply", path=path, of=found["id"], operations=change.operations)
         if "saved" in found:
-            before = text if change.conflict or change.edited else None
             return Applied(change.conflict, before, found["saved"])
     return None
 

@@ -24,8 +24,10 @@ from tornado import ioloop, web
 
 from . import handover
 from .desk import Desk, Held, Page
+from .keeping import Unkept
 from .parsing import Unreadable
 
+_FORM = 'send {"path": text, "base": text or null, "incoming": text, "kept": list of digests or null}'
 _LATE = 2.0  # seconds; typed text reaches the disk within twice that, even while a cell prints
 _LAST_SAVE = 5.0  # seconds for saving open documents when the server ends
 
@@ -117,11 +119,12 @@ class OpenDocuments(_Handler):
 
 
 class ApplyChange(_Handler):
-    """{"path", "base": text or null, "incoming": text} → {"applied", …}.
+    """{"path", "base": text or null, "incoming": text, "kept": [digest, …]} → {"applied", …}.
 
     Applied: "conflict" (something of the document gave way), "before" (its text, if it held edits that were not in
     base) and "saved". Not applied: "reason"; then the document is not open, and the file may be written, unless
-    "held": then it is open where it cannot be changed now, and the file must be left alone.
+    "held": then it is open where it cannot be changed now, and the file must be left alone; or unless "before" is
+    there: then that text is to be kept, and the change to be asked for again (see keeping.py; never without "kept").
     """
 
     @web.authenticated
@@ -130,17 +133,20 @@ class ApplyChange(_Handler):
         """Bring the change to every room of the path (a notebook may be open as a text as well), or to the page."""
         change = self.get_json_body()
         if not _well_formed(change):
-            raise web.HTTPError(400, 'send {"path": text, "base": text or null, "incoming": text}')
-        path = change["path"].strip("/")
+            raise web.HTTPError(400, _FORM)
+        path, kept = change["path"].strip("/"), change.get("kept")
         applied = []
         reason = f"{path} is not open"
         try:
             for place, room in list(self.shared.rooms(self.serverapp)) if self.shared else ():
                 if place == path:
-                    applied.append(await self.shared.apply(room, change["base"], change["incoming"]))
-            applied = applied or await self.desk.apply(path, change["base"], change["incoming"])
+                    applied.append(await self.shared.apply(room, change["base"], change["incoming"], kept))
+            applied = applied or await self.desk.apply(path, change["base"], change["incoming"], kept)
         except Unreadable as error:
             reason = f"{path}: {error}"
+        except Unkept as error:
+            self.finish(json.dumps({"applied": False, "before": error.before, "reason": f"{path}: {error}"}))
+            return
         except Held as error:
             self.finish(json.dumps({"applied": False, "held": True, "reason": f"{path}: {error}"}))
             return
@@ -153,6 +159,7 @@ def _well_formed(change: Any) -> bool:
         and isinstance(change.get("path"), str)
         and isinstance(change.get("incoming"), str)
         and isinstance(change.get("base"), (str, type(None)))
+        and isinstance(change.get("kept"), (list, type(None)))
     )
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pycrdt import Map, Text
 
+from .keeping import Kept, require
 from .merge import MergedCell, edited, longest_run, merge_notebooks
+from .operations import of_notebook
 from .parsing import parse_notebook, parse_text, written
 from .text import Edit, merge_text
 
@@ -17,7 +19,10 @@ _SHARED = ("source", "outputs", "metadata")  # keys of a cell whose values are s
 
 
 class Change(NamedTuple):
-    """conflict: something of the document gave way. before: its text, if it held edits that were not in base."""
+    """conflict: something of the document gave way.
+
+    before: its text, if it held edits that were not in base and the document has changed.
+    """
 
     conflict: bool
     before: str | None
@@ -29,8 +34,11 @@ class Live(Protocol):
     def parse(self, text: str) -> Any:
         """The content of a file with this text. Raises Unreadable."""
 
-    def splice(self, base: Any, incoming: Any) -> Change:
-        """Bring the change base→incoming to the document, in one transaction. With base None, incoming wins."""
+    def splice(self, base: Any, incoming: Any, kept: Kept = None) -> Change:
+        """Bring the change base→incoming to the document, in one transaction. With base None, incoming wins.
+
+        Raises Unkept, and changes nothing, when it holds edits that are not *kept*.
+        """
 
 
 class LiveText:
@@ -43,14 +51,16 @@ class LiveText:
         """The text itself."""
         return parse_text(text)
 
-    def splice(self, base: str | None, incoming: str) -> Change:
+    def splice(self, base: str | None, incoming: str, kept: Kept = None) -> Change:
         """Replace what differs, word by word."""
         live = self._document.get()
         merge = merge_text(live if base is None else base, live, incoming)
         conflict = merge.conflict or (base is None and live != incoming)
+        before = live if merge.splices and (conflict or live != base) else None
+        require(before, kept)
         with self._document.ydoc.transaction():
             _splice(self._document.ydoc.get("source", type=Text), live, merge.splices)
-        return Change(conflict, live if conflict or live != base else None)
+        return Change(conflict, before)
 
 
 class LiveNotebook:
@@ -63,14 +73,16 @@ class LiveNotebook:
         """The notebook, in nbformat 4."""
         return parse_notebook(text)
 
-    def splice(self, base: dict[str, Any] | None, incoming: dict[str, Any]) -> Change:
+    def splice(self, base: dict[str, Any] | None, incoming: dict[str, Any], kept: Kept = None) -> Change:
         """Change cells, sources, outputs and metadata that differ, and leave all others alone."""
         document = self._document
         whole = document.get()
         cells = [{**document.get_cell(index), "id": cell["id"]} for index, cell in enumerate(document.ycells)]
         live = {**whole, "cells": cells}
         merge = merge_notebooks(base, live, incoming)
-        before = written(whole) if merge.conflict or edited(live, base) else None
+        touched = merge.conflict or edited(live, base)
+        before = written(whole) if touched and of_notebook(base, live, incoming).operations else None
+        require(before, kept)
         with document.ydoc.transaction():
             meta = document.ydoc.get("meta", type=Map)
             _update(meta["metadata"], whole["metadata"], merge.metadata)

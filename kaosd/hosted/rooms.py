@@ -15,6 +15,7 @@ from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_server_ydoc.utils import SERVER_SESSION, OutOfBandChanges
 from jupyter_ydoc import YNotebook, YUnicode
 
+from .keeping import Kept
 from .live import Live, LiveNotebook, LiveText
 from .parsing import Unreadable
 
@@ -45,10 +46,11 @@ def rooms(server: Any) -> Iterator[tuple[str, DocumentRoom]]:
                     continue  # the file was deleted, and with it its path
 
 
-async def apply(room: DocumentRoom, base: str | None, incoming: str) -> Applied:
+async def apply(room: DocumentRoom, base: str | None, incoming: str, kept: Kept = None) -> Applied:
     """Bring the change base→incoming to the document of *room*, and save it at once.
 
-    Raises Unreadable when the document is of another kind, or *incoming* is not a document of its kind.
+    Raises Unreadable when the document is of another kind, or *incoming* is not a document of its kind; Unkept when
+    it holds edits that are not *kept*.
     """
     try:
         await asyncio.wait_for(room.ready_event.wait(), _OPENING)
@@ -61,7 +63,7 @@ async def apply(room: DocumentRoom, base: str | None, incoming: str) -> Applied:
     except Unreadable:
         old = None
     async with room._update_lock:
-        change = document.splice(old, new)
+        change = document.splice(old, new, kept)
         pending = room._saving_document
         if pending is not None:
             pending.cancel()  # it may have read one half before and one half after; what follows saves it all

@@ -181,6 +181,7 @@ class Notebook:
     async def _take_up(self) -> bool:
         """Take up what an earlier daemon left."""
         self.record.restore(await asyncio.to_thread(saved_copies, self.home.root / "recovered"))
+        self.record.complete(self.hosting.live, self.spec.resources)
         if not await self.hosting.adopt(self.home):
             self._host_ended()
         elif self.hosting.host is not None and Stage.HOST in self.record.jobs:
@@ -299,9 +300,9 @@ class Notebook:
             self.waiting_since = hold.until - self.spec.swap_when_idle
         if target is None or served is None or served.target != target:
             return
-        if self.hosting.fact() is not HostFact.RUNNING:
+        if self.hosting.fact() is not HostFact.RUNNING or self.looking.cut_short():
             return
-        self.record.finish("live")
+        self.record.arrived(target)
         if self.plan.step is None and (hold is None or hold.why is Why.PINNED):
             self.now_please, self.forced = False, None
             for root in self.roots():

@@ -6,15 +6,21 @@ The other side of these requests is kaosd/hosted, inside the notebook's environm
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
 import structlog
 
+from kaosd.errors import DocumentHeld
+from kaosd.hosted.keeping import digest
+
 log = structlog.get_logger(__name__)
-TIMEOUT = aiohttp.ClientTimeout(total=10)
+PATIENCE = 10.0  # seconds for one answer; the host gives up on a tab after 6
+TRIES = 5  # of a change while a person types: each needs the text of that moment to be kept
+
+Keep = Callable[[bytes, str], Awaitable[None]]  # a path, and the text of a person that is about to be changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,58 +33,87 @@ class Splice:
 
 
 @dataclass(frozen=True, slots=True)
-class Spliced:
-    """A document that was changed in its tab. before: its text until then, where that held edits of a person."""
-
-    path: bytes
-    before: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of splices: those done, and those that wait, each with the reason in words.
+    """What became of splices, by path: those done, and those that wait, each with the reason in words.
 
-    What is in neither is not open and must be changed on disk.
+    What is in neither is not open and must be changed on disk. doubtful: what may be done, for all that is known.
     """
 
-    done: tuple[Spliced, ...] = ()
+    done: frozenset[bytes] = frozenset()
+    doubtful: frozenset[bytes] = frozenset()
     held: Mapping[bytes, str] = field(default_factory=dict)
 
 
-class Documents:
-    """The open documents of one host. Errors of the host are no errors here: the disk then is the way."""
+class _Silent(Exception):
+    """The host has taken a request and does not answer: what is open there may be in the middle of a change."""
 
-    def __init__(self, upstream: str, base_url: str, token: str) -> None:
+
+class Documents:
+    """The open documents of one host.
+
+    A host that cannot be reached, or knows nothing of documents, is no error: the disk then is the way. One that
+    does not answer in time holds what was asked of it and all that was to follow, since a tab may have it open.
+    """
+
+    def __init__(self, upstream: str, base_url: str, token: str, patience: float = PATIENCE) -> None:
         self._unix = upstream.removeprefix("unix:") if upstream.startswith("unix:") else None
         self._url = ("http://host" if self._unix else upstream.rstrip("/")) + base_url + "kaosd/documents"
         self._token = token
+        self._patience = patience
 
     async def open(self) -> frozenset[bytes]:
-        """Paths of the documents that are open in a tab."""
+        """Paths of the documents that are open in a tab. DocumentHeld when the host does not answer in time."""
         async with self._session() as session:
-            found = await self._ask(session, "GET", self._url)
+            try:
+                found = await self._ask(session, "GET", self._url)
+            except _Silent as error:
+                raise DocumentHeld(str(error)) from error
         return frozenset(os.fsencode(document["path"]) for document in found.get("documents", ()))
 
-    async def splice(self, splices: Iterable[Splice]) -> Outcome:
-        """Change documents in their tabs."""
-        done, held = [], {}
+    async def splice(self, splices: Iterable[Splice], keep: Keep) -> Outcome:
+        """Change documents in their tabs. keep: called, and waited for, before any edit of a person is touched."""
+        waiting = list(splices)
+        done, doubtful, held = set[bytes](), set[bytes](), dict[bytes, str]()
         async with self._session() as session:
-            for splice in splices:
-                answer = await self._ask(session, "POST", self._url + "/apply", _request(splice))
-                if answer.get("held"):
-                    held[splice.path] = str(answer.get("reason"))
-                if not answer.get("applied"):
-                    continue
-                done.append(Spliced(splice.path, answer.get("before")))
+            try:
+                while waiting:
+                    splice = waiting[0]
+                    answer = await self._change(session, splice, keep)
+                    if answer.get("held"):
+                        held[splice.path] = str(answer.get("reason"))
+                    elif answer.get("applied"):
+                        done.add(splice.path)
+                    elif "applied" not in answer:  # no answer of ours
+                        doubtful.add(splice.path)
+                    del waiting[0]
+            except _Silent as error:
+                doubtful.add(waiting[0].path)
+                held.update({splice.path: str(error) for splice in waiting})
+        return Outcome(frozenset(done), frozenset(doubtful), held)
+
+    async def _change(self, session: aiohttp.ClientSession, splice: Splice, keep: Keep) -> dict[str, Any]:
+        """Ask for one change until nothing would be lost by it; the last answer."""
+        url, kept = self._url + "/apply", list[str]()
+        for _ in range(TRIES):
+            answer = await self._ask(session, "POST", url, {**_request(splice), "kept": kept})
+            before = answer.get("before")
+            if isinstance(before, str) and digest(before) not in kept:
+                await keep(splice.path, before)
+                kept.append(digest(before))
+            elif not answer.get("applied"):
+                return answer
+            if answer.get("applied"):
                 if not answer.get("saved"):  # asking for what is there already tries to save it once more
-                    again = _request(replace(splice, base=splice.incoming))
-                    await self._ask(session, "POST", self._url + "/apply", again)
-        return Outcome(tuple(done), held)
+                    await self._ask(session, "POST", url, _request(replace(splice, base=splice.incoming)))
+                return answer
+        return {"held": True, "reason": f"{os.fsdecode(splice.path)}: it is being typed into without a pause"}
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
         headers = {"Authorization": f"token {self._token}"}
-        return aiohttp.ClientSession(connector=connector, headers=headers, timeout=TIMEOUT)
+        return aiohttp.ClientSession(
+            connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=self._patience)
+        )
 
     async def _ask(
         self, session: aiohttp.ClientSession, method: str, url: str, body: Mapping[str, Any] | None = None
@@ -90,7 +125,10 @@ class Documents:
                     return {}
                 found = await answer.json()
                 return found if isinstance(found, dict) else {}
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        except TimeoutError as error:
+            log.warning("documents_silent", method=method)
+            raise _Silent(f"the host has not answered within {self._patience:g} s") from error
+        except (aiohttp.ClientError, ValueError) as error:
             log.warning("documents_unreachable", error=str(error), method=method)
             return {}
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kaosd.bundle.failing import store_errors
-from kaosd.journal import Journal
+from kaosd.journal import Journal, Live
+from kaosd.journal.history import DAEMON_ENDED
 from kaosd.logs import log_name, stage_logs, stamp
-from kaosd.model import Deployment, Job, JobState, Stage
+from kaosd.model import Deployment, Job, JobState, Resources, Stage
 from kaosd.planner import Target
 from kaosd.text import printable
 
@@ -104,6 +105,18 @@ class Record:
         self.event("deployment_finished", number=number, outcome=outcome, error=error)
         self.note(f"deployment {number}: {outcome}" + (f": {error}" if error else ""))
 
+    def arrived(self, target: Target) -> None:
+        """*target* is served: the deployment in progress went live if that is what it was to bring."""
+        self.finish("live" if self.target == target else "superseded")
+
+    def complete(self, live: Live, wanted: Resources) -> None:
+        """Say of the last deployment that it went live, if the daemon was killed before it could write that down."""
+        last = self.deployment
+        if last is not None and last.error == DAEMON_ENDED and went_live(last, live, wanted):
+            number, at = last.number, last.finished_at or time.time()
+            self.deployment = self.journal.finish_deployment(self.name, number, "live", None, at)
+            self.event("deployment_finished", number=number, outcome="live", error=None)
+
     def job(self, stage: Stage) -> tuple[Job, LogFile]:
         """Begin a job of the deployment in progress, with its log file."""
         number = self.deployment.number if self.deployment is not None else 0
@@ -168,6 +181,16 @@ class Record:
                 self.event("job_progress", job=job.id, stage=job.stage.value, text=text)
 
         return seen
+
+
+def went_live(deployment: Deployment, live: Live, wanted: Resources) -> bool:
+    """Whether all that an interrupted *deployment* was to bring is served, by what was written down last.
+
+    wanted: the limits of the notebook, which are all that a deployment of nothing else has brought.
+    """
+    whole = live.host is not None and live.syncing is None and not live.attaching and not live.applying
+    brought = (deployment.source, deployment.data) == (live.source, live.data)
+    return whole and brought and (deployment.action != "apply" or live.resources == wanted)
 
 
 def saved_copies(recovered: Path) -> list[tuple[str, str]]:

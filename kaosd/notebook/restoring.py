@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from kaosd import bundle
 from kaosd.errors import ConflictError, NotFoundError
 from kaosd.journal import Recovered
+from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.documents import Documents, Splice
-from kaosd.notebook.work import DOCUMENT_MAX, is_text, keep_texts, place_for_copies
+from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable
 
 if TYPE_CHECKING:
@@ -37,13 +38,10 @@ async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
         if actor.hosting.live.syncing is not None:
             hint = f"kaosctl wait {name}"
             raise ConflictError(f"notebook {name!r} is being brought up to date; try again after that", hint=hint)
-        place = place_for_copies(actor.home)
-        in_tab, kept = await _splice(actor, path, copy, place)
+        in_tab, kept = await _splice(actor, path, copy)
         if not in_tab:
-            work = actor.home.work
-            saved = await asyncio.to_thread(
-                bundle.restore, actor.shop.store, work, path, Path(copy.file), place / "work"
-            )
+            work, place = actor.home.work, place_for_copies(actor.home) / "work"
+            saved = await asyncio.to_thread(bundle.restore, actor.shop.store, work, path, Path(copy.file), place)
             kept = [os.fsdecode(found.file) for found in saved]
         for file in kept:
             actor.record.keep(copy.path, file)
@@ -69,19 +67,20 @@ def hosted_path(copy: Recovered) -> bytes:
     return os.fsencode("/".join(parts))
 
 
-async def _splice(actor: Notebook, path: bytes, copy: Recovered, place: Path) -> tuple[bool, list[str]]:
+async def _splice(actor: Notebook, path: bytes, copy: Recovered) -> tuple[bool, list[str]]:
     """Change the document in its tab when one is open: whether it was, and where its text until then is kept."""
     host = actor.hosting.host
     content = await asyncio.to_thread(_text, copy.file) if host is not None else None
     if host is None or content is None:
         return False, []
     documents = Documents(host.upstream, f"/{actor.spec.name}/", actor.token)
-    spliced = await documents.splice([Splice(path, None, content)])
+    kept: list[str] = []
+    async with Copies(actor.home, lambda _, file: kept.append(file)) as copies:
+        spliced = await documents.splice([Splice(path, None, content)], copies.keep)
+        copies.changed(spliced.done | spliced.doubtful)
     if spliced.held:
         raise ConflictError("; ".join(spliced.held.values()), hint="close its tab, or try again when it is awake")
-    gave_way = tuple(one for one in spliced.done if one.before != content.decode())
-    kept = await asyncio.to_thread(keep_texts, place, gave_way)
-    return bool(spliced.done), [file for _, file in kept]
+    return bool(spliced.done), kept
 
 
 def _text(file: str) -> bytes | None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle
 from kaosd.bundle import Store
-from kaosd.engines.base import Home
 from kaosd.errors import ContentLost, DocumentHeld
 from kaosd.journal import Live
 from kaosd.model import Host, Version
-from kaosd.notebook.documents import Documents, Outcome, Splice, Spliced
+from kaosd.notebook.copies import Copies, place_for_copies
+from kaosd.notebook.documents import Documents, Outcome, Splice
 from kaosd.notebook.record import bare
 
 if TYPE_CHECKING:
@@ -61,15 +59,10 @@ class WorkDirectory:
         if incoming != live.syncing:
             self.brought = frozenset()
         actor.hosting.save(syncing=incoming, left=left)
-        place = place_for_copies(actor.home)
         spliced = await self._splice(host, way) if host is not None else Outcome()
-        for path, file in await asyncio.to_thread(keep_texts, place, spliced.done) if spliced.done else ():
-            actor.record.keep(bare([path])[0], file)
-        self.brought |= {document.path for document in spliced.done}
-        skip = self.brought | spliced.held.keys()
-        report = await asyncio.to_thread(
-            bundle.sync, self.store, actor.home.work, bases, incoming, place / "work", skip=skip
-        )
+        self.brought |= spliced.done
+        skip, place = self.brought | spliced.held.keys(), place_for_copies(actor.home) / "work"
+        report = await asyncio.to_thread(bundle.sync, self.store, actor.home.work, bases, incoming, place, skip=skip)
         for found in report.recovered:
             actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
         if spliced.held:  # the sync stays begun, so that the next one brings what was left out
@@ -100,7 +93,14 @@ class WorkDirectory:
             splices = await asyncio.to_thread(
                 self._splices, [change for change in way.changed if change.path in open_now]
             )
-        return await documents.splice(splices) if splices else Outcome()
+        if not splices:
+            return Outcome()
+        async with Copies(self.actor.home, lambda path, file: self.actor.record.keep(bare([path])[0], file)) as copies:
+            spliced = await documents.splice(splices, copies.keep)
+            copies.changed(spliced.done | spliced.doubtful)
+        if spliced.held:
+            self.actor.hosting.probe_due = 0.0  # whether the host answers at all decides what comes next
+        return spliced
 
     def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
         """The files that differ, and will be files; blocking."""
@@ -139,27 +139,6 @@ def differences(store: Store, old: str | None, new: str | None) -> tuple[bundle.
         return bundle.diff(store, old, new)
     except ContentLost:
         return None
-
-
-def place_for_copies(home: Home) -> Path:
-    """A directory, not made yet, for what gives way at this moment."""
-    return home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
-
-
-def keep_texts(place: Path, spliced: tuple[Spliced, ...]) -> list[tuple[bytes, str]]:
-    """Write what persons had in their tabs before those were changed below *place*; paths and files; blocking."""
-    kept = []
-    for document in spliced:
-        if document.before is not None:
-            file = os.path.join(os.fsencode(place), b"tabs", document.path)
-            os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as copy:
-                copy.write(document.before.encode("utf-8", "surrogateescape"))
-                copy.flush()
-                os.fsync(copy.fileno())
-            kept.append((document.path, os.fsdecode(file)))
-    return kept
 
 
 def is_text(content: bytes) -> bool:

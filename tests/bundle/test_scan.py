@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -577,3 +578,58 @@ def test_progress_can_be_watched(data, root):
     write_all(root, {b"a": b"123", b"b": b"4"})
     data.scan()
     assert list(data.progress) == [2, 4]
+
+
+@pytest.fixture
+def failing_disk():
+    """Put a file whose reads fail with EIO in the place of another one."""
+    mounted = []
+
+    def fail(path):
+        subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/mem", path], check=True)
+        mounted.append(path)
+
+    def mend():
+        while mounted:
+            subprocess.run(["umount", mounted.pop()], check=True)
+
+    fail.mend = mend
+    yield fail
+    mend()
+
+
+@pytest.mark.parametrize("name", ["a", "d/e/a b", "d/\x1b[2J"])
+def test_a_file_whose_disk_fails_holds_all_and_is_not_taken_for_removed(store, root, failing_disk, name):
+    path = root / name
+    write_all(root, {name.encode(): b"1", b"other": b"2"})
+    scanner = Scanner(root, store, kind="data")
+    before = scanner.scan()
+    failing_disk(path)
+    write(root, b"other", b"3")
+    for dirty in (None, [name.encode()], [b"other"]):
+        found = scanner.scan(dirty)
+        shown = name.replace("\x1b", "\\x1b")
+        assert (found.version, found.files) == (None, before.files)
+        assert found.problem.startswith(f"{shown} cannot be read: Input/output error (mend its disk, or remove it")
+    failing_disk.mend()
+    after = scanner.scan([])
+    assert in_store(store, after.tree) == on_disk(root)
+
+
+@pytest.mark.parametrize("call", ["lstat", "scandir"])
+def test_a_directory_whose_disk_fails_holds_all(store, root, monkeypatch, call):
+    write_all(root, {b"d/a": b"1", b"other": b"2"})
+    scanner = Scanner(root, store, kind="data")
+    scanner.scan()
+    real = getattr(os, call)
+
+    def failing(path=b".", *arguments, **named):
+        if os.fsencode(path).endswith(b"/d/a" if call == "lstat" else b"/d"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return real(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        found = scanner.scan([b"d/a"] if call == "lstat" else None)
+        assert "cannot be read: Input/output error" in found.problem
+    assert scanner.scan([]).files == 2

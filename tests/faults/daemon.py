@@ -25,6 +25,7 @@ class Struck(Daemon):
     def __init__(self, place: Path) -> None:
         super().__init__(place, KAOSD_FAULTS=str(place / "f"), PYTHONFAULTHANDLER="1")
         (place / "f").mkdir(exist_ok=True)
+        self.before: list[str] = []  # what it is started by
         self.ends = 0
         self.starts = 0
 
@@ -42,7 +43,7 @@ class Struck(Daemon):
         """Start it and go on at once."""
         with open(self.place / "output", "ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("struck.py")), "run"],
+                [*self.before, sys.executable, str(Path(__file__).with_name("struck.py")), "run"],
                 env=self.environ, stdout=output, stderr=output,
             )  # fmt: skip
         self.starts += 1

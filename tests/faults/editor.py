@@ -230,6 +230,24 @@ class Editor:
                 self.loose.add(path)
             self.edits += 1
 
+    def forge(self) -> None:
+        """An edit in the host that its size and times do not tell."""
+        path = self.chance.choice(self._files())
+        full = self.work / path
+        self.number += 1
+        content = b"hosted %d\n" % self.number
+        if full.is_symlink() or not full.is_file() or (status := full.stat()).st_size < len(content):
+            return
+        content += b" " * (status.st_size - len(content))
+        new = full.with_name(f".{full.name}.part")
+        new.write_bytes(content)
+        os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
+        new.replace(full)
+        self._left(self.hosted.get(path))
+        self.hosted[path], self.written[content] = content, path
+        self.loose.add(path)
+        self.edits += 1
+
     def _left(self, content: bytes | None) -> None:
         """The person has overwritten this with their own hands."""
         if content is not None:

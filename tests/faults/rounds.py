@@ -1,4 +1,6 @@
-"""Rounds of work under faults: `python -m tests.faults.rounds ROUNDS [SEED]`, or `make faults ROUNDS=1000`.
+"""Rounds of work under faults: `python -m tests.faults.rounds ROUNDS [SEED [BESIDE]]`, or `make faults ROUNDS=1000`.
+
+BESIDE: so many worlds at once share the rounds, with seeds one after the other.
 
 Each round draws a fault, lets a person work before, during and after it, waits until all is at rest without being
 asked to look, and then holds everything against the oracle. The same seed draws the same faults and edits; when
@@ -25,7 +27,9 @@ from pathlib import Path
 from tests.faults import oracle
 from tests.faults.daemon import Struck, Unreachable
 from tests.faults.editor import Editor
+from tests.faults.figures import Figures, merged
 from tests.faults.strikes import STRIKES, Strike
+from tests.faults.surroundings import SURROUNDINGS
 
 SLOW = 10.0  # seconds from which a round is told of: an event may have been missed until the next rescan
 PATIENCE = 150.0  # seconds until a round is at rest, at most
@@ -153,7 +157,8 @@ class World:
 
     def run(self, rounds: int) -> None:
         """So many rounds; Broken at the first that goes wrong."""
-        strikes, weights = list(STRIKES), list(STRIKES.values())
+        drawn = STRIKES | SURROUNDINGS
+        strikes, weights = list(drawn), list(drawn.values())
         self.first()
         for number in range(1, rounds + 1):
             strike = self.chance.choices(strikes, weights)[0]
@@ -176,27 +181,22 @@ class World:
 
     # -- the end -------------------------------------------------------------------------------------------
 
+    def figures(self) -> Figures:
+        """What was done and what was lost so far."""
+        editor, daemon = self.editor, self.daemon
+        sums = {"starts": daemon.starts, "ends": daemon.ends, "saves": editor.saves, "edits": editor.edits}
+        return Figures(
+            self.faults,
+            self.losses,
+            Counter(sums | {"recovered": len(editor.recovered)}),
+            self.times,
+            set(_lines(self.place / "f" / "points")),
+            Counter(_lines(self.place / "f" / "struck")),
+        )
+
     def table(self) -> str:
-        """What was done and what was lost."""
-        points = _lines(self.place / "f" / "points")
-        struck = Counter(_lines(self.place / "f" / "struck"))
-        times = sorted(self.times) or [0.0]
-        rows = [(f"fault: {name}", count) for name, count in sorted(self.faults.items())]
-        rows += [
-            ("faults in all", sum(self.faults.values())),
-            ("points met, and struck", f"{len(set(points))}, {len({one.removesuffix(' (done)') for one in struck})}"),
-            ("strikes at points", sum(struck.values())),
-            ("starts of the daemon, ended by itself", f"{self.daemon.starts}, {self.daemon.ends}"),
-            ("saves made", self.editor.saves),
-            ("edits in the host made, of these recovered", f"{self.editor.edits}, {len(self.editor.recovered)}"),
-            *((column, self.losses[column]) for column in oracle.LOSSES),
-            ("time to converge: median, 95 %, most", " ".join(f"{_at(times, part):.2f} s" for part in (0.5, 0.95, 1))),
-        ]
-        return "\n".join(f"{name:44} {value}" for name, value in rows)
-
-
-def _at(times: list[float], part: float) -> float:
-    return times[min(len(times) - 1, int(part * len(times)))]
+        """The same for people."""
+        return self.figures().table()
 
 
 def _lines(path: Path) -> list[str]:
@@ -219,7 +219,9 @@ def world(seed: int) -> Iterator[World]:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, 9)
-        subprocess.run(["umount", "-l", made.daemon.state], check=True)
+        for line in reversed(Path("/proc/mounts").read_text().splitlines()):
+            if (mounted := line.split()[1]).startswith(f"{place}/"):  # a strike's own, if it did not get to its end
+                subprocess.run(["umount", "-l", mounted], check=True)
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -227,8 +229,15 @@ def main(arguments: list[str]) -> int:
     """Run by hand; 0 when nothing was lost."""
     rounds = int(arguments[0]) if arguments else 100
     seed = int(arguments[1]) if len(arguments) > 1 else random.SystemRandom().randrange(10**6)
+    beside = int(arguments[2]) if len(arguments) > 2 else 1
+    return alone(rounds, seed, None) if beside == 1 else side_by_side(rounds, seed, beside)
+
+
+def alone(rounds: int, seed: int, figures: Path | None) -> int:
+    """One world; its figures go to a file if one is named."""
     print(f"seed {seed}, {rounds} rounds", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before its time"))
+    lost = 0
     with world(seed) as made:
         try:
             made.run(rounds)
@@ -236,11 +245,31 @@ def main(arguments: list[str]) -> int:
             traceback.print_exc()
             print(made.daemon.output())
             print(f"again: make faults ROUNDS={rounds} SEED={seed}")
-            return 1
+            lost = 1
         except SystemExit as error:
             print(error)
-        print(made.table())
-    return 0
+        if figures is not None:
+            made.figures().save(figures)
+        elif not lost:
+            print(made.table())
+    return lost
+
+
+def side_by_side(rounds: int, seed: int, beside: int) -> int:
+    """Several worlds at once, of one seed after the other, and one table of them all."""
+    with tempfile.TemporaryDirectory(prefix="kf") as place:
+        files = [Path(place) / str(number) for number in range(beside)]
+        code = "import sys, pathlib; from tests.faults.rounds import alone; "
+        code += "sys.exit(alone(int(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])))"
+        shares = [rounds // beside + (number < rounds % beside) for number in range(beside)]
+        processes = [
+            subprocess.Popen([sys.executable, "-c", code, str(share), str(seed + number), str(files[number])])
+            for number, share in enumerate(shares)
+        ]
+        signal.signal(signal.SIGTERM, lambda *_: [process.terminate() for process in processes])
+        ends = [process.wait() for process in processes]
+        print(merged(path for path in files if path.exists()).table())
+    return int(any(ends))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ to happen at which point stands in the file *plan* of the directory KAOSD_FAULTS
     {"do": "error", "at": 7, "errno": 28, "for": 3}  that point and the next two fail with this errno
     {"do": "slow", "seconds": 0.2}                   every fsync takes longer
     {"do": "clock", "seconds": -86400}               the clock has been set
+    {"do": "unreadable", "name": "a.txt"}            no file of this name can be opened to read it: EIO
 
 "only" names the calls that count, for example ["fsync"]. The points that were met are appended to *points*, the one
 that was struck to *struck*.
@@ -16,6 +17,7 @@ that was struck to *struck*.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import shutil
@@ -135,6 +137,16 @@ def wrap(hand: Hand) -> None:
     for name in CHANGING:
         over(os, name)
     over(os, "open", lambda _, flags, *__, **___: bool(flags & WRITING))
+    counted = os.open
+
+    def open_(path: Any, flags: int, *arguments: Any, **named: Any) -> int:
+        plan, reads = hand.plan, not flags & (WRITING | os.O_DIRECTORY)
+        if plan.get("do") == "unreadable" and reads and os.path.basename(os.fsdecode(path)) == plan["name"]:
+            _append("struck", "reading open")
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return counted(path, flags, *arguments, **named)
+
+    os.open = open_
     over(os, "scandir")
     _wrap_renameat2(hand)
     _wrap_sqlite(hand)

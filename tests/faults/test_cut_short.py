@@ -246,3 +246,55 @@ async def test_a_failed_step_is_filed_under_what_it_aimed_at(life: Life) -> None
     new = Target(known.source, "e" * 64, known.data, known.resources)
     life.actor.failed(Start(old, known.environment), new, KaosError("no", retryable=True))
     assert [(one.attempt, one.key) for one in life.actor.failures.known] == [(Attempt.HOST, old)]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("at", range(1, 10))
+async def test_the_history_of_a_deployment_that_went_live_and_was_cut_short_says_so(
+    life: Life, at: int, after: bool
+) -> None:
+    """What is served is what the newest deployment that went live has brought; else nobody could roll back to it."""
+    life.fate.threaten(at, kill=True, after=after)
+    life.change(1)
+    life.actor.change(life.spec)
+    settling = asyncio.create_task(life.actor.settled())
+    await asyncio.wait({settling, life.task}, return_when=asyncio.FIRST_COMPLETED)
+    settling.cancel()
+    if life.task.done():
+        with pytest.raises(Killed):
+            life.task.result()
+        life.fate.spare()
+        life.journal.interrupted(2.0)
+        life.begin()
+    life.fate.spare()
+    await life.rest()
+    deployments = life.journal.deployments("n", 10)
+    live = next(one for one in deployments if one.outcome == "live")
+    served = life.actor.hosting.live
+    assert (live.source, live.data, live.error) == (served.source, served.data, None)
+    assert {one.outcome for one in deployments} <= {"live", "superseded", "failed"}
+    assert all(one.finished_at is not None for one in deployments)
+
+
+async def test_a_deployment_that_was_taken_back_while_it_was_built_never_went_live(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, forever = asyncio.Event(), asyncio.Event()
+
+    async def build(*_: object) -> object:
+        begun.set()
+        return await forever.wait()
+
+    monkeypatch.setattr(life.engine, "build", build)
+    requirements = life.source / "model" / "requirements.txt"
+    before = requirements.read_text()
+    requirements.write_text("# other\n")
+    life.actor.root_poked("source")
+    fresh = asyncio.create_task(life.actor.fresh())
+    await begun.wait()
+    await fresh
+    unwanted = life.actor.looking.versions()[0]
+    requirements.write_text(before)
+    await life.rest()
+    outcomes = {one.source: one.outcome for one in life.journal.deployments("n", 10)}
+    assert outcomes[unwanted] == "superseded"

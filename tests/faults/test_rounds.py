@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults import strikes
+from tests.faults import strikes, surroundings
 from tests.faults.rounds import World, world
 
 # One of each but the slowest, in this order; each begins where the one before it came to rest.
@@ -16,6 +16,8 @@ CHOSEN = [
     strikes.move_root, strikes.kill_both, strikes.no_descriptors, strikes.lock_journal, strikes.delete_socket,
     strikes.kill_at_point, strikes.kill_at_named_call, strikes.set_clock, strikes.slow_disk, strikes.overflow,
     strikes.take_front_port, strikes.damage_state, strikes.hang_host, strikes.kill_host, strikes.second_daemon,
+    surroundings.failing_disk, surroundings.host_that_lies, surroundings.unmount_root, surroundings.slow_host,
+    surroundings.no_memory_in_build, surroundings.state_of_the_future, surroundings.watch_limit,
 ]  # fmt: skip
 SEED = 21  # the same for every commit; by hand each run draws another
 

@@ -1,6 +1,7 @@
 """The desk: a page that changes documents by itself, over a real websocket to a real JupyterLab."""
 
 import asyncio
+import hashlib
 import json
 from contextlib import asynccontextmanager
 
@@ -124,3 +125,17 @@ async def test_what_cannot_be_brought_is_said(client):
         assert (await tab.hear("brought"))["error"]
         await tab.say(bring="n.ipynb", id="2", kind="notebook", base=None, text="{")
         assert (await tab.hear("brought"))["error"].startswith("not a notebook")
+
+
+async def test_a_page_is_not_changed_before_its_text_is_kept(client):
+    body = {"path": "a.py", "base": "a\n", "incoming": "b\n", "kept": []}
+    async with page(client, "a.py") as tab:
+        answer = asyncio.ensure_future(client.call("POST", "kaosd/documents/apply", body))
+        await tab.say(id=(await tab.hear("read"))["id"], kind="file", text="a\nmine\n")
+        told = await answer
+        assert (told["applied"], told["before"]) == (False, "a\nmine\n")
+        body["kept"] = [hashlib.sha256(b"a\nmine\n").hexdigest()]
+        answer = asyncio.ensure_future(client.call("POST", "kaosd/documents/apply", body))
+        await tab.say(id=(await tab.hear("read"))["id"], kind="file", text="a\nmine\n")
+        await tab.say(id=(await tab.hear("apply"))["id"], saved=True)
+        assert await answer == {"applied": True, "conflict": False, "saved": True, "before": "a\nmine\n"}

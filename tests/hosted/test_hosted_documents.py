@@ -1,6 +1,7 @@
 """Changes to documents that a second editor has open, over real websockets to a real JupyterLab."""
 
 import asyncio
+import hashlib
 import json
 from itertools import count
 
@@ -288,3 +289,30 @@ async def test_with_a_document_open_the_host_saves_it_and_ends(new_host):
         await editor.type(" typed", after="a", cell="a")
         assert host.terminate() == 0
     assert sources(on_disk(file)) == {"a": "a typed"}
+
+
+@pytest.mark.parametrize("kind", ["notebook", "file"])
+async def test_edits_that_are_not_kept_yet_are_told_and_not_touched(client, write, kind):
+    if kind == "notebook":
+        base, incoming = notebook(code("a", "a = 1\nb = 1\n")), notebook(code("a", "a = 1\nb = 2\n"))
+        path, _ = write(base)
+    else:
+        base, incoming = "a = 1\nb = 1\n", "a = 1\nb = 2\n"
+        path, _ = write(base, ".py")
+
+    async def ask(kept):
+        body = {"path": path, "base": base, "incoming": incoming, "kept": kept}
+        return await client.call("POST", "kaosd/documents/apply", body)
+
+    async with client.editor(path, kind) as editor:
+        await editor.type("2", after="a = 1", **({"cell": "a"} if kind == "notebook" else {}))
+        before = await editor.content()
+        told = await ask([])
+        assert (told["applied"], await editor.content()) == (False, before)
+        assert "a = 12" in told["before"]
+        other = await ask(["0" * 64])
+        assert (other, await editor.content()) == (told, before)
+        done = await ask(["0" * 64, hashlib.sha256(told["before"].encode()).hexdigest()])
+        assert (done["applied"], done["before"]) == (True, told["before"])
+        again = await ask([])  # what is there already changes nothing, and asks for nothing
+        assert again == {"applied": True, "conflict": False, "saved": True}

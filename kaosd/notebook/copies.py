@@ -1,0 +1,64 @@
+"""Copies of what persons had in their tabs, on disk before the tab is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Self
+
+from kaosd.bundle.failing import store_errors
+from kaosd.engines.base import Home
+
+
+class Copies:
+    """The copies of one round of changes. note: called with path and file of each that stays.
+
+    At the end those go whose documents were left as they are (see `changed`); all stay when the round breaks off.
+    Each lies in a directory of its own, <recovered>/<time>/tabs/PATH: a daemon that was killed in between finds it.
+    """
+
+    def __init__(self, home: Home, note: Callable[[bytes, str], None]) -> None:
+        self._home = home
+        self._note = note
+        self._changed: Collection[bytes] = ()
+        self._made: list[tuple[bytes, Path, str]] = []  # path, its directory, its file
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for path, place, file in self._made:
+            if kind is not None or path in self._changed:
+                self._note(path, file)
+            else:
+                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    async def keep(self, path: bytes, text: str) -> None:
+        """Return when the copy is durable. StoreError when it cannot be made."""
+        place = place_for_copies(self._home)
+        self._made.append((path, place, await asyncio.to_thread(_write, place, path, text)))
+
+    def changed(self, paths: Collection[bytes]) -> None:
+        """Say which documents were changed, or may have been."""
+        self._changed = paths
+
+
+def place_for_copies(home: Home) -> Path:
+    """A directory, not made yet, for what gives way at this moment."""
+    return home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
+
+
+def _write(place: Path, path: bytes, text: str) -> str:
+    file = os.path.join(os.fsencode(place), b"tabs", path)
+    with store_errors("write to", place):
+        os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as copy:
+            copy.write(text.encode("utf-8", "surrogatepass"))
+            copy.flush()
+            os.fsync(copy.fileno())
+    return os.fsdecode(file)
