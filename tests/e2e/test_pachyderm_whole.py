@@ -171,10 +171,23 @@ def test_a_notebook_is_not_forgotten_while_its_pipelines_cannot_be_removed(daemo
 
 
 def test_kill_removes_the_pipelines_and_the_secret_and_keeps_the_repos(daemon: Daemon, pachd: Pachd) -> None:
-    daemon.ctl("notebook", "kill", "-n", NAME, "-y")
+    assert daemon.notebook(NAME)["repos"] == [f"source-{NAME}", f"data-{NAME}"]
+    told_by = daemon.ctl("notebook", "kill", "-n", NAME, "-y").stdout
+    assert f"kept: the repo data-{NAME} (pachctl delete repo data-{NAME})" in told_by
     told = pachd.told()
     assert (told["jobs"], told["secrets"]) == ({}, [])
     assert sorted(told["commits"]) == [f"default/data-{NAME}", f"default/source-{NAME}"]
+
+
+def test_kill_with_keep_data_deletes_the_source_repo_alone_and_with_all_both(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    kept = {f"default/{repo}-{NAME}" for repo in ("source", "data")}
+    for option, left in (("--keep-data", {"default/data-brief"}), ("--all", set())):
+        daemon.deploy("brief", place / "source", place / "data", "--engine", "pachyderm")
+        killed = daemon.json("notebook", "kill", "brief", "-y", option)
+        assert set(pachd.told()["commits"]) == kept | left
+        assert {f"default/{repo}" for repo in killed["repos"]["kept"]} == left
 
 
 def test_another_engine_takes_over_and_leaves_nothing_running_there(daemon: Daemon, pachd: Pachd, place: Path) -> None:

@@ -8,18 +8,19 @@ import json
 import os
 import random
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import aiohttp
 import structlog
 
-from kaosd.engines.base import Content, Finding, Home, Inputs, Log, Order, Told
+from kaosd.engines.base import Cleared, Content, Finding, Home, Inputs, Log, Order, Told
 from kaosd.engines.pachyderm import checks, serving, specs
 from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.building import Building, Image, percents
 from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
 from kaosd.engines.pachyderm.hosts import Hosts
-from kaosd.engines.pachyderm.names import names_of, secret_of
+from kaosd.engines.pachyderm.names import names_of, repos_of, secret_of
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.repos import NoContent
 from kaosd.engines.pachyderm.serving import Serving
@@ -280,6 +281,19 @@ class PachydermEngine:
                 await pipelines.delete(pipeline, name, found.annotations.get(specs.USER, ""))
         await pipelines.delete_secret(secret_of(name, await asyncio.to_thread(home.token_file.read_text)))
         self._end(name)
+
+    def repos(self, notebook: str) -> tuple[str, str]:
+        """See `Carrier`."""
+        return repos_of(notebook)
+
+    async def clear(self, spec: NotebookSpec, unwanted: Collection[str]) -> Cleared:
+        """See `Carrier`."""
+        repos, mark = (await self._hosts()).repos, specs.repo_mark(spec.name, spec.user)
+        ours = [repo for repo in repos_of(spec.name) if await repos.mark(repo) == mark]
+        deleted = tuple(repo for repo in ours if repo in unwanted)
+        for repo in deleted:
+            await repos.delete(repo, mark)
+        return Cleared(deleted, tuple(repo for repo in ours if repo not in unwanted))
 
     def enforced(self, host: Host) -> bool:
         """See `Engine`. Read back from the pipeline when the host came up."""

@@ -23,6 +23,7 @@ from kaosd.errors import EngineError
 MASTER = "master"
 CHUNK = 1 << 20  # bytes in a message; some servers take no more than 4 MiB
 FINISHING = 600.0  # seconds that pachd may take to settle a commit
+DELETING = 300.0  # and to delete a repo
 OPENED = 1  # a commit state: STARTED
 FINISHED = 4
 Progress = Callable[[int, int], None]  # bytes sent and bytes in all
@@ -73,25 +74,33 @@ class Repos:
 
     async def _ours(self, name: str, mark: str) -> bool:
         """Whether the repo is there; EngineError when it is another's."""
+        found = await self.mark(name)
+        if found not in (None, mark):
+            raise EngineError(
+                f"the repo {name} in project {self._project.name} was not made by kaosd for this notebook",
+                hint="give the notebook another name, or delete the repo if nobody needs it",
+            )
+        return found is not None
+
+    async def mark(self, name: str) -> str | None:
+        """What the repo says of itself; None when there is none."""
         request = pfs_pb2.InspectRepoRequest(repo=self.repo(name))
         try:
             info = await self._connection.ask(self._connection.pfs.InspectRepo, request, f"show the repo {name}")
         except Refusal as error:
             if error.kind is Kind.ABSENT:
-                return False
+                return None
             raise
-        if info.description != mark:
-            raise EngineError(
-                f"the repo {name} in project {self._project.name} was not made by kaosd for this notebook",
-                hint="give the notebook another name, or delete the repo if nobody needs it",
-            )
-        return True
+        return str(info.description)
 
     async def delete(self, name: str, mark: str) -> None:
-        """Delete the repo with all its commits, if it is ours."""
+        """Delete the repo with all its commits, if it is ours. Not while another's pipeline reads it: a Refusal."""
         if await self._ours(name, mark):
             request = pfs_pb2.DeleteRepoRequest(repo=self.repo(name))
-            await self._connection.ask(self._connection.pfs.DeleteRepo, request, f"delete the repo {name}")
+            what = f"delete the repo {name}"
+            await self._connection.ask(self._connection.pfs.DeleteRepo, request, what, within=DELETING)
+            if await self.mark(name) is not None:  # pachd says nothing when it is not permitted
+                raise EngineError(f"pachd did not delete the repo {name}", hint="the token may not be allowed to")
 
     # -- reading -------------------------------------------------------------------------------------------
 
