@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,13 +29,14 @@ from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.bundle import Store
 from kaosd.engines.base import Order
+from kaosd.engines.pachyderm import pipelines
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Cluster
 from kaosd.engines.pachyderm.engine import PachydermEngine
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.serving import Serving, started
 from kaosd.engines.pachyderm.specs import HostOrder, host_request
-from kaosd.errors import EngineError, StartFailed
+from kaosd.errors import EngineError, EngineUnavailable, StartFailed
 from kaosd.model import Environment, Host, NotebookSpec, Resources
 from tests.pachd.program import Pachd
 from tests.pachyderm.trees import content
@@ -138,6 +140,34 @@ async def test_a_build_that_nobody_waits_for_any_more_is_stopped(
         await build
     assert pachd.told()["jobs"][f"default/build-{SPEC.name}"][-1][0] == "JOB_KILLED"
     assert (await engine.build(SPEC, source(), log)).handle  # the next one is not held up
+
+
+async def test_a_job_that_outlasts_the_servers_patience_is_waited_for(
+    engine: PachydermEngine, pachd: Pachd, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines come while it runs, although there is no pod to have any when they are first asked for."""
+    monkeypatch.setattr(pipelines, "HELD", 0.3)
+    before = pachd.told()["calls"].get("InspectJob", 0)
+    building = asyncio.ensure_future(engine.build(SPEC, source(dockerfile="FROM x\nRUN sleep 3\n"), log))
+    async with asyncio.timeout(60):
+        while not any("RUN sleep" in line for line in log.lines):
+            await asyncio.sleep(0.05)
+    assert not building.done()
+    assert (await building).handle
+    assert pachd.told()["calls"]["InspectJob"] > before + 3
+
+
+async def test_a_builder_image_that_cannot_be_pulled_is_told(
+    pachd: Pachd, short: Path, log: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelines, "HELD", 0.3)
+    options = replace(OPTIONS, builder_image="registry.test/no-such:1")
+    engine = PachydermEngine(Cluster(pachd.address), options, short / "i")
+    try:
+        with pytest.raises(EngineUnavailable, match="build-stuck is PIPELINE_CRASHING: ErrImagePull: registry.test/no"):
+            await engine.build(NotebookSpec("stuck", "test", "ada"), source(), log)
+    finally:
+        await engine.close()
 
 
 async def test_what_a_daemon_before_us_has_built_is_not_built_again(

@@ -232,8 +232,9 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             self.world.messages += 1
             kind = message.WhichOneof("body")
             if kind == "delete_file":
-                path = message.delete_file.path
-                changes.append(("delete", "" if path == "/" else check_path(path), None))
+                path = message.delete_file.path  # a directory is one by its last character, as in PFS
+                kind = "delete all" if path.endswith("/") else "delete"
+                changes.append((kind, "" if path == "/" else check_path(path), None))
             elif kind == "add_file":
                 content = message.add_file.raw.value
                 self.world.bytes += len(content)
@@ -265,9 +266,10 @@ class Pfs(pfs_pb2_grpc.APIServicer):
         self.world.finish_commit(commit)
 
     def _readable(self, commit: pfs_pb2.Commit) -> Commit:
+        """The commit whose files are shown: its own, once it is finished, or the last that has no error."""
         found = self._find(commit)
-        if found.finishing is None and found.finished is None:
-            raise Fault("UNAVAILABLE", f"commit {found.repo[1]}@{found.id} not finished")
+        while found.finishing is not None and found.finished is None:
+            self.world.changed.wait(0.2)
         good = last_good(found)
         return good if good is not None else Commit(found.repo, found.id, found.branch, None, {})
 
@@ -313,7 +315,7 @@ class Pfs(pfs_pb2_grpc.APIServicer):
 
 
 def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None:
-    """Adding appends, as in PFS; deleting takes what is below as well."""
+    """Adding appends, as in PFS; deleting takes the file of that name, or all that is below a directory."""
     for kind, path, content in changes:
         if kind == "add":
             if path in files and isinstance(files[path], bytearray):
@@ -321,7 +323,10 @@ def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None
             else:
                 files[path] = bytearray(files.get(path, b"")) + content  # type: ignore[assignment]
             continue
-        for name in [name for name in files if path in ("", name) or name.startswith(path + "/")]:
+        if kind == "delete":
+            files.pop(path, None)
+            continue
+        for name in [name for name in files if not path or name.startswith(path + "/")]:
             del files[name]
 
 

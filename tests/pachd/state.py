@@ -80,6 +80,7 @@ class Pipeline:
     salt: str = field(default_factory=lambda: uuid.uuid4().hex)
     done: dict[Any, Commit] = field(default_factory=dict)  # datum -> output
     created: float = field(default_factory=time.time)
+    pods: int = 0  # that run; GetLogs reads theirs alone
 
 
 @dataclass

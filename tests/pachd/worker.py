@@ -24,6 +24,7 @@ from tests.pachd.state import TERMINAL, Commit, Job, Key, Pipeline, World, last_
 
 TOOLS = Path(__file__).parent / "bin"
 RUNS = 4
+LINGERS = 1.0  # seconds for which the pod of a transform is there after its job
 _DIGEST = re.compile(r"@sha256:([0-9a-f]{64})")
 
 
@@ -73,6 +74,7 @@ class Worker:
                 return
             service = spec.HasField("service")
             pipeline.state = "PIPELINE_STANDBY" if spec.autoscaling and not service else "PIPELINE_RUNNING"
+            pipeline.pods = 0 if pipeline.state == "PIPELINE_STANDBY" else 1
             if service:
                 self._ips += 1
                 pipeline.ip = f"127.{os.getpid() % 200 + 20}.{self._ips % 250 + 1}.{os.getpid() // 200 % 250 + 1}"
@@ -119,6 +121,7 @@ class Worker:
                     job.output.files, job.skipped = dict(done.files), 1
                     self.world.set_job(job, "JOB_SUCCESS")
                     continue
+                pipeline.pods += 1
             code = 1
             for _ in range(max(1, pipeline.spec.datum_tries)):
                 pfs = self._mount(pipeline, job, root)
@@ -140,6 +143,12 @@ class Worker:
                     self.world.set_job(job, "JOB_SUCCESS")
             else:
                 self._end(job, "JOB_FAILURE", f"failed datum: exit status {code}")
+            threading.Timer(LINGERS, self._scale_down, (pipeline,)).start()
+
+    def _scale_down(self, pipeline: Pipeline) -> None:
+        with self.world.lock:
+            pipeline.pods = max(pipeline.pods - 1, 0)
+            self.world.changed.notify_all()
 
     def _serve(self, pipeline: Pipeline, root: Path, image: Path, current: object) -> None:
         job: Job | None = None

@@ -58,7 +58,7 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("RESOURCE_EXHAUSTED", "", Kind.TOO_LARGE),
     ("UNAVAILABLE", "", Kind.UNREACHABLE),
     ("CANCELLED", "", Kind.CANCELLED),
-    ("UNKNOWN", r"^Stream removed", Kind.UNREACHABLE),
+    ("UNKNOWN", r"^Stream removed|closed unexpectedly", Kind.UNREACHABLE),
     ("INTERNAL", r"RST_STREAM|GOAWAY|stream (removed|terminated)", Kind.UNREACHABLE),
 )
 _HINTS = {

@@ -31,10 +31,14 @@ Progress = Callable[[int, int], None]  # bytes sent and bytes in all
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest commit of a branch. digest: of the version it holds, None when it does not say."""
+    """The newest commit of a branch. digest: of the version it holds, None when it does not say.
+
+    error: why pachd did not take it; it then shows what the one before holds, and pipelines get nothing new.
+    """
 
     id: str
     digest: str | None
+    error: str = ""
 
 
 class Repos:
@@ -105,7 +109,10 @@ class Repos:
     # -- reading -------------------------------------------------------------------------------------------
 
     async def head(self, repo: str, branch: str = MASTER) -> Head | None:
-        """The head of a branch, or None. A commit that was left open is closed first: it would block all others."""
+        """The head of a branch once it is settled, or None.
+
+        A commit that was left open is closed first: it would block all others.
+        """
         ask, pfs = self._connection.ask, self._connection.pfs
         try:
             request = pfs_pb2.InspectBranchRequest(branch=self.branch(repo, branch))
@@ -119,8 +126,10 @@ class Repos:
         found = await self._inspect(repo, info.head.id, OPENED)
         if not found.finishing.seconds and not found.finished.seconds:
             await self._close(repo, info.head.id)
+        if not found.finished.seconds:
+            found = await self._inspect(repo, info.head.id, FINISHED)
         text = await self.read(repo, info.head.id, MANIFEST)
-        return Head(info.head.id, _digest(text))
+        return Head(info.head.id, _digest(text), found.error)
 
     async def _inspect(self, repo: str, id_: str, wait: int) -> pfs_pb2.CommitInfo:
         request = pfs_pb2.InspectCommitRequest(commit=self.commit(repo, id_), wait=wait)
@@ -137,7 +146,6 @@ class Repos:
         except Refusal as error:
             if error.kind is not Kind.CLOSED:
                 raise
-        await self._inspect(repo, id_, FINISHED)
 
     async def read(self, repo: str, id_: str, path: str) -> bytes | None:
         """The content of a small file; None when there is none. Its size is checked against pachd's word."""
@@ -167,12 +175,11 @@ class Repos:
         Raises Refusal, or EngineError naming paths that PFS does not take.
         """
         head = await self.head(repo)
-        if head is None or head.digest != content.digest:
+        if head is None or head.error or head.digest != content.digest:
             messages = await asyncio.to_thread(self._messages, repo, content, head, progress)
             head = await self._send(repo, content.digest, head, messages)
-        found = await self._inspect(repo, head.id, FINISHED)
-        if found.error:
-            raise EngineError(f"pachd did not take the commit {repo}@{head.id}: {found.error}")
+        if head.error:
+            raise EngineError(f"pachd did not take the commit {repo}@{head.id}: {head.error}")
         return head
 
     async def _send(
@@ -187,7 +194,7 @@ class Repos:
                 raise
             failure = error
         head = await self.head(repo)
-        if head is not None and head.digest == digest:
+        if head is not None and head != before and (head.digest == digest or head.error):
             return head
         if failure is not None:
             raise failure
