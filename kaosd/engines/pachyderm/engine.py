@@ -58,6 +58,7 @@ class PachydermEngine:
         self._making: dict[str, asyncio.Lock] = {}  # by notebook
         self._over: dict[str, asyncio.Event] = {}  # by notebook: its host has ended
         self._following: dict[str, asyncio.Task[None]] = {}  # by notebook: the lines of its host
+        self._watched: dict[str, Serving] = {}  # and the host
         for directory in (place, place / "images", place / "scratch"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -119,8 +120,9 @@ class PachydermEngine:
 
     async def collect(self, keep: frozenset[str]) -> None:
         """See `Engine`. What is forgotten here stays in the registry, which has its own rules."""
+        used = keep | {serving.environment for serving in self._watched.values()}
         for path in (self._place / "images").iterdir():
-            if path.name not in keep:
+            if path.name not in used:
                 path.unlink(missing_ok=True)
 
     async def reach(self) -> None:
@@ -254,14 +256,17 @@ class PachydermEngine:
         return known.host()
 
     async def sweep(self, home: Home, host: Host | None) -> None:
-        """See `Engine`. There is one pipeline per notebook: a stray is replaced by the next start, or deleted here."""
+        """See `Engine`. There is one pipeline per notebook: the next start takes a stray up or replaces it.
+
+        So a deployment that was cut short goes on where it was. What has stopped is deleted.
+        """
         if host is not None:
             return
         name = home.root.name
         try:
             pipelines = (await self._hosts()).pipelines
             found = await pipelines.find(name)
-            if found is not None and found.annotations.get(specs.NOTEBOOK) == name:
+            if found is not None and found.annotations.get(specs.NOTEBOOK) == name and found.state not in ALIVE:
                 await pipelines.delete(name, name, found.annotations.get(specs.USER, ""))
         except KaosError as error:
             log.warning("stray_host_not_looked_for", notebook=name, error=str(error))
@@ -323,13 +328,14 @@ class PachydermEngine:
     def _watch(self, known: Serving) -> None:
         """Write the host's lines to its log from now on."""
         self._end(known.notebook)
-        self._over[known.notebook] = asyncio.Event()
+        self._over[known.notebook], self._watched[known.notebook] = asyncio.Event(), known
         follow = self._follow(known)
         self._following[known.notebook] = asyncio.get_running_loop().create_task(follow, name=f"log {known.notebook}")
 
     def _end(self, notebook: str) -> None:
         """The host of this notebook is no more: tell who waits for that, and stop reading its lines."""
         self._over.setdefault(notebook, asyncio.Event()).set()
+        self._watched.pop(notebook, None)
         task = self._following.pop(notebook, None)
         if task is not None:
             task.cancel()
