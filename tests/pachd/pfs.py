@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import BytesValue
+from python_pachyderm.proto.v2.auth import auth_pb2
 from python_pachyderm.proto.v2.pfs import pfs_pb2, pfs_pb2_grpc
 
 from tests.pachd.state import Branch, Commit, Fault, Key, Repo, World, inputs_of, last_good
@@ -41,6 +42,11 @@ def check_path(path: str) -> str:
     if any(part in (".", "..") for part in clean.split("/")):
         raise Fault("UNKNOWN", f"path ({path}) invalid: relative path not allowed")
     return clean
+
+
+def permissions(world: World) -> list[int]:
+    """What may be done with the token."""
+    return [value for name, value in auth_pb2.Permission.items() if name not in world.switches.forbidden]
 
 
 def key_of(repo: pfs_pb2.Repo) -> Key:
@@ -83,7 +89,10 @@ class Pfs(pfs_pb2_grpc.APIServicer):
     def InspectProject(self, request: Any, context: Any) -> pfs_pb2.ProjectInfo:
         with self.world.lock:
             self.world.project(request.project.name)
-        return pfs_pb2.ProjectInfo(project=request.project)
+        info = pfs_pb2.ProjectInfo(project=request.project)
+        if self.world.token is not None:
+            info.auth_info.permissions.extend(permissions(self.world))
+        return info
 
     # -- repos ---------------------------------------------------------------------------------------------
 

@@ -41,6 +41,16 @@ class Worker:
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._ips = 0
         self.ending = False
+        self._pids = place / "pids"
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """End what a worker before this one has left running here when it was killed."""
+        for pid in self._pids.read_text().split() if self._pids.exists() else ():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if f"FAKE_IMAGES={self.images}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    os.killpg(int(pid), signal.SIGKILL)
+        self._pids.unlink(missing_ok=True)
 
     def run(self) -> None:
         """Start what has to run; until `close`."""
@@ -80,7 +90,9 @@ class Worker:
             pipeline.pods = 0 if pipeline.state == "PIPELINE_STANDBY" else 1
             if service:
                 self._ips += 1
-                pipeline.ip = f"127.{os.getpid() % 200 + 20}.{self._ips % 250 + 1}.{os.getpid() // 200 % 250 + 1}"
+                pipeline.ip = (
+                    pipeline.ip or f"127.{os.getpid() % 200 + 20}.{self._ips % 250 + 1}.{os.getpid() // 200 % 250 + 1}"
+                )
             self.world.changed.notify_all()
         root = self.place / "pods" / f"{'-'.join(pipeline.key)}-v{version}-{pipeline.created:.6f}"
         root.mkdir(parents=True, exist_ok=True)
@@ -236,6 +248,8 @@ class Worker:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self._processes.add(process)
+        with self._pids.open("a") as file:
+            file.write(f"{process.pid}\n")
         threading.Thread(target=self._read, args=(pipeline.key, job.id, process, master), daemon=True).start()
         return process
 
