@@ -15,6 +15,7 @@ from kaosd import settings as settings_
 from kaosd.doctor import Examined, examine
 from kaosd.errors import KaosError
 from kaosd.model import Problem
+from kaosd.notebook.clearing import Unwanted
 from kaosd.notebook.view import rfc3339
 from kaosd.registry import Registry
 from kaosd.settings import Settings
@@ -121,9 +122,9 @@ class Backend:
         """Return when what is on disk now is live."""
         return await self.registry.wait(name, timeout)
 
-    async def kill(self, name: str) -> dict[str, Any]:
+    async def kill(self, name: str, unwanted: Unwanted) -> dict[str, Any]:
         """Stop and forget a notebook."""
-        return await self.registry.kill(name)
+        return await self.registry.kill(name, unwanted)
 
     def history(self, name: str) -> dict[str, Any]:
         """A notebook's deployments."""

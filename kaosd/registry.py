@@ -17,6 +17,7 @@ from kaosd.engines.base import Carrier, Finding, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, explain, restore, view
+from kaosd.notebook.clearing import Unwanted, clear, shown
 from kaosd.notebook.retention import collect, is_kept, keep_work, kept_environments
 
 log = structlog.get_logger(__name__)
@@ -173,8 +174,8 @@ class Registry:
                 await known.redeploy(force=False, now=False)
         return self.notebook(spec.name) | {"after": after}
 
-    async def kill(self, name: str) -> dict[str, Any]:
-        """Stop and forget a registered notebook; bundles, history and the person's own work are kept."""
+    async def kill(self, name: str, unwanted: Unwanted = "none") -> dict[str, Any]:
+        """Stop and forget a registered notebook; bundles, history, own work and repos not *unwanted* are kept."""
         actor = self.actor(name)
         if not actor.spec.registered:
             raise ConflictError(
@@ -188,7 +189,8 @@ class Registry:
             await actor.engine.forget(actor.home)
             self.shop.journal.forget(name)
             await actor.engine.collect(await kept_environments(self.shop, self.actors.values()))
-        return {"killed": name, "kept": [str(path) for path in kept]}
+            repos = await clear(actor, unwanted)
+        return {"killed": name, "engine": actor.spec.engine, "kept": [str(path) for path in kept], "repos": repos}
 
     async def _reach(self, actor: Notebook) -> None:
         """EngineError when the host cannot be ended now: it would be forgotten, and would run on."""
@@ -306,11 +308,11 @@ class Registry:
 
     def notebook(self, name: str) -> dict[str, Any]:
         """One notebook's object of the status."""
-        return view.notebook(self.actor(name).facts())
+        return shown(self.actor(name))
 
     def notebooks(self) -> list[dict[str, Any]]:
         """All notebooks' objects, by name."""
-        return [view.notebook(self.actors[name].facts()) for name in sorted(self.actors)]
+        return [shown(self.actors[name]) for name in sorted(self.actors)]
 
     def summary(self) -> str:
         """One line for systemd's STATUS."""

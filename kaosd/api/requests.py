@@ -74,6 +74,12 @@ class Why(_Query):
     path: Annotated[str, AfterValidator(_absolute)]
 
 
+class Kill(_Query):
+    """repos: which are deleted with the notebook, where its engine has any."""
+
+    repos: Literal["none", "source", "all"] = "none"
+
+
 class Events(_Query):
     """after: number of the last event that the reader has. timeout: seconds to wait for one."""
 

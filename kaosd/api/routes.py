@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kaosd.api import requests
 from kaosd.api.requests import checked
@@ -71,8 +71,8 @@ class Backend(Protocol):
     async def restore(self, name: str, path: str) -> Json:
         """Bring a copy of work back into the host."""
 
-    async def kill(self, name: str) -> Json:
-        """Stop and forget it."""
+    async def kill(self, name: str, unwanted: Literal["none", "source", "all"]) -> Json:
+        """Stop and forget it. unwanted: which repos are deleted with it."""
 
     async def reload(self) -> Json:
         """Read the configuration again."""
@@ -118,7 +118,7 @@ async def _deploy(daemon: Backend, ask: Ask) -> Json:
 
 
 async def _kill(daemon: Backend, ask: Ask) -> Json:
-    return await daemon.kill(ask.name)
+    return await daemon.kill(ask.name, checked(requests.Kill, ask.query).repos)
 
 
 async def _notebook(daemon: Backend, ask: Ask) -> Json:

@@ -40,9 +40,9 @@ class Client:
         """The JSON that answers *body*; timeout None: wait for as long as it takes. Raises Failure."""
         return self._request("POST", path, {} if body is None else body, timeout)
 
-    def delete(self, path: str) -> dict[str, Any]:
+    def delete(self, path: str, *, timeout: float = SLOW) -> dict[str, Any]:
         """The JSON that answers. Raises Failure."""
-        return self._request("DELETE", path, None, SLOW)
+        return self._request("DELETE", path, None, timeout)
 
     def _request(self, method: str, path: str, body: object, timeout: float | None) -> dict[str, Any]:
         content = b"" if body is None else _written(body)

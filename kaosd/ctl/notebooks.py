@@ -6,10 +6,12 @@ import sys
 from typing import Any
 
 from kaosd.ctl import failure, output
-from kaosd.ctl.client import Client, notebook_path
+from kaosd.ctl.client import SLOW, Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.output import moment
 
+DELETING = 600.0  # seconds that a cluster may take to delete repos
+KEPT = "Its kernels end; bundles and recovered files are kept. "
 TITLES = ("created_at", "name", "state", "url", "user")
 
 
@@ -43,22 +45,67 @@ def listed(status: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {"building": building, "running": running}
 
 
-def kill(name: str, *, yes: bool = False, as_json: bool = False) -> int:
-    """Stop a notebook and forget it, once the person agreed."""
+def kill(
+    name: str | None = None,
+    *,
+    named: str | None = None,
+    yes: bool = False,
+    keep_data: bool = False,
+    everything: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Stop a notebook and forget it, and delete its repos, once the person agreed to both."""
+    notebook = _which(name, named)
+    unwanted = "all" if everything else "source" if keep_data else "none"
     if not yes:
-        _ask(name)
-    answer = Client().delete(notebook_path(name))
-    where = output.here()
-    lines = [where.paint("", f"{answer['killed']} is stopped and forgotten")]
-    lines += [where.paint("dim", f"    kept: {path}") for path in answer.get("kept") or ()]
-    output.tell(answer, lines, as_json=as_json)
+        unwanted = _agreed(notebook, unwanted)
+    query = f"?repos={unwanted}" if unwanted != "none" else ""
+    answer = Client().delete(notebook_path(notebook) + query, timeout=DELETING if query else SLOW)
+    output.tell(answer, _told(answer, unwanted), as_json=as_json)
     return 0
 
 
-def _ask(name: str) -> None:
+def _which(name: str | None, named: str | None) -> str:
+    if name is None and named is None:
+        hint = "kaosctl notebook list shows them all"
+        raise Failure("name the notebook that is to be killed", hint=hint, exit_code=failure.USAGE)
+    if name is not None and named is not None and name != named:
+        raise Failure(f"one at a time: {name}, or {named}", exit_code=failure.USAGE)
+    return str(name if name is not None else named)
+
+
+def _told(answer: dict[str, Any], unwanted: str) -> list[str]:
+    where = output.here()
+    repos = answer.get("repos") or {"deleted": (), "kept": ()}
+    lines = [where.paint("", f"{answer['killed']} is stopped and forgotten")]
+    lines += [where.paint("dim", f"    kept: {path}") for path in answer.get("kept") or ()]
+    lines += [where.paint("dim", f"    kept: the repo {repo} (pachctl delete repo {repo})") for repo in repos["kept"]]
+    lines += [where.paint("dim", f"    deleted: the repo {repo}") for repo in repos["deleted"]]
+    if unwanted != "none" and not repos["deleted"]:
+        why = "there was no repo to delete" if answer.get("repos") else f"the engine {answer['engine']} has no repos"
+        lines.append(where.paint("dim", f"    {why}"))
+    return lines
+
+
+def _agreed(name: str, unwanted: str) -> str:
+    """Which repos are to be deleted; Failure unless a person at the terminal agrees to the rest."""
     if not sys.stdin.isatty():
         raise Failure(f"{name} is not killed without being asked", hint="add -y to agree", exit_code=failure.USAGE)
-    sys.stderr.write(f"Stop {name!r} and forget it? Its kernels end; bundles and recovered files are kept. [y/N] ")
-    sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    repos = Client().get(notebook_path(name)).get("repos") or []
+    chosen = {"none": [], "source": repos[:1], "all": repos}[unwanted]
+    also = f" and delete {_repos(chosen)}" if chosen else ""
+    if not _ask(f"Stop {name!r}, forget it{also}?" if also else f"Stop {name!r} and forget it?", KEPT):
         raise Failure(f"{name} was not touched")
+    if repos and unwanted == "none" and _ask(f"Delete {_repos(repos)} too?"):
+        return "all"
+    return unwanted
+
+
+def _repos(names: list[str]) -> str:
+    return f"the repo{'s' if len(names) > 1 else ''} {' and '.join(names)}, with all that was ever deployed"
+
+
+def _ask(question: str, more: str = "") -> bool:
+    sys.stderr.write(f"{question} {more}[y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -159,12 +159,19 @@ def _notebooks(commands: Commands) -> None:
         "kill",
         "notebooks:kill",
         "stops a notebook and forgets it; keeps its bundles and recovered files",
-        "Its kernels end. On a terminal it asks before.",
-        examples=("kaosctl notebook kill -n notebook-mnist-ada -y",),
+        """Its kernels end. On a terminal it asks before.
+
+        On the engine pachyderm it deletes the pipelines, and asks whether the repos source-NAME and data-NAME are to
+        go as well; with -y they stay, unless --all or --keep-data is given. What kaosd did not make always stays.""",
+        examples=("kaosctl notebook kill notebook-mnist-ada", "kaosctl notebook kill -n notebook-mnist-ada --all -y"),
         files=("socket", "recovered"),
     )
-    parser.add_argument("-n", "--name", metavar="NAME", required=True, help="the notebook")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the notebook")
+    parser.add_argument("-n", "--name", dest="named", metavar="NAME", help="the same, as in kaos")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    repos = parser.add_mutually_exclusive_group()
+    repos.add_argument("--keep-data", action="store_true", help="delete the repo of its source, keep that of its data")
+    repos.add_argument("--all", dest="everything", action="store_true", help="delete its repos too, data and all")
 
 
 def _steering(commands: Commands) -> None:

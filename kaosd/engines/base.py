@@ -6,7 +6,7 @@ with values. Its errors are EngineErrors; nothing of its libraries leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -189,6 +189,14 @@ class Finding:
     mend: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """Which repos of a notebook were deleted, and which of them are still there."""
+
+    deleted: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Remote(Protocol):
     """What an engine has besides when another program keeps its hosts, which may not answer."""
@@ -209,3 +217,9 @@ class Carrier(Remote, Protocol):
 
         Nothing happens when it is there already. told: is given a line now and then. Raises EngineError.
         """
+
+    def repos(self, notebook: str) -> tuple[str, str]:
+        """What the places with all versions of source and data are called there; they stay when it is forgotten."""
+
+    async def clear(self, spec: NotebookSpec, unwanted: Collection[str]) -> Cleared:
+        """Delete those of `repos` that are *unwanted*, when kaosd made them for this notebook. After `forget`."""

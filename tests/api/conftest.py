@@ -114,8 +114,8 @@ class Memory:
     async def restore(self, name, path):
         return self._call("restore", name, path=path)
 
-    async def kill(self, name):
-        del self.notebooks[self._call("kill", name)["name"]]
+    async def kill(self, name, unwanted):
+        del self.notebooks[self._call("kill", name, unwanted=unwanted)["name"]]
         return {"killed": name}
 
     async def reload(self):

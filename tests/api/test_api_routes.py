@@ -30,7 +30,9 @@ HAPPY = {
         "/v1/notebooks", {"name": "new", "cpu": 2, "unheard_of": 1}, {"name": "new", "cpu": 2},
         ("deploy", "new", {"name": "new", "cpu": 2}),
     ),
-    "DELETE /v1/notebooks/{name}": ("/v1/notebooks/mnist", None, {"killed": "mnist"}, ("kill", "mnist", {})),
+    "DELETE /v1/notebooks/{name}": (
+        "/v1/notebooks/mnist?repos=source", None, {"killed": "mnist"}, ("kill", "mnist", {"unwanted": "source"}),
+    ),
     "GET /v1/notebooks/{name}": ("/v1/notebooks/mnist", None, MNIST, None),
     "GET /v1/notebooks/{name}/history": (
         "/v1/notebooks/mnist/history", None, {"pinned": None, "deployments": [MNIST]}, None,

@@ -124,7 +124,8 @@ class Daemon:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else None
         self.requests.append((request.method, request.path_qs, body))
-        found = self.answers.get(f"{request.method} {request.path}")
+        asked = (f"{request.method} {path}" for path in (request.path_qs, request.path))
+        found = next((self.answers[each] for each in asked if each in self.answers), None)
         if callable(found):
             return await found(request)
         missing = (404, {"title": "Not Found", "status": 404, "detail": f"there is nothing at {request.path}"})

@@ -70,6 +70,14 @@ DOCTOR = {
 }
 
 
+KILLED = {
+    "killed": NAME,
+    "engine": "pachyderm",
+    "kept": ["/s/bundles"],
+    "repos": {"deleted": [], "kept": ["source-x", "data-x"]},
+}
+
+
 def live(**changes: Any) -> dict[str, Any]:
     data = {"outcome": "live", "state": "live", "reason": None, "source": "example:1f3c9aa", "data": "data:77ab01c"}
     return {**data, "seconds": 0.3, **changes}
@@ -89,7 +97,10 @@ def full(daemon: Daemon) -> Daemon:
         f"POST {path}/wait": live(),
         f"GET {path}/history": HISTORY,
         f"GET {path}/recovered": RECOVERED,
-        f"DELETE {path}": {"killed": NAME, "kept": ["/s/bundles"]},
+        f"GET {path}": {**one, "repos": ["source-x", "data-x"]},
+        f"DELETE {path}": KILLED,
+        f"DELETE {path}?repos=all": KILLED | {"repos": {"deleted": ["source-x", "data-x"], "kept": []}},
+        f"DELETE {path}?repos=source": KILLED | {"engine": "process", "repos": None},
         "GET /v1/why": WHY,
         "GET /v1/doctor": DOCTOR,
         "GET /v1/version": {"version": __version__, "schema": 1},
@@ -106,6 +117,7 @@ COMMANDS = {
     "notebook list": 0,
     "notebook deploy": 0,
     "notebook deploy --detach": 0,
+    f"notebook kill {NAME} -y --all": 0,
     f"notebook kill -n {NAME} -y": 0,
     f"notebook build-logs -j {JOB}": 0,
     f"wait {NAME}": 0,
@@ -204,6 +216,10 @@ def test_the_help_lists_the_commands_and_exit_codes(stopped: Daemon) -> None:
         ("logs --since then", "'then' is no time"),
         ("logs --grep (", "'(' is no regular expression"),
         (f"notebook kill -n {NAME}", "add -y to agree"),
+        (f"notebook kill {NAME} --all", "add -y to agree"),
+        (f"notebook kill {NAME} --all --keep-data -y", "not allowed with argument --all"),
+        ("notebook kill -y", "name the notebook that is to be killed"),
+        ("notebook kill a -n b -y", "one at a time: a, or b"),
     ],
 )
 def test_wrong_usage_is_told_with_a_way_on(stopped: Daemon, command: str, told: str) -> None:
@@ -267,6 +283,8 @@ def test_an_unknown_notebook_is_4_with_the_nearest_name(full: Daemon) -> None:
         (f"wait {NAME} --timeout 1m", ("POST", f"/v1/notebooks/{NAME}/wait", {"timeout": 60.0})),
         ("pause a/../b", ("POST", "/v1/notebooks/a%2F..%2Fb/pause", {})),
         (f"notebook kill -n {NAME} -y", ("DELETE", f"/v1/notebooks/{NAME}", None)),
+        (f"notebook kill {NAME} -y --all", ("DELETE", f"/v1/notebooks/{NAME}?repos=all", None)),
+        (f"notebook kill {NAME} -y --keep-data", ("DELETE", f"/v1/notebooks/{NAME}?repos=source", None)),
     ],
 )
 def test_commands_ask_for_what_was_said(
@@ -427,17 +445,42 @@ def test_several_jobs_with_the_same_beginning_are_named(full: Daemon) -> None:
     assert "2 jobs begin with 3f" in done.stderr
 
 
-def test_kill_asks_on_a_terminal(full: Daemon) -> None:
-    for answer, killed in ((b"n\n", False), (b"y\n", True)):
-        master, slave = pty.openpty()
-        os.write(master, answer)
-        command = [sys.executable, "-m", "kaosd.ctl", "notebook", "kill", "-n", NAME]
-        done = subprocess.run(command, stdin=slave, env=full.environment, capture_output=True, text=True, check=False)
-        os.close(master)
-        os.close(slave)
-        assert "[y/N]" in done.stderr
-        assert (done.returncode == 0) is killed
-        assert any(request[0] == "DELETE" for request in full.requests) is killed
+BOTH = "the repos source-x and data-x, with all that was ever deployed"
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "asked", "deleted"),
+    [
+        ((), "n", [f"Stop '{NAME}' and forget it?"], None),
+        ((), "y n", [f"Stop '{NAME}' and forget it?", f"Delete {BOTH} too?"], ""),
+        ((), "y y", [f"Stop '{NAME}' and forget it?", f"Delete {BOTH} too?"], "?repos=all"),
+        (("--all",), "y", [f"Stop '{NAME}', forget it and delete {BOTH}?"], "?repos=all"),
+        (("--all",), "n", [f"Stop '{NAME}', forget it and delete {BOTH}?"], None),
+        (("--keep-data",), "y", ["forget it and delete the repo source-x, with all"], "?repos=source"),
+    ],
+)
+def test_kill_asks_on_a_terminal_before_it_stops_and_before_repos_go(
+    full: Daemon, options: tuple[str, ...], typed: str, asked: list[str], deleted: str | None
+) -> None:
+    master, slave = pty.openpty()
+    os.write(master, typed.replace(" ", "\n").encode() + b"\n")
+    command = [sys.executable, "-m", "kaosd.ctl", "notebook", "kill", NAME, *options]
+    done = subprocess.run(command, stdin=slave, env=full.environment, capture_output=True, text=True, check=False)
+    os.close(master)
+    os.close(slave)
+    assert done.stderr.count("[y/N]") == len(asked)
+    assert all(question in done.stderr for question in asked)
+    assert done.returncode == (1 if deleted is None else 0)
+    killed = [request[1] for request in full.requests if request[0] == "DELETE"]
+    assert killed == ([] if deleted is None else [f"/v1/notebooks/{NAME}{deleted}"])
+
+
+def test_kill_says_what_is_kept_and_what_is_gone(full: Daemon) -> None:
+    kept = full.run("notebook", "kill", NAME, "-y").stdout
+    assert "kept: /s/bundles" in kept
+    assert "kept: the repo data-x (pachctl delete repo data-x)" in kept
+    assert "deleted: the repo source-x" in full.run("notebook", "kill", NAME, "-y", "--all").stdout
+    assert "the engine process has no repos" in full.run("notebook", "kill", NAME, "-y", "--keep-data").stdout
 
 
 def test_templates_are_copied_and_never_over_anything(

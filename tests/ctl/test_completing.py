@@ -54,6 +54,8 @@ TABLE = {
     "logs -n 5 o": ["other"],
     "logs -n ": [],
     "notebook kill -n o": ["other"],
+    "notebook kill o": ["other"],
+    "notebook kill other --k": ["--keep-data"],
     "notebook deploy --name no": [NAME],
     "rollback other ": [],
     f"recovered {NAME} --restore ": ["train.ipynb"],

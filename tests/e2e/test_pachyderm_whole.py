@@ -21,7 +21,7 @@ NAME = "mnist"
 @pytest.fixture(scope="module")
 def pachd() -> Iterator[Pachd]:
     with tempfile.TemporaryDirectory(prefix="kp", ignore_cleanup_errors=True) as place:
-        found = Pachd(Path(place), "--token", "s3cret")
+        found = Pachd(Path(place), "--token", "s3cret", "--keep")
         yield found
         found.close()
 
@@ -134,6 +134,44 @@ def test_what_is_saved_while_pachd_is_away_is_deployed_when_it_is_back(
     assert pachd.told()["commits"][f"default/source-{NAME}"] == before + 1
 
 
+def test_what_is_saved_while_pachd_is_dead_is_deployed_when_it_is_back(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    """kill -9 and a start with the same state; nothing is sent twice."""
+    before = pachd.told()["commits"]
+    pachd.kill()
+    (place / "source" / "model" / "train.py").write_text("ANSWER = 5\n")
+    until(lambda: "cannot be reached" in (daemon.notebook(NAME)["reason"] or ""), "the trouble to be told")
+    pachd.start_again()  # its pods begin anew: the host is silent for a while, which ends a wait for it
+    until(lambda: daemon.notebook(NAME)["state"] == "live", "the notebook to be live again")
+    assert contents(daemon, "train.py") == "ANSWER = 5\n"
+    after = pachd.told()["commits"]
+    assert after[f"default/source-{NAME}"] == before[f"default/source-{NAME}"] + 1
+    assert after[f"default/data-{NAME}"] == before[f"default/data-{NAME}"]
+
+
+def test_a_token_that_expires_is_told_and_what_is_saved_is_kept(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    pachd.turn(expires=0.0)
+    (place / "source" / "model" / "train.py").write_text("ANSWER = 6\n")
+    until(lambda: "does not accept the token" in (daemon.notebook(NAME)["reason"] or ""), "the trouble to be told")
+    assert "pachctl auth login" in daemon.notebook(NAME)["reason"]
+    assert contents(daemon, "train.py") == "ANSWER = 5\n"
+    pachd.turn()
+    daemon.live(NAME)
+    assert contents(daemon, "train.py") == "ANSWER = 6\n"
+
+
+def test_more_memory_is_a_new_pod_with_the_same_image(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    before = pachd.told()
+    daemon.deploy(NAME, place / "source", place / "data", "--engine", "pachyderm", "--memory", "3Gi")
+    notebook = daemon.live(NAME)
+    assert (notebook["resources"]["memory"], notebook["resources"]["enforced"]) == ("3Gi", True)
+    after = pachd.told()
+    assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
+    assert after["commits"][f"default/source-{NAME}"] == before["commits"][f"default/source-{NAME}"]
+    assert after["jobs"][f"default/build-{NAME}"] == before["jobs"][f"default/build-{NAME}"]
+
+
 def test_a_daemon_that_starts_again_finds_the_host(daemon: Daemon, pachd: Pachd) -> None:
     before = pachd.told()
     daemon.kill()
@@ -156,9 +194,12 @@ def test_an_idle_notebook_asks_pachd_nothing(daemon: Daemon, pachd: Pachd) -> No
 
 def test_doctor_asks_the_cluster(daemon: Daemon, pachd: Pachd) -> None:
     checks = [check for check in daemon.json("doctor")["checks"] if check["code"] == "pachyderm"]
-    assert [check["severity"] for check in checks] == ["ok", "ok"]
-    assert "pachd 2.11.6 answers at" in checks[0]["text"]
-    assert checks[1]["text"] == "the project default is there"
+    told = {severity: [one["text"] for one in checks if one["severity"] == severity] for severity in ("ok", "warning")}
+    assert len(told["ok"]) + len(told["warning"]) == len(checks)
+    assert "pachd 2.11.6 answers at" in told["ok"][0]
+    assert {"the token is that of user:ada", "the project default is there"} <= {*told["ok"]}
+    assert any(text.startswith(f"the notebook {NAME} is reached at http://127.") for text in told["ok"])
+    assert [text.partition(" cannot")[0] for text in told["warning"]] == ["the registry registry.test", "buildkitd"]
 
 
 def test_a_notebook_is_not_forgotten_while_its_pipelines_cannot_be_removed(daemon: Daemon, pachd: Pachd) -> None:
@@ -171,10 +212,23 @@ def test_a_notebook_is_not_forgotten_while_its_pipelines_cannot_be_removed(daemo
 
 
 def test_kill_removes_the_pipelines_and_the_secret_and_keeps_the_repos(daemon: Daemon, pachd: Pachd) -> None:
-    daemon.ctl("notebook", "kill", "-n", NAME, "-y")
+    assert daemon.notebook(NAME)["repos"] == [f"source-{NAME}", f"data-{NAME}"]
+    told_by = daemon.ctl("notebook", "kill", "-n", NAME, "-y").stdout
+    assert f"kept: the repo data-{NAME} (pachctl delete repo data-{NAME})" in told_by
     told = pachd.told()
     assert (told["jobs"], told["secrets"]) == ({}, [])
     assert sorted(told["commits"]) == [f"default/data-{NAME}", f"default/source-{NAME}"]
+
+
+def test_kill_with_keep_data_deletes_the_source_repo_alone_and_with_all_both(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    kept = {f"default/{repo}-{NAME}" for repo in ("source", "data")}
+    for option, left in (("--keep-data", {"default/data-brief"}), ("--all", set())):
+        daemon.deploy("brief", place / "source", place / "data", "--engine", "pachyderm")
+        killed = daemon.json("notebook", "kill", "brief", "-y", option)
+        assert set(pachd.told()["commits"]) == kept | left
+        assert {f"default/{repo}" for repo in killed["repos"]["kept"]} == left
 
 
 def test_another_engine_takes_over_and_leaves_nothing_running_there(daemon: Daemon, pachd: Pachd, place: Path) -> None:

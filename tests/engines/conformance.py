@@ -1,4 +1,4 @@
-"""What every engine must do, over the fixtures `engine`, `order`, `order_for`, `base`, `extended`, `twin` and `log`.
+"""What every engine must do, over fixtures: `engine`, `order`, `order_for`, `order_with`, `base`, `extended`, `twin`.
 
 An engine's own test module imports these tests by star. `extended` has EXTRA on top of `base`; the server of `twin` is
 that of `base`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from conftest import EXTRA, SECRETS, SPEC, Files, Lines
@@ -48,8 +48,10 @@ async def test_a_host_answers_with_its_token_and_refuses_without(engine: Engine,
         assert (await there.request("GET", "api/status", token="wrong"))[0] == 403
 
 
-async def test_a_kernel_runs_a_cell_in_the_work_directory(engine: Engine, order: Order, log: Lines) -> None:
-    (order.home.work / "greeting.txt").write_text("hello")
+async def test_a_kernel_runs_a_cell_in_the_work_directory(
+    engine: Engine, order_with: Callable[[str, str], Awaitable[Order]], log: Lines
+) -> None:
+    order = await order_with("greeting.txt", "hello")
     host = await engine.start(order, log)
     async with lab(host, order) as there:
         assert await there.run(await there.new_kernel(), "print(open('greeting.txt').read())") == "hello"

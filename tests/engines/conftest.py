@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -125,6 +125,17 @@ async def order_for(engine: Engine, short: Path) -> AsyncIterator[Callable[..., 
 @pytest.fixture
 def order(order_for: Callable[..., Order], base: Environment) -> Order:
     return order_for(base)
+
+
+@pytest.fixture
+def order_with(order: Order) -> Callable[[str, str], Awaitable[Order]]:
+    """Make an order whose host has a file of this name and text in its work directory."""
+
+    async def make(name: str, text: str) -> Order:
+        (order.home.work / name).write_text(text)
+        return order
+
+    return make
 
 
 def make_home(root: Path) -> Home:

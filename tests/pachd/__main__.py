@@ -18,18 +18,26 @@ from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from python_pachyderm.proto.v2.auth import auth_pb2, auth_pb2_grpc
 from python_pachyderm.proto.v2.pfs import pfs_pb2_grpc
 from python_pachyderm.proto.v2.pps import pps_pb2_grpc
 from python_pachyderm.proto.v2.transaction import transaction_pb2, transaction_pb2_grpc
 from python_pachyderm.proto.v2.version.versionpb import version_pb2, version_pb2_grpc
 
-from tests.pachd.pfs import Pfs
+from tests.pachd.pfs import Pfs, permissions, stamp
 from tests.pachd.pps import Pps
 from tests.pachd.state import Fault, Switches, World
 from tests.pachd.worker import Worker
 
 MESSAGE_MAX = 20 << 20
+OPEN = {"GetVersion", "Check"}  # to everybody
 FILES = {"ModifyFile", "GetFile", "ListFile", "WalkFile", "InspectFile"}
+CHANGES = {
+    "ModifyFile", "CreateRepo", "DeleteRepo", "CreateBranch", "DeleteBranch", "StartCommit", "FinishCommit",
+    "CreatePipeline", "DeletePipeline", "StartPipeline", "StopPipeline", "StopJob", "CreateSecret", "DeleteSecret",
+    "StartTransaction", "FinishTransaction", "DeleteTransaction",
+}  # fmt: skip
 QUEUED = {"CreateBranch", "CreatePipeline"}
 
 
@@ -78,6 +86,31 @@ class Versions(version_pb2_grpc.APIServicer):
         return version_pb2.Version(major=major, minor=minor, micro=micro)
 
 
+class Auth(auth_pb2_grpc.APIServicer):
+    """Who the one token stands for, and what that person may do; nothing of it while nobody needs a token."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def WhoAmI(self, request: Any, context: Any) -> Any:
+        if self.world.token is None:
+            raise Fault("UNIMPLEMENTED", "the auth service is not activated")
+        expires = self.world.switches.expires
+        return auth_pb2.WhoAmIResponse(
+            username="user:ada", expiration=stamp(None if expires is None else time.time() + expires)
+        )
+
+    def GetPermissions(self, request: Any, context: Any) -> Any:
+        if self.world.token is None:
+            raise Fault("UNIMPLEMENTED", "the auth service is not activated")
+        return auth_pb2.GetPermissionsResponse(permissions=permissions(self.world))
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    def Check(self, request: Any, context: Any) -> Any:
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+
 class Gate(grpc.ServerInterceptor):
     """Counts calls, checks tokens, lets things go wrong as told, and turns Faults into statuses."""
 
@@ -107,6 +140,8 @@ class Gate(grpc.ServerInterceptor):
                 answer = self._queue(transaction, name, request) if transaction else method(request, context)
             except Fault as fault:
                 context.abort(getattr(grpc.StatusCode, fault.code), fault.text)
+            if name in CHANGES:
+                self.world.save()
             if self._take(self.world.switches.lose, name):
                 context.abort(grpc.StatusCode.UNAVAILABLE, "transport is closing")
             return answer
@@ -131,7 +166,8 @@ class Gate(grpc.ServerInterceptor):
             world.calls[name] = world.calls.get(name, 0) + 1
         if switches.down:
             raise Fault("UNAVAILABLE", "connection refused")
-        if world.token is not None and metadata.get("authn-token") != world.token and name != "GetVersion":
+        expired = switches.expires is not None and switches.expires <= 0
+        if world.token is not None and name not in OPEN and (metadata.get("authn-token") != world.token or expired):
             text = "provided auth token is corrupted or has expired (try logging in again)"
             raise Fault(
                 "UNAUTHENTICATED", text if "authn-token" in metadata else "no authentication token (try logging in)"
@@ -197,9 +233,13 @@ def main() -> None:
     parser.add_argument("--version", default="2.11.6")
     parser.add_argument("--token")
     parser.add_argument("--project", action="append", default=[])
+    parser.add_argument("--keep", action="store_true", help="be what the one before was that was started so there")
+    parser.add_argument("--tls", type=Path, help="a directory with key.pem and cert.pem")
     options = parser.parse_args()
     major, minor, micro = map(int, options.version.split("."))
     world = World((major, minor, micro), options.token, tuple(options.project))
+    if options.keep:
+        world.keep_in(options.place / "world")
     pfs, pps = Pfs(world), Pps(world)
     limits = [("grpc.max_receive_message_length", MESSAGE_MAX), ("grpc.max_send_message_length", MESSAGE_MAX)]
     server = grpc.server(ThreadPoolExecutor(256), interceptors=(Gate(world),), options=limits)
@@ -208,7 +248,13 @@ def main() -> None:
     transaction_pb2_grpc.add_APIServicer_to_server(Transactions(world, pfs, pps), server)
     version_pb2_grpc.add_APIServicer_to_server(Versions(world), server)
     server.add_generic_rpc_handlers((control(world),))
-    port = server.add_insecure_port(f"127.0.0.1:{options.port}")
+    auth_pb2_grpc.add_APIServicer_to_server(Auth(world), server)
+    health_pb2_grpc.add_HealthServicer_to_server(Health(), server)
+    if options.tls is None:
+        port = server.add_insecure_port(f"127.0.0.1:{options.port}")
+    else:
+        pair = ((options.tls / "key.pem").read_bytes(), (options.tls / "cert.pem").read_bytes())
+        port = server.add_secure_port(f"127.0.0.1:{options.port}", grpc.ssl_server_credentials([pair]))
     server.start()
     worker = Worker(world, options.place)
     threading.Thread(target=worker.run, daemon=True).start()

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import BytesValue
+from python_pachyderm.proto.v2.auth import auth_pb2
 from python_pachyderm.proto.v2.pfs import pfs_pb2, pfs_pb2_grpc
 
 from tests.pachd.state import Branch, Commit, Fault, Key, Repo, World, inputs_of, last_good
@@ -41,6 +42,11 @@ def check_path(path: str) -> str:
     if any(part in (".", "..") for part in clean.split("/")):
         raise Fault("UNKNOWN", f"path ({path}) invalid: relative path not allowed")
     return clean
+
+
+def permissions(world: World) -> list[int]:
+    """What may be done with the token."""
+    return [value for name, value in auth_pb2.Permission.items() if name not in world.switches.forbidden]
 
 
 def key_of(repo: pfs_pb2.Repo) -> Key:
@@ -83,7 +89,10 @@ class Pfs(pfs_pb2_grpc.APIServicer):
     def InspectProject(self, request: Any, context: Any) -> pfs_pb2.ProjectInfo:
         with self.world.lock:
             self.world.project(request.project.name)
-        return pfs_pb2.ProjectInfo(project=request.project)
+        info = pfs_pb2.ProjectInfo(project=request.project)
+        if self.world.token is not None:
+            info.auth_info.permissions.extend(permissions(self.world))
+        return info
 
     # -- repos ---------------------------------------------------------------------------------------------
 
@@ -232,8 +241,9 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             self.world.messages += 1
             kind = message.WhichOneof("body")
             if kind == "delete_file":
-                path = message.delete_file.path
-                changes.append(("delete", "" if path == "/" else check_path(path), None))
+                path = message.delete_file.path  # a directory is one by its last character, as in PFS
+                kind = "delete all" if path.endswith("/") else "delete"
+                changes.append((kind, "" if path == "/" else check_path(path), None))
             elif kind == "add_file":
                 content = message.add_file.raw.value
                 self.world.bytes += len(content)
@@ -265,9 +275,10 @@ class Pfs(pfs_pb2_grpc.APIServicer):
         self.world.finish_commit(commit)
 
     def _readable(self, commit: pfs_pb2.Commit) -> Commit:
+        """The commit whose files are shown: its own, once it is finished, or the last that has no error."""
         found = self._find(commit)
-        if found.finishing is None and found.finished is None:
-            raise Fault("UNAVAILABLE", f"commit {found.repo[1]}@{found.id} not finished")
+        while found.finishing is not None and found.finished is None:
+            self.world.changed.wait(0.2)
         good = last_good(found)
         return good if good is not None else Commit(found.repo, found.id, found.branch, None, {})
 
@@ -313,7 +324,7 @@ class Pfs(pfs_pb2_grpc.APIServicer):
 
 
 def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None:
-    """Adding appends, as in PFS; deleting takes what is below as well."""
+    """Adding appends, as in PFS; deleting takes the file of that name, or all that is below a directory."""
     for kind, path, content in changes:
         if kind == "add":
             if path in files and isinstance(files[path], bytearray):
@@ -321,7 +332,10 @@ def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None
             else:
                 files[path] = bytearray(files.get(path, b"")) + content  # type: ignore[assignment]
             continue
-        for name in [name for name in files if path in ("", name) or name.startswith(path + "/")]:
+        if kind == "delete":
+            files.pop(path, None)
+            continue
+        for name in [name for name in files if not path or name.startswith(path + "/")]:
             del files[name]
 
 

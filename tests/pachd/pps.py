@@ -16,6 +16,10 @@ from python_pachyderm.proto.v2.pps import pps_pb2, pps_pb2_grpc
 from tests.pachd.pfs import stamp
 from tests.pachd.state import TERMINAL, Branch, Fault, Job, Key, Line, Pipeline, Repo, World, inputs_of
 
+LIMIT = (
+    "Pachyderm Community Edition requires an activation key to create more than {} total pipelines (you have {})."
+    " Use the command `pachctl license activate` to enter your key."
+)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*")
 
 
@@ -67,7 +71,7 @@ class Pps(pps_pb2_grpc.APIServicer):
             text = f'pipeline "{key[1]}" cannot be created because a repo with the same name already exists'
             raise Fault("UNKNOWN", text)
         if known is None and len(self.world.pipelines) >= self.world.switches.pipelines_max:
-            raise Fault("UNKNOWN", "this cluster has reached its pipeline limit; an enterprise license is needed")
+            raise Fault("UNKNOWN", LIMIT.format(self.world.switches.pipelines_max, len(self.world.pipelines)))
         if not request.transform.cmd:
             raise Fault("UNKNOWN", "pipeline must specify a command")
         self._check_parts(request)
@@ -81,7 +85,7 @@ class Pps(pps_pb2_grpc.APIServicer):
             self.world.repos[repo].branches.setdefault(branch, Branch())
         for mount in request.transform.secrets:
             if mount.name not in self.world.secrets:
-                raise Fault("UNKNOWN", f'missing Kubernetes secret "{mount.name}"')
+                raise Fault("UNKNOWN", f"missing Kubernetes secret {mount.name}")
         if request.HasField("service") and request.parallelism_spec.constant not in (0, 1):
             raise Fault("UNKNOWN", "services can only be run with a constant parallelism of 1")
 
@@ -173,18 +177,22 @@ class Pps(pps_pb2_grpc.APIServicer):
             return self._job(job)
 
     def ListJob(self, request: Any, context: Any) -> Iterator[pps_pb2.JobInfo]:
+        """Newest first; without `history` those of the pipeline's newest version alone."""
         with self.world.lock:
-            jobs = list(self.world.pipeline(key_of(request.pipeline)).jobs.values())[::-1]
+            pipeline = self.world.pipeline(key_of(request.pipeline))
+            jobs = [job for job in pipeline.jobs.values() if request.history or job.version == pipeline.version][::-1]
             found = [self._job(job) for job in jobs[: request.number or None]]
         yield from found
 
     def SubscribeJob(self, request: Any, context: Any) -> Iterator[pps_pb2.JobInfo]:
-        sent: dict[str, int] = {}
+        """Each job once, while it is not over: pachd never tells here how it ends."""
+        sent: set[str] = set()
         while context.is_active():
             with self.world.lock:
-                jobs = self.world.pipeline(key_of(request.pipeline)).jobs.values()
-                news = [job for job in jobs if sent.get(job.id) != job.seen]
-                sent |= {job.id: job.seen for job in news}
+                known = self.world.pipelines.get(key_of(request.pipeline))
+                jobs = known.jobs.values() if known is not None else ()
+                news = [job for job in jobs if job.id not in sent and job.state not in TERMINAL]
+                sent |= {job.id for job in news}
                 infos = [self._job(job) for job in news]
                 if not infos:
                     self.world.changed.wait(0.2)
@@ -202,7 +210,12 @@ class Pps(pps_pb2_grpc.APIServicer):
         named = request.job.pipeline if request.HasField("job") else request.pipeline
         job = request.job.id
         with self.world.lock:
-            key = self.world.pipeline(key_of(named)).key
+            pipeline = self.world.pipeline(key_of(named))
+            if job:
+                self._find(request.job)
+            if not pipeline.pods:
+                raise Fault("UNKNOWN", f'no pods belonging to the rc "{"-".join(pipeline.key)}-v1" were found')
+            key = pipeline.key
         at = 0
         since = time.time() - (request.since.seconds or 24 * 3600)
         while True:
@@ -217,7 +230,7 @@ class Pps(pps_pb2_grpc.APIServicer):
                     and job in ("", line.job)
                 ):
                     yield _message(line)
-            if not request.follow or not context.is_active() or key not in self.world.pipelines:
+            if not request.follow or not context.is_active() or not pipeline.pods:
                 return
             with self.world.lock:
                 if at == len(self.world.lines):
@@ -228,21 +241,26 @@ class Pps(pps_pb2_grpc.APIServicer):
             secret = json.loads(request.file)
             name = secret["metadata"]["name"]
             if name in self.world.secrets:
-                raise Fault("UNKNOWN", f'secrets "{name}" already exists')
+                raise Fault("UNKNOWN", f'failed to create secret: secrets "{name}" already exists')
             self.world.secrets[name] = secret
         return Empty()
+
+    def ListSecret(self, request: Any, context: Any) -> pps_pb2.SecretInfos:
+        with self.world.lock:
+            secrets = [pps_pb2.Secret(name=name) for name in self.world.secrets]
+        return pps_pb2.SecretInfos(secret_info=[pps_pb2.SecretInfo(secret=secret) for secret in secrets])
 
     def InspectSecret(self, request: Any, context: Any) -> pps_pb2.SecretInfo:
         with self.world.lock:
             if request.secret.name not in self.world.secrets:
-                raise Fault("UNKNOWN", f'secrets "{request.secret.name}" not found')
+                raise Fault("UNKNOWN", f'failed to get secret: secrets "{request.secret.name}" not found')
             kind = self.world.secrets[request.secret.name].get("type", "Opaque")
             return pps_pb2.SecretInfo(secret=request.secret, type=kind)
 
     def DeleteSecret(self, request: Any, context: Any) -> Empty:
         with self.world.lock:
             if self.world.secrets.pop(request.secret.name, None) is None:
-                raise Fault("UNKNOWN", f'secrets "{request.secret.name}" not found')
+                raise Fault("UNKNOWN", f'failed to delete secret: secrets "{request.secret.name}" not found')
         return Empty()
 
 

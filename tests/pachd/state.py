@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 import threading
 import time
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from python_pachyderm.proto.v2.pps import pps_pb2
 
 Key = tuple[str, str]  # project and name
+KEPT = ("repos", "pipelines", "secrets", "lines", "transactions", "restarts", "sets")  # over a restart
 TERMINAL = ("JOB_SUCCESS", "JOB_FAILURE", "JOB_KILLED", "JOB_UNRUNNABLE")
 
 
@@ -64,7 +68,6 @@ class Job:
     reason: str = ""
     created: float = field(default_factory=time.time)
     skipped: int = 0
-    seen: int = 0  # bumped with every change, for SubscribeJob
 
 
 @dataclass(eq=False)
@@ -80,6 +83,7 @@ class Pipeline:
     salt: str = field(default_factory=lambda: uuid.uuid4().hex)
     done: dict[Any, Commit] = field(default_factory=dict)  # datum -> output
     created: float = field(default_factory=time.time)
+    pods: int = 0  # that run; GetLogs reads theirs alone
 
 
 @dataclass
@@ -97,6 +101,7 @@ class Switches:
 
     fail: code and text, a number of times. lose: the effect takes place, the answer is lost, a number of times.
     slow: seconds before the effect. down: nobody answers. cut: a stream of answers ends after so many.
+    forbidden: names of permissions that nobody has. expires: seconds for which the token is still good.
     """
 
     fail: dict[str, list[Any]] = field(default_factory=dict)
@@ -104,6 +109,8 @@ class Switches:
     slow: dict[str, float] = field(default_factory=dict)
     cut: dict[str, int] = field(default_factory=dict)
     down: bool = False
+    forbidden: list[str] = field(default_factory=list)
+    expires: float | None = None
     finish_after: float = 0.0
     pipelines_max: int = 16
 
@@ -128,13 +135,34 @@ class World:
         self.messages = 0  # of ModifyFile
         self.restarts: dict[str, int] = {}  # starts of a service's command, by pipeline
         self.sets: list[str] = []  # commit sets, in order
+        self._kept: Path | None = None
+
+    # -- over a restart --------------------------------------------------------------------------------------
+
+    def keep_in(self, path: Path) -> None:
+        """Take up what another process has written down there, and write down from now on."""
+        self._kept = path
+        sys.setrecursionlimit(20_000)  # commits hang on their parents
+        if path.exists():
+            with self.lock:
+                self.__dict__.update(pickle.loads(path.read_bytes()))
+                for pipeline in self.pipelines.values():
+                    pipeline.pods = 0
+
+    def save(self) -> None:
+        """Write it down, before anybody is told of a change."""
+        if self._kept is not None:
+            with self.lock:
+                draft = self._kept.with_suffix(".new")
+                draft.write_bytes(pickle.dumps({name: getattr(self, name) for name in KEPT}))
+                draft.replace(self._kept)
 
     # -- looking up ----------------------------------------------------------------------------------------
 
     def project(self, name: str) -> str:
         name = name or "default"
         if name not in self.projects:
-            raise Fault("NOT_FOUND", f"project {name} not found")
+            raise Fault("NOT_FOUND", f'project "{name}" not found')
         return name
 
     def repo(self, key: Key) -> Repo:
@@ -242,9 +270,9 @@ class World:
         if job.state in TERMINAL:
             return
         job.state, job.reason = state, reason
-        job.seen += 1
         if state in TERMINAL and job.output.finishing is None:
             self.finish_commit(job.output, error="" if state == "JOB_SUCCESS" else reason or state)
+            self.save()
         self.changed.notify_all()
 
     def log(self, pipeline: Key, job: str, message: str, *, master: bool) -> None:

@@ -24,6 +24,8 @@ from tests.pachd.state import TERMINAL, Commit, Job, Key, Pipeline, World, last_
 
 TOOLS = Path(__file__).parent / "bin"
 RUNS = 4
+NO_GPU = "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+LINGERS = 1.0  # seconds for which the pod of a transform is there after its job
 _DIGEST = re.compile(r"@sha256:([0-9a-f]{64})")
 
 
@@ -39,6 +41,16 @@ class Worker:
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._ips = 0
         self.ending = False
+        self._pids = place / "pids"
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """End what a worker before this one has left running here when it was killed."""
+        for pid in self._pids.read_text().split() if self._pids.exists() else ():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if f"FAKE_IMAGES={self.images}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                    os.killpg(int(pid), signal.SIGKILL)
+        self._pids.unlink(missing_ok=True)
 
     def run(self) -> None:
         """Start what has to run; until `close`."""
@@ -67,15 +79,20 @@ class Worker:
         with self.world.lock:
             if not current():
                 return
-            if image is None:
+            if image is None or spec.resource_limits.gpu.number:
                 pipeline.state, pipeline.reason = "PIPELINE_CRASHING", f"ErrImagePull: {spec.transform.image}"
+                if image is not None:
+                    pipeline.reason = NO_GPU
                 self.world.changed.notify_all()
                 return
             service = spec.HasField("service")
             pipeline.state = "PIPELINE_STANDBY" if spec.autoscaling and not service else "PIPELINE_RUNNING"
+            pipeline.pods = 0 if pipeline.state == "PIPELINE_STANDBY" else 1
             if service:
                 self._ips += 1
-                pipeline.ip = f"127.{os.getpid() % 200 + 20}.{self._ips % 250 + 1}.{os.getpid() // 200 % 250 + 1}"
+                pipeline.ip = (
+                    pipeline.ip or f"127.{os.getpid() % 200 + 20}.{self._ips % 250 + 1}.{os.getpid() // 200 % 250 + 1}"
+                )
             self.world.changed.notify_all()
         root = self.place / "pods" / f"{'-'.join(pipeline.key)}-v{version}-{pipeline.created:.6f}"
         root.mkdir(parents=True, exist_ok=True)
@@ -119,6 +136,7 @@ class Worker:
                     job.output.files, job.skipped = dict(done.files), 1
                     self.world.set_job(job, "JOB_SUCCESS")
                     continue
+                pipeline.pods += 1
             code = 1
             for _ in range(max(1, pipeline.spec.datum_tries)):
                 pfs = self._mount(pipeline, job, root)
@@ -140,6 +158,12 @@ class Worker:
                     self.world.set_job(job, "JOB_SUCCESS")
             else:
                 self._end(job, "JOB_FAILURE", f"failed datum: exit status {code}")
+            threading.Timer(LINGERS, self._scale_down, (pipeline,)).start()
+
+    def _scale_down(self, pipeline: Pipeline) -> None:
+        with self.world.lock:
+            pipeline.pods = max(pipeline.pods - 1, 0)
+            self.world.changed.notify_all()
 
     def _serve(self, pipeline: Pipeline, root: Path, image: Path, current: object) -> None:
         job: Job | None = None
@@ -224,6 +248,8 @@ class Worker:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self._processes.add(process)
+        with self._pids.open("a") as file:
+            file.write(f"{process.pid}\n")
         threading.Thread(target=self._read, args=(pipeline.key, job.id, process, master), daemon=True).start()
         return process
 

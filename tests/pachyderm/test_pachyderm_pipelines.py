@@ -111,17 +111,14 @@ async def test_a_lost_answer_to_a_change_is_no_second_version(pachd: Pachd, conn
     assert found.version == 2
 
 
-async def test_a_stream_of_jobs_that_breaks_is_opened_again(pachd: Pachd, connection: Connection, name: str) -> None:
+async def test_a_wait_for_a_job_that_breaks_is_begun_again(pachd: Pachd, connection: Connection, name: str) -> None:
     pipelines = await with_source(connection, name)
     await Repos(connection).put(f"source-{name}", NoContent(), lambda _sent, _total: None)
     await pipelines.ensure(build_request(name, "ada", "default", OPTIONS))  # its script finds no archive: it fails
     job = await pipelines.newest_job(f"build-{name}")
     assert job is not None
-    pachd.turn(cut={"SubscribeJob": 0})
-    before = pachd.told()["calls"].get("SubscribeJob", 0)
-    waiting = asyncio.ensure_future(pipelines.ended_job(f"build-{name}", job.id, lambda _: None))
+    pachd.turn(fail={"InspectJob": ["UNAVAILABLE", "transport is closing", 2]})
+    before = pachd.told()["calls"].get("InspectJob", 0)
     async with asyncio.timeout(60):
-        while pachd.told()["calls"].get("SubscribeJob", 0) < before + 2:
-            await asyncio.sleep(0.05)
-        pachd.turn()
-        assert (await waiting).state == "JOB_FAILURE"
+        assert (await pipelines.ended_job(f"build-{name}", job.id)).state == "JOB_FAILURE"
+    assert pachd.told()["calls"]["InspectJob"] == before + 3

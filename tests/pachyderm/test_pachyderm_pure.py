@@ -31,6 +31,7 @@ from kaosd.engines.pachyderm.options import Options
 from kaosd.errors import ConfigError
 from kaosd.settings import Pachyderm
 from tests.pachd.pfs import check_path
+from tests.pachd.pps import LIMIT
 from tests.pachd.state import Fault
 
 OPTIONS = Options(registry="registry.test/team", buildkit="tcp://buildkitd:1234", registry_secret="push")
@@ -50,8 +51,13 @@ ORDER = specs.HostOrder("mnist", "ada", "ws", "r/mnist@sha256:0", "c0ffee", "/mn
         ("UNKNOWN", "parent commit x@1 has not been finished", Kind.OPEN),
         ("UNKNOWN", "commit x@1 has already been finished", Kind.CLOSED),
         ("UNKNOWN", "no pods belonging to the rc default-x-v1 were found", Kind.NO_LOGS),
-        ("UNKNOWN", 'missing Kubernetes secret "push"', Kind.SECRET),
-        ("UNKNOWN", "the enterprise license is needed for more than 16 pipelines", Kind.LIMIT),
+        ("UNKNOWN", "missing Kubernetes secret push", Kind.SECRET),
+        ("UNKNOWN", 'failed to get secret: secrets "push" not found', Kind.SECRET),
+        ("UNKNOWN", LIMIT.format(16, 16), Kind.LIMIT),
+        ("UNIMPLEMENTED", "the auth service is not activated", Kind.NO_AUTH),
+        ("INTERNAL", "no authentication metadata (try logging in)", Kind.TOKEN),
+        ("UNAVAILABLE", "failed to connect: Ssl handshake failed: CERTIFICATE_VERIFY_FAILED", Kind.TLS),
+        ("UNKNOWN", "the stream for job updates closed unexpectedly", Kind.UNREACHABLE),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", Kind.SLOW),
         ("UNAVAILABLE", "failed to connect to all addresses", Kind.UNREACHABLE),
         ("UNKNOWN", "Stream removed", Kind.UNREACHABLE),

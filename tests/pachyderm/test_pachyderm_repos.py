@@ -85,6 +85,19 @@ async def test_a_commit_that_was_left_open_is_closed_and_the_upload_goes_on(
     assert await files_in(contract, name) == {"a": b"2"}
 
 
+async def test_a_commit_that_was_left_open_is_passed_by_when_nothing_has_changed(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(contract)
+    await put(repos, name, store, {"a": b"1"}, tmp_path)
+    start = pfs_pb2.StartCommitRequest(branch=repos.branch(name))
+    await contract.ask(contract.pfs.StartCommit, start, "start a commit")
+    head = await put(repos, name, store, {"a": b"1"}, tmp_path)
+    assert not head.error
+    assert await put(repos, name, store, {"a": b"1"}, tmp_path) == head
+    assert await files_in(contract, name) == {"a": b"1"}
+
+
 async def test_a_repo_of_somebody_else_is_left_alone(contract: Connection, name: str) -> None:
     repos = Repos(contract)
     create = pfs_pb2.CreateRepoRequest(repo=repos.repo(name), description="mine")

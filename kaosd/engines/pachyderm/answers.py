@@ -21,6 +21,8 @@ class Kind(StrEnum):
     TOKEN = "token"  # noqa: S105 - no password
     FORBIDDEN = "forbidden"
     PROJECT = "project"
+    NO_AUTH = "no auth"  # who uses the cluster is asked nobody there
+    TLS = "tls"
     SECRET = "secret"  # noqa: S105 - no password
     LIMIT = "limit"
     TOO_LARGE = "too large"
@@ -29,7 +31,7 @@ class Kind(StrEnum):
 
 
 class Refusal(EngineError):
-    """A call to pachd that failed. Whether its effect took place is unknown for UNREACHABLE and SLOW."""
+    """A call to pachd that failed. Whether its effect took place is not known when it is UNCERTAIN."""
 
     code = "pachyderm"
 
@@ -38,8 +40,8 @@ class Refusal(EngineError):
         self.kind = kind
 
 
-RETRYABLE = frozenset({Kind.UNREACHABLE, Kind.SLOW, Kind.OPEN, Kind.TOKEN, Kind.SECRET, Kind.LIMIT, Kind.CANCELLED})
-UNCERTAIN = frozenset({Kind.UNREACHABLE, Kind.SLOW, Kind.CANCELLED})
+UNCERTAIN = frozenset({Kind.UNREACHABLE, Kind.TLS, Kind.SLOW, Kind.CANCELLED})
+RETRYABLE = UNCERTAIN | {Kind.OPEN, Kind.TOKEN, Kind.SECRET, Kind.LIMIT}
 
 # The first row that fits; code "" fits all. The texts are those of pachd 2.7 to 2.12.
 _ROWS: tuple[tuple[str, str, Kind], ...] = (
@@ -50,20 +52,24 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("", r"pipeline limit|enterprise (license|key)|license", Kind.LIMIT),
     ("", r"project .*not found", Kind.PROJECT),
     ("", r"already exists", Kind.EXISTS),
+    ("UNIMPLEMENTED", r"auth service is not activated|not activated", Kind.NO_AUTH),
+    ("UNAVAILABLE", r"CERTIFICATE|certificate|SSL|handshake", Kind.TLS),
     ("NOT_FOUND", "", Kind.ABSENT),
     ("ALREADY_EXISTS", "", Kind.EXISTS),
     ("UNAUTHENTICATED", "", Kind.TOKEN),
+    ("INTERNAL", r"no authentication metadata", Kind.TOKEN),
     ("PERMISSION_DENIED", "", Kind.FORBIDDEN),
     ("DEADLINE_EXCEEDED", "", Kind.SLOW),
     ("RESOURCE_EXHAUSTED", "", Kind.TOO_LARGE),
     ("UNAVAILABLE", "", Kind.UNREACHABLE),
     ("CANCELLED", "", Kind.CANCELLED),
-    ("UNKNOWN", r"^Stream removed", Kind.UNREACHABLE),
+    ("UNKNOWN", r"^Stream removed|closed unexpectedly", Kind.UNREACHABLE),
     ("INTERNAL", r"RST_STREAM|GOAWAY|stream (removed|terminated)", Kind.UNREACHABLE),
 )
 _HINTS = {
     Kind.UNREACHABLE: "what is saved meanwhile is deployed when it is back",
     Kind.SLOW: "kaosd asks again by itself",
+    Kind.TLS: "pachyderm.ca_file names the CAs that are trusted; grpcs:// is for TLS, grpc:// for none",
     Kind.TOKEN: "log in with `pachctl auth login`, give kaosd the new token and restart it",
     Kind.FORBIDDEN: "a person who administers the cluster can grant it with `pachctl auth set`",
     Kind.PROJECT: "create it with `pachctl create project`, or name another one in [pachyderm]",
@@ -72,6 +78,7 @@ _HINTS = {
 }
 _SENTENCES = {
     Kind.UNREACHABLE: "pachd at {address} cannot be reached: {details}",
+    Kind.TLS: "the TLS of pachd at {address} cannot be used: {details}",
     Kind.SLOW: "pachd at {address} did not answer in time when asked to {what}",
     Kind.TOKEN: "pachd at {address} does not accept the token: {details}",
     Kind.LIMIT: "pachd at {address} allows no more pipelines: {details}",

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from kaosd.engines.base import Inputs, Log, Told
 from kaosd.engines.pachyderm import archive, specs
+from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.names import Names
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import FoundJob, Pipelines
@@ -23,6 +25,7 @@ from kaosd.errors import BuildFailed, EngineError, KaosError
 from kaosd.model import Environment, NotebookSpec
 
 USUAL = Path(__file__).parents[2] / "templates" / "notebook" / "Dockerfile"  # for a source that has none
+LINES_AGAIN = 8.0  # seconds at most between two questions for a job's lines
 _BLAMES = (
     re.compile(r"ERROR: |No solution found|\bBecause "),
     re.compile(r"\b(error|fatal)\b", re.IGNORECASE),
@@ -93,7 +96,7 @@ class Building:
         lines: list[str] = []
         following = asyncio.ensure_future(self._follow(job.id, lines))
         try:
-            ended = await self.pipelines.ended_job(self.names.build, job.id, lambda _: None)
+            ended = await self.pipelines.ended_job(self.names.build, job.id)
         except asyncio.CancelledError:
             with contextlib.suppress(KaosError):
                 await self.pipelines.stop_job(self.names.build, job.id, "superseded")
@@ -109,19 +112,26 @@ class Building:
         return ended
 
     async def _follow(self, job: str, lines: list[str]) -> None:
-        async for line in self.pipelines.job_logs(self.names.build, job, follow=True):
-            lines.append(line)
-            self.log.line(line)
+        """The job's lines as they come. Asked for again when they end: there is no pod yet, or pachd went away."""
+        pauses = waits(random.uniform, last=LINES_AGAIN)
+        while True:
+            with contextlib.suppress(KaosError):  # the result counts, not its lines
+                await self._more(job, lines, follow=True)
+            await asyncio.sleep(next(pauses))
 
     async def _rest(self, job: str, lines: list[str]) -> None:
         """The lines that had not come when the job ended."""
-        with contextlib.suppress(KaosError):  # the result counts, not the last of its lines
-            known = len(lines)
-            async for line in self.pipelines.job_logs(self.names.build, job, follow=False):
-                known -= 1
-                if known < 0:
-                    lines.append(line)
-                    self.log.line(line)
+        with contextlib.suppress(KaosError):
+            await self._more(job, lines, follow=False)
+
+    async def _more(self, job: str, lines: list[str], *, follow: bool) -> None:
+        """Add what a job prints to its lines so far, which come again each time."""
+        known = len(lines)
+        async for line in self.pipelines.job_logs(self.names.build, job, follow=follow):
+            known -= 1
+            if known < 0:
+                lines.append(line)
+                self.log.line(line)
 
     async def _image(self, job: FoundJob) -> Image:
         text = await self.repos.read(self.names.build, job.id, specs.META)

@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf.empty_pb2 import Empty
+from python_pachyderm.proto.v2.auth.auth_pb2_grpc import APIStub as Auth
 from python_pachyderm.proto.v2.pfs.pfs_pb2_grpc import APIStub as Pfs
 from python_pachyderm.proto.v2.pps.pps_pb2_grpc import APIStub as Pps
 from python_pachyderm.proto.v2.transaction.transaction_pb2 import (
@@ -65,6 +66,7 @@ class Connection:
         self._channel = _channel(cluster)
         self.pfs = Pfs(self._channel)
         self.pps = Pps(self._channel)
+        self.auth = Auth(self._channel)
         self._transactions = Transactions(self._channel)
         self._versions = Versions(self._channel)
 

@@ -8,18 +8,19 @@ import json
 import os
 import random
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import aiohttp
 import structlog
 
-from kaosd.engines.base import Content, Finding, Home, Inputs, Log, Order, Told
+from kaosd.engines.base import Cleared, Content, Finding, Home, Inputs, Log, Order, Told
 from kaosd.engines.pachyderm import checks, serving, specs
 from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.building import Building, Image, percents
 from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
 from kaosd.engines.pachyderm.hosts import Hosts
-from kaosd.engines.pachyderm.names import names_of, secret_of
+from kaosd.engines.pachyderm.names import names_of, repos_of, secret_of
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.repos import NoContent
 from kaosd.engines.pachyderm.serving import Serving
@@ -57,6 +58,7 @@ class PachydermEngine:
         self._making: dict[str, asyncio.Lock] = {}  # by notebook
         self._over: dict[str, asyncio.Event] = {}  # by notebook: its host has ended
         self._following: dict[str, asyncio.Task[None]] = {}  # by notebook: the lines of its host
+        self._watched: dict[str, Serving] = {}  # and the host
         for directory in (place, place / "images", place / "scratch"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -118,8 +120,9 @@ class PachydermEngine:
 
     async def collect(self, keep: frozenset[str]) -> None:
         """See `Engine`. What is forgotten here stays in the registry, which has its own rules."""
+        used = keep | {serving.environment for serving in self._watched.values()}
         for path in (self._place / "images").iterdir():
-            if path.name not in keep:
+            if path.name not in used:
                 path.unlink(missing_ok=True)
 
     async def reach(self) -> None:
@@ -253,14 +256,17 @@ class PachydermEngine:
         return known.host()
 
     async def sweep(self, home: Home, host: Host | None) -> None:
-        """See `Engine`. There is one pipeline per notebook: a stray is replaced by the next start, or deleted here."""
+        """See `Engine`. There is one pipeline per notebook: the next start takes a stray up or replaces it.
+
+        So a deployment that was cut short goes on where it was. What has stopped is deleted.
+        """
         if host is not None:
             return
         name = home.root.name
         try:
             pipelines = (await self._hosts()).pipelines
             found = await pipelines.find(name)
-            if found is not None and found.annotations.get(specs.NOTEBOOK) == name:
+            if found is not None and found.annotations.get(specs.NOTEBOOK) == name and found.state not in ALIVE:
                 await pipelines.delete(name, name, found.annotations.get(specs.USER, ""))
         except KaosError as error:
             log.warning("stray_host_not_looked_for", notebook=name, error=str(error))
@@ -280,6 +286,19 @@ class PachydermEngine:
                 await pipelines.delete(pipeline, name, found.annotations.get(specs.USER, ""))
         await pipelines.delete_secret(secret_of(name, await asyncio.to_thread(home.token_file.read_text)))
         self._end(name)
+
+    def repos(self, notebook: str) -> tuple[str, str]:
+        """See `Carrier`."""
+        return repos_of(notebook)
+
+    async def clear(self, spec: NotebookSpec, unwanted: Collection[str]) -> Cleared:
+        """See `Carrier`."""
+        repos, mark = (await self._hosts()).repos, specs.repo_mark(spec.name, spec.user)
+        ours = [repo for repo in repos_of(spec.name) if await repos.mark(repo) == mark]
+        deleted = tuple(repo for repo in ours if repo in unwanted)
+        for repo in deleted:
+            await repos.delete(repo, mark)
+        return Cleared(deleted, tuple(repo for repo in ours if repo not in unwanted))
 
     def enforced(self, host: Host) -> bool:
         """See `Engine`. Read back from the pipeline when the host came up."""
@@ -309,13 +328,14 @@ class PachydermEngine:
     def _watch(self, known: Serving) -> None:
         """Write the host's lines to its log from now on."""
         self._end(known.notebook)
-        self._over[known.notebook] = asyncio.Event()
+        self._over[known.notebook], self._watched[known.notebook] = asyncio.Event(), known
         follow = self._follow(known)
         self._following[known.notebook] = asyncio.get_running_loop().create_task(follow, name=f"log {known.notebook}")
 
     def _end(self, notebook: str) -> None:
         """The host of this notebook is no more: tell who waits for that, and stop reading its lines."""
         self._over.setdefault(notebook, asyncio.Event()).set()
+        self._watched.pop(notebook, None)
         task = self._following.pop(notebook, None)
         if task is not None:
             task.cancel()

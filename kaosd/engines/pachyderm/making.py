@@ -20,21 +20,7 @@ from kaosd.settings import Pachyderm
 
 def make_engine(settings: Pachyderm, place: Path, environ: Mapping[str, str] = os.environ) -> PachydermEngine:
     """The engine for these settings, which keeps its files in *place*. Nothing is connected to yet. ConfigError."""
-    if settings.registry is None:
-        raise ConfigError(
-            "pachyderm.registry is missing", hint='write where images are pushed to, as "registry.example.com/team"'
-        )
-    options = Options(
-        registry=settings.registry,
-        buildkit=settings.buildkit,
-        builder_image=settings.builder_image,
-        registry_secret=settings.registry_secret,
-        plain_registry=settings.plain_registry,
-        pull_secrets=settings.pull_secrets,
-        service_type=settings.service_type,
-        service_port=settings.service_port,
-        service_address=settings.service_address,
-    )
+    options = Options.of(settings)
     return PachydermEngine(cluster_of(settings, environ), options, place, start_within=settings.start_within)
 
 

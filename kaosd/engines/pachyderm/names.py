@@ -38,7 +38,7 @@ def names_of(notebook: str, project: str) -> Names:
             f"pachyderm.project {project!r} is not a project of Pachyderm",
             hint="letters, digits, - and _, starting with a letter, at most 51 characters",
         )
-    names = Names(notebook, f"source-{notebook}", f"data-{notebook}", f"build-{notebook}", notebook)
+    names = Names(notebook, *repos_of(notebook), f"build-{notebook}", notebook)
     longest = max(f"{project}-{notebook}-{_VERSION}-user", f"{project}-{names.build}-{_VERSION}", key=len)
     spare = min(LABEL_MAX - len(longest), PIPELINE_MAX - len(names.build))
     if spare < 0:
@@ -47,6 +47,11 @@ def names_of(notebook: str, project: str) -> Names:
             hint=f"shorten one of them by {-spare} characters",
         )
     return names
+
+
+def repos_of(notebook: str) -> tuple[str, str]:
+    """What the repos of its source and its data are called."""
+    return f"source-{notebook}", f"data-{notebook}"
 
 
 def secret_of(notebook: str, token: str) -> str:

@@ -1,10 +1,13 @@
-"""What a person decides about the cluster; no import of gRPC, so that settings can be turned into it at once."""
+"""What a person decides about images and hosts, as the engine takes it; no import of gRPC."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-BUILDER = "moby/buildkit:v0.32.2-rootless"
+from kaosd.errors import ConfigError
+from kaosd.settings import Pachyderm
+
+_USUAL = Pachyderm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,18 @@ class Options:
 
     registry: str
     buildkit: str | None = None
-    builder_image: str = BUILDER
+    builder_image: str = _USUAL.builder_image
     registry_secret: str | None = None
     plain_registry: bool = False
     pull_secrets: tuple[str, ...] = ()
-    service_type: str = "ClusterIP"
-    service_port: int = 8888
-    service_address: str = "http://{ip}:{port}"
+    service_type: str = _USUAL.service_type
+    service_port: int = _USUAL.service_port
+    service_address: str = _USUAL.service_address
+
+    @classmethod
+    def of(cls, settings: Pachyderm) -> Options:
+        """Those of the settings, where they have the same names; ConfigError when there is no registry."""
+        if settings.registry is None:
+            hint = 'write where images are pushed to, as "registry.example.com/team"'
+            raise ConfigError("pachyderm.registry is missing", hint=hint)
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})

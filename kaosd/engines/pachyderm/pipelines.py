@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from google.protobuf.duration_pb2 import Duration
@@ -20,7 +20,7 @@ from kaosd.engines.pachyderm.names import in_kubernetes
 from kaosd.engines.pachyderm.specs import NOTEBOOK, SPEC, USER, is_ours
 from kaosd.errors import EngineError, EngineUnavailable
 
-LOOK_EVERY = 30.0  # seconds without news of a job after which its pipeline is looked at
+HELD = 30.0  # seconds for which pachd holds the question for a job's end; then its pipeline is looked at
 ENDED = frozenset({"JOB_SUCCESS", "JOB_FAILURE", "JOB_KILLED", "JOB_UNRUNNABLE"})
 STUCK = frozenset({"PIPELINE_FAILURE", "PIPELINE_CRASHING"})
 
@@ -144,48 +144,35 @@ class Pipelines:
         request = pps_pb2.StopJobRequest(job=pps_pb2.Job(pipeline=self.named(name), id=id_), reason=reason)
         await self._connection.ask(self._connection.pps.StopJob, request, f"stop the job {id_}", within=5.0)
 
-    async def ended_job(self, name: str, id_: str, told: Callable[[str], None]) -> FoundJob:
-        """Return when the job has ended. told: is given each new state.
+    async def ended_job(self, name: str, id_: str) -> FoundJob:
+        """Return when the job has ended.
 
-        News comes by a stream, which is opened again when it breaks. Raises EngineUnavailable when the pipeline is
-        stuck, since the job would wait for ever.
+        pachd holds the question until then; SubscribeJob would not do, since it tells each job once, when it begins.
+        Raises EngineUnavailable when the pipeline is stuck, since the job would wait for ever.
         """
         pauses = waits(random.uniform)
+        job = pps_pb2.Job(pipeline=self.named(name), id=id_)
+        request, what = pps_pb2.InspectJobRequest(job=job, wait=True), f"tell when the job {id_} ends"
         while True:
             try:
-                async for job in self._news(name):
-                    if job.id == id_:
-                        told(job.state)
-                        pauses = waits(random.uniform)
-                        if job.state in ENDED:
-                            return job
+                found = _job(await self._connection.ask(self._connection.pps.InspectJob, request, what, within=HELD))
+                if found.state in ENDED:
+                    return found
             except Refusal as error:
                 if error.kind not in UNCERTAIN:
                     raise
-            await asyncio.sleep(next(pauses))
-
-    async def _news(self, name: str) -> AsyncIterator[FoundJob]:
-        """The pipeline's jobs, as they are and then whenever one changes."""
-        request = pps_pb2.SubscribeJobRequest(pipeline=self.named(name))
-        stream = self._connection.read(self._connection.pps.SubscribeJob, request, f"tell the jobs of {name}")
-        following = asyncio.ensure_future(anext(stream, None))
-        try:
-            while True:
-                if not (await asyncio.wait({following}, timeout=LOOK_EVERY))[0]:
+                if error.kind is Kind.SLOW:
                     await self._check_not_stuck(name)
                     continue
-                info = following.result()
-                if info is None:
-                    return
-                yield _job(info)
-                following = asyncio.ensure_future(anext(stream, None))
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            await stream.aclose()  # type: ignore[attr-defined]
+            await asyncio.sleep(next(pauses))
 
     async def _check_not_stuck(self, name: str) -> None:
-        found = await self.find(name)
+        try:
+            found = await self.find(name)
+        except Refusal as error:
+            if error.kind not in UNCERTAIN:
+                raise
+            return
         if found is not None and found.state in STUCK:
             raise EngineUnavailable(f"the pipeline {name} is {found.state}: {found.reason or 'no reason is given'}")
 

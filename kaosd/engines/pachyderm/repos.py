@@ -23,6 +23,7 @@ from kaosd.errors import EngineError
 MASTER = "master"
 CHUNK = 1 << 20  # bytes in a message; some servers take no more than 4 MiB
 FINISHING = 600.0  # seconds that pachd may take to settle a commit
+DELETING = 300.0  # and to delete a repo
 OPENED = 1  # a commit state: STARTED
 FINISHED = 4
 Progress = Callable[[int, int], None]  # bytes sent and bytes in all
@@ -30,10 +31,14 @@ Progress = Callable[[int, int], None]  # bytes sent and bytes in all
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest commit of a branch. digest: of the version it holds, None when it does not say."""
+    """The newest commit of a branch. digest: of the version it holds, None when it does not say.
+
+    error: why pachd did not take it; it then shows what the one before holds, and pipelines get nothing new.
+    """
 
     id: str
     digest: str | None
+    error: str = ""
 
 
 class Repos:
@@ -73,30 +78,41 @@ class Repos:
 
     async def _ours(self, name: str, mark: str) -> bool:
         """Whether the repo is there; EngineError when it is another's."""
+        found = await self.mark(name)
+        if found not in (None, mark):
+            raise EngineError(
+                f"the repo {name} in project {self._project.name} was not made by kaosd for this notebook",
+                hint="give the notebook another name, or delete the repo if nobody needs it",
+            )
+        return found is not None
+
+    async def mark(self, name: str) -> str | None:
+        """What the repo says of itself; None when there is none."""
         request = pfs_pb2.InspectRepoRequest(repo=self.repo(name))
         try:
             info = await self._connection.ask(self._connection.pfs.InspectRepo, request, f"show the repo {name}")
         except Refusal as error:
             if error.kind is Kind.ABSENT:
-                return False
+                return None
             raise
-        if info.description != mark:
-            raise EngineError(
-                f"the repo {name} in project {self._project.name} was not made by kaosd for this notebook",
-                hint="give the notebook another name, or delete the repo if nobody needs it",
-            )
-        return True
+        return str(info.description)
 
     async def delete(self, name: str, mark: str) -> None:
-        """Delete the repo with all its commits, if it is ours."""
+        """Delete the repo with all its commits, if it is ours. Not while another's pipeline reads it: a Refusal."""
         if await self._ours(name, mark):
             request = pfs_pb2.DeleteRepoRequest(repo=self.repo(name))
-            await self._connection.ask(self._connection.pfs.DeleteRepo, request, f"delete the repo {name}")
+            what = f"delete the repo {name}"
+            await self._connection.ask(self._connection.pfs.DeleteRepo, request, what, within=DELETING)
+            if await self.mark(name) is not None:  # pachd says nothing when it is not permitted
+                raise EngineError(f"pachd did not delete the repo {name}", hint="the token may not be allowed to")
 
     # -- reading -------------------------------------------------------------------------------------------
 
     async def head(self, repo: str, branch: str = MASTER) -> Head | None:
-        """The head of a branch, or None. A commit that was left open is closed first: it would block all others."""
+        """The head of a branch once it is settled, or None.
+
+        A commit that was left open is closed first: it would block all others.
+        """
         ask, pfs = self._connection.ask, self._connection.pfs
         try:
             request = pfs_pb2.InspectBranchRequest(branch=self.branch(repo, branch))
@@ -110,8 +126,10 @@ class Repos:
         found = await self._inspect(repo, info.head.id, OPENED)
         if not found.finishing.seconds and not found.finished.seconds:
             await self._close(repo, info.head.id)
+        if not found.finished.seconds:
+            found = await self._inspect(repo, info.head.id, FINISHED)
         text = await self.read(repo, info.head.id, MANIFEST)
-        return Head(info.head.id, _digest(text))
+        return Head(info.head.id, _digest(text), found.error)
 
     async def _inspect(self, repo: str, id_: str, wait: int) -> pfs_pb2.CommitInfo:
         request = pfs_pb2.InspectCommitRequest(commit=self.commit(repo, id_), wait=wait)
@@ -128,7 +146,6 @@ class Repos:
         except Refusal as error:
             if error.kind is not Kind.CLOSED:
                 raise
-        await self._inspect(repo, id_, FINISHED)
 
     async def read(self, repo: str, id_: str, path: str) -> bytes | None:
         """The content of a small file; None when there is none. Its size is checked against pachd's word."""
@@ -158,12 +175,11 @@ class Repos:
         Raises Refusal, or EngineError naming paths that PFS does not take.
         """
         head = await self.head(repo)
-        if head is None or head.digest != content.digest:
+        if head is None or head.error or head.digest != content.digest:
             messages = await asyncio.to_thread(self._messages, repo, content, head, progress)
             head = await self._send(repo, content.digest, head, messages)
-        found = await self._inspect(repo, head.id, FINISHED)
-        if found.error:
-            raise EngineError(f"pachd did not take the commit {repo}@{head.id}: {found.error}")
+        if head.error:
+            raise EngineError(f"pachd did not take the commit {repo}@{head.id}: {head.error}")
         return head
 
     async def _send(
@@ -178,7 +194,7 @@ class Repos:
                 raise
             failure = error
         head = await self.head(repo)
-        if head is not None and head.digest == digest:
+        if head is not None and head != before and (head.digest == digest or head.error):
             return head
         if failure is not None:
             raise failure
