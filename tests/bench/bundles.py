@@ -35,6 +35,7 @@ LARGE = 10_000  # files, from which on the targets of bundling count
 _FIRST, _AGAIN = "first bundle", "bundle again"
 _BIG_FIRST, _BIG_AGAIN = "first bundle of large files (MB)", "bundle again of large files (MB)"
 _PIECE = 1 << 20
+_SIZE = 10_000  # bytes of each small file: 1 GB in 100 000
 
 
 @dataclass
@@ -53,7 +54,7 @@ def measure(bench: Bench, report: Report) -> None:
     sizes = bench.choose((20, 1_000), (20, 1_000, 10_000, 100_000))
     for files in sizes:
         source = bench.place / f"bundle{files}"
-        saved = tree(source, files)
+        saved = tree(source, files, _SIZE)
         _all(bench, report, source, saved, SAVED, (_FIRST, _AGAIN, files))
         shutil.rmtree(source)
     megabytes = bench.choose(50, 2_000)
