@@ -20,9 +20,9 @@ test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
 faults: venv-test ## work under faults, and tell what was lost: make faults ROUNDS=1000 [SEED=7 [BESIDE=2]]; or LONG=1
 	@.venv/bin/python -m tests.faults.$(if $(LONG),long $(LONG),rounds $(ROUNDS) $(SEED) $(BESIDE))
 
-bench: venv-test ## measure against what people would use instead; QUICK=1: in minutes; the table and plots: OUT=build/bench
+bench: venv-test ## measure against what people would use instead: make bench [QUICK=1] [ONLY=saves,idle] [OUT=build/bench]
 	@.ci/bench-peers
-	@KAOS_BENCH_PYTHON=$(CURDIR)/.venv/bench/bin/python .venv/bin/python -m tests.bench $(if $(QUICK),--quick) $(or $(OUT),build/bench)
+	@.venv/bin/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(or $(OUT),build/bench)
 
 lint: venv-test ## style, types and the import contracts
 	@.venv/bin/ruff check .

@@ -15,8 +15,11 @@ from kaosd.bundle import Scan, Scanner, Store, model_tree, sync
 SAVED = b"model/part0/part0/train.py"
 
 
-def tree(root: Path, files: int) -> Path:
-    """A source bundle of so many files, never more than 25 names in a directory; the file that is to be saved."""
+def tree(root: Path, files: int, size: int = 0) -> Path:
+    """A source bundle of so many files, never more than 25 names in a directory; the file that is to be saved.
+
+    size: bytes of noise in each, at least.
+    """
     saved = root / os.fsdecode(SAVED)
     saved.parent.mkdir(parents=True)
     saved.write_text("")
@@ -24,7 +27,9 @@ def tree(root: Path, files: int) -> Path:
     for number in range(files - 2):
         directory = root / "model" / f"part{number // 500}" / f"part{number // 20 % 25}"
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"f{number}.py").write_text(f"N = {number}\n")
+        (directory / f"f{number}.py").write_text(
+            f"N = {number}\n# {os.urandom(size // 2).hex()}\n" if size else f"N = {number}\n"
+        )
     return saved
 
 

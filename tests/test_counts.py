@@ -12,7 +12,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
+from kaosd.bundle import Scanner, Store
+from tests.saving import SAVED, tree
 from tests.tracing import PATIENCE, tracing
 
 SMALL, LARGE = 20, 10_000
@@ -93,3 +96,35 @@ def test_a_save_costs_as_many_system_calls_in_a_small_and_in_a_large_tree(short:
     assert sync.counts() == SYNC
     assert sync.synced() == []
     assert sync.read() == {"work": 2 * len("ANSWER = 1\n"), "store": len("ANSWER = 2\n")}
+
+
+class Hashed:
+    """Stands before the hash, which goes on as ever, and notes how many bytes each call is given."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, data: bytes = b"") -> blake3:
+        self.sizes.append(len(data))
+        return blake3(data)
+
+
+@pytest.mark.parametrize("files", [SMALL, LARGE])
+def test_a_save_hashes_its_content_and_the_nodes_above_it(
+    short: Path, files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = tree(short / "root", files)
+    store = Store(short / "store")
+    scanner = Scanner(short / "root", store, kind="source")
+    scanner.scan()
+    saved.write_text("ANSWER = 1\n")
+    hashed = Hashed()
+    monkeypatch.setattr("kaosd.bundle.tree.blake3", hashed)
+    node = scanner.scan({SAVED}).tree
+    assert node is not None
+    sizes, nodes = tuple(hashed.sizes), []
+    for name in SAVED.split(b"/"):
+        nodes.append(len(store.get(node)))
+        node = next(entry.digest for entry in store.node(node) if entry.name == name)
+    store.close()
+    assert sizes == (len("ANSWER = 1\n"), *reversed(nodes))

@@ -1,74 +1,121 @@
-"""`python -m tests.bench [--quick] [DIRECTORY]`: measure kaosd and its peers in one run; table and plots go there."""
+"""`python -m tests.bench [--quick] [--only SECTION,...] [DIRECTORY]`: measure kaosd and its peers; see SECTIONS.
+
+Each section measures kaosd and what it is compared with in turn, on the same files, and is kept in DIRECTORY by itself:
+so sections may be measured at different times, and the tables are made of all that are there. Ratios never go across
+sections, and absolute times mean nothing outside of one.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
+import platform
+import shutil
+import signal
 import sys
 import tempfile
+import time
+import traceback
 from pathlib import Path
 
-from tests.bench import bundles, saves, whole
-from tests.bench.report import Report
-from tests.e2e.daemon import Daemon
+from tests.bench import plots
+from tests.bench.bench import CACHE, Bench
+from tests.bench.report import Report, target_table
 
-SIZES, QUICK = (20, 1_000, 10_000, 100_000), (20, 1_000)
-SAVES, FEW = 100, 10
-LARGE = 10_000  # files, from which on the targets of bundling count
+# in this order; and the minutes that each is known to take, whole and quick, on two cores
+SECTIONS = {
+    "saves": (12, 3),
+    "bundles": (8, 1),
+    "data": (1, 0.5),
+    "environments": (1.5, 1),
+    "swap": (1.5, 0.5),
+    "front": (0.5, 0.3),
+    "clients": (1.5, 0.3),
+    "idle": (4, 0.7),
+    "storm": (0.5, 0.3),
+    "lab": (1, 0.3),
+    "many": (4, 0.7),
+    "docker": (4, 2),
+    "pachyderm": (1, 0.3),
+}
+LONGEST = 4  # times what a section is known to take, then it is ended
 
 
 def main() -> None:
-    """Measure and write."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("--quick", action="store_true", help="small trees and few saves: some minutes")
+    """Measure the sections that are asked for, then show all that were ever measured into the directory."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=f"Sections: {', '.join(SECTIONS)}.")
+    parser.add_argument("--quick", action="store_true", help="small trees and few rounds: some minutes")
+    parser.add_argument("--only", default="", help="sections, with commas between them")
     parser.add_argument("directory", nargs="?", type=Path, default=Path("bench"))
     options = parser.parse_args()
-    sizes, count = (QUICK, FEW) if options.quick else (SIZES, SAVES)
-    report, place = Report(), Path(tempfile.mkdtemp(prefix="kb"))
-    report.missing.append("syncthing, watchexec and docker build: nothing here sets them up")
-    daemon = Daemon(place).start()
+    wanted = options.only.split(",") if options.only else list(SECTIONS)
+    unknown = [section for section in wanted if section not in SECTIONS]
+    if unknown:
+        parser.error(f"no such section: {', '.join(unknown)}; known: {', '.join(SECTIONS)}")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", CACHE, "bin")
+    os.environ["PATH"] = f"{cache}{os.pathsep}{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
+    options.directory.mkdir(parents=True, exist_ok=True)
+    for section in wanted:
+        report = _measured(section, options.quick)
+        report.save(options.directory)
+        print(report.markdown(), flush=True)
+    _show(options.directory)
+
+
+def _measured(section: str, quick: bool) -> Report:
+    """One section; what goes wrong in it is told in it, and the others go on."""
+    minutes = SECTIONS[section][1 if quick else 0]
+    print(f"measuring {section}: about {minutes:g} min", file=sys.stderr, flush=True)
+    report, began = Report(section), time.monotonic()
+    place = Path(tempfile.mkdtemp(prefix="kb"))
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(int(max(minutes, 1) * 60 * LONGEST))
     try:
-        _tell("an added requirement, the front")
-        whole.requirement(report, daemon, place, count)
-        _tell("the client")
-        whole.client(report, daemon, count)
-        for files in sizes:
-            _tell(f"bundles of {files} files")
-            bundles.measure(report, place, files, count)
-            _tell(f"saves in a tree of {files} files")
-            saves.measure(report, daemon, place, files, count)
-        _tell("idling")
-        whole.idle(report, daemon)
+        importlib.import_module(f"tests.bench.{section}").measure(Bench(place, quick), report)
+    except Exception as error:  # noqa: BLE001 - one section must not take the others with it
+        traceback.print_exc()
+        report.missing.append(f"the rest of {section}: {type(error).__name__}: {error}"[:300])
     finally:
-        daemon.close()
-    _targets(report, sizes)
-    report.write(options.directory)
-    sys.stdout.write(report.markdown())
+        signal.alarm(0)
+        shutil.rmtree(place, ignore_errors=True)
+    report.seconds = time.monotonic() - began
+    return report
 
 
-def _targets(report: Report, sizes: tuple[int, ...]) -> None:
-    """The ratios that section 9 of the design limits."""
-    save, small, large = "save to content", sizes[0], sizes[-1]
-    for files in sizes:
-        report.target(
-            f"save, {files} files: of the best peer", report.median(save, files) / report.best(save, files), 0.5
-        )
-    for files in (files for files in sizes if files >= LARGE):
-        first, again = report.median("first bundle", files), report.median("bundle again", files)
-        if files == sizes[-1]:
-            git = report.median("first bundle", files, "git")
-            report.target(f"first bundle, {files} files: of git", first / git, 0.25)
-        report.target(f"bundle again, {files} files: of git", again / report.median("bundle again", files, "git"), 0.05)
-        kaos = report.median("bundle again", files, "kaos's zip")
-        report.target(f"bundle again, {files} files: of kaos's zip", again / kaos, 0.001)
-    report.target(f"save: {large} files of {small}", report.median(save, large) / report.median(save, small), 1.3)
-    added, bare = "requirement added: build", "bare uv pip install"
-    report.target("requirement added, build: of bare uv", report.median(added, 4) / report.median(added, 4, bare), 1.15)
-    for other, limit in (("python -c pass", 2.5), ("supervisorctl status", 0.3)):
-        report.target(f"client: of {other}", report.median("client", 0) / report.median("client", 0, other), limit)
+def _too_long(_signal: int, _frame: object) -> None:
+    raise TimeoutError("it took too long")
 
 
-def _tell(what: str) -> None:
-    sys.stderr.write(f"measuring {what}\n")
+def _show(directory: Path) -> None:
+    """Write the tables and plots of every section in *directory*; print the targets."""
+    kept = {path.stem: Report.load(path) for path in directory.glob("*.json")}
+    reports = [kept[section] for section in SECTIONS if section in kept]
+    targets = target_table(target for report in reports for target in report.targets)
+    machine = f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    head = [
+        f"Measured by `make bench` on {machine}. Ratios hold within a section; no time is compared across runs.",
+        "",
+    ]
+    text = "\n".join([*head, *targets, "", *(report.markdown() for report in reports)])
+    (directory / "table.md").write_text(text)
+    for report in reports:
+        _plot(report, directory)
+    print("\n".join(targets), flush=True)
+
+
+def _plot(report: Report, directory: Path) -> None:
+    for what in dict.fromkeys(one.what for one in report.times):
+        times = [one for one in report.times if one.what == what]
+        name = what.replace(" ", "-").replace(",", "")
+        sizes = sorted({one.size for one in times})
+        if len(sizes) > 1:
+            (directory / f"{name}-over-size.svg").write_text(plots.over_size(what, times))
+        for size in (sizes[0], sizes[-1]):
+            those = [one for one in times if one.size == size]
+            if min(len(one.seconds) for one in those) > 1 and len(those) > 1:
+                picture = plots.distribution(f"{what} ({size})" if size else what, those)
+                (directory / f"{name}-{size}-distribution.svg").write_text(picture)
 
 
 if __name__ == "__main__":

@@ -1,105 +1,167 @@
-"""What a run has measured, as a table, marks for the targets, and a plot; absolute times are of one run only."""
+"""What a section has measured: times, facts and targets; kept as JSON, shown as Markdown. Ratios are of one section."""
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-COLOURS = ("#d62728", "#1f77b4", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf")
 OWN = "kaosd"
+BOUND = "bound: "  # what begins a row of what no tool can be quicker than; it is no peer
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds that *who* took for *what* at *size* (files in the tree, or what the section counts; 0: no size)."""
+
+    what: str
+    size: int
+    who: str
+    seconds: list[float]
+
+    @property
+    def median(self) -> float:
+        """The median, in seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def p99(self) -> float:
+        """The time that 99 of 100 do not exceed, in seconds."""
+        return sorted(self.seconds)[min(len(self.seconds) - 1, int(len(self.seconds) * 0.99))]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A limit of section 9 of the design, and what was found; unit "x" is a ratio."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str = "x"
+
+    @property
+    def verdict(self) -> str:
+        """Reached, or by how much not."""
+        if not math.isfinite(self.value):
+            return "not measured"
+        if self.value <= self.limit:
+            return "reached"
+        return f"missed by {self.value / self.limit:.2f} x" if self.limit else "missed"
 
 
 @dataclass
 class Report:
-    """Times in seconds by (what, files in the tree, who), targets, and who could not take part."""
+    """One section. *seconds*: what it took as a whole. *missing*: who or what could not take part, and why."""
 
-    times: dict[tuple[str, int, str], list[float]] = field(default_factory=dict)
-    targets: list[tuple[str, float, float]] = field(default_factory=list)
+    section: str
+    times: list[Times] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
-    def add(self, what: str, files: int, who: str, times: list[float]) -> None:
-        """Add measured times; none at all names *who* as missing there."""
-        if times:
-            self.times[what, files, who] = times
+    def add(self, what: str, size: int, who: str, seconds: list[float]) -> None:
+        """Add measured times; none at all name *who* as missing there."""
+        if seconds:
+            self.times.append(Times(what, size, who, seconds))
         else:
-            self.missing.append(f"{who} ({what}, {files} files): not finished in time")
+            self.missing.append(f"{who} ({what}{f', {size}' if size else ''}): no result")
 
-    def median(self, what: str, files: int, who: str = OWN) -> float:
-        """The median of what was measured; infinite when nothing was."""
-        times = self.times.get((what, files, who))
-        return statistics.median(times) if times else math.inf
+    def median(self, what: str, size: int, who: str = OWN) -> float:
+        """The median of what was measured; not a number when nothing was."""
+        return next((one.median for one in self.times if (one.what, one.size, one.who) == (what, size, who)), math.nan)
 
-    def best(self, what: str, files: int) -> float:
-        """The smallest median of all others."""
-        return min(
-            (self.median(*key) for key in self.times if key[:2] == (what, files) and key[2] != OWN), default=math.inf
-        )
+    def best(self, what: str, size: int) -> Times | None:
+        """The one of the smallest median among all others."""
+        others = [one for one in self.times if (one.what, one.size) == (what, size) and one.who != OWN]
+        others = [one for one in others if not one.who.startswith(BOUND)]
+        return min(others, key=lambda one: one.median, default=None)
 
-    def target(self, what: str, ratio: float, limit: float) -> None:
-        """A ratio that section 9 of the design limits; left out when one side was not measured."""
-        if math.isfinite(ratio) and ratio > 0:
-            self.targets.append((what, ratio, limit))
+    def ratio(self, what: str, size: int, who: str) -> float:
+        """Our median in that of *who*."""
+        return self.median(what, size) / self.median(what, size, who)
+
+    def target(self, what: str, value: float, limit: float, unit: str = "x") -> None:
+        """What section 9 of the design limits. A value that is not a number was not measured."""
+        self.targets.append(Target(what, value, limit, unit))
+
+    def exponents(self) -> dict[tuple[str, str], float]:
+        """By what and who: e, where the cost grows as size to the power of e (least squares of the logarithms)."""
+        points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+        for one in self.times:
+            if one.size:
+                points.setdefault((one.what, one.who), []).append((math.log(one.size), math.log(one.median)))
+        found = {}
+        for key, line in points.items():
+            if len(line) > 1:
+                found[key] = statistics.linear_regression(*zip(*line, strict=True)).slope
+        return found
+
+    # -- keeping and showing -------------------------------------------------------------------------------
+
+    def save(self, directory: Path) -> None:
+        """Keep it below *directory*, in place of an earlier run of the section."""
+        (directory / f"{self.section}.json").write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @staticmethod
+    def load(path: Path) -> Report:
+        """A section that was kept."""
+        found: dict[str, Any] = json.loads(path.read_text())
+        times = [Times(**one) for one in found.pop("times")]
+        targets = [Target(**{**one, "value": _number(one["value"])}) for one in found.pop("targets")]
+        return Report(times=times, targets=targets, **found)
 
     def markdown(self) -> str:
-        """The tables."""
-        lines = ["| what | files | who | n | median ms | p99 ms | of kaosd's |", "|---|---|---|---|---|---|---|"]
-        for (what, files, who), times in sorted(self.times.items(), key=lambda item: (*item[0][:2], item[0][2] != OWN)):
-            own, found = self.median(what, files), statistics.median(times)
-            ratio = f"{found / own:.2f}" if math.isfinite(own) else ""
-            lines.append(
-                f"| {what} | {files} | {who} | {len(times)} | {found * 1e3:.1f} | {p99(times) * 1e3:.1f} | {ratio} |"
-            )
-        lines += ["", "| target | ratio | limit | |", "|---|---|---|---|"]
-        for what, value, limit in self.targets:
-            verdict = "reached" if value <= limit else f"missed by {value / limit:.2f} x"
-            lines.append(f"| {what} | {value:.3g} | {limit} | {verdict} |")
-        lines += ["", *(f"Not measured: {one}." for one in self.missing)]
-        return "\n".join(lines) + "\n"
+        """Its table, exponents, facts, targets and who is missing."""
+        lines = [f"### {self.section}", ""]
+        if self.times:
+            lines += ["| what | size | who | n | median ms | p99 ms | kaosd of it |", "|---|---|---|---|---|---|---|"]
+            lines += [self._row(one) for one in sorted(self.times, key=self._order)]
+            lines.append("")
+        growth = [f"{who} {slope:.2f}" for (what, who), slope in self.exponents().items() if what == self._grown]
+        if growth:
+            lines += [f"{self._grown}: cost grows with the size to the power of: {', '.join(growth)}.", ""]
+        lines += [f"- {fact}" for fact in self.facts]
+        lines += [f"- not measured: {one}" for one in self.missing]
+        lines += ["", *target_table(self.targets)] if self.targets else []
+        return "\n".join([*lines, f"({self.seconds:.0f} s)", ""])
 
-    def plot(self, what: str) -> str:
-        """An SVG of the medians of *what* over the number of files, both axes logarithmic."""
-        series: dict[str, list[tuple[int, float]]] = {}
-        for found, files, who in sorted(self.times):
-            if found == what:
-                series.setdefault(who, []).append((files, self.median(what, files, who)))
-        points = [point for line in series.values() for point in line]
-        if not points:
-            return ""
-        x = _axis([files for files, _ in points], 60, 480)
-        y = _axis([seconds for _, seconds in points], 360, 30)
-        parts = ['<svg xmlns="http://www.w3.org/2000/svg" width="720" height="400" font-family="sans-serif">']
-        parts.append(f'<text x="60" y="20">{what}: median ms over files in the tree</text>')
-        for number, (who, line) in enumerate(sorted(series.items(), key=lambda item: item[0] != OWN)):
-            colour = COLOURS[number % len(COLOURS)]
-            path = " ".join(f"{x(files):.0f},{y(seconds):.0f}" for files, seconds in line)
-            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-            parts.append(f'<text x="520" y="{40 + 18 * number}" fill="{colour}">{who}</text>')
-            parts += [
-                f'<text x="{x(files):.0f}" y="{y(seconds) - 4:.0f}" font-size="9">{seconds * 1e3:.0f}</text>'
-                for files, seconds in line
-            ]
-        parts += [
-            f'<text x="{x(files):.0f}" y="385">{files}</text>' for files in sorted({files for files, _ in points})
-        ]
-        return "\n".join([*parts, "</svg>"]) + "\n"
+    @property
+    def _grown(self) -> str:
+        """The first of what was measured at several sizes."""
+        return next((what for what, _ in self.exponents()), "")
 
-    def write(self, directory: Path) -> None:
-        """Write the table and the plots."""
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "table.md").write_text(self.markdown())
-        for what in sorted({key[0] for key in self.times if len({k[1] for k in self.times if k[0] == key[0]}) > 1}):
-            (directory / f"{what.replace(' ', '-')}.svg").write_text(self.plot(what))
+    def _order(self, one: Times) -> tuple[int, int, float]:
+        firsts = list(dict.fromkeys(each.what for each in self.times))
+        return firsts.index(one.what), one.size, 0.0 if one.who == OWN else one.median
+
+    def _row(self, one: Times) -> str:
+        best = self.best(one.what, one.size)
+        known = one.who != OWN and math.isfinite(self.median(one.what, one.size))
+        ratio = f"{self.ratio(one.what, one.size, one.who):.3g}" if known else ""
+        if best is one and known:
+            ratio += " (best)"
+        size = str(one.size) if one.size else ""
+        shown = f"| {one.what} | {size} | {one.who} | {len(one.seconds)} | {_ms(one.median)} | {_ms(one.p99)} "
+        return f"{shown}| {ratio} |"
 
 
-def p99(times: list[float]) -> float:
-    """The time that 99 of 100 do not exceed."""
-    return sorted(times)[min(len(times) - 1, int(len(times) * 0.99))]
+def target_table(targets: Iterable[Target]) -> list[str]:
+    """The lines of a table of targets."""
+    lines = ["| target | found | limit | |", "|---|---|---|---|"]
+    for one in targets:
+        found = f"{one.value:.3g} {one.unit}" if math.isfinite(one.value) else "-"
+        lines.append(f"| {one.what} | {found} | {one.limit:g} {one.unit} | {one.verdict} |")
+    return lines
 
 
-def _axis(values: Sequence[float], low: float, high: float) -> Callable[[float], float]:
-    """Where a value lies on a logarithmic axis that reaches from *low* to *high*."""
-    first, last = math.log(min(values)), math.log(max(values))
-    return lambda value: low + (math.log(value) - first) / ((last - first) or 1) * (high - low)
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"

@@ -68,12 +68,7 @@ class Daemon:
 
     def start(self) -> Daemon:
         """Start it and return when it answers."""
-        output = open(self.place / "output", "ab")  # noqa: SIM115 - handed to the child
-        with output:
-            self.process = subprocess.Popen(
-                self.command(sys.executable, "-m", "kaosd", "run"), env=self.environ, stdout=output, stderr=output
-            )
-        process = self.process
+        process = self.launch()
 
         def answers() -> bool:
             assert process.poll() is None, self.output()
@@ -81,6 +76,15 @@ class Daemon:
 
         until(answers, "the daemon to answer")
         return self
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, and wait for nothing."""
+        output = open(self.place / "output", "ab")  # noqa: SIM115 - handed to the child
+        with output:
+            self.process = subprocess.Popen(
+                self.command(sys.executable, "-m", "kaosd", "run"), env=self.environ, stdout=output, stderr=output
+            )
+        return self.process
 
     def stop(self) -> None:
         """End it in order; hosts go on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kaosd.engines.process.limits import choose
-from kaosd.engines.process.server import Package, serving
+from kaosd.engines.process.server import Package, of_python, serving
 from kaosd.engines.process.surroundings import build_variables, host_variables
 
 OWN = {
@@ -87,6 +87,27 @@ SERVING = {
         [package("jupyter-collaboration", "Jupyter_Server.ydoc"), package("jupyter-server-ydoc")],
         ["jupyter-collaboration", "jupyter-server-ydoc"],
     ),
+    "what another Python or system needs does not count": (
+        [
+            package(
+                "jupyterlab", 'pytz; python_version < "3.9"', 'tomli ; python_version < "3.12"', "win; os_name=='nt'"
+            ),
+            *(package(name) for name in ("pytz", "tomli", "win")),
+        ],
+        ["jupyterlab", "tomli"],
+    ),
+    "an extra and another condition": (
+        [
+            package("jupyterlab", "a[x]"),
+            package("a", 'b; extra == "x" and os_name == "nt"', "c; python_version > '3' and extra == 'x'"),
+            *(package(name) for name in ("b", "c")),
+        ],
+        ["a", "c", "jupyterlab"],
+    ),
+    "a marker that nobody can read counts": (
+        [package("jupyterlab", "a; what is this"), package("a")],
+        ["a", "jupyterlab"],
+    ),
     "a circle ends": (
         [package("jupyterlab", "a"), package("a", "b"), package("b", "a")],
         ["a", "b", "jupyterlab"],
@@ -96,7 +117,8 @@ SERVING = {
 
 @pytest.mark.parametrize(("packages", "expected"), SERVING.values(), ids=SERVING)
 def test_what_serves(packages: list[Package], expected: list[str]) -> None:
-    assert [one.name for one in serving(packages)] == expected
+    markers = of_python("3.11.2")
+    assert [one.name for one in serving(packages, markers)] == expected
 
 
 @pytest.mark.parametrize(

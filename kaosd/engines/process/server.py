@@ -7,7 +7,7 @@ one follows the other. Read from the metadata of the environment's site-packages
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ ROOTS = ("jupyterlab", "jupyter-collaboration")
 _EXTENSION = "etc/jupyter/jupyter_server_config.d/"
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?([^;]*)(?:;(.*))?")
 _FIELD = re.compile(r"^(Name|Version|Requires-Dist): *(.*?)\r?$", re.MULTILINE)
-_EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +36,26 @@ def normalize(name: str) -> str:
 
 def server_digest(environment: Path) -> str:
     """Digest (64 hexadecimal digits) of Python's version and of all packages that serve JupyterLab."""
-    lines = [f"python {_python_version(environment)}"]
-    lines += [f"{package.name} {package.version}" for package in serving(installed(environment))]
+    python = _python_version(environment)
+    lines = [f"python {python}"]
+    lines += [f"{package.name} {package.version}" for package in serving(installed(environment), of_python(python))]
     return blake3("\n".join(lines).encode()).hexdigest()
 
 
-def serving(packages: Iterable[Package]) -> list[Package]:
+def of_python(version: str) -> dict[str, str]:
+    """What markers are evaluated with: this machine, and Python *version* (all three numbers)."""
+    from packaging.markers import default_environment  # noqa: PLC0415 - only builds need it, the daemon's start does not
+
+    own = {name: str(value) for name, value in default_environment().items()}
+    return (
+        {**own, "python_full_version": version, "python_version": ".".join(version.split(".")[:2])} if version else own
+    )
+
+
+def serving(packages: Iterable[Package], markers: Mapping[str, str]) -> list[Package]:
     """The closure of what serves: JupyterLab, collaboration, every package with a server extension; by name.
 
-    Markers other than extras are not evaluated: an installed package that is needed only elsewhere counts too,
-    which at worst replaces a server that could have stayed.
+    markers: the environment that requirements are for; what is needed only in another one does not count.
     """
     by_name = {package.name: package for package in packages}
     roots = [name for name, package in by_name.items() if package.serves or name in ROOTS]
@@ -54,25 +63,37 @@ def serving(packages: Iterable[Package]) -> list[Package]:
     seen: set[tuple[str, frozenset[str]]] = set()
     while queue:
         item = queue.pop()
-        if item in seen or item[0] not in by_name:
+        if item in seen:
             continue
         seen.add(item)
-        queue.extend(_needed(by_name[item[0]], item[1]))
+        queue.extend(_needed(by_name[item[0]], item[1], by_name.keys(), markers))
     return [by_name[name] for name in sorted({name for name, _ in seen})]
 
 
-def _needed(package: Package, extras: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
-    """Names and extras that *package* requires when it is asked for with *extras*."""
+def _needed(
+    package: Package, extras: frozenset[str], there: Collection[str], markers: Mapping[str, str]
+) -> list[tuple[str, frozenset[str]]]:
+    """Names and extras of what is *there* and *package* requires when it is asked for with *extras*."""
     found = []
     for text in package.requires:
         match = _REQUIREMENT.match(text)
-        if match is None:
+        if match is None or normalize(match[1]) not in there:
             continue
-        only_with = {normalize(extra) for extra in _EXTRA.findall(match[4] or "")}
-        if not only_with or only_with & extras:
+        if not match[4] or _holds(match[4].strip(), extras, markers):
             wanted = frozenset(normalize(extra.strip()) for extra in (match[2] or "").split(",") if extra.strip())
             found.append((normalize(match[1]), wanted))
     return found
+
+
+def _holds(marker: str, extras: frozenset[str], markers: Mapping[str, str]) -> bool:
+    """Whether a marker is true with one of *extras*, or without any; one that nobody can read is."""
+    from packaging.markers import InvalidMarker, Marker, UndefinedComparison  # noqa: PLC0415 - as above
+
+    try:
+        parsed = Marker(marker)
+        return any(parsed.evaluate({**markers, "extra": extra}) for extra in {"", *extras})
+    except (InvalidMarker, UndefinedComparison):
+        return True
 
 
 def installed(environment: Path) -> list[Package]:

@@ -1,0 +1,60 @@
+"""What all sections share: the place they work in, how much they do, and a daemon of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tests.e2e.daemon import Daemon
+
+CACHE = "kaosd-bench"  # below the user's cache: peers that are built once, see .ci/bench-peers
+Choice = TypeVar("Choice")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """place: an empty directory for what a section makes. quick: small trees and few rounds."""
+
+    place: Path
+    quick: bool
+
+    def choose(self, quick: Choice, full: Choice) -> Choice:
+        """One of two sizes of the same thing."""
+        return quick if self.quick else full
+
+    @contextlib.contextmanager
+    def daemon(self, **environ: str) -> Iterator[Daemon]:
+        """A running daemon with a state directory of its own; the path is short, for its sockets."""
+        daemon = Daemon(Path(tempfile.mkdtemp(prefix="kb")), **environ)
+        try:
+            yield daemon.start()
+        finally:
+            daemon.close()
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that *work* takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def absent(programs: Sequence[str]) -> str:
+    """Which of *programs* this machine lacks, in words; "" when it has them all."""
+    lacking = [program for program in programs if shutil.which(program) is None]
+    return f"there is no {' and no '.join(lacking)}" if lacking else ""
+
+
+def checked(argv: Sequence[str], accepted: Sequence[int] = (0,), **options: object) -> None:
+    """Run a command that is measured. RuntimeError with its last words when its exit code is none of *accepted*."""
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    if done.returncode not in accepted:
+        said = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise RuntimeError(f"{' '.join(argv)} ended with {done.returncode}: {' '.join(said)}")
