@@ -10,7 +10,7 @@ import pytest
 from kaosd.bundle import Verdict
 from kaosd.model import Environment, HostState, NotebookState, Resources, Version
 from kaosd.notebook.view import Standing, host_state, state, why
-from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Served, Start, Swap, Target, Why
+from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Swap, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
 SERVED = Served(ONE, "e1", "server", None, Resources())
@@ -45,6 +45,8 @@ CASES = [
     Case("waiting for an open document", held(replace(LIVE, source=TWO), Why.OPEN), NotebookState.HELD,
          HostState.RUNNING),
     Case("swapping", replace(LIVE, source=TWO, stepping=Swap(TARGET, ENVIRONMENT, True)), NotebookState.SWAPPING,
+         HostState.RUNNING),
+    Case("another host takes over", replace(LIVE, stepping=Renew(TARGET, ENVIRONMENT)), NotebookState.SWAPPING,
          HostState.RUNNING),
     Case("first start", replace(NEW, stepping=Start(TARGET, ENVIRONMENT)), NotebookState.SWAPPING, HostState.STARTING),
     Case("started again", replace(LIVE, host=HostFact.NONE, restarts=1, stepping=Start(TARGET, ENVIRONMENT)),

@@ -195,6 +195,12 @@ async def test_a_daemon_that_is_killed_finds_its_container_again(
         assert await kernel.run("print(kept)") == "1\n"
     assert container(client, daemon, "again")["Id"] == before
     assert not [job for job in daemon.history("again")[0]["jobs"][2:] if job["stage"] == "build"]
+    # another notebook of the same environment has the same image, and no build either
+    daemon.deploy("twin", kaos)
+    images = {client.inspect_container(running(client, daemon, name)[0])["Image"] for name in ("again", "twin")}
+    assert len(images) == 1
+    assert [job["stage"] for one in daemon.history("twin") for job in one["jobs"]] == ["host"]
+    daemon.ctl("notebook", "kill", "-n", "twin", "-y")
     daemon.ctl("notebook", "kill", "-n", "again", "-y")
 
 
@@ -206,6 +212,9 @@ def test_without_a_container_engine_only_who_asks_for_one_is_told(own_daemon: Da
     shown = until(lambda: (n := own_daemon.notebook("boxed"))["state"] == "failed" and n, "the failure")
     assert f"there is no container engine at {own_daemon.place}/nothing.sock (install docker.io" in shown["reason"]
     assert own_daemon.notebook("plain")["state"] == "live"
+    (check,) = [one for one in own_daemon.json("doctor")["checks"] if one["code"] == "docker"]
+    assert check["text"] == f"there is no container engine at {own_daemon.place}/nothing.sock"
+    assert check["mend"].startswith("install docker.io or podman")
 
 
 async def test_a_notebook_moves_from_processes_to_containers(

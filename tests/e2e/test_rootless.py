@@ -85,6 +85,11 @@ async def lives(daemon: Theirs, containers: Containers, bundle: Path, *more: str
         assert checks[1]["text"].startswith("memory and cpu of notebooks cannot be limited: ")
         assert checks[1]["mend"].startswith("boot with systemd.unified_cgroup_hierarchy=1")
         assert [one["severity"] for one in checks[:3]] == ["ok", "warning", "ok"]
+        # nobody holds other limits either: no container is replaced for them
+        before = containers.ids(label=f"kaosd.home={daemon.home('own')}")
+        daemon.deploy("own", bundle, None, "--memory", "640Mi")
+        assert containers.ids(label=f"kaosd.home={daemon.home('own')}") == before
+        assert daemon.notebook("own")["resources"] == {"cpu": None, "memory": "640Mi", "gpu": 0, "enforced": False}
     assert processes(daemon, containers, "own") == {person.uid}
     async with Lab(daemon.url("own"), daemon.token("own")) as lab:
         kernel = await lab.kernel()
@@ -110,6 +115,11 @@ async def lives(daemon: Theirs, containers: Containers, bundle: Path, *more: str
         assert await lab.read("made/here/by-the-kernel.txt") == "hello"
     daemon.ctl("notebook", "kill", "-n", "own", "-y")
     assert containers.ids(label=f"kaosd.home={daemon.home('own')}") == []
+    if more:  # nobody else uses this engine
+        client = containers.client()
+        assert client.images(filters={"label": "kaosd.owner"}) == []
+        assert client.volumes(filters={"label": "kaosd.owner"})["Volumes"] in (None, [])
+        client.close()
 
 
 @pytest.mark.parametrize("kind", ["podman", "docker"])

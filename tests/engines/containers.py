@@ -30,9 +30,10 @@ PATIENCE = 60.0  # seconds that an engine may take to start
 class Containers:
     """One container engine that listens on a socket of its own; may be stopped and started again."""
 
-    def __init__(self, place: Path, kind: str) -> None:
+    def __init__(self, place: Path, kind: str, *options: str) -> None:
         self.place = place
         self.kind = kind
+        self.options = options
         self.socket = place / f"{kind}.sock"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -122,7 +123,7 @@ class Containers:
             "exec-root": place / "x",
             "pidfile": place / "pid",
         }
-        return ["dockerd", *(f"--{name}={value}" for name, value in options.items())], {}
+        return ["dockerd", *(f"--{name}={value}" for name, value in options.items()), *self.options], {}
 
     def _podman(self) -> tuple[list[str], dict[str, str]]:
         storage, settings = self.place / "storage.conf", self.place / "containers.conf"
@@ -178,10 +179,10 @@ def started_by(person: Person, kind: str) -> Iterator[Rootless]:
 
 
 @contextmanager
-def started(kind: str) -> Iterator[Containers]:
+def started(kind: str, *options: str) -> Iterator[Containers]:
     """A running engine with the base image; all of it goes with the block."""
     place = Path(tempfile.mkdtemp(prefix="kc"))
-    found = Containers(place, kind)
+    found = Containers(place, kind, *options)
     found.start()
     try:
         found.import_base()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import io
@@ -14,7 +15,7 @@ import pytest
 from conftest import SPEC, make_home
 
 from kaosd.engines.base import Order
-from kaosd.engines.docker import examining, limits, place, seed
+from kaosd.engines.docker import connection, examining, limits, place, seed
 from kaosd.engines.docker.connection import Connection, candidates, choose, refusal, unreachable
 from kaosd.engines.docker.dockerfile import failure, instructions, labelled, refuse_buildkit
 from kaosd.engines.docker.facts import Facts, is_podman
@@ -48,15 +49,22 @@ def test_each_stage_begins_with_our_labels_and_lines_are_told_as_they_were() -> 
         ("RUN --mount=type=cache,target=/x pip", "--mount"),
         ("run --network=none pip", "--network"),
         ("RUN --network=none --mount=type=ssh pip", "--mount"),
-        ("RUN <<EOF", "a here-document"),
+        ("RUN <<EOF\nFROM b\nEOF", "a here-document"),
+        ("RUN cat <<-'END' >/x\nFROM b\n\tEND", "a here-document"),
         ("COPY --from=one --chmod=755 a b", "--chmod"),
         ("ADD --checksum=sha256:0 a b", "--checksum"),
-        ("COPY <<EOF /x", "a here-document"),
+        ("COPY <<EOF /x\nEOF", "a here-document"),
     ],
 )
 def test_what_only_buildkit_reads_is_found(instruction: str, what: str) -> None:
     with pytest.raises(BuildFailed, match=f"^Dockerfile:2: .*: {what} needs BuildKit"):
         refuse_buildkit(f"FROM a\n{instruction}\n")
+
+
+def test_lines_of_a_here_document_are_no_instructions() -> None:
+    text = "FROM a\nRUN <<ONE cat - <<TWO >/x\nFROM b\nONE\nFROM c\nTWO\nFROM d\nRUN echo $((1 <<2)) <<<EOF\nRUN y\n"
+    assert [one.line for one in instructions(text)] == [1, 2, 7, 8, 9]
+    assert labelled(text, {"o": "1"}).count("LABEL o=1") == 2
 
 
 def test_what_docker_reads_itself_is_let_pass() -> None:
@@ -164,6 +172,10 @@ def test_what_docker_says_of_itself() -> None:
     found = Facts.of("a", rootless | {"MemoryLimit": False, "CpuCfsQuota": False, "CgroupVersion": "1"}, {}, None)
     assert (found.podman, found.rootless, found.selinux, found.desktop) == (False, True, True, False)
     assert (found.memory, found.unlimited) == (5, ("memory", "cpu"))
+    assert found.security == {"security_opt": ["label=disable"]}
+    remapped = Facts.of("a", {"SecurityOptions": ["name=userns"]}, {}, None)
+    assert (remapped.remapped, remapped.rootless) == (True, False)
+    assert remapped.security == {"security_opt": [], "userns_mode": "host"}
     assert Facts.of("a", {"OperatingSystem": "Docker Desktop"}, {}, None).desktop
     assert (facts().rootless, facts().unlimited, facts().version) == (False, (), "Docker 20.10")
 
@@ -271,11 +283,39 @@ async def test_doctor_tells_of_an_engine_that_does_not_answer(short: Path) -> No
     assert await finding(f"{path}x") == ("error", f"there is no container engine at {path}x")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker's library closes by collection
+async def test_work_for_an_engine_that_hangs_is_given_up_also_when_it_is_cancelled(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_ASK_EVERY", 0.05)
+    monkeypatch.setattr(connection, "_SILENT", 0.2)
+    path = str(short / "d.sock")
+    hung = Connection(path, {})
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        with pytest.raises(EngineUnavailable, match=f"the container engine at {path} does not answer"):
+            await hung.call(lambda client: client.info())
+        cancelled = asyncio.ensure_future(hung.call(lambda client: client.info()))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        done: list[str] = []
+        for _ in range(2 * connection._THREADS):  # more than there are threads: some never begin
+            with pytest.raises(EngineUnavailable):
+                await hung.call(lambda client: done.append("too late"))
+    hung._pool.shutdown(wait=True)
+    hung._asking.shutdown(wait=True)
+    gc.collect()
+    assert done == []
+
+
 async def finding(path: str) -> tuple[str, str]:
     """The one thing that is told of an engine that is not there."""
-    connection = Connection(path, {})
-    (found,) = await examining.examine(connection, within=0.5)
-    connection.close()
+    away = Connection(path, {})
+    (found,) = await examining.examine(away, within=0.5)
+    away.close()
     assert found.mend
     return found.severity, found.text
 

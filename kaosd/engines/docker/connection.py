@@ -148,11 +148,11 @@ class Connection:
             await asyncio.sleep(_ASK_EVERY)
             loop = asyncio.get_running_loop()
             asking = loop.run_in_executor(self._asking, self._call, lambda client: client.ping())
+            asking.add_done_callback(lambda one: one.cancelled() or one.exception())  # the work itself will be told so
             done, _ = await asyncio.wait([asking], timeout=_SILENT)
             if not done:
                 asking.cancel()
                 return
-            asking.exception()  # it is away, or refuses: the work itself will be told so
 
     async def ask(self, question: Callable[[Any], Result], within: float) -> Result:
         """As `call`, for what changes nothing: after *within* seconds nobody waits for it. Raises TimeoutError, too."""

@@ -29,19 +29,24 @@ _SAYS_WHY = re.compile(r"\s*(?:ERROR|error|E|fatal|Error|npm ERR!)\s?:\s*(.*\S)"
 _SHOWN = 80  # characters of an instruction
 # What only BuildKit reads, by instruction; https://docs.docker.com/reference/dockerfile
 _BUILDKIT = re.compile(
-    r"(?:RUN\s+(?:--\S+\s+)*(?P<run>--(?:mount|network|security)|<<)"
-    r"|(?:COPY|ADD)\s+(?:--\S+\s+)*(?P<copy>--(?:link|chmod|parents|exclude|keep-git-dir|checksum)|<<))",
+    r"(?:RUN\s+(?:--\S+\s+)*(?P<run>--(?:mount|network|security))"
+    r"|(?:COPY|ADD)\s+(?:--\S+\s+)*(?P<copy>--(?:link|chmod|parents|exclude|keep-git-dir|checksum)))",
     re.IGNORECASE,
 )
+_DOCUMENT = re.compile(r"(?<!<)<<(?P<tabs>-?)(?P<quote>[\"']?)(?P<end>[A-Za-z_]\w*)(?P=quote)")
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction: the line (from 1) where it begins, its text with all continuations, the line where it ends."""
+    """One instruction: the line (from 1) where it begins, its text with all continuations, the line where it ends.
+
+    document: a here-document follows, whose lines are no instructions.
+    """
 
     line: int
     text: str
     last: int
+    document: bool = False
 
     @property
     def place(self) -> str:
@@ -52,29 +57,46 @@ class Instruction:
 
 def instructions(text: str) -> list[Instruction]:
     """The instructions of a Dockerfile, in their order; comments and blank lines are none."""
+    lines = text.splitlines()
     found: list[Instruction] = []
     parts: list[str] = []
-    begin = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
+    begin = number = 0
+    while number < len(lines):
+        stripped = lines[number].strip()
+        number += 1
         if not stripped or stripped.startswith("#"):
             continue
         begin = begin or number
         goes_on = stripped.endswith("\\")
         parts.append(stripped.removesuffix("\\").strip() if goes_on else stripped)
         if not goes_on:
-            found.append(Instruction(begin, " ".join(parts), number))
-            parts, begin = [], 0
+            end = _end_of_documents(lines, number, " ".join(parts))
+            found.append(Instruction(begin, " ".join(parts), end, document=end > number))
+            parts, begin, number = [], 0, end
     return [*found, Instruction(begin, " ".join(parts), begin)] if parts else found
+
+
+def _end_of_documents(lines: Sequence[str], number: int, instruction: str) -> int:
+    """The last line of the here-documents of an instruction that ends at line *number*; that itself for none."""
+    if not re.match(r"(?:RUN|COPY|ADD)\s", instruction, re.IGNORECASE):
+        return number
+    end = number
+    for one in _DOCUMENT.finditer(instruction):
+        ends = [
+            at for at in range(end, len(lines)) if (lines[at].lstrip("\t") if one["tabs"] else lines[at]) == one["end"]
+        ]
+        end = ends[0] + 1 if ends else end
+    return end
 
 
 def refuse_buildkit(text: str) -> None:
     """Raise BuildFailed for what Docker builds only by BuildKit, which its API has no part for."""
     for one in instructions(text):
-        if found := _BUILDKIT.match(one.text):
-            what = found["run"] or found["copy"]
+        found = _BUILDKIT.match(one.text)
+        if found or one.document:
+            what = found["run"] or found["copy"] if found else "a here-document"
             raise BuildFailed(
-                f"{one.place}: {'a here-document' if what == '<<' else what} needs BuildKit, which kaosd does not use",
+                f"{one.place}: {what} needs BuildKit, which kaosd does not use",
                 hint="write the instruction without it, or use Podman",
             )
 

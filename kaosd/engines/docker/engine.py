@@ -105,7 +105,8 @@ class DockerEngine:
     async def _start(self, order: Order, log: Log) -> Host:
         facts = await self._connection.facts()
         _refuse_what_cannot_be(facts, order.spec.resources)
-        await self._undo_what_was_left()
+        with contextlib.suppress(EngineError):  # one that will not go is no reason for others not to begin
+            await self._undo_what_was_left()
         await self._sweep_what_was_left(order.home)
         mark = secrets.token_hex(4)
         name, at = f"kaosd-{order.spec.name}-{mark}", Place.of(order.home, mark)

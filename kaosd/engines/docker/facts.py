@@ -14,8 +14,9 @@ LIMITS = ("memory", "cpu")
 class Facts:
     """What an engine is. address: "unix:///path". version: as it calls itself, for people.
 
-    rootless: it runs as a person, who is root inside of its containers. desktop: it runs in a virtual machine of its
-    own. memory: bytes that the machine has. unlimited: those of LIMITS that it cannot hold a container to.
+    rootless: it runs as a person, who is root inside of its containers. remapped: it runs as root, and its containers
+    have other user ids than this machine. desktop: it runs in a virtual machine of its own. memory: bytes that the
+    machine has. unlimited: those of LIMITS that it cannot hold a container to.
     root: the directory of its images and containers; "" when it does not say. driver: by which it keeps them.
     groups: the version of control groups.
     """
@@ -24,6 +25,7 @@ class Facts:
     version: str
     podman: bool
     rootless: bool
+    remapped: bool
     selinux: bool
     desktop: bool
     memory: int
@@ -31,6 +33,12 @@ class Facts:
     root: str
     driver: str
     groups: str
+
+    @property
+    def security(self) -> dict[str, Any]:
+        """What create_host_config takes so that directories of this machine can be used inside."""
+        found: dict[str, Any] = {"security_opt": ["label=disable"] if self.selinux else []}
+        return found | {"userns_mode": "host"} if self.remapped else found
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -59,6 +67,7 @@ class Facts:
             version=f"{'Docker' if libpod is None else 'Podman'} {_number(info, version, libpod)}",
             podman=libpod is not None,
             rootless=rootless,
+            remapped="name=userns" in options and not rootless,
             selinux="name=selinux" in options,
             desktop="desktop" in str(info.get("OperatingSystem", "")).lower(),
             memory=int(info.get("MemTotal") or 0),

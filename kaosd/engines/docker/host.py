@@ -150,8 +150,8 @@ def create(
             for one in place.mounts(at, order, workdir)
         ],
         device_requests=limits.gpus(resources.gpu, types),
-        security_opt=["label=disable"] if facts.selinux else [],
         init=not facts.podman,  # reaps what kernels leave; Podman needs a program for it that may not be there
+        **facts.security,
         **limits.options(resources, facts),
     )
     created = client.create_container(

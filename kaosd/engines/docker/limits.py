@@ -28,11 +28,9 @@ def unheld(resources: Resources, facts: Facts) -> str:
     """What the engine cannot hold a container of *resources* to, as a sentence; "" when it can."""
     wanted = {"memory": resources.memory, "cpu": resources.cpu}
     lost = [name for name in facts.unlimited if wanted[name] is not None]
-    return (
-        f"{' and '.join(lost)} of the notebook {'is' if len(lost) == 1 else 'are'} not limited: {why(facts)}"
-        if lost
-        else ""
-    )
+    if not lost:
+        return ""
+    return f"{' and '.join(lost)} of the notebook {'is' if len(lost) == 1 else 'are'} not limited: {why(facts)}"
 
 
 def why(facts: Facts) -> str:
