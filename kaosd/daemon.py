@@ -233,7 +233,7 @@ def _signals(stop: asyncio.Event, reloads: Reloads) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked)
-    loop.add_signal_handler(signal.SIGHUP, reloads.ask)
+    loop.add_signal_handler(signal.SIGHUP, reloads.hang_up)
 
 
 class Reloads:
@@ -242,17 +242,25 @@ class Reloads:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._asked = asyncio.Event()
+        self._told = False
 
     def ask(self) -> None:
-        """Read it again soon."""
+        """Read it again soon; once at the start as well, for what was saved since it was read first."""
         self._asked.set()
+
+    def hang_up(self) -> None:
+        """Read it again soon, and tell systemd, which may be waiting for it."""
+        self._told = True
+        self.ask()
 
     async def run(self) -> None:
         """Serve until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
-            sd.notify(sd.reloading())
+            told, self._told = self._told, False
+            if told:
+                sd.notify(sd.reloading())
             before = self.backend.problem
             try:
                 changed = (await self.backend.reload())["changed"]
@@ -262,7 +270,8 @@ class Reloads:
             else:
                 if changed:
                     log.info("configuration_read", changed=changed)
-            sd.notify("READY=1")
+            if told:
+                sd.notify("READY=1")
 
 
 async def _heartbeat(registry: Registry) -> None:

@@ -197,8 +197,9 @@ def _units(_examined: Examined) -> Iterator[Check]:
         if found is None or (found.version is None and not found.program):
             continue
         if found.version is not None and not found.intact:
-            text = f"{found.path} was changed by hand, and no upgrade will touch it"
-            yield Check("unit", "warning", text, "systemctl --user edit kaosd.service, and reinstall")
+            text = f"{found.path} was changed by hand, and kaosd install-service leaves it alone"
+            again = f"mv {found.path} {found.path}.mine; {mend}; systemctl --user edit {name}"
+            yield Check("unit", "warning", text, f"{again} (edit keeps changes in a file of their own)")
         if found.program and not os.access(found.program, os.X_OK):
             yield Check("unit", "error", f"{found.path} starts {found.program}, which is not there", mend)
         elif found.version is not None and found.program and found.program != sys.executable:
@@ -208,12 +209,25 @@ def _units(_examined: Examined) -> Iterator[Check]:
             yield Check("unit", "warning", f"{found.path} is of kaosd {found.version}, this is {__version__}", mend)
         elif found.intact:
             yield Check("unit", "ok", f"{found.path} is of this kaosd")
+        if _is_read_late(name):
+            text = f"systemd goes by an older {found.path}, or by other drop-ins, than are there now"
+            yield Check("unit", "warning", text, "systemctl --user daemon-reload && systemctl --user restart kaosd")
     if (there := _version_on_disk()) != __version__:
         text = f"kaosd {__version__} runs, and {there or 'nothing'} is installed in its place"
         yield Check("upgrade", "warning", text, "systemctl --user restart kaosd")
     if not os.environ.get("XDG_RUNTIME_DIR") and os.environ.get("INVOCATION_ID") is None:
         text = "there is no XDG_RUNTIME_DIR: kaosctl must be told the same places as kaosd"
         yield Check("runtime_dir", "warning", text, "log in directly instead of by su or sudo")
+
+
+def _is_read_late(name: str) -> bool:
+    """Whether the files of a unit were changed after the person's systemd read them; False when it cannot be asked."""
+    argv = ["systemctl", "--user", "show", "--value", "--property=NeedDaemonReload", name]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.stdout.strip() == "yes"
 
 
 def _version_on_disk() -> str | None:

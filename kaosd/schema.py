@@ -31,6 +31,8 @@ def check(state_dir: Path) -> None:
             f"{state_dir} belongs to a newer kaosd (layout {int(text)}, this one knows {SCHEMA})",
             hint="start that newer kaosd, or name another directory with KAOSD_STATE_DIR",
         )
+    if int(text) < SCHEMA:  # before anything of the new layout is made: the older kaosd must not take it from now on
+        _write(path)
 
 
 def _write(path: Path) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import shutil
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uv
 
-from kaosd import doctor
+from kaosd import __version__, doctor, unitfiles
 from kaosd.doctor import Examined, examine
 
 
@@ -108,3 +115,142 @@ def test_a_front_that_does_not_answer_is_found(healthy: Examined) -> None:
     found = findings(Examined(healthy.state_dir, healthy.socket, 0, (), front=f"http://127.0.0.1:{port}"))["front"]
     assert found["severity"] == "error"
     assert "KAOSD_FRONT_PORT" in found["mend"]
+
+
+@pytest.fixture
+def units(healthy: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the person's unit files are; there are none yet."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    found = unitfiles.directory(os.environ)
+    found.mkdir(parents=True)
+    return found
+
+
+def unit(interpreter: str = sys.executable, version: str = __version__) -> str:
+    """A unit file as it is installed."""
+    return unitfiles.render((unitfiles.SHIPPED / "kaosd.service").read_text(), interpreter, version, 257)
+
+
+def of_code(examined: Examined, code: str) -> list[tuple[str, str, str]]:
+    """Severity, text and mend of all findings with this code."""
+    return [(one["severity"], one["text"], one["mend"]) for one in examine(examined) if one["code"] == code]
+
+
+INSTALL = "kaosd install-service --now"
+UNITS = {
+    "ours": (unit(), [("ok", "{path} is of this kaosd", "")]),
+    "the interpreter is gone": (
+        unit("/nowhere/python"), [("error", "{path} starts /nowhere/python, which is not there", INSTALL)],
+    ),
+    "another interpreter": (
+        unit("/bin/true"), [("warning", "{path} starts /bin/true, and this kaosd runs in " + sys.executable, INSTALL)],
+    ),
+    "another version's": (
+        unit(version="9.9"), [("warning", "{path} is of kaosd 9.9, this is " + __version__, INSTALL)],
+    ),
+    "changed by hand": (unit().replace("WatchdogSec=60", "WatchdogSec=90"), [(
+        "warning", "{path} was changed by hand, and kaosd install-service leaves it alone",
+        "mv {path} {path}.mine; " + INSTALL + "; systemctl --user edit kaosd.service "
+        "(edit keeps changes in a file of their own)",
+    )]),
+    "the person's own": ("[Service]\nExecStart=/bin/true\n", []),
+    "the person's own, which starts nothing": ("[Service]\nExecStart=/nowhere/kaosd run\n", [
+        ("error", "{path} starts /nowhere/kaosd, which is not there", INSTALL),
+    ]),
+    "no unit of a program": ("[Unit]\n", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNITS)
+def test_a_unit_file_is_held_against_the_kaosd_that_runs(healthy: Examined, units: Path, case: str) -> None:
+    text, expected = UNITS[case]
+    path = units / "kaosd.service"
+    path.write_text(text)
+    assert of_code(healthy, "unit") == [
+        (severity, told.format(path=path), mend.format(path=path)) for severity, told, mend in expected
+    ]
+
+
+def test_a_unit_file_that_cannot_be_read_is_a_finding(healthy: Examined, units: Path) -> None:
+    (units / "kaosd.service").mkdir()
+    [(severity, text, mend)] = of_code(healthy, "unit")
+    assert (severity, mend) == ("warning", "move it away")
+    assert text.startswith(f"{units}/kaosd.service cannot be read")
+
+
+@pytest.mark.parametrize(("there", "named"), [('__version__ = "9.9"\n', "9.9"), ("", "nothing")])
+def test_another_version_on_disk_than_the_one_that_runs_is_found(
+    healthy: Examined, monkeypatch: pytest.MonkeyPatch, there: str, named: str
+) -> None:
+    assert of_code(healthy, "upgrade") == []
+    monkeypatch.setattr(doctor, "_init_text", lambda: there)
+    text = f"kaosd {__version__} runs, and {named} is installed in its place"
+    assert of_code(healthy, "upgrade") == [("warning", text, "systemctl --user restart kaosd")]
+
+
+@pytest.mark.parametrize(
+    ("environ", "warned"),
+    [({}, True), ({"XDG_RUNTIME_DIR": "/run/user/1"}, False), ({"INVOCATION_ID": "ab"}, False)],
+)
+def test_a_login_without_a_runtime_directory_is_found(
+    healthy: Examined, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], warned: bool
+) -> None:
+    for name in ("XDG_RUNTIME_DIR", "INVOCATION_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert bool(of_code(healthy, "runtime_dir")) == warned
+
+
+@pytest.mark.parametrize("broken", ["not there", "fails"])
+def test_a_builder_that_does_not_run_is_found(healthy: Examined, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: "/nowhere/uv" if broken == "not there" else "/bin/false")
+    [(severity, text, mend)] = of_code(healthy, "uv")
+    assert (severity, mend) == ("error", "reinstall kaosd")
+    assert "does not run" in text
+
+
+def test_what_is_scarce_is_found(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LOW_SPACE", 10**18)
+    assert of_code(healthy, "space")[0][::2] == ("warning", "make room, or move it with KAOSD_STATE_DIR")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (doctor.FEW_FILES - 1, hard))
+    try:
+        assert of_code(healthy, "descriptors")[0][::2] == ("warning", "ulimit -n 65536")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_clocks_that_differ_are_found(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 60)
+    [(severity, text, mend)] = of_code(healthy, "clock")
+    assert (severity, mend) == ("warning", "sync clocks")
+    assert "+60" in text or "+59" in text
+
+
+def test_a_kernel_without_inotify_is_named(healthy: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_number", lambda path: None)
+    assert of_code(healthy, "inotify") == [("warning", "this kernel has no inotify; directories are polled", "")]
+    assert of_code(healthy, "instances") == []
+
+
+def test_a_front_that_answers_is_well(healthy: Examined, start_front: str) -> None:
+    examined = Examined(healthy.state_dir, healthy.socket, 0, (), front=start_front)
+    assert of_code(examined, "front") == [("ok", f"{start_front} answers", "")]
+
+
+@pytest.fixture
+def start_front() -> Iterator[str]:
+    """The address of a server that refuses everybody, as the front does without a token."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_places_that_are_gone_are_found(healthy: Examined) -> None:
+    shutil.rmtree(healthy.socket.parent)
+    assert findings(healthy)["places"]["mend"] == "restart kaosd"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from kaosd.errors import NotFoundError, StoreError
+from kaosd.errors import ConfigError, NotFoundError, StoreError
 from kaosd.journal import SCHEMA, Event, Intent, Journal, Live
 from kaosd.journal.events import KEEP_EVENTS, TRIM_EVERY
 from kaosd.journal.history import KEEP_DEPLOYMENTS
@@ -325,7 +325,7 @@ def test_a_journal_of_a_newer_kaosd_is_refused_and_untouched(journal, path):
         db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     before = path.read_bytes()
     with pytest.raises(
-        StoreError, match=f"made by a newer kaosd .schema {SCHEMA + 1}, this one knows {SCHEMA}"
+        ConfigError, match=f"made by a newer kaosd .schema {SCHEMA + 1}, this one knows {SCHEMA}"
     ) as error:
         Journal(path, 2.0)
     assert not error.value.retryable

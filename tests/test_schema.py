@@ -17,6 +17,13 @@ def test_a_directory_without_the_file_is_taken_and_known_from_then_on(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["schema"]
 
 
+def test_one_of_an_older_layout_is_known_as_ours_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema.check(tmp_path)
+    monkeypatch.setattr(schema, "SCHEMA", 7)
+    schema.check(tmp_path)
+    assert (tmp_path / "schema").read_text() == "7\n"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [(f"{schema.SCHEMA + 1}\n", "belongs to a newer kaosd"), ("one", "holds no number"), ("", "no num")],

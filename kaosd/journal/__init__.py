@@ -4,9 +4,9 @@ Registrations, what each notebook serves and what people want of it, deployments
 files, and the numbered stream of events. Nothing here reads a clock: times are arguments. No secrets are kept.
 """
 
-from kaosd.journal.database import SCHEMA
 from kaosd.journal.events import Events
 from kaosd.journal.history import History
+from kaosd.journal.migration import SCHEMA
 from kaosd.journal.notebooks import Notebooks
 from kaosd.journal.rows import Event, Intent, KnownVersion, Live, Recovered
 from kaosd.journal.versions import Versions

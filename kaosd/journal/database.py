@@ -1,5 +1,7 @@
 """The sqlite file: made whole or not at all, checked when opened, set aside when damaged, and its transactions.
 
+One of an older kaosd is brought up to date by migration.py, one of a newer kaosd is refused.
+
 Write-ahead logging with synchronous=NORMAL: a commit costs no wait for the disk and survives the death of the
 process; a power cut may take the last commits, but never the consistency of what is left.
 """
@@ -13,7 +15,9 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kaosd.errors import StoreError
+from kaosd.errors import ConfigError, StoreError
+from kaosd.journal import migration
+from kaosd.journal.migration import SCHEMA
 from kaosd.journal.salvage import remove_unreadable, sentence
 
 if TYPE_CHECKING:
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-SCHEMA = 1
 BUSY = 2.0  # seconds to wait for another program that has the file locked
 WAL_LIMIT = 4 * 2**20  # bytes that the write-ahead log keeps after a checkpoint
 SKIP = 1000  # numbers of events left out at each opening, see Database._open
@@ -53,7 +56,7 @@ class Database:
 
     path: of the file; made, mode 0600, when absent. at: the time now, for the name of a damaged file that is
     moved aside. repaired: the sentence that tells of it; None when nothing was wrong.
-    Raises StoreError: made by a newer kaosd, locked, no permission, disk full.
+    Raises ConfigError when a newer kaosd made it, StoreError when it is locked, there is no permission or no room.
     """
 
     def __init__(self, path: Path, at: float, *, busy: float = BUSY) -> None:
@@ -112,6 +115,7 @@ class Database:
             _create(self.path, first)
         db = _connect(self.path, busy)
         try:
+            migration.migrate(db, self.path)
             db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
             db.execute("PRAGMA synchronous = NORMAL")
             # Readers may have seen events that a power cut then took: their numbers must not come again.
@@ -129,15 +133,14 @@ def _connect(path: Path, busy: float) -> sqlite3.Connection:
 
 
 def _damage(path: Path, busy: float) -> str | None:
-    """What is wrong with the file, None when nothing is; StoreError when a newer kaosd made it."""
+    """What is wrong with the file, None when nothing is; ConfigError when a newer kaosd made it."""
     try:
         with closing(_connect(path, busy)) as db:
             schema = db.execute("PRAGMA user_version").fetchone()[0]
             if schema > SCHEMA:
-                raise StoreError(
+                raise ConfigError(
                     f"{path} was made by a newer kaosd (schema {schema}, this one knows {SCHEMA})",
                     hint="start that newer kaosd, or move the file away to begin a new journal",
-                    retryable=False,
                 )
             if schema < 1:
                 return "it holds no journal"

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -177,3 +181,41 @@ async def test_a_notebook_removed_while_the_daemon_was_away_loses_its_host_and_c
     assert until(lambda: daemon.status()["notebooks"], "the configuration to be read")
     assert daemon.live("away")["state"] == "live"
     assert (daemon.home("away") / "work" / "notes.txt").read_text() == "only here\n"
+
+
+def _files(directory: Path) -> dict[str, tuple[int, bytes]]:
+    """All regular files below, but the lock with its holder's pid and what the daemon logs."""
+    return {
+        str(path.relative_to(directory)): (path.stat().st_mode, path.read_bytes())
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and not path.is_symlink() and path.name != "lock" and path.parts[-2] != "logs"
+    }
+
+
+def _newer_layout(state: Path) -> None:
+    (state / "schema").write_text("99\n")
+
+
+def _newer_journal(state: Path) -> None:
+    with closing(sqlite3.connect(state / "journal.sqlite")) as db:
+        db.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize("make_newer", [_newer_layout, _newer_journal])
+async def test_state_of_a_newer_kaosd_is_refused_with_a_sentence_and_left_as_it_is(
+    own_daemon: Daemon, bundle: Path, make_newer: Callable[[Path], None]
+) -> None:
+    daemon = own_daemon.start()
+    daemon.deploy("ahead", bundle)
+    daemon.ctl("notebook", "kill", "-n", "ahead", "-y")
+    daemon.stop()
+    make_newer(daemon.state)
+    before = _files(daemon.state)
+    assert "journal.sqlite" in before
+    refused = daemon.run_to_end()
+    assert refused.returncode == 78  # with which systemd does not start it again
+    [sentence] = refused.stderr.splitlines()
+    assert re.fullmatch(
+        r"kaosd: .* newer kaosd \(\w+ 99, this one knows 1\) \(start that newer kaosd, or .*\)", sentence
+    )
+    assert _files(daemon.state) == before

@@ -1,8 +1,10 @@
 #!/bin/sh
-# boot.sh PLACE USER UID CACHE: in new mount, pid, uts, ipc and cgroup namespaces, make this machine's own files the
-# root of a guest (nothing that the guest does reaches them), and become its systemd. PLACE is seen by both.
+# boot.sh PLACE USER UID CACHE CHECKOUT PYTHON [MEMORY]: in new mount, pid, uts, ipc and cgroup namespaces, make this
+# machine's own files the root of a guest (nothing that the guest does reaches them), and become its systemd. PLACE is
+# seen by both. With MEMORY the guest has a kernel of its own (User-Mode Linux, an ordinary process of this machine);
+# that one takes the paths of scripts on its standard input, and answers each with its exit code.
 set -eu
-place=$1 user=$2 uid=$3 cache=$4 checkout=$5 python=$6
+place=$1 user=$2 uid=$3 cache=$4 checkout=$5 python=$6 memory=${7:-}
 top=$place/.guest
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 tmpfs "$top"
@@ -26,6 +28,7 @@ Description=Booted for a test
 Requires=basic.target dbus.socket systemd-logind.service
 After=basic.target dbus.socket systemd-logind.service
 Y
+ln -s test.target "$root/etc/systemd/system/default.target"
 : >"$root/etc/fstab"
 echo guest >"$root/etc/hostname"
 tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
@@ -41,6 +44,37 @@ for directory in "$cache" "$checkout" "$python"; do
 done
 # others may use the cache meanwhile, and files of theirs vanish
 chown -R --silent "$uid:$uid" "$root$cache" || :
+mkdir -p "$root$place"
+mount --bind "$place" "$root$place"
+
+if [ "$memory" ]; then
+    cat >"$root/etc/systemd/system/orders.service" <<'Y'
+[Service]
+ExecStart=/bin/sh -c 'stty raw -echo; echo up; while read -r order; do sh "$order" >"$order.out" 2>&1 </dev/null; echo $?; done'
+StandardInput=tty-force
+StandardOutput=tty
+TTYPath=/dev/ttyS0
+Y
+    mkdir "$root/etc/systemd/system/test.target.wants"
+    ln -s ../orders.service "$root/etc/systemd/system/test.target.wants/orders.service"
+    # hostfs gives whatever is made to root; what the guest changes goes into its own memory instead
+    cat >"$root/first.sh" <<Y
+set -e
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+insmod /usr/lib/uml/modules/*/kernel/fs/overlayfs/overlay.ko
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/changes /mnt/work /mnt/root
+mount -t overlay -o lowerdir=/,upperdir=/mnt/changes,workdir=/mnt/work overlay /mnt/root
+mount -t hostfs -o $place/orders none /mnt/root$place/orders
+cd /mnt/root
+pivot_root . mnt
+exec chroot . /lib/systemd/systemd
+Y
+    export TMPDIR=/dev/shm HOME="$top" # its memory is a file there, and what it knows of itself is below HOME
+    exec 3<&0 4>&1 </dev/null >&2
+    exec linux.uml "mem=$memory" rootfstype=hostfs "rootflags=$root" rw init=/bin/sh \
+        con=null con0=null,fd:2 ssl=null ssl0=fd:3,fd:4 -- /first.sh
+fi
 
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t proc proc "$root/proc"
@@ -57,8 +91,6 @@ mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 ln -s pts/ptmx "$root/dev/ptmx"
 ln -s /proc/self/fd "$root/dev/fd"
-mkdir -p "$root$place"
-mount --bind "$place" "$root$place"
 cd "$root"
 mkdir -p .old
 pivot_root . .old

@@ -1,16 +1,20 @@
-"""A guest whose first process is a real systemd: this machine's own files below an overlay, nothing of it changed.
+"""Guests whose first process is a real systemd: this machine's own files below an overlay, nothing of it changed.
 
-Boots in about a second. It has the network of this machine (builds take packages from the usual index) and control
-groups of version 2 without controllers, because the kernel's are taken: no limit is held here, and status must say so.
+Machine boots in about a second. It has the network of this machine (builds take packages from the usual index) and
+control groups of version 2 without controllers, because the kernel's are taken: no limit is held here, and status must
+say so. Kernel boots in about five seconds with a kernel of its own, which holds limits; it has no network, and is slow.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.e2e.daemon import PATIENCE, until
@@ -27,9 +31,12 @@ def _network() -> dict[str, str]:
 
 
 class Machine:
-    """A booted guest. place: a directory that both see at the same path; the person's home is in it."""
+    """A booted guest. place: a directory that both see at the same path; the person's home is in it.
 
-    def __init__(self, place: Path) -> None:
+    prepare: called with it before the guest boots.
+    """
+
+    def __init__(self, place: Path, prepare: Callable[[Path], None] = lambda _: None) -> None:
         self.place = place
         self.home = place / "home"
         for directory in (self.home, place / ".guest"):
@@ -41,6 +48,7 @@ class Machine:
         (environment / "network.conf").write_text("".join(lines))
         for path in (self.home, environment.parent, environment):
             os.chown(path, UID, UID)
+        prepare(place)
         self._boot()
 
     def _boot(self) -> None:
@@ -50,6 +58,9 @@ class Machine:
         argv = ["unshare", "--mount", "--pid", "--fork", "--ipc", "--uts", "--cgroup", "--kill-child"]
         argv += ["sh", str(Path(__file__).with_name("boot.sh")), str(self.place), USER, str(UID), cache]
         argv += [str(CHECKOUT), str(Path(sys.executable).resolve().parent)]
+        self._start(argv)
+
+    def _start(self, argv: list[str]) -> None:
         with open(self.place / "boot.log", "wb") as log:
             self._unshare = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.init = int(until(self._child, "the guest's first process").split()[0])
@@ -81,8 +92,7 @@ class Machine:
 
     def code(self, *argv: str, **environ: str) -> int:
         """The exit code of a command of the person."""
-        return subprocess.run(self._inside([*self._person(**environ), *argv]), timeout=PATIENCE, check=False,
-                              capture_output=True).returncode  # fmt: skip
+        return self._do([*self._person(**environ), *argv])[0]
 
     def _person(self, **environ: str) -> list[str]:
         own = _network() | {
@@ -97,12 +107,16 @@ class Machine:
                 "env", f"--chdir={self.home}", *argv]  # fmt: skip
 
     def _run(self, argv: list[str], check: bool) -> str:
+        code, told = self._do(argv)
+        assert not check or code == 0, f"{argv[-6:]}: {code}\n{told}"
+        return told
+
+    def _do(self, argv: list[str]) -> tuple[int, str]:
         done = subprocess.run(
             self._inside(argv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
             timeout=PATIENCE * 3, check=False,
         )  # fmt: skip
-        assert not check or done.returncode == 0, f"{argv[-6:]}: {done.returncode}\n{done.stdout}"
-        return done.stdout
+        return done.returncode, done.stdout
 
     def systemctl(self, *arguments: str, check: bool = True) -> str:
         """Ask the person's manager."""
@@ -115,3 +129,48 @@ class Machine:
     def journal(self, *arguments: str) -> str:
         """The person's journal."""
         return self.run("journalctl", "--user", "--no-pager", "--quiet", *arguments, check=False)
+
+
+class Kernel(Machine):
+    """A booted guest with a kernel of its own, told what to do over its serial line.
+
+    What it changes in *place* is in its memory, and not to be seen from here.
+    """
+
+    def _start(self, argv: list[str]) -> None:
+        self._orders = 0
+        (self.place / "orders").mkdir()
+        with open(self.place / "boot.log", "wb") as log:
+            self._unshare = subprocess.Popen(
+                [*argv, "2048M"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
+            )
+        assert self._answer(PATIENCE) == "up"
+        until(lambda: self.systemctl("show", "--property=Version", check=False).startswith("Version="), "the manager")
+
+    def close(self) -> None:
+        """End it with all that runs in it."""
+        self._unshare.kill()  # and the guest with it, see --kill-child
+        self._unshare.communicate(timeout=PATIENCE)
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def _do(self, argv: list[str]) -> tuple[int, str]:
+        self._orders += 1
+        order = self.place / "orders" / str(self._orders)
+        order.write_text(f"cd {shlex.quote(str(self.home))}\nexec {shlex.join(argv)}\n")
+        assert self._unshare.stdin is not None
+        self._unshare.stdin.write(f"{order}\n".encode())
+        code = int(self._answer())
+        return code, order.with_suffix(".out").read_text(errors="replace")
+
+    def _answer(self, patience: float = PATIENCE * 3) -> str:
+        """The next line of its serial line."""
+        assert self._unshare.stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([self._unshare.stdout], [], [], patience)
+            found = self._unshare.stdout.read(1) if ready else b""
+            assert found, (
+                f"the guest says nothing more\n{(self.place / 'boot.log').read_text(errors='replace')[-3000:]}"
+            )
+            line += found
+        return line.decode().strip()

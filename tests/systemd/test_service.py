@@ -10,60 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import make_bundle
-from tests.e2e.daemon import free_port
-from tests.systemd.machine import UID, Machine, until
+from tests.e2e.daemon import free_port, until
+from tests.systemd.machine import UID, Machine
+from tests.systemd.service import NAME, cell, hosts, notebook, pid_of, status
 
-NAME = "notebook-mnist-ada"
 pytestmark = pytest.mark.timeout(600)
 
 # The sitecustomize, which Python runs at its start: on a signal the daemon's loop hangs for ever.
 HANG = "import signal, time\nsignal.signal(signal.SIGUSR1, lambda *_: time.sleep(10**6))\n"
-# Speaks to a kernel of JupyterLab from within the guest: make one (and keep a value in it), or ask an old one.
-CELL = """
-import asyncio, sys
-sys.path[:0] = sys.argv[1].split(":")
-from types import SimpleNamespace
-from pathlib import Path
-from lab import lab
-
-async def main():
-    sockets = sorted(Path(sys.argv[2]).parents[1].rglob("*.sock"), key=lambda path: path.stat().st_mtime)
-    host = SimpleNamespace(upstream=f"unix:{sockets[-1]}")
-    order = SimpleNamespace(base_url=sys.argv[3], home=SimpleNamespace(token_file=Path(sys.argv[2]) / "token"))
-    async with lab(host, order) as there:
-        _, kernels = await there.request("GET", "api/kernels")
-        kernel = kernels[0]["id"] if kernels else await there.new_kernel()
-        print(await there.run(kernel, sys.argv[4]))
-
-asyncio.run(main())
-"""
-
-
-def pid_of(machine: Machine) -> str:
-    return machine.property("kaosd.service", "MainPID")
-
-
-def status(machine: Machine) -> dict[str, object]:
-    found: dict[str, object] = json.loads(machine.run("kaosctl", "status", "--json", check=False))
-    return found
-
-
-def notebook(machine: Machine) -> dict[str, object]:
-    found: list[dict[str, object]] = status(machine)["notebooks"]  # type: ignore[assignment]
-    return next(one for one in found if one["name"] == NAME)
-
-
-def cell(machine: Machine, code: str) -> str:
-    """What a cell prints in the notebook's kernel, which is made when there is none."""
-    here = Path(__file__).parents[2]
-    home = machine.home / ".local" / "state" / "kaosd" / "notebooks" / NAME
-    return machine.run("python", "-c", CELL, f"{here}/tests/engines:{here}", str(home), f"/{NAME}/", code).strip()
-
-
-def hosts(machine: Machine) -> list[str]:
-    """The units of hosts that run now."""
-    told = machine.systemctl("list-units", "--plain", "--no-legend", "--state=running", "kaos-host-*")
-    return [line.split()[0] for line in told.splitlines()]
 
 
 def drop_in(machine: Machine, name: str, text: str) -> None:
@@ -130,7 +84,7 @@ def test_a_reload_keeps_the_daemon_and_reads_the_file(machine: Machine) -> None:
     until(lambda: machine.journal("-p", "err", "KAOS_EVENT=configuration_refused"), "the refusal in the journal")
     config.write_text(good)
     machine.systemctl("reload", "kaosd")
-    until(lambda: not status(machine)["daemon"]["problems"], "the problem to go")  # type: ignore[index]
+    until(lambda: not status(machine)["daemon"]["problems"], "the problem to go")
     assert pid_of(machine) == before
 
 
@@ -143,7 +97,7 @@ def test_a_host_runs_in_a_unit_of_its_own_and_says_that_nothing_is_enforced(mach
     assert machine.property(unit, "MemoryMax") == str(2 * 2**30)
     assert machine.property(unit, "OOMPolicy") == "continue"
     # this guest has no controllers: systemd takes the limit, and the kernel does not hold it
-    assert notebook(machine)["resources"]["enforced"] is False  # type: ignore[index]
+    assert notebook(machine)["resources"]["enforced"] is False
     assert cell(machine, "kept = 41; print(kept)") == "41"
 
 
