@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.faults import away
-from tests.faults.away import Away
 
 CHOSEN: list[Callable[..., Iterator[None]]] = [
     away.away_at_a_step, away.away_and_killed, away.killed_at_a_step, away.away_from_the_start, away.away_at_a_step,
