@@ -17,8 +17,8 @@ demo: venv ## host the shipped notebook with the shipped data; ends with its add
 test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
 	@.venv/bin/python -m pytest -p tests.no_skips $(ARGS)
 
-faults: venv-test ## work under faults, and tell what was lost: make faults ROUNDS=1000 [SEED=7 [BESIDE=2]]; or LONG=1
-	@.venv/bin/python -m tests.faults.$(if $(LONG),long $(LONG),rounds $(ROUNDS) $(SEED) $(BESIDE))
+faults: venv-test ## work under faults, and tell what was lost: make faults ROUNDS=1000 [SEED=7 [BESIDE=2]] [ENGINE=docker]; or LONG=1
+	@.venv/bin/python -m tests.faults.$(if $(LONG),long $(LONG),$(if $(ENGINE),away $(ENGINE),rounds) $(ROUNDS) $(SEED) $(BESIDE))
 
 bench: venv-test ## measure against what people would use instead: make bench [QUICK=1] [ONLY=saves,idle] [OUT=build/bench]
 	@.ci/bench-peers

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.abuse_wire import READ
-from tests.faults.prey import NAME, Case, Prey, as_nobody
+from tests.faults.prey import MARK, NAME, Case, Prey, as_nobody
+
+PASSWORD = "correct-horse-battery-staple"
 
 
 def _processes(prey: Prey) -> Iterator[int]:
@@ -80,6 +83,28 @@ def in_answers(prey: Prey) -> str:
     )
 
 
+def in_bundle(prey: Prey) -> str:
+    """Whether a secret stands in the bundle of doctor, though a log, the configuration and the environment say it."""
+    target, config = prey.daemon.place / "doctor.zip", prey.daemon.config
+    before = config.read_text()
+    spoken = max((prey.daemon.home(NAME) / "logs").glob("*host*"))
+    with open(spoken, "a") as log:
+        log.write(f"http://127.0.0.1/lab?token={prey.token} {prey.master}\n")
+    config.write_text(f"{before}\n# password = {PASSWORD}\n")
+    try:
+        prey.daemon.ctl("doctor", "--bundle", str(target), check=False)
+        with zipfile.ZipFile(target) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        mode = stat.S_IMODE(target.stat().st_mode)
+    finally:
+        config.write_text(before)
+        target.unlink(missing_ok=True)
+    secrets = (prey.token, prey.master, MARK, PASSWORD)
+    bad = sorted(name for name, content in members.items() if any(each.encode() in content for each in secrets))
+    whole = {"status.json", "doctor.json", "kaosd.toml"} <= members.keys() and any("host" in name for name in members)
+    return "nowhere" if not bad and whole and mode == 0o600 else f"{bad} of {sorted(members)}, mode {mode:o}"
+
+
 def modes(prey: Prey) -> str:
     """What others may read of the state directory, though it starts with umask 000."""
     top = prey.daemon.state
@@ -106,6 +131,7 @@ SECRETS = [
     Case("secrets", "the daemon's files open in the notebook", ("nowhere",), in_host_descriptors),
     Case("secrets", "a token in logs, journal, store", ("nowhere",), in_files),
     Case("secrets", "a token in the client's answers", ("nowhere",), in_answers),
+    Case("secrets", "a secret in the bundle of doctor", ("nowhere",), in_bundle),
     Case("secrets", "what others may read of the state", ("nothing",), modes),
     Case(
         "secrets",

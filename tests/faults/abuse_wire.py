@@ -113,7 +113,7 @@ SOCKET = [
     Case("socket", "zero bytes", REFUSED, lambda p: p.control(bytes(70000))),
     Case(
         "socket",
-        "an upgrade to a websocket",
+        "an upgrade to a websocket, which is not heard",
         ("200",),
         lambda p: p.control(HEAD + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"),
     ),
@@ -121,7 +121,7 @@ SOCKET = [
     Case(
         "socket",
         "a thousand silent connections",
-        ("200", "closed"),
+        ("200",),
         lambda p: crowd(p.connect, lambda: p.ask("/v1/version")),
     ),
     Case("socket", "after them all is as before", ("200",), lambda p: p.ask("/v1/version")),

@@ -68,13 +68,17 @@ class Editor:
         self.touched: set[str] = set()
         self.loose: set[str] = set()
         self.base: Tree = {}
+        self.plain = False  # whether names are such as every engine takes, and nothing is a link
 
     def begin(self) -> None:
         """The first state of the directories."""
         self.data.mkdir(parents=True)
         (self.source / "Dockerfile").parent.mkdir(parents=True, exist_ok=True)
         (self.source / "Dockerfile").write_text("FROM python:3.11\n")
-        for name in (*NAMES, "requirements.txt"):
+        for name in (
+            *(name for name in NAMES if not self.plain or (name.isascii() and name.isprintable())),
+            "requirements.txt",
+        ):
             path = self.model / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("" if name == "requirements.txt" else f"{name}\n")
@@ -103,6 +107,8 @@ class Editor:
                 self._remove, self._rename, self._chmod, self._relink, self._replace_directory, self._take_back,
                 self._change_data, self._change_data, self._file_for_directory,
             ]  # fmt: skip
+            if self.plain:
+                ways.remove(self._relink)
             if self.chance.random() < 0.05:
                 ways = [self._switch_branch]
             self.chance.choice(ways)()
@@ -169,6 +175,8 @@ class Editor:
             copy = self.model / "pad.part"
             shutil.copytree(directory, copy, symlinks=True)
             (copy / "one").write_bytes(self._content())
+            # For a moment nothing is there, and who looks then is right to take it away.
+            self.touched |= {f"pad/{path}" for path in read_tree(directory)}
             old = self.model / "old.part"
             directory.rename(old)
             copy.rename(directory)

@@ -86,7 +86,12 @@ def machine(daemon: Struck, name: str, baseline: int) -> list[tuple[str, str]]:
         wrong.append(("orphans", f"{len(launchers)} hosts run: {launchers}"))
     if builders := daemon.builders():
         wrong.append(("orphans", f"builders are left: {builders}"))
-    wrong += [("leaked files", str(path)) for path in leaked(daemon.home(name))]
+    return wrong + leftovers(daemon, name, baseline)
+
+
+def leftovers(daemon: Struck, name: str, baseline: int) -> list[tuple[str, str]]:
+    """The same, of files and descriptors only."""
+    wrong = [("leaked files", str(path)) for path in leaked(daemon.home(name))]
     if daemon.descriptors() > baseline + SLACK:
         wrong.append(("descriptors", f"{daemon.descriptors()} are open, {baseline} were at first"))
     return wrong

@@ -21,8 +21,9 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.faults import oracle
 from tests.faults.daemon import Struck, Unreachable
@@ -73,6 +74,8 @@ class World:
         self.baselines: dict[int, int] = {}
         self.amnesia = False
         self.damaged = ""
+        self.hosted_edits = True  # whether the person edits in the host as well
+        self.patience = PATIENCE
 
     # -- for strikes ---------------------------------------------------------------------------------------
 
@@ -99,12 +102,12 @@ class World:
     def round(self, strike: Strike) -> None:
         """One round."""
         self.amnesia, self.damaged = False, ""
-        if self.chance.random() < 0.6:
+        if self.hosted_edits and self.chance.random() < 0.6:
             self.editor.edit(self.chance.randint(1, 3), at_rest=True)
         self.faults[strike.__name__] += 1
         for turn, _ in enumerate(strike(self, self.chance)):
             self.editor.change(self.chance.randint(0 if turn else 1, 5))
-            if self.chance.random() < 0.2:
+            if self.hosted_edits and self.chance.random() < 0.2:
                 self.editor.edit(1, at_rest=False)
         began = time.monotonic()
         self.settle()
@@ -114,14 +117,14 @@ class World:
 
     def settle(self) -> None:
         """Wait until all is at rest, and hold it against the oracle."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while wrong := self._wrong_now():
             if time.monotonic() > deadline:
                 raise Broken(wrong)
             time.sleep(0.03)
         told = self.daemon.ask("POST", f"/v1/notebooks/{self.name}/wait", {"timeout": 60}, patience=90)
         wrong = [] if told.get("outcome") == "live" else [("wrong content", f"wait says {told}")]
-        wrong += oracle.compare(self.editor, amnesia=self.amnesia) + oracle.lost(self.editor)
+        wrong += self.compare() + oracle.lost(self.editor)
         if wrong:
             raise Broken(wrong)
         oracle.settle(self.editor)
@@ -137,16 +140,24 @@ class World:
             self.redeploy(force=True)
         if shown.get("state") != "live":
             return [("wrong content", f"{shown.get('state')}: {shown.get('reason')}")]
-        wrong = oracle.compare(self.editor, amnesia=self.amnesia)
+        wrong = self.compare()
         if wrong:
             return wrong
         baseline = self.baselines.setdefault(self.daemon.pid, self.daemon.descriptors())
-        wrong = oracle.machine(self.daemon, self.name, baseline)
+        wrong = self.machine(baseline)
         if not self.amnesia:
             wrong += oracle.history(self.daemon, self.name)
         if self.amnesia:
             self._forget_extras()
         return wrong
+
+    def compare(self) -> list[tuple[str, str]]:
+        """What is wrong with the content that is served."""
+        return oracle.compare(self.editor, amnesia=self.amnesia)
+
+    def machine(self, baseline: int) -> list[tuple[str, str]]:
+        """What is wrong with processes, files and descriptors."""
+        return oracle.machine(self.daemon, self.name, baseline)
 
     def _forget_extras(self) -> None:
         """After a lost journal, files that only the host has may be kaosd's own: the person tidies up."""
@@ -155,9 +166,8 @@ class World:
             if path not in self.editor.hosted:
                 (self.editor.work / path).unlink()
 
-    def run(self, rounds: int) -> None:
-        """So many rounds; Broken at the first that goes wrong."""
-        drawn = STRIKES | SURROUNDINGS
+    def run(self, rounds: int, drawn: Mapping[Any, int] = STRIKES | SURROUNDINGS) -> None:
+        """So many rounds; Broken at the first that goes wrong. drawn: strikes, and how often."""
         strikes, weights = list(drawn), list(drawn.values())
         self.first()
         for number in range(1, rounds + 1):

@@ -25,6 +25,7 @@ from kaosd.api.routes import ROUTES
 from kaosd.bundle import Matcher, mass_change
 from kaosd.bundle.taking import leaves
 from kaosd.bundle.tree import Entry, decode, encode
+from kaosd.engines.pachyderm.names import MANIFEST, in_kubernetes, names_of, refused_because
 from kaosd.errors import BundleError, ConfigError, KaosError
 from kaosd.journal import Intent, Live, rows
 from kaosd.logs import split_line, stamp
@@ -339,6 +340,49 @@ def test_bytes_that_are_no_directory_node_are_told_apart(data: bytes) -> None:
 def test_the_guard_is_asked_exactly_when_more_than_half_is_gone(before: int, after: int) -> None:
     asked = mass_change(before, after) is not None
     assert asked == ((before > 0 and after == 0) or (before >= 10 and after * 2 < before))
+
+
+# -- names of Pachyderm -----------------------------------------------------------------------------------------------
+
+# The rule as Pachyderm 2 documents and enforces it: printable ASCII, no glob characters, no "." and ".." elements.
+PFS_PATH = re.compile(r"[ -~]+")
+PFS_GLOB = set("*?[]{}!()@+^")
+PIPELINE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,50}")
+REPO = re.compile(r"[a-zA-Z0-9_-]+")
+ELEMENT = st.binary(min_size=1, max_size=8) | st.text(" abc.~$%&;:,=#'\"\\\\+@!^(*[{", min_size=1, max_size=8).map(
+    str.encode
+)
+
+
+@FUZZ
+@given(
+    st.lists(
+        ELEMENT.filter(lambda e: b"/" not in e and b"\0" not in e and e not in (b".", b"..")), min_size=1, max_size=4
+    )
+)
+def test_a_path_is_taken_exactly_when_pfs_takes_it(parts: list[bytes]) -> None:
+    path = b"/".join(parts)
+    text = path.decode("latin-1")
+    documented = PFS_PATH.fullmatch(text) is not None and not PFS_GLOB & set(text) and path != MANIFEST.encode()
+    assert (refused_because(path) is None) == documented
+
+
+@FUZZ
+@given(
+    ANY | st.text(string.ascii_letters + string.digits + "-_", max_size=50),
+    st.text(string.ascii_letters + "-_", max_size=55),
+)
+def test_the_parts_of_a_notebook_have_names_that_pachyderm_and_kubernetes_take(notebook: str, project: str) -> None:
+    try:
+        names = names_of(check_name(notebook), project)
+    except ConfigError:
+        return
+    assert all(PIPELINE.fullmatch(pipeline) for pipeline in (names.build, names.host))
+    assert all(REPO.fullmatch(repo) for repo in (names.source, names.data))
+    assert len({names.build, names.host, names.source, names.data}) == 4
+    assert all(len(f"{project}-{pipeline}-v99") <= 63 for pipeline in (names.build, names.host))
+    assert len(f"{project}-{names.host}-v99-user") <= 63
+    assert re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", in_kubernetes(project, names.host) + "-v1")
 
 
 # -- text --------------------------------------------------------------------------------------------------------------

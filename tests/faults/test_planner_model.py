@@ -314,3 +314,27 @@ def test_nothing_is_tried_again_and_again_without_a_pause(states: set[World]) ->
             now = failed(now, found, LATER) if type(found.step) in ATTEMPTS else parts(now, found.step)[-1]
             tried += 1
             assert tried < 10, (world, found)
+
+
+def test_directories_that_cannot_be_read_take_nothing_down_and_leave_nothing_half_done(states: set[World]) -> None:
+    """A disk that fails or is not mounted: what is served stays, is mended where a step was cut short, and is told."""
+    for world in states:
+        now, steps = replace(world, failures=()), 0
+        while (found := plan(replace(now.look(), disk=Disk(None, problem="unreadable")))).step is not None:
+            now, steps = parts(now, found.step)[-1], steps + 1
+            assert steps < 10, (world, found)
+        assert found.hold is not None, (world, now)
+        assert now.is_whole, (world, now)
+        if world.served is not None and world.served.environment in world.built | {world.host}:
+            assert now.host is not None, (world, now)
+
+
+def test_a_host_that_does_not_answer_is_left_alone_and_told(states: set[World]) -> None:
+    asked = 0
+    for world in states:
+        if world.host is not None:
+            found = plan(replace(world.look(), host=HostFact.SILENT))
+            assert found.step is None or isinstance(found.step, CancelBuild), (world, found)
+            assert found.hold is not None or found.step is not None, (world, found)
+            asked += 1
+    assert asked
