@@ -11,7 +11,6 @@ import argparse
 import importlib
 import os
 import platform
-import shutil
 import signal
 import sys
 import tempfile
@@ -20,7 +19,7 @@ import traceback
 from pathlib import Path
 
 from tests.bench import plots
-from tests.bench.bench import CACHE, Bench
+from tests.bench.bench import CACHE, Bench, remove
 from tests.bench.report import Report, target_table
 
 # in this order; and the minutes that each is known to take, whole and quick, on two cores
@@ -78,7 +77,7 @@ def _measured(section: str, quick: bool) -> Report:
         report.missing.append(f"the rest of {section}: {type(error).__name__}: {error}"[:300])
     finally:
         signal.alarm(0)
-        shutil.rmtree(place, ignore_errors=True)
+        remove(place)
     report.seconds = time.monotonic() - began
     return report
 

@@ -25,6 +25,15 @@ class Bench:
     place: Path
     quick: bool
 
+    @contextlib.contextmanager
+    def directory(self) -> Iterator[Path]:
+        """An empty directory for a while."""
+        path = Path(tempfile.mkdtemp(dir=self.place))
+        try:
+            yield path
+        finally:
+            remove(path)
+
     def choose(self, quick: Choice, full: Choice) -> Choice:
         """One of two sizes of the same thing."""
         return quick if self.quick else full
@@ -37,6 +46,11 @@ class Bench:
             yield daemon.start()
         finally:
             daemon.close()
+
+
+def remove(path: Path) -> None:
+    """Take a large tree away; a program of its own is much quicker at it than this interpreter."""
+    subprocess.run(["rm", "-rf", str(path)], check=True)
 
 
 def timed(work: Callable[[], object]) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 import zipfile
@@ -19,7 +18,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from kaosd.bundle import Scanner, Store
-from tests.bench.bench import Bench, absent, checked, timed
+from tests.bench.bench import Bench, absent, checked, remove, timed
 from tests.bench.report import BOUND, OWN, Report
 from tests.saving import SAVED, tree
 
@@ -56,12 +55,12 @@ def measure(bench: Bench, report: Report) -> None:
         source = bench.place / f"bundle{files}"
         saved = tree(source, files, _SIZE)
         _all(bench, report, source, saved, SAVED, (_FIRST, _AGAIN, files))
-        shutil.rmtree(source)
+        remove(source)
     megabytes = bench.choose(50, 2_000)
     source = bench.place / "large"
     saved = _large(source, megabytes)
     _all(bench, report, source, saved, b"model/large0", (_BIG_FIRST, _BIG_AGAIN, megabytes))
-    shutil.rmtree(source)
+    remove(source)
     _targets(report, sizes, megabytes)
 
 
@@ -76,8 +75,7 @@ def _targets(report: Report, sizes: Sequence[int], megabytes: int) -> None:
 
 def _all(bench: Bench, report: Report, source: Path, saved: Path, name: bytes, what: tuple[str, str, int]) -> None:
     first, again, size = what
-    with tempfile.TemporaryDirectory(dir=bench.place) as directory:
-        place = Path(directory)
+    with bench.directory() as place:
         store = Store(place / "store")
         scanner = Scanner(source, store, kind="source")
         contenders = [

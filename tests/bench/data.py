@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from tests.bench.bench import Bench, checked, timed
+from tests.bench.bench import Bench, checked, remove, timed
 from tests.bench.report import OWN, Report
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import until
@@ -44,7 +44,7 @@ def measure(bench: Bench, report: Report) -> None:
             times["rsync -a"].append(timed(lambda: checked(["rsync", "-a", "--delete", f"{data}/", f"{copy}/"])))
             beside = bench.place / f"copy{number}"
             times["cp -a beside it, then a link"].append(timed(lambda to=beside: _beside(data, to, link)))  # type: ignore[misc]
-            shutil.rmtree(beside)
+            remove(beside)
         assert {one.name: one.read_bytes() for one in data.iterdir()} == {
             one.name: one.read_bytes() for one in seen.iterdir()
         }

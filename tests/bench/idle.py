@@ -17,15 +17,13 @@ from tests.saving import tree
 
 START = "daemon start, tree unchanged: to ready"
 WALK = f"{BOUND}walk + stat (a Python of its own)"
+LIBRARIES = f"{BOUND}a Python that imports the libraries it stands on"
+_LIBRARIES = "import aiohttp.web, pydantic_settings, structlog, watchdog.observers, pathspec, blake3, sqlite3"
 _WALK = """
 import os, sys
-def walk(path):
-    with os.scandir(path) as entries:
-        for entry in entries:
-            entry.stat(follow_symlinks=False)
-            if entry.is_dir(follow_symlinks=False):
-                walk(entry.path)
-walk(sys.argv[1])
+for directory, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        os.lstat(os.path.join(directory, name))
 """
 
 
@@ -61,7 +59,7 @@ def _rest(report: Report, daemon: Daemon, files: int, seconds: float) -> None:
 
 def _starts(bench: Bench, report: Report, daemon: Daemon, source: Path, files: int) -> None:
     """Ready is what the daemon tells systemd; live is what the client is told of the notebook."""
-    ready, live, walks = [], [], []
+    ready, live, walks, imports = [], [], [], []
     for _ in range(bench.choose(2, 7)):
         daemon.stop()
         with _notified(daemon) as notices:
@@ -73,8 +71,10 @@ def _starts(bench: Bench, report: Report, daemon: Daemon, source: Path, files: i
         daemon.ctl("wait", "idle", "--timeout", str(PATIENCE))
         live.append(time.perf_counter() - began)
         walks.append(timed(lambda: checked([sys.executable, "-I", "-S", "-c", _WALK, str(source)])))
+        imports.append(timed(lambda: checked([sys.executable, "-c", _LIBRARIES])))
     report.add(START, files, OWN, ready)
     report.add(START, files, WALK, walks)
+    report.add(START, files, LIBRARIES, imports)
     report.add("daemon start, tree unchanged: to live and proved", files, OWN, live)
     report.add("daemon start, tree unchanged: to live and proved", files, WALK, walks)
     report.target(f"daemon start to ready, {files} files: of walk + stat", report.ratio(START, files, WALK), 1.5)

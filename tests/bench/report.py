@@ -112,7 +112,7 @@ class Report:
         """A section that was kept."""
         found: dict[str, Any] = json.loads(path.read_text())
         times = [Times(**one) for one in found.pop("times")]
-        targets = [Target(**{**one, "value": _number(one["value"])}) for one in found.pop("targets")]
+        targets = [Target(**one) for one in found.pop("targets")]
         return Report(times=times, targets=targets, **found)
 
     def markdown(self) -> str:
@@ -157,10 +157,6 @@ def target_table(targets: Iterable[Target]) -> list[str]:
         found = f"{one.value:.3g} {one.unit}" if math.isfinite(one.value) else "-"
         lines.append(f"| {one.what} | {found} | {one.limit:g} {one.unit} | {one.verdict} |")
     return lines
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _ms(seconds: float) -> str:

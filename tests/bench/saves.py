@@ -10,15 +10,13 @@ import contextlib
 import itertools
 import os
 import random
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.bench import Bench
+from tests.bench.bench import Bench, remove
 from tests.bench.peers import PEERS, Peer, Running, running
 from tests.bench.report import OWN, Report
 from tests.e2e.daemon import Daemon
@@ -105,11 +103,11 @@ def _tree(
         if peer.absent:
             report.missing.append(f"{peer.name}: {peer.absent}")
             continue
-        with tempfile.TemporaryDirectory(dir=bench.place, ignore_cleanup_errors=True) as target:
+        with bench.directory() as target:
             own.hold()
-            theirs = Pair(inside, Path(target), names)
+            theirs = Pair(inside, target, names)
             try:
-                with running(peer, inside, Path(target)) as process:
+                with running(peer, inside, target) as process:
                     _beside(report, own, theirs, process, peer, files, blocks, saves, bursts)
             finally:
                 own.go_on()
@@ -117,7 +115,7 @@ def _tree(
     for count, seconds in own.bursts.items():
         report.add(f"{BURST}, tree of {files}", count, OWN, seconds)
     daemon.ctl("notebook", "kill", "-n", name, "-y")
-    shutil.rmtree(source)
+    remove(source)
 
 
 class _Own:
