@@ -131,11 +131,10 @@ async def test_a_rootless_engine_serves_its_person(kind: str) -> None:
 @pytest.fixture
 def shared(docker_containers: Containers) -> Iterator[Containers]:
     """Docker as root runs it for the group docker."""
-    docker_containers.place.chmod(0o711)
     shutil.chown(docker_containers.socket, "root", "docker")
     docker_containers.socket.chmod(0o660)
     yield docker_containers
-    docker_containers.place.chmod(0o700)
+    shutil.chown(docker_containers.socket, "root", "root")
 
 
 async def test_an_engine_of_root_serves_a_person_who_may_use_it(shared: Containers) -> None:

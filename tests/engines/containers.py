@@ -97,8 +97,9 @@ class Containers:
         """End it if it runs, and take its files away."""
         if self.process is not None and self.process.poll() is None:
             self.stop()
-        subprocess.run(["umount", "-q", *map(str, self.place.glob("data/overlay*"))], check=False)
-        subprocess.run(["umount", "-q", str(self.place / "data")], check=False)
+        subprocess.run(
+            ["umount", "-q", *map(str, self.place.glob("data/overlay*")), str(self.place / "data")], check=False
+        )
         shutil.rmtree(self.place, ignore_errors=True)
 
     def _command(self, argv: list[str], environ: dict[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -155,8 +156,9 @@ class Rootless(Containers):
         """End it if it runs, and take its files away."""
         if self.process is not None and self.process.poll() is None:
             self.stop()
-        subprocess.run(["umount", "-q", *map(str, self.place.glob("data/overlay*"))], check=False)
-        subprocess.run(["umount", "-q", str(self.place / "data")], check=False)
+        subprocess.run(
+            ["umount", "-q", *map(str, self.place.glob("data/overlay*")), str(self.place / "data")], check=False
+        )
         shutil.rmtree(self.place, ignore_errors=True)
 
     def _command(self, argv: list[str], environ: dict[str, str]) -> tuple[list[str], dict[str, str]]:
@@ -170,21 +172,23 @@ class Rootless(Containers):
 def started_by(person: Person, kind: str) -> Iterator[Rootless]:
     """A running rootless engine with the base image; what is left of it goes with the person."""
     found = Rootless(person.place, kind, person)
-    found.start()
     try:
+        found.start()
         found.import_base()
         yield found
     finally:
-        found.stop()
+        if found.process is not None:
+            found.stop()
 
 
 @contextmanager
-def started(kind: str, *options: str) -> Iterator[Containers]:
+def started(kind: str) -> Iterator[Containers]:
     """A running engine with the base image; all of it goes with the block."""
     place = Path(tempfile.mkdtemp(prefix="kc"))
-    found = Containers(place, kind, *options)
-    found.start()
+    place.chmod(0o711)  # other users may have to look below it
+    found = Containers(place, kind)
     try:
+        found.start()
         found.import_base()
         yield found
     finally:

@@ -1,4 +1,4 @@
-"""A Docker whose containers have other user ids (--userns-remap): what a notebook writes is the person's even so."""
+"""A Docker whose containers have other user ids (--userns-remap) is refused: they could not write as the person."""
 
 from __future__ import annotations
 
@@ -7,18 +7,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conformance import test_what_a_kernel_writes_is_the_persons_own  # noqa: F401 - it runs here
-from container_engines import built, engine, environments, twin  # noqa: F401 - fixtures
-from containers import Containers, started
 
+from kaosd.engines.docker import DockerEngine
+from kaosd.errors import EngineUnavailable
+from tests.engines.containers import Containers
 from tests.engines.person import Person
 
-pytestmark = pytest.mark.timeout(900)  # images are built in it, the base image may be made before
 
-
-@pytest.fixture(scope="session")
-def containers() -> Iterator[Containers]:
+@pytest.fixture
+def remapped() -> Iterator[Containers]:
     person = Person(Path(tempfile.mkdtemp(prefix="kp")))  # whose subordinate ids they are
-    with started("docker", f"--userns-remap={person.name}") as found:
+    place = Path(tempfile.mkdtemp(prefix="kc"))
+    place.chmod(0o711)
+    found = Containers(place, "docker", f"--userns-remap={person.name}")
+    try:
+        found.start()
         yield found
-    person.remove()
+    finally:
+        found.remove()
+        person.remove()
+
+
+async def test_an_engine_that_remaps_users_is_refused_with_its_mend(remapped: Containers, short: Path) -> None:
+    engine = DockerEngine(short, socket=remapped.address)
+    with pytest.raises(EngineUnavailable, match=f"at {remapped.socket} gives containers other user ids"):
+        await engine.reach()
+    (found,) = await engine.examine()
+    assert found.severity == "error"
+    assert found.mend == "take userns-remap out of /etc/docker/daemon.json, or use a rootless engine"
+    await engine.close()

@@ -109,7 +109,7 @@ class Builder:
             "adding": str(place / "adding"),
             "uv": uv.find_uv_bin(),
             "cache": self.cache,
-            "security": facts.security,
+            "security": ["label=disable"] if facts.selinux else [],
         }
         path = place / "order.json"
         path.write_text(json.dumps(order))

@@ -5,7 +5,7 @@ then {"image": id} or {"failed": sentence of the engine, "stage": "build" | "add
 
 order.json: address · context (directory) · dockerfile (its name in there) · labels · repository, tag (of the result) ·
 name (of the container that adds JupyterLab) · adding (directory mounted there, with add.sh) · uv · cache (volume) ·
-security (see Facts.security).
+security (options).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def add(client: Any, order: Mapping[str, Any], base: str) -> str:
         docker.types.Mount(f"{ADDING}-uv", order["uv"], type="bind", read_only=True),
         docker.types.Mount(f"{ADDING}-cache", order["cache"], type="volume", labels=order["labels"]),
     ]
-    host = client.create_host_config(mounts=mounts, **order["security"])
+    host = client.create_host_config(mounts=mounts, security_opt=order["security"])
     entrypoint = ["/bin/sh", f"{ADDING}/add.sh"]
     container = client.create_container(
         base, name=order["name"], entrypoint=entrypoint, user="0", labels=order["labels"], host_config=host

@@ -208,12 +208,9 @@ class Connection:
             facts = _facts(client, address)
         except (docker.errors.DockerException, OSError) as error:
             raise unreachable(address, error) from error
-        if facts.desktop:
+        if facts.desktop or facts.remapped:
             client.close()
-            raise EngineUnavailable(
-                "Docker Desktop runs in a machine of its own, which sockets of this one do not reach",
-                hint="use Docker Engine or Podman instead",
-            )
+            raise _unusable(facts)
         self._client, self._facts = client, facts
         return client, address
 
@@ -221,6 +218,20 @@ class Connection:
         client, self._client, self._facts = self._client, None, None
         if client is not None:
             client.close()
+
+
+def _unusable(facts: Facts) -> EngineUnavailable:
+    """Why an engine that answers cannot serve us."""
+    if facts.desktop:
+        return EngineUnavailable(
+            "Docker Desktop runs in a machine of its own, which sockets of this one do not reach",
+            hint="use Docker Engine or Podman instead",
+        )
+    return EngineUnavailable(
+        f"the container engine at {facts.address.removeprefix('unix://')} gives containers other user ids"
+        " (userns-remap), so that a notebook could not write its files as you",
+        hint="take userns-remap out of /etc/docker/daemon.json, or use a rootless engine",
+    )
 
 
 def _facts(client: Any, address: str) -> Facts:

@@ -35,12 +35,6 @@ class Facts:
     groups: str
 
     @property
-    def security(self) -> dict[str, Any]:
-        """What create_host_config takes so that directories of this machine can be used inside."""
-        found: dict[str, Any] = {"security_opt": ["label=disable"] if self.selinux else []}
-        return found | {"userns_mode": "host"} if self.remapped else found
-
-    @property
     def release(self) -> tuple[int, ...]:
         """The numbers at the head of the version; () when it has none."""
         found = re.match(r"[0-9]+(\.[0-9]+)*", self.version.partition(" ")[2])

@@ -151,7 +151,7 @@ def create(
         ],
         device_requests=limits.gpus(resources.gpu, types),
         init=not facts.podman,  # reaps what kernels leave; Podman needs a program for it that may not be there
-        **facts.security,
+        security_opt=["label=disable"] if facts.selinux else [],
         **limits.options(resources, facts),
     )
     created = client.create_container(
