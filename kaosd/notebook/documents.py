@@ -75,6 +75,19 @@ class Documents:
                     await self._ask(session, "POST", self._url + "/apply", again)
         return Outcome(tuple(done), held)
 
+    async def held(self, paths: Iterable[bytes]) -> Mapping[bytes, str]:
+        """Those documents that could not take a change now, each with the reason; changes nothing.
+
+        A host of an older kaosd cannot be asked this; then nothing is known to be held.
+        """
+        found = {}
+        async with self._session() as session:
+            for path in paths:
+                answer = await self._ask(session, "POST", self._url + "/ask", {"path": os.fsdecode(path)})
+                if answer.get("held"):
+                    found[path] = str(answer.get("reason"))
+        return found
+
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
         headers = {"Authorization": f"token {self._token}"}
