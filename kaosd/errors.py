@@ -80,9 +80,13 @@ class EngineUnavailable(EngineError):
 
 
 class DocumentHeld(KaosError):
-    """A changed document is open in a tab that cannot take the change now; it waits until the tab can, or is closed."""
+    """A changed document is open in a tab that cannot take the change now; it waits until the tab can, or is closed.
+
+    costly: to find that out, a server was started and ended again.
+    """
 
     code = "document_held"
+    costly = False
     retryable = True
 
 

@@ -73,6 +73,13 @@ class Desk:
         for page in self.pages:
             page.tell(message)
 
+    async def ask(self, path: str) -> None:
+        """Raises Held when a page that has *path* open does not say what it holds; nothing is changed."""
+        for page in [page for page in self.pages if path in page.paths]:
+            found = await page.ask(do="read", path=path)
+            if "error" in found:
+                raise Held(f"its tab cannot change it: {found['error']}")
+
     async def apply(self, path: str, base: str | None, incoming: str, kept: Kept = None) -> list[Applied]:
         """Bring the change base→incoming to *path* in every page that has it open; empty when none has.
 

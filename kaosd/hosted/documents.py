@@ -2,6 +2,7 @@
 
 GET  <base_url>kaosd/documents        the documents that are open now
 POST <base_url>kaosd/documents/apply  bring a change to one of them, and save it
+POST <base_url>kaosd/documents/ask    whether one of them could take a change now; changes nothing
 WS   <base_url>kaosd/desk             the open pages themselves, see desk.py
 
 A change on disk would overwrite what was typed in the second before; a splice of the open document overwrites
@@ -45,6 +46,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
     routes = [
         (root, OpenDocuments, both),
         (url_path_join(root, "apply"), ApplyChange, both),
+        (url_path_join(root, "ask"), AskPages, both),
         (url_path_join(server.base_url, "kaosd", "desk"), Page, pages),
     ]
     server.web_app.add_handlers(".*$", routes)
@@ -151,6 +153,29 @@ class ApplyChange(_Handler):
             self.finish(json.dumps({"applied": False, "held": True, "reason": f"{path}: {error}"}))
             return
         self.finish(json.dumps(_summary(applied) if applied else {"applied": False, "reason": reason}))
+
+
+class AskPages(_Handler):
+    """{"path"} → {"held": whether a page that has it open cannot take a change now, "reason"}.
+
+    A document that is shared is in the server itself, and never held.
+    """
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Ask the pages what they hold."""
+        asked = self.get_json_body()
+        if not isinstance(asked, dict) or not isinstance(asked.get("path"), str):
+            raise web.HTTPError(400, 'send {"path": text}')
+        path = asked["path"].strip("/")
+        try:
+            if not any(place == path for place, _ in (self.shared.rooms(self.serverapp) if self.shared else ())):
+                await self.desk.ask(path)
+        except Held as error:
+            self.finish(json.dumps({"held": True, "reason": f"{path}: {error}"}))
+            return
+        self.finish(json.dumps({"held": False}))
 
 
 def _well_formed(change: Any) -> bool:

@@ -108,6 +108,22 @@ class Documents:
                 return answer
         return {"held": True, "reason": f"{os.fsdecode(splice.path)}: it is being typed into without a pause"}
 
+    async def held(self, paths: Iterable[bytes]) -> Mapping[bytes, str]:
+        """Those documents that could not take a change now, each with the reason; changes nothing.
+
+        A host of an older kaosd cannot be asked this; then nothing is known to be held.
+        """
+        found = {}
+        async with self._session() as session:
+            for path in paths:
+                try:
+                    answer = await self._ask(session, "POST", self._url + "/ask", {"path": os.fsdecode(path)})
+                except _Silent as error:
+                    return found | {path: str(error)}
+                if answer.get("held"):
+                    found[path] = str(answer.get("reason"))
+        return found
+
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
         headers = {"Authorization": f"token {self._token}"}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOST = "[the store has lost what was deployed before]"
 CAUSES = 50  # paths that a deployment names as its cause, at most
-HELD_AGAIN, HELD_SWAP_AGAIN = 1.0, 30.0  # seconds; for a swap a server is started each time
+HELD_AGAIN, HELD_COSTLY_AGAIN = 1.0, 30.0  # seconds; costly: a server was started for it
 
 
 class Steps:
@@ -90,10 +90,8 @@ class Steps:
         """The step is tried again soon; its deployment goes on."""
         target = getattr(step, "target", target)
         if target is not None:
-            attempt = self.attempt(step)
-            again = HELD_AGAIN if attempt is Attempt.SYNC else HELD_SWAP_AGAIN
-            retry_at = asyncio.get_running_loop().time() + again
-            self.actor.failures.wait(attempt, target, error.text, retry_at)
+            retry_at = asyncio.get_running_loop().time() + (HELD_COSTLY_AGAIN if error.costly else HELD_AGAIN)
+            self.actor.failures.wait(self.attempt(step), target, error.text, retry_at)
 
     # -- build ---------------------------------------------------------------------------------------------
 
@@ -193,13 +191,16 @@ class Steps:
         """A new host beside *old*, which ends when the new one serves *serving*; on failure *old* goes on."""
         actor, data = self.actor, serving.data != self.actor.hosting.live.data
         leaving = actor.record.jobs.get(Stage.HOST)
+        await self.work.ask(target.source, old)  # a server is not started to wait for a tab
         host = await self._host(target, environment)
         try:
             await self.work.sync(target.source, old)
             if data:  # the old one cannot see it: not before the last moment
                 actor.hosting.save(attaching=True)
                 await self._attach(serving.data, None)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, DocumentHeld):
+                error.costly = True
             await actor.engine.stop(host, 0)  # nobody knows of it
             raise
         try:

@@ -84,6 +84,18 @@ class WorkDirectory:
         splices = self._splices(changed) if len(changed) <= ASKED_EACH else []
         return _Way(incoming, bases, tuple(changed), tuple(splices))
 
+    async def ask(self, source: Version, host: Host) -> None:
+        """Raise DocumentHeld when a sync to *source* would, as far as that can be told without changing anything."""
+        if not self.actor.engine.live_sync:
+            return
+        incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
+        base = await asyncio.to_thread(self._readable, (self.actor.hosting.live.model_tree,), incoming) or (None,)
+        changed = await asyncio.to_thread(self._changed_files, base[0], incoming)
+        documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
+        held = await documents.held(await documents.open() & {change.path for change in changed})
+        if held:
+            raise DocumentHeld("; ".join(held.values()))
+
     async def _splice(self, host: Host, way: _Way) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
         documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 
@@ -130,3 +132,37 @@ async def test_an_edit_of_the_same_place_is_kept_as_a_copy(daemon: Daemon, bundl
     kept = [Path(one["file"]) for one in daemon.json("recovered", "clash")["recovered"]]
     assert any("one = 0123" in path.read_text() for path in kept)
     assert {os.stat(path).st_mode & 0o077 for path in kept} == {0}
+
+
+@asynccontextmanager
+async def page(lab: Lab, *documents: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A page of JupyterLab that has documents open without sharing them; it hears, and says only what a test says."""
+    async with lab.session.ws_connect(f"{lab.url}/kaosd/desk".replace("http://", "ws://")) as socket:
+        assert (await socket.receive_json())["do"] == "hello"
+        await socket.send_json({"open": documents})
+        while not {one["path"] for one in (await lab.get("kaosd/documents"))["documents"]} >= set(documents):
+            await asyncio.sleep(0.02)
+        yield socket
+
+
+async def test_a_tab_that_sleeps_holds_a_swap_without_a_server_for_each_try(daemon: Daemon, bundle: Path) -> None:
+    daemon.deploy("asleep", bundle)
+    pid = daemon.host_pid("asleep")
+    async with Lab(daemon.url("asleep"), daemon.token("asleep")) as lab:
+        async with page(lab, "train.py") as tab:
+            (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
+            (bundle / "model" / "requirements.txt").write_text("jupyterlab<4.6\n")
+            for _ in range(3):  # asked again and again what it holds; it does not answer
+                while (await tab.receive_json())["do"] != "read":
+                    pass
+            shown = await asyncio.to_thread(
+                until, lambda: (one := daemon.notebook("asleep"))["state"] == "held" and one, "the hold"
+            )
+            assert "train.py: its tab does not answer; look at the tab, or close it" in shown["reason"]
+            assert await lab.read("train.py") == "ANSWER = 1\n"
+            assert daemon.host_pid("asleep") == pid
+        await asyncio.to_thread(daemon.live, "asleep")
+        assert daemon.host_pid("asleep") != pid
+        assert await lab.read("train.py") == "ANSWER = 2\n"
+    swapped = daemon.history("asleep")[0]
+    assert [job["stage"] for job in swapped["jobs"]].count("host") == 1

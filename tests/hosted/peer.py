@@ -1,6 +1,7 @@
 """A second editor of a shared document, as a tab is one; runs with the Python of the notebook's environment.
 
-`peer.py SOCKET URL`: takes orders as lines of JSON on standard input, answers with lines of JSON.
+`peer.py SOCKET URL KIND`: takes orders as lines of JSON on standard input, answers with lines of JSON. SOCKET: a Unix
+socket, or "" for where the URL leads to.
 """
 
 import json
@@ -17,8 +18,10 @@ from pycrdt import Doc, Map, Text, YMessageType, create_sync_message, create_upd
 
 class Peer:
     def __init__(self, path, url, kind):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(path)
+        connection = None
+        if path:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.connect(path)
         self.socket = websocket.create_connection(url, socket=connection)
         self.doc = Doc()
         self.document = ydocs[kind](self.doc)

@@ -61,6 +61,23 @@ async def test_a_page_changes_what_it_has_open_and_only_what_it_was_asked_for(cl
         assert await answer == {"applied": True, "conflict": False, "saved": True, "before": "a\nmine, longer\n"}
 
 
+async def test_a_page_is_asked_whether_it_could_take_a_change(client):
+    def ask(path):
+        return asyncio.ensure_future(client.call("POST", "kaosd/documents/ask", {"path": path}))
+
+    async with page(client, "a.py") as tab:
+        answer = ask("a.py")
+        await tab.say(id=(await tab.hear("read"))["id"], kind="file", text="mine")
+        assert await answer == {"held": False}
+        answer = ask("a.py")
+        await tab.say(id=(await tab.hear("read"))["id"], error="it is a picture")
+        assert await answer == {"held": True, "reason": "a.py: its tab cannot change it: it is a picture"}
+        answer = ask("a.py")
+        await tab.hear("read")  # and says nothing
+        assert await answer == {"held": True, "reason": "a.py: its tab does not answer; look at the tab, or close it"}
+        assert await ask("b.py") == {"held": False}
+
+
 async def test_a_document_that_was_closed_meanwhile_is_left_to_the_disk(client):
     async with page(client, "a.py") as tab:
         answer = apply(client, "a.py", "a", "b")

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from itertools import count
 
 import pytest
@@ -316,3 +318,32 @@ async def test_edits_that_are_not_kept_yet_are_told_and_not_touched(client, writ
         assert (done["applied"], done["before"]) == (True, told["before"])
         again = await ask([])  # what is there already changes nothing, and asks for nothing
         assert again == {"applied": True, "conflict": False, "saved": True}
+
+
+async def test_what_was_typed_before_a_kill_is_there_when_the_host_is_back(new_host, eventually):
+    """Keys that follow each other put off the save: the file is as it was, and the document's history ahead of it."""
+    host = new_host().start()
+    file = host.root / "a.ipynb"
+    before = notebook(code("a", "a"))
+    file.write_text(before)
+    text = "".join(f" {number}" for number in range(200))
+
+    def history():
+        [path] = (host.jupyter / "data").glob("shared_documents-*.db")
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT count(*) FROM yupdates").fetchone()[0]
+
+    async with host.client() as client, client.editor("a.ipynb") as editor:
+        opened = history()
+        await editor.order("type", cell="a", after="a", text=text, pause=0.03)
+        await eventually(lambda: history() >= opened + 30)
+        host.process.kill()
+        host.process.wait()
+        known = history() - opened
+    assert file.read_text() == before
+    host.start()
+    async with host.client() as client, client.editor("a.ipynb") as editor:
+        found = sources(await editor.content())["a"]
+        assert ("a" + text).startswith(found)
+        assert len(found) > known
+        await eventually(lambda: (saved := on_disk(file)) and sources(saved) == {"a": found})

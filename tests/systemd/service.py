@@ -47,15 +47,15 @@ def notebook(machine: Machine) -> dict[str, Any]:
     return next(one for one in found if one["name"] == NAME)
 
 
-def cell(machine: Machine, code: str) -> str:
+def cell(machine: Machine, code: str, state: str = "") -> str:
     """What a cell prints in the notebook's kernel, which is made when there is none."""
-    return machine.run(*cell_command(machine, code)).strip()
+    return machine.run(*cell_command(machine, code, state)).strip()
 
 
-def cell_command(machine: Machine, code: str) -> list[str]:
-    """What runs a cell in the notebook's kernel."""
+def cell_command(machine: Machine, code: str, state: str = "") -> list[str]:
+    """What runs a cell in the notebook's kernel. state: the state directory, when it is not the usual one."""
     here = Path(__file__).parents[2]
-    home = machine.home / ".local" / "state" / "kaosd" / "notebooks" / NAME
+    home = Path(state or machine.home / ".local" / "state" / "kaosd", "notebooks", NAME)
     return ["python", "-c", CELL, f"{here}/tests/engines:{here}", str(home), f"/{NAME}/", code]
 
 

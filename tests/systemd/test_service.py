@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import free_port, until
-from tests.systemd.machine import UID, Machine
+from tests.systemd.machine import UID, USER, Machine
 from tests.systemd.service import NAME, cell, hosts, notebook, pid_of, status
 
 pytestmark = pytest.mark.timeout(600)
@@ -63,9 +63,27 @@ def test_installing_again_is_no_harm_and_a_changed_file_is_left_alone(machine: M
     told = machine.run("kaosd", "install-service", check=False)
     assert "was changed by hand, and is left as it is" in told
     assert "WatchdogSec=90" in unit.read_text()
-    assert "was changed by hand" in machine.run("kaosctl", "doctor", check=False)
+    told = " ".join(machine.run("kaosctl", "doctor", check=False).split())
+    assert "was changed by hand" in told
+    assert "systemd goes by an older" in told  # nobody has told it yet
+    machine.systemctl("daemon-reload")
+    told = " ".join(machine.run("kaosctl", "doctor", check=False).split())
+    assert "was changed by hand" in told
+    assert "systemd goes by an older" not in told
     unit.write_text(written)
-    assert "is of this kaosd" in machine.run("kaosctl", "doctor", check=False)
+    machine.systemctl("daemon-reload")
+    told = machine.run("kaosctl", "doctor", check=False)
+    assert "is of this kaosd" in told
+    assert "goes on after you log out" in told
+
+
+def test_doctor_says_what_ends_with_the_login(machine: Machine) -> None:
+    lingering = f"/var/lib/systemd/linger/{USER}"
+    machine.root("rm", lingering)
+    assert f"sudo loginctl enable-linger {USER}" in machine.run("kaosctl", "doctor", check=False)
+    assert f"unless you linger: sudo loginctl enable-linger {USER}" in machine.run("kaosd", "install-service")
+    machine.root("touch", lingering)
+    assert "enable-linger" not in machine.run("kaosctl", "doctor", check=False)
 
 
 def test_the_journal_has_priorities_and_fields(machine: Machine) -> None:
