@@ -10,6 +10,7 @@ import contextlib
 import csv
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from tests.faults.rounds import World, world
 
 SAMPLES = 100
 BUILDS = 10
+DIGEST = re.compile("[0-9a-f]{64}")  # the name of a whole environment
 ENVIRONMENTS = 5  # that are kept: the newest, and those in use
 MIB = 2**20
 
@@ -58,7 +60,7 @@ def measure(made: World, saves: int) -> Sample:
         sum(path.stat().st_size for path in state.glob("journal.sqlite*")) / MIB,
         _size(state / "store"),
         len(list((daemon.home(made.name) / "logs").iterdir())),
-        len([path for path in (state / "environments").iterdir() if path.is_dir()]),
+        len([path for path in (state / "environments").iterdir() if DIGEST.fullmatch(path.name)]),
         len(daemon.hosts()),
     )
 
@@ -91,10 +93,11 @@ def work(made: World, saves: int) -> Iterator[Sample]:
 
 def retained(made: World) -> list[str]:
     """What is kept although nobody can come back to it, after the daemon has tidied up."""
-    before = made.daemon.output().count('"collected"')
     made.daemon.stop()
+    output = made.daemon.place / "output"
+    before = output.stat().st_size
     made.daemon.start()
-    until(lambda: made.daemon.output().count('"collected"') > before, "the daemon to tidy up")
+    until(lambda: '"collected"' in output.read_bytes()[before:].decode(errors="replace"), "the daemon to tidy up")
     until(lambda: measure(made, 0).environments <= ENVIRONMENTS, "environments to be removed, which comes last")
     last = measure(made, made.editor.saves)
     shown = made.daemon.ask("GET", f"/v1/notebooks/{made.name}/history")["deployments"]

@@ -83,6 +83,10 @@ class World:
         """The process that serves JupyterLab now."""
         return self.daemon.launchers()[0]
 
+    def struck(self) -> int:
+        """How often something was struck at a point so far."""
+        return len(_lines(self.place / "f" / "struck"))
+
     def met_point(self) -> None:
         """No more strikes; count where the daemon was struck."""
         self.daemon.plan()

@@ -164,19 +164,27 @@ def overflow(world: World, chance: random.Random) -> Iterator[None]:
 
 
 def kill_build(world: World, chance: random.Random) -> Iterator[None]:
-    """A new environment, whose build is killed; after that it is asked for once more."""
-    requirements = world.editor.model / "requirements.txt"
-    requirements.write_text(f"# {world.editor.number}\n")
+    """A new environment, whose builders are killed, and now and then the daemon too; then it is asked for once more."""
+    yield from build_under(world, chance, "slay")
+
+
+def no_memory_in_build(world: World, chance: random.Random) -> Iterator[None]:
+    """A new environment, whose builders get no memory; after that it is asked for once more."""
+    yield from build_under(world, chance, "starve")
+
+
+def build_under(world: World, chance: random.Random, what: str) -> Iterator[None]:
+    """See struck.py for *what*."""
+    struck = world.struck()
+    world.daemon.plan(do=what, **{"for": chance.randint(1, 3)})
+    world.editor.number += 1
+    (world.editor.model / "requirements.txt").write_text(f"# {world.editor.number}\n")
     yield
-    deadline = time.monotonic() + 20
-    while not world.daemon.builders() and time.monotonic() < deadline and world.daemon.running:
-        time.sleep(0.02)
-    for pid in world.daemon.builders():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    assert until(lambda: world.struck() > struck or not world.daemon.running, "a builder")
     if chance.random() < 0.5:
         world.daemon.kill()
         world.daemon.start()
+    world.met_point()
     yield
     world.redeploy()
 
@@ -308,6 +316,7 @@ def damage_state(world: World, chance: random.Random) -> Iterator[None]:
 STRIKES: dict[Strike, int] = {
     nothing: 4, kill_daemon: 6, kill_at_point: 16, kill_at_named_call: 12, kill_while_starting: 8, error_at_point: 8,
     no_room_at_any_write: 4, full_disk: 4, kill_host: 3, kill_both: 2, hang_host: 2, hang_daemon: 3, overflow: 2,
-    kill_build: 1, move_root: 5, delete_socket: 2, second_daemon: 1, lock_journal: 3, no_descriptors: 3, slow_disk: 3,
+    kill_build: 2, no_memory_in_build: 2, move_root: 5,
+    delete_socket: 2, second_daemon: 1, lock_journal: 3, no_descriptors: 3, slow_disk: 3,
     set_clock: 3, take_front_port: 1, damage_state: 5,
 }  # fmt: skip

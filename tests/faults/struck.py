@@ -8,6 +8,8 @@ to happen at which point stands in the file *plan* of the directory KAOSD_FAULTS
     {"do": "error", "at": 7, "errno": 28, "for": 3}  that point and the next two fail with this errno
     {"do": "slow", "seconds": 0.2}                   every fsync takes longer
     {"do": "clock", "seconds": -86400}               the clock has been set
+    {"do": "slay", "for": 2}                         the next two programs that make an environment get kill -9
+    {"do": "starve", "for": 2}                       or not a byte more of memory
     {"do": "unreadable", "name": "a.txt"}            no file of this name can be opened to read it: EIO
 
 "only" names the calls that count, for example ["fsync"]. The points that were met are appended to *points*, the one
@@ -20,6 +22,7 @@ import ctypes
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -86,6 +89,21 @@ class Hand:
         if struck:
             _end(name + " (done)")
         return done
+
+    def child(self, process: Any) -> None:
+        """A program was started: end it, or take its memory, if it makes an environment and that is the plan."""
+        words = process.args if isinstance(process.args, (list, tuple)) else [process.args]
+        line = " ".join(os.fsdecode(word) for word in words)
+        with self.lock:
+            do, left = self.plan.get("do"), self.plan.get("for", 0)
+            if do not in ("slay", "starve") or left < 1 or "/environments/" not in line or "launch.py" in line:
+                return
+            self.plan["for"] = left - 1
+        _append("struck", f"{do} a builder")
+        if do == "slay":
+            _kill(process.pid, signal.SIGKILL)
+        else:
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
 
 
 def _name(call: str) -> str | None:
@@ -154,6 +172,7 @@ def wrap(hand: Hand) -> None:
 
     def start(self: Any, *arguments: Any, **named: Any) -> None:
         hand.point("start", lambda: started(self, *arguments, **named), (), {})
+        hand.child(self)
 
     subprocess.Popen.__init__ = start  # type: ignore[method-assign]
     time.time = lambda: _time() + (hand.plan["seconds"] if hand.plan.get("do") == "clock" else 0)

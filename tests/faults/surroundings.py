@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -78,20 +77,6 @@ def unmount_root(world: World, chance: random.Random) -> Iterator[None]:
     shutil.rmtree(bare)
     side.rmdir()
     yield
-
-
-def no_memory_in_build(world: World, chance: random.Random) -> Iterator[None]:
-    """A new environment, whose builder gets no more memory; after that it is asked for once more."""
-    (world.editor.model / "requirements.txt").write_text(f"# memory {world.faults.total()}\n")
-    yield
-    deadline = time.monotonic() + 20
-    while not (builders := world.daemon.builders()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    for pid in builders:
-        with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_AS, (1 << 20, 1 << 20))
-    yield
-    world.redeploy()
 
 
 def slow_host(world: World, chance: random.Random) -> Iterator[None]:
@@ -173,6 +158,6 @@ def _mount(content: Path, side: Path, root: Path) -> None:
 
 # How often each is drawn, beside those of strikes.py.
 SURROUNDINGS = {
-    watch_limit: 2, unmount_root: 4, no_memory_in_build: 1, slow_host: 3, host_that_hangs_for_long: 1,
+    watch_limit: 2, unmount_root: 4, slow_host: 3, host_that_hangs_for_long: 1,
     host_that_lies: 4, failing_disk: 4, state_of_the_future: 1,
 }  # fmt: skip

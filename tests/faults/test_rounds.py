@@ -17,7 +17,7 @@ CHOSEN = [
     strikes.kill_at_point, strikes.kill_at_named_call, strikes.set_clock, strikes.slow_disk, strikes.overflow,
     strikes.take_front_port, strikes.damage_state, strikes.hang_host, strikes.kill_host, strikes.second_daemon,
     surroundings.failing_disk, surroundings.host_that_lies, surroundings.unmount_root, surroundings.slow_host,
-    surroundings.no_memory_in_build, surroundings.state_of_the_future, surroundings.watch_limit,
+    strikes.kill_build, strikes.no_memory_in_build, surroundings.state_of_the_future, surroundings.watch_limit,
 ]  # fmt: skip
 SEED = 21  # the same for every commit; by hand each run draws another
 
