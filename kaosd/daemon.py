@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import os
 import resource
@@ -268,15 +269,30 @@ class Reloads:
 async def _heartbeat(registry: Registry) -> None:
     """Tell systemd that the loop still turns, and the state in one line whenever it changes."""
     interval, told, news = sd.watchdog_interval() or 30.0, "", registry.shop.news
+    trimmed = 0
     while True:
         summary = registry.summary()
         if summary != told:
             sd.notify(sd.status(summary))
             told = summary
         sd.notify("WATCHDOG=1")
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(interval):
                 await news.after(news.number)
+        except TimeoutError:
+            if trimmed != news.number:  # at rest now, and was not before
+                trimmed = news.number
+                _give_back_memory()
+
+
+def _give_back_memory() -> None:
+    """Give memory that is free back to the system: the first look at a large tree needs much for a short time.
+
+    Best effort: only the C library of GNU keeps it, and only that has a call for this.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 async def _collect(registry: Registry) -> None:

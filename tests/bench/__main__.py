@@ -54,6 +54,7 @@ def main() -> None:
         parser.error(f"no such section: {', '.join(unknown)}; known: {', '.join(SECTIONS)}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", CACHE, "bin")
     os.environ["PATH"] = f"{cache}{os.pathsep}{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     options.directory.mkdir(parents=True, exist_ok=True)
     for section in wanted:
         report = _measured(section, options.quick)
