@@ -279,13 +279,13 @@ async def _heartbeat(registry: Registry) -> None:
         sd.notify("WATCHDOG=1")
         if time.monotonic() - trimmed > TRIM_EVERY:
             trimmed = time.monotonic()
-            await asyncio.to_thread(_give_back_memory)
+            await asyncio.to_thread(give_back_memory)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval):
                 await news.after(news.number)
 
 
-def _give_back_memory() -> None:
+def give_back_memory() -> None:
     """Give free memory back to the system: the first look at a large tree needs much for a short time.
 
     Best effort: only the C library of GNU keeps it, and only that has a call for this.

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import os
 import platform
+import re
 import signal
 import sys
 import tempfile
@@ -107,7 +108,7 @@ def _show(directory: Path) -> None:
 def _plot(report: Report, directory: Path) -> None:
     for what in dict.fromkeys(one.what for one in report.times):
         times = [one for one in report.times if one.what == what]
-        name = what.replace(" ", "-").replace(",", "")
+        name = re.sub(r"[^A-Za-z0-9]+", "-", what).strip("-")
         sizes = sorted({one.size for one in times})
         if len(sizes) > 1:
             (directory / f"{name}-over-size.svg").write_text(plots.over_size(what, times))
