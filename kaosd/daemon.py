@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import os
 import resource
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 COLLECT_FIRST, COLLECT_EVERY = 30.0, 600.0  # seconds
 DESCRIPTORS = 65536
+TRIM_EVERY = 60.0  # seconds, at least, between two times that free memory is given back
 CONFIG = "config"  # the watcher's key for the configuration file's directory
 
 
@@ -277,15 +279,29 @@ class Reloads:
 async def _heartbeat(registry: Registry) -> None:
     """Tell systemd that the loop still turns, and the state in one line whenever it changes."""
     interval, told, news = sd.watchdog_interval() or 30.0, "", registry.shop.news
+    trimmed = time.monotonic()
     while True:
         summary = registry.summary()
         if summary != told:
             sd.notify(sd.status(summary))
             told = summary
         sd.notify("WATCHDOG=1")
+        if time.monotonic() - trimmed > TRIM_EVERY:
+            trimmed = time.monotonic()
+            await asyncio.to_thread(give_back_memory)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval):
                 await news.after(news.number)
+
+
+def give_back_memory() -> None:
+    """Give free memory back to the system: the first look at a large tree needs much for a short time.
+
+    Best effort: only the C library of GNU keeps it, and only that has a call for this.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 async def _collect(registry: Registry) -> None:

@@ -199,6 +199,8 @@ class Store:
             self._index.commit(spots, lengths, update)
             for digest in spots:
                 self._pending.pop(digest, None)
+            if not self._pending:
+                self._pending.clear()  # an empty dictionary keeps the room of all that it once held
             for pack, length in lengths.items():
                 if self._packs.unsynced[pack] == length:
                     del self._packs.unsynced[pack]

@@ -113,7 +113,7 @@ class Documents:
 
         A host of an older kaosd cannot be asked this; then nothing is known to be held.
         """
-        found = {}
+        found = dict[bytes, str]()
         async with self._session() as session:
             for path in paths:
                 try:

@@ -11,6 +11,7 @@ import argparse
 import importlib
 import os
 import platform
+import re
 import signal
 import sys
 import tempfile
@@ -54,6 +55,7 @@ def main() -> None:
         parser.error(f"no such section: {', '.join(unknown)}; known: {', '.join(SECTIONS)}")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", CACHE, "bin")
     os.environ["PATH"] = f"{cache}{os.pathsep}{os.environ['PATH']}{os.pathsep}/usr/sbin{os.pathsep}/sbin"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     options.directory.mkdir(parents=True, exist_ok=True)
     for section in wanted:
         report = _measured(section, options.quick)
@@ -106,7 +108,7 @@ def _show(directory: Path) -> None:
 def _plot(report: Report, directory: Path) -> None:
     for what in dict.fromkeys(one.what for one in report.times):
         times = [one for one in report.times if one.what == what]
-        name = what.replace(" ", "-").replace(",", "")
+        name = re.sub(r"[^A-Za-z0-9]+", "-", what).strip("-")
         sizes = sorted({one.size for one in times})
         if len(sizes) > 1:
             (directory / f"{name}-over-size.svg").write_text(plots.over_size(what, times))

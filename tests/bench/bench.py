@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import TypeVar
 from tests.e2e.daemon import Daemon
 
 CACHE = "kaosd-bench"  # below the user's cache: peers that are built once, see .ci/bench-peers
+PYTHON = str(Path(sys.prefix) / "runtime" / "bin" / "python")  # kaosd with what it needs, and nothing else
 Choice = TypeVar("Choice")
 
 
@@ -40,8 +42,12 @@ class Bench:
 
     @contextlib.contextmanager
     def daemon(self, **environ: str) -> Iterator[Daemon]:
-        """A running daemon with a state directory of its own; the path is short, for its sockets."""
+        """A running daemon with a state directory of its own; the path is short, for its sockets.
+
+        It is installed as people have it, without what tests need: some libraries load more when there is more.
+        """
         daemon = Daemon(Path(tempfile.mkdtemp(prefix="kb")), **environ)
+        daemon.python = PYTHON
         try:
             yield daemon.start()
         finally:

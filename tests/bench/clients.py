@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.bench import Bench, absent, checked, timed
+from tests.bench.bench import PYTHON, Bench, absent, checked, timed
 from tests.bench.report import BOUND, OWN, Report
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import until
 from tests.engines.containers import started
 
 WHAT = "client: status"
-PYTHON = f"{BOUND}python -c pass"
+BARE = f"{BOUND}python -c pass"
 SUPERVISOR = "supervisorctl status"
 _SUPERVISED = """\
 [unix_http_server]
@@ -38,8 +37,8 @@ def measure(bench: Bench, report: Report) -> None:
         daemon = stack.enter_context(bench.daemon())
         daemon.deploy("client", make_bundle(bench.place / "client"))
         ways = {
-            OWN: [str(Path(sys.executable).parent / "kaosctl"), "status"],
-            PYTHON: [sys.executable, "-c", "pass"],
+            OWN: [str(Path(PYTHON).parent / "kaosctl"), "status"],
+            BARE: [PYTHON, "-c", "pass"],
         }
         for who, make in (
             (SUPERVISOR, _supervisord), ("docker ps", _dockerd), ("systemctl --user status", _systemd),
@@ -54,7 +53,7 @@ def measure(bench: Bench, report: Report) -> None:
                 times[who].append(timed(lambda argv=argv: checked(argv, env=daemon.environ)))  # type: ignore[misc]
     for who, seconds in times.items():
         report.add(WHAT, 0, who, seconds)
-    report.target("kaosctl status: of python -c pass", report.ratio(WHAT, 0, PYTHON), 2.5)
+    report.target("kaosctl status: of python -c pass", report.ratio(WHAT, 0, BARE), 2.5)
     report.target("kaosctl status: of supervisorctl status", report.ratio(WHAT, 0, SUPERVISOR), 0.3)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.bench import Bench, checked, timed
+from tests.bench.bench import PYTHON, Bench, checked, timed
 from tests.bench.processes import busy, memory, wakeups
 from tests.bench.report import BOUND, OWN, Report
 from tests.e2e.daemon import PATIENCE, Daemon
@@ -70,8 +69,8 @@ def _starts(bench: Bench, report: Report, daemon: Daemon, source: Path, files: i
             ready.append(time.perf_counter() - began)
         daemon.ctl("wait", "idle", "--timeout", str(PATIENCE))
         live.append(time.perf_counter() - began)
-        walks.append(timed(lambda: checked([sys.executable, "-I", "-S", "-c", _WALK, str(source)])))
-        imports.append(timed(lambda: checked([sys.executable, "-c", _LIBRARIES])))
+        walks.append(timed(lambda: checked([PYTHON, "-I", "-S", "-c", _WALK, str(source)])))
+        imports.append(timed(lambda: checked([PYTHON, "-c", _LIBRARIES])))
     report.add(START, files, OWN, ready)
     report.add(START, files, WALK, walks)
     report.add(START, files, LIBRARIES, imports)

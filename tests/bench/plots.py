@@ -21,7 +21,7 @@ def distribution(title: str, times: Sequence[Times]) -> str:
         ordered = sorted(one.seconds)
         lines.append((one.who, [(x.of(s), _share((n + 1) / len(ordered))) for n, s in enumerate(ordered)]))
     marks = [f'<text x="10" y="{_share(share) + 4:.0f}">{share:.0%}</text>' for share in (0, 0.5, 0.99)]
-    return _picture(f"{title}: share of saves over ms", lines, [*marks, *x.marks(lambda s: f"{s * 1e3:g}")])
+    return _picture(f"{title}: share of saves over ms", lines, [*marks, *x.marks(lambda s: f"{s * 1e3:.3g}")])
 
 
 def over_size(title: str, times: Sequence[Times]) -> str:
@@ -35,7 +35,7 @@ def over_size(title: str, times: Sequence[Times]) -> str:
     marks = [
         f'<text x="{x.of(size):.0f}" y="385">{size}</text>' for size in sorted({one.size for one in times})
     ]  # fmt: skip
-    high = [f'<text x="5" y="{y.of(s) + 4:.0f}">{s * 1e3:g}</text>' for s in y.ticks]
+    high = [f'<text x="5" y="{y.of(s) + 4:.0f}">{s * 1e3:.3g}</text>' for s in y.ticks]
     return _picture(f"{title}: median ms over size", ordered, [*marks, *high])
 
 
@@ -46,7 +46,8 @@ class _Scale:
         first, last = math.log10(min(values)), math.log10(max(values))
         span = (last - first) or 1.0
         self._of: Callable[[float], float] = lambda value: low + (math.log10(value) - first) / span * (high - low)
-        self.ticks = [10.0**power for power in range(math.ceil(first), math.floor(last) + 1)]
+        steps = [step * 10.0**power for power in range(math.floor(first), math.ceil(last) + 1) for step in (1, 2, 5)]
+        self.ticks = [tick for tick in steps if min(values) <= tick <= max(values)]
 
     def of(self, value: float) -> float:
         return self._of(value)

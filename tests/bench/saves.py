@@ -67,8 +67,8 @@ def measure(bench: Bench, report: Report) -> None:
     bursts = {bench.choose(1_000, 10_000): bench.choose((10, 500), (10, 1_000, 9_000))}
     with bench.daemon() as daemon:
         for files in sizes:
-            ends = files in (sizes[0], sizes[-1])
-            blocks, saves = bench.choose((1, 5), (2, 8) if ends else (1, 8))
+            blocks = bench.choose(1, 2 if files in (sizes[0], sizes[-1]) else 1)
+            saves = bench.choose(5, 5 if files == sizes[-1] else 8)
             _tree(bench, report, daemon, files, blocks, saves, bursts.get(files, ()))
     _targets(report, sizes)
 

@@ -41,7 +41,12 @@ def free_port() -> int:
 
 
 class Daemon:
-    """One daemon with its own state directory; `start` and `stop` may be called again and again."""
+    """One daemon with its own state directory; `start` and `stop` may be called again and again.
+
+    python: the interpreter that it and its client run with.
+    """
+
+    python = sys.executable
 
     def __init__(self, place: Path, **environ: str) -> None:
         self.place = place
@@ -82,7 +87,7 @@ class Daemon:
         output = open(self.place / "output", "ab")  # noqa: SIM115 - handed to the child
         with output:
             self.process = subprocess.Popen(
-                self.command(sys.executable, "-m", "kaosd", "run"), env=self.environ, stdout=output, stderr=output
+                self.command(self.python, "-m", "kaosd", "run"), env=self.environ, stdout=output, stderr=output
             )
         return self.process
 
@@ -136,7 +141,7 @@ class Daemon:
     def ctl(self, *arguments: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run kaosctl."""
         done = subprocess.run(
-            self.command(sys.executable, "-m", "kaosd.ctl", *arguments),
+            self.command(self.python, "-m", "kaosd.ctl", *arguments),
             env=self.environ, capture_output=True, text=True, timeout=PATIENCE * 2, check=False, **options,
         )  # fmt: skip
         if check:
