@@ -8,6 +8,7 @@ machine. What holds instead is tested here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -33,7 +34,7 @@ from lab import lab
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 from python_pachyderm.proto.v2.pps import pps_pb2
 
-from kaosd.bundle import Store
+from kaosd.bundle import Scanner, Store
 from kaosd.engines.base import Order
 from kaosd.engines.pachyderm import pipelines
 from kaosd.engines.pachyderm.building import Image
@@ -44,6 +45,7 @@ from kaosd.engines.pachyderm.serving import Serving, started
 from kaosd.engines.pachyderm.specs import HostOrder, host_request
 from kaosd.errors import EngineError, EngineUnavailable, StartFailed
 from kaosd.model import Environment, Host, NotebookSpec, Resources
+from kaosd.notebook.content import StoredContent
 from tests.pachd.program import Pachd
 from tests.pachyderm.trees import content
 
@@ -207,7 +209,9 @@ async def test_a_build_says_what_it_does_and_runs_once(engine: PachydermEngine, 
     before = pachd.told()["commits"].get(f"default/source-{SPEC.name}", 0)
     first, second = await asyncio.gather(engine.build(SPEC, inputs, log), engine.build(SPEC, inputs, log))
     assert first == second
-    assert [line[:8] for line in log.lines if line.startswith("step ")] == [f"step {n}/4" for n in (1, 2, 3, 4)]
+    steps = dict.fromkeys(line[:8] for line in log.lines if line.startswith("step "))
+    assert list(steps) == [f"step {n}/4" for n in (1, 2, 3, 4)]
+    assert any(line.startswith("step 2/4 sent 0.0 of 0.0 MB") for line in log.lines)
     assert any("pushing manifest" in line for line in log.lines)
     assert Image.of(first).image.startswith("registry.test/kaosd/notebook-test-ada@sha256:")
     assert pachd.told()["commits"][f"default/source-{SPEC.name}"] == before + 1
@@ -300,9 +304,33 @@ async def test_data_is_where_notebooks_expect_it(
         async with lab(host, order) as there:
             code = "import os; print(open(os.environ['KAOS_DATA'] + '/deep/file.txt').read(), os.environ['DATA_REPO'])"
             assert await there.run(await there.new_kernel(), code) == f"{text.decode()} data-{SPEC.name}"
+    assert not [line for line in log.lines if line.startswith("warning")]
     told = len(log.lines)
     await engine.carry(SPEC, content(store, {"deep/file.txt": b"two"}, short), host, log.line)
     assert len(log.lines) == told
+
+
+async def test_a_host_whose_data_is_taken_away_runs_on(
+    engine: PachydermEngine, order: Order, store: Store, short: Path, log: Lines
+) -> None:
+    """A service with nothing to read would be dead, and say that it runs."""
+    host = await engine.start(order, log)  # without data from the first
+    for files in ({"a": b"1"}, None):
+        await engine.carry(SPEC, content(store, files, short) if files else None, host, log.line)
+        assert (await engine.probe(host)).answering
+
+
+async def test_what_pfs_does_not_keep_of_data_is_told(engine: PachydermEngine, short: Path, log: Lines) -> None:
+    (short / "data" / "empty").mkdir(parents=True)
+    (short / "data" / "run.sh").write_text("#!/bin/sh\n")
+    (short / "data" / "run.sh").chmod(0o755)
+    with contextlib.closing(Store(short / "store")) as store:
+        tree = Scanner(short / "data", store, kind="data").scan(None).tree
+        assert tree is not None
+        spec = NotebookSpec("bare", "test", "ada")
+        await engine.carry(spec, StoredContent(store, tree, short), None, log.line)
+    told = "warning: Pachyderm does not keep that 1 of the files are executable nor 1 empty directories"
+    assert log.lines[-1] == told
 
 
 async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_back(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from python_pachyderm.proto.v2.pfs import pfs_pb2
@@ -128,6 +131,31 @@ async def test_a_large_file_comes_whole(contract: Connection, name: str, store: 
     assert len(seen) == 6
 
 
+async def test_a_line_that_is_longer_than_a_message_may_be_is_sent_in_parts(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    long = b"x" * (25 << 20)
+    await put(Repos(contract), name, store, {"long": long}, tmp_path)
+    assert await files_in(contract, name) == {"long": long}
+
+
+async def test_calls_beside_a_transaction_do_not_join_it(contract: Connection, name: str) -> None:
+    """The same connection, at the same time: what stands beside it shows at once, and it shows not before its end."""
+    repos = Repos(contract)
+    inside = pfs_pb2.CreateRepoRequest(repo=repos.repo(f"source-{name}"), description=MARK)
+    seen = []
+
+    async def call(request: object, **options: Any) -> Any:
+        answer = await contract.pfs.CreateRepo(request, **options)
+        await repos.ensure(name, MARK)
+        seen.append((await repos.mark(name), await repos.mark(f"source-{name}")))
+        return answer
+
+    await contract.together([(call, inside)], "create a repo")
+    assert seen == [(MARK, None)]
+    assert await repos.mark(f"source-{name}") == MARK
+
+
 # -- the rest needs the stand-in's switches ------------------------------------------------------------------
 
 
@@ -227,6 +255,33 @@ async def test_a_call_that_hangs_ends_at_its_deadline(pachd: Pachd, name: str) -
     finally:
         await impatient.close()
     assert failure.value.retryable
+
+
+async def test_a_stream_from_a_pachd_that_does_not_answer_any_more_ends(tmp_path: Path) -> None:
+    """Its connection stays open, and a stream has no deadline: only pings tell."""
+    frozen = Pachd(tmp_path)
+    connection = Connection(Cluster(frozen.address), keepalive=1.0)
+    try:
+        await Repos(connection).ensure("r", MARK)
+        request = pfs_pb2.SubscribeCommitRequest(repo=Repos(connection).repo("r"), state=pfs_pb2.FINISHED)
+        stream = connection.read(connection.pfs.SubscribeCommit, request, "tell of commits")
+        frozen.process.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(60):
+            with pytest.raises(Refusal, match="cannot be reached") as failure:
+                await anext(stream)
+        assert failure.value.retryable
+    finally:
+        frozen.kill()
+        await connection.close()
+
+
+async def test_a_pachd_that_nobody_listens_for_is_told(name: str) -> None:
+    nobody = Connection(Cluster("127.0.0.1:1"))
+    try:
+        with pytest.raises(Refusal, match=r"pachd at 127.0.0.1:1 cannot be reached: .*what is saved meanwhile"):
+            await Repos(nobody).ensure(name, MARK)
+    finally:
+        await nobody.close()
 
 
 async def test_an_upload_that_hangs_is_given_up(pachd: Pachd, name: str, store: Store, tmp_path: Path) -> None:

@@ -290,6 +290,10 @@ class FileContent:
         """See `Content`."""
         return self._parts(size)
 
+    def bare(self) -> tuple[int, int]:
+        """See `Content`."""
+        return 0, 0
+
 
 class NoContent:
     """The Content of a notebook without data: its repo holds the manifest alone."""
@@ -303,3 +307,7 @@ class NoContent:
     def chunks(self, piece: Piece, size: int) -> Iterator[bytes]:  # noqa: ARG002 - there is none
         """See `Content`."""
         return iter(())
+
+    def bare(self) -> tuple[int, int]:
+        """See `Content`."""
+        return 0, 0
