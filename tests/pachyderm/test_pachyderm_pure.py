@@ -45,6 +45,12 @@ ORDER = specs.HostOrder("mnist", "ada", "ws", "r/mnist@sha256:0", "c0ffee", "/mn
     [
         ("NOT_FOUND", "repo default/x not found", Kind.ABSENT),
         ("NOT_FOUND", "project team not found", Kind.PROJECT),
+        ("NOT_FOUND", 'cannot find project "team": get project by name: project "team" not found', Kind.PROJECT),
+        ("NOT_FOUND", "repo (id=0, project=default, name=source-project, type=user) not found", Kind.ABSENT),
+        ("NOT_FOUND", "branch (id=0, branch=default/source-secret@master) not found", Kind.ABSENT),
+        ("NOT_FOUND", "repo default/source-secret not found", Kind.ABSENT),
+        ("NOT_FOUND", 'pipeline "default/license" not found', Kind.ABSENT),
+        ("ALREADY_EXISTS", 'pipeline "default/license" already exists', Kind.EXISTS),
         ("ALREADY_EXISTS", "repo default/x already exists", Kind.EXISTS),
         ("UNKNOWN", 'pipeline "x" cannot be created because a repo with the same name already exists', Kind.EXISTS),
         ("UNAUTHENTICATED", "provided auth token is corrupted or has expired", Kind.TOKEN),
