@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from python_pachyderm.proto.v2.auth import auth_pb2
 from python_pachyderm.proto.v2.pfs import pfs_pb2, pfs_pb2_grpc
 
-from tests.pachd.state import Branch, Commit, Fault, Key, Repo, World, inputs_of, last_good
+from tests.pachd.state import Branch, Commit, Fault, Key, Repo, World, inputs_of
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _PATH = re.compile(r"[ -~]+")
@@ -271,16 +271,15 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             modify(head.files, changes)
             return
         commit = self.world.start_commit(key, wanted.branch.name)
-        modify(commit.files, changes)
+        modify(commit.files, changes, head.files if head is not None else {})
         self.world.finish_commit(commit)
 
     def _readable(self, commit: pfs_pb2.Commit) -> Commit:
-        """The commit whose files are shown: its own, once it is finished, or the last that has no error."""
+        """The commit, once it is finished. One with an error shows its own changes on the last that has none."""
         found = self._find(commit)
         while found.finishing is not None and found.finished is None:
             self.world.changed.wait(0.2)
-        good = last_good(found)
-        return good if good is not None else Commit(found.repo, found.id, found.branch, None, {})
+        return found
 
     def GetFile(self, request: Any, context: Any) -> Iterator[BytesValue]:
         with self.world.lock:
@@ -323,10 +322,15 @@ class Pfs(pfs_pb2_grpc.APIServicer):
         yield from found
 
 
-def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None:
-    """Adding appends, as in PFS; deleting takes the file of that name, or all that is below a directory."""
+def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]], shown: Iterable[str] | None = None) -> None:
+    """Adding appends, as in PFS; deleting takes the file of that name, or all that is *shown* below a directory.
+
+    What the head shows differs from what the new commit builds upon when the head has an error.
+    """
+    seen = set(files if shown is None else shown)
     for kind, path, content in changes:
         if kind == "add":
+            seen.add(path)
             if path in files and isinstance(files[path], bytearray):
                 files[path] += content
             else:
@@ -335,7 +339,7 @@ def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None
         if kind == "delete":
             files.pop(path, None)
             continue
-        for name in [name for name in files if not path or name.startswith(path + "/")]:
+        for name in [name for name in files if name in seen and (not path or name.startswith(path + "/"))]:
             del files[name]
 
 

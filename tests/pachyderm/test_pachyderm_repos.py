@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.wrappers_pb2 import BytesValue
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
 from kaosd.bundle import Store
@@ -99,6 +102,31 @@ async def test_a_commit_that_was_left_open_is_passed_by_when_nothing_has_changed
     assert not head.error
     assert await put(repos, name, store, {"a": b"1"}, tmp_path) == head
     assert await files_in(contract, name) == {"a": b"1"}
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_a_failed_commit_held_is_not_built_upon(
+    contract: Connection, name: str, store: Store, tmp_path: Path, known: bool
+) -> None:
+    """The commit after one with an error builds upon the one before: it shows less and more than its parent does."""
+    repos = Repos(contract)
+    await put(repos, name, store, {"a": b"1", "b": b"2", "c": b"3"}, tmp_path)
+    start = pfs_pb2.StartCommitRequest(branch=repos.branch(name))
+    await contract.ask(contract.pfs.StartCommit, start, "start a commit")
+
+    async def messages() -> AsyncIterator[pfs_pb2.ModifyFileRequest]:
+        yield pfs_pb2.ModifyFileRequest(set_commit=pfs_pb2.Commit(branch=repos.branch(name)))
+        yield pfs_pb2.ModifyFileRequest(delete_file=pfs_pb2.DeleteFile(path="b"))
+        yield pfs_pb2.ModifyFileRequest(delete_file=pfs_pb2.DeleteFile(path="c"))
+        for path in ("d", MANIFEST):
+            text = BytesValue(value=b'{"digest": "f00d"}')
+            yield pfs_pb2.ModifyFileRequest(add_file=pfs_pb2.AddFile(path=path, raw=text))
+
+    await contract.send(contract.pfs.ModifyFile, messages(), "write to it")
+    later = {"a": b"1", "c": b"4", "d": b"5"}
+    with contextlib.closing(Store(tmp_path / "another")) as another:
+        await put(repos, name, store if known else another, later, tmp_path)
+    assert await files_in(contract, name) == later
 
 
 async def test_a_repo_of_somebody_else_is_left_alone(contract: Connection, name: str) -> None:
