@@ -197,6 +197,29 @@ def test_a_daemon_that_starts_again_finds_the_host(daemon: Daemon, pachd: Pachd)
     assert (after["commits"], after["jobs"]) == (before["commits"], before["jobs"])
 
 
+def test_a_build_that_a_killed_daemon_began_is_waited_for_by_the_next(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    """One commit, one job, one restart, as if nobody had been killed."""
+    before = pachd.told()
+    dockerfile = place / "source" / "Dockerfile"
+    good = dockerfile.read_text()
+    dockerfile.write_text(good + "RUN sleep 5\n")
+    until(lambda: "RUN sleep" in daemon.ctl("logs", NAME, "--stage", "build").stdout, "the build to run")
+    daemon.kill()
+    daemon.start()
+    daemon.live(NAME)
+    after = pachd.told()
+    for repo in (f"source-{NAME}", f"build-{NAME}"):
+        assert after["commits"][f"default/{repo}"] == before["commits"][f"default/{repo}"] + 1
+    assert [state for state, _ in after["jobs"][f"default/build-{NAME}"]].count("JOB_KILLED") == [
+        state for state, _ in before["jobs"][f"default/build-{NAME}"]
+    ].count("JOB_KILLED")
+    assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
+    dockerfile.write_text(good)
+    daemon.live(NAME)
+
+
 def test_an_idle_notebook_asks_pachd_nothing(daemon: Daemon, pachd: Pachd) -> None:
     daemon.live(NAME)
     before = pachd.told()["calls"]

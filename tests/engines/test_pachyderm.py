@@ -35,7 +35,7 @@ from python_pachyderm.proto.v2.pfs import pfs_pb2
 from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.bundle import Scanner, Store
-from kaosd.engines.base import Order
+from kaosd.engines.base import Cleared, Order
 from kaosd.engines.pachyderm import pipelines
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Cluster
@@ -420,6 +420,27 @@ async def test_a_pipeline_of_a_stranger_is_left_alone(
     await engine.sweep(home, None)
     await engine.forget(home)
     assert await hosts.pipelines.find("theirs") is not None
+
+
+async def test_a_notebook_of_the_same_name_is_another_persons(
+    engine: PachydermEngine, pachd: Pachd, order: Order, short: Path, log: Lines
+) -> None:
+    """Two daemons, one project: bob can neither take ada's name nor end what she has there."""
+    host = await engine.start(order, log)
+    spec = replace(SPEC, user="bob")
+    bobs, home = make_engine(pachd, short / "bob"), make_home(short / "bob" / SPEC.name)
+    try:
+        with pytest.raises(EngineError, match="was not made by kaosd for this notebook"):
+            await bobs.build(spec, source(**{"model/bobs.py": ""}), log)
+        await bobs.sweep(home, None)
+        await bobs.forget(home)
+        assert await bobs.clear(spec, bobs.repos(spec.name)) == Cleared()
+    finally:
+        await bobs.close()
+    assert (await engine.probe(host)).answering
+    assert await engine.adopt(dict(host.handle)) == host
+    found = await engine.clear(SPEC, ())
+    assert found == Cleared((), (f"source-{SPEC.name}", f"data-{SPEC.name}"))
 
 
 @pytest.mark.parametrize(

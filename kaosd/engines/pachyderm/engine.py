@@ -58,7 +58,7 @@ class PachydermEngine:
         self._over: dict[str, asyncio.Event] = {}  # by notebook: its host has ended
         self._following: dict[str, asyncio.Task[None]] = {}  # by notebook: the lines of its host
         self._watched: dict[str, Serving] = {}  # and the host
-        for directory in (place, place / "images", place / "scratch"):
+        for directory in (place, place / "images", place / "scratch", place / "users"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # -- parts ---------------------------------------------------------------------------------------------
@@ -90,6 +90,7 @@ class PachydermEngine:
 
     async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """See `Engine`."""
+        self._note_user(spec.name, spec.user)
         async with self._making.setdefault(spec.name, asyncio.Lock()):
             found = await self.built(inputs.digest)
             if found is not None:
@@ -140,6 +141,7 @@ class PachydermEngine:
 
     async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
         """See `Carrier`. pachd starts the host's JupyterLab again when a commit has arrived."""
+        self._note_user(spec.name, spec.user)
         hosts = await self._hosts()
         names = names_of(spec.name, hosts.project)
         known = Serving.of(host.handle) if host is not None else None
@@ -163,6 +165,7 @@ class PachydermEngine:
 
         When the new one does not come up the old one is put back.
         """
+        self._note_user(order.spec.name, order.spec.user)
         hosts = await self._hosts()
         wanted = await hosts.order(order)
         request = specs.host_request(wanted, hosts.project, self._options)
@@ -270,8 +273,9 @@ class PachydermEngine:
         try:
             pipelines = (await self._hosts()).pipelines
             found = await pipelines.find(name)
-            if found is not None and found.annotations.get(specs.NOTEBOOK) == name and found.state not in ALIVE:
-                await pipelines.delete(name, name, found.annotations.get(specs.USER, ""))
+            user = self._user(name)
+            if found is not None and specs.is_ours(found.annotations, name, user) and found.state not in ALIVE:
+                await pipelines.delete(name, name, user)
         except KaosError as error:
             log.warning("stray_host_not_looked_for", notebook=name, error=str(error))
 
@@ -283,13 +287,26 @@ class PachydermEngine:
         """See `Engine`. The repos of source and data stay, with all that was ever deployed."""
         name = home.root.name
         pipelines = (await self._hosts()).pipelines
-        names = names_of(name, self._cluster.project)
+        names, user = names_of(name, self._cluster.project), self._user(name)
         for pipeline in (names.host, names.build):
             found = await pipelines.find(pipeline)
-            if found is not None and found.annotations.get(specs.NOTEBOOK) == name:
-                await pipelines.delete(pipeline, name, found.annotations.get(specs.USER, ""))
+            if found is not None and specs.is_ours(found.annotations, name, user):
+                await pipelines.delete(pipeline, name, user)
         await pipelines.delete_secret(secret_of(name, await asyncio.to_thread(home.token_file.read_text)))
+        (self._place / "users" / name).unlink(missing_ok=True)
         self._end(name)
+
+    def _note_user(self, notebook: str, user: str) -> None:
+        """Remember whose the pipelines of this name are that are made here; others' are not touched."""
+        if self._user(notebook) != user:
+            (self._place / "users" / notebook).write_text(user)
+
+    def _user(self, notebook: str) -> str:
+        """Whose they are; "" when none were made here."""
+        try:
+            return (self._place / "users" / notebook).read_text()
+        except FileNotFoundError:
+            return ""
 
     def repos(self, notebook: str) -> tuple[str, str]:
         """See `Carrier`."""
