@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -169,7 +170,7 @@ async def test_what_no_node_has_is_told_and_the_old_host_comes_back(
     engine: PachydermEngine, order_for: Callable[..., Order], order: Order, base: Environment, log: Lines
 ) -> None:
     await engine.start(order, log)
-    with pytest.raises(StartFailed, match=r"PIPELINE_CRASHING: Unschedulable: .* Insufficient nvidia.com/gpu"):
+    with pytest.raises(StartFailed, match=r"PIPELINE_CRASHING: 0/1 nodes .* Insufficient nvidia.com/gpu"):
         await engine.start(order_for(base, Resources(gpu=1)), log)
     again = await engine.start(order, log)
     assert (await engine.probe(again)).answering
@@ -253,7 +254,7 @@ async def test_a_builder_image_that_cannot_be_pulled_is_told(
     options = replace(OPTIONS, builder_image="registry.test/no-such:1")
     engine = PachydermEngine(Cluster(pachd.address), options, short / "i")
     try:
-        with pytest.raises(EngineUnavailable, match=r"build-stuck is PIPELINE_CRASHING: ErrImagePull"):
+        with pytest.raises(EngineUnavailable, match=r"build-stuck is PIPELINE_CRASHING: Back-off pulling image"):
             await engine.build(NotebookSpec("stuck", "test", "ada"), source(), log)
     finally:
         await engine.close()
@@ -338,13 +339,29 @@ async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_bac
 ) -> None:
     await engine.start(order, log)
     lost = Image(f"registry.test/kaosd/gone@sha256:{'0' * 64}", Image.of(base).commit).environment("f" * 64)
-    with pytest.raises(StartFailed, match=r"is PIPELINE_CRASHING: ErrImagePull: registry.test/kaosd/gone") as failure:
+    with pytest.raises(
+        StartFailed, match=r"is PIPELINE_CRASHING: Back-off pulling image .registry.test/kaosd/gone"
+    ) as failure:
         await engine.start(order_for(lost), log)
     assert not failure.value.retryable  # a further try would end the old one's kernels again
     again = await engine.start(order, log)
     async with lab(again, order) as there:
         assert (await there.request("GET", "api/status"))[0] == 200
     assert pachd.told()["jobs"][f"default/{SPEC.name}"][-1][1] == 3  # the first, the lost one, the first again
+
+
+async def test_an_image_that_the_registry_has_lost_is_built_again(
+    engine: PachydermEngine, pachd: Pachd, order_for: Callable[..., Order], log: Lines
+) -> None:
+    """pachd would skip a source that it has processed."""
+    inputs = source(**{"model/lost.py": "1"})
+    first = await engine.build(SPEC, inputs, log)
+    shutil.rmtree(pachd.place / "images" / Image.of(first).image.rpartition(":")[2])
+    with pytest.raises(StartFailed, match="Back-off pulling image"):
+        await engine.start(order_for(first), log)
+    assert await engine.built(first.digest) is None
+    again = await engine.build(SPEC, inputs, log)
+    assert (await engine.probe(await engine.start(order_for(again), log))).answering
 
 
 async def test_a_first_start_that_fails_leaves_nothing(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import tests.pachyderm
 from kaosd.engines.pachyderm import archive, specs
-from kaosd.engines.pachyderm.answers import Kind, meaning, refusal
+from kaosd.engines.pachyderm.answers import Kind, meaning, no_image, refusal
 from kaosd.engines.pachyderm.backoff import LAST, waits
 from kaosd.engines.pachyderm.building import blame
 from kaosd.engines.pachyderm.making import cluster_of, make_engine
@@ -75,6 +75,21 @@ ORDER = specs.HostOrder("mnist", "ada", "ws", "r/mnist@sha256:0", "c0ffee", "/mn
 )
 def test_what_an_answer_means(code: str, details: str, kind: Kind) -> None:
     assert meaning(code, details) is kind
+
+
+@pytest.mark.parametrize(
+    ("reason", "lost"),
+    [
+        ('Back-off pulling image "r/mnist@sha256:0"', True),
+        ('rpc error: code = NotFound desc = failed to pull and unpack image "r/x": failed to resolve reference', True),
+        ("Error response from daemon: manifest for r/x@sha256:0 not found: manifest unknown", True),
+        ('Failed to apply default image tag "r/X": couldn\'t parse image reference', True),
+        ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", False),
+        ("failed to create containerd task: exec: sh: not found", False),
+    ],
+)
+def test_whether_an_image_cannot_be_had(reason: str, lost: bool) -> None:
+    assert no_image(reason) is lost
 
 
 def test_a_refusal_is_one_sentence_with_what_next() -> None:

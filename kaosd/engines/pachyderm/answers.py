@@ -67,6 +67,11 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("UNKNOWN", r"^Stream removed|closed unexpectedly", Kind.UNREACHABLE),
     ("INTERNAL", r"RST_STREAM|GOAWAY|stream (removed|terminated)", Kind.UNREACHABLE),
 )
+_NO_IMAGE = re.compile(
+    r"pulling image|failed to pull|pull access denied|failed to resolve reference|manifest\b.*\b(unknown|not found)"
+    r"|reading manifest|default image tag|ImagePull|InvalidImageName",
+    re.IGNORECASE,
+)
 _HINTS = {
     Kind.UNREACHABLE: "what is saved meanwhile is deployed when it is back",
     Kind.SLOW: "kaosd asks again by itself",
@@ -85,6 +90,11 @@ _SENTENCES = {
     Kind.LIMIT: "pachd at {address} allows no more pipelines: {details}",
 }
 _OTHERWISE = "pachd at {address} refused to {what}: {details}"
+
+
+def no_image(reason: str) -> bool:
+    """Whether a pipeline is stuck because its image cannot be had; the reason is what the container runtime says."""
+    return _NO_IMAGE.search(reason) is not None
 
 
 def meaning(code: str, details: str) -> Kind:

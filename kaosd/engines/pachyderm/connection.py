@@ -7,6 +7,7 @@ the end of files, and cannot be cancelled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,7 +140,8 @@ class Connection:
                 await self.ask(call, request, what, transaction=begun.id)
         except BaseException:
             drop = DeleteTransactionRequest(transaction=transaction)
-            await self.ask(self._transactions.DeleteTransaction, drop, what, within=5.0)
+            with contextlib.suppress(Refusal):  # the first error counts; pachd forgets transactions that nobody ends
+                await self.ask(self._transactions.DeleteTransaction, drop, what, within=5.0)
             raise
         finish = FinishTransactionRequest(transaction=transaction)
         await self.ask(self._transactions.FinishTransaction, finish, what, within=4 * self._deadline)

@@ -14,6 +14,7 @@ import structlog
 
 from kaosd.engines.base import Cleared, Content, Finding, Home, Inputs, Log, Order, Told
 from kaosd.engines.pachyderm import checks, serving, specs
+from kaosd.engines.pachyderm.answers import no_image
 from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.building import Building, Image, percents
 from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
@@ -196,7 +197,7 @@ class PachydermEngine:
 
     def _forget_image(self, environment: Environment, why: str) -> None:
         """An image that the cluster cannot pull is built anew at the next try."""
-        if "ImagePull" in why or "InvalidImageName" in why:
+        if no_image(why):
             self._lost.add(environment.digest)
             (self._place / "images" / environment.digest).unlink(missing_ok=True)
 
