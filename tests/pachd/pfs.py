@@ -203,6 +203,43 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             infos = [self._info(commit) for commit in found]
         yield from infos
 
+    def SquashCommitSet(self, request: Any, context: Any) -> Empty:
+        """What its commits hold stays in their children, without which it is refused."""
+        with self.world.lock:
+            found = self._set(request.commit_set.id)
+            for commit, children in found:
+                if not children:
+                    why = "as that would cause data loss, use the drop operation instead"
+                    raise Fault("UNKNOWN", f"cannot squash a commit that has no children {why}: {commit.id}")
+            for commit, children in found:
+                for child in children:
+                    child.parent = commit.parent
+                del self.world.repos[commit.repo].commits[commit.id]
+        return Empty()
+
+    def DropCommitSet(self, request: Any, context: Any) -> Empty:
+        """Heads alone can be dropped."""
+        with self.world.lock:
+            found = self._set(request.commit_set.id)
+            for commit, children in found:
+                if children:
+                    raise Fault("UNKNOWN", f"cannot drop a commit that has children: {commit.id}")
+            for commit, _ in found:
+                repo = self.world.repos[commit.repo]
+                for branch in repo.branches.values():
+                    if branch.head is commit:
+                        branch.head = commit.parent
+                del repo.commits[commit.id]
+        return Empty()
+
+    def _set(self, id_: str) -> list[tuple[Commit, list[Commit]]]:
+        """The commits of a set, each with its children."""
+        repos = [repo for repo in self.world.repos.values() if id_ in repo.commits]
+        if not repos:
+            raise Fault("NOT_FOUND", f"no commits found for commitset {id_}")
+        found = [(repo.commits[id_], repo) for repo in repos]
+        return [(one, [child for child in repo.commits.values() if child.parent is one]) for one, repo in found]
+
     def ListCommit(self, request: Any, context: Any) -> Iterator[pfs_pb2.CommitInfo]:
         with self.world.lock:
             commits = list(self.world.repo(key_of(request.repo)).commits.values())[::-1]
@@ -315,6 +352,17 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             found = [self._file(commit, name) for name in sorted(names)]
         yield from found
 
+    def GlobFile(self, request: Any, context: Any) -> Iterator[pfs_pb2.FileInfo]:
+        """Files and directories; a star stops at a slash, two do not."""
+        signs = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+        parts = re.split(r"(\*\*|\*|\?)", request.pattern.strip("/"))
+        pattern = re.compile("".join(signs.get(part) or re.escape(part) for part in parts))
+        with self.world.lock:
+            commit = self._readable(request.commit)
+            names = {""} | {name for path in commit.files for name in _above(path)}
+            found = [self._file(commit, name) for name in sorted(names) if pattern.fullmatch(name)]
+        yield from found
+
     def WalkFile(self, request: Any, context: Any) -> Iterator[pfs_pb2.FileInfo]:
         with self.world.lock:
             commit, path = self._readable(request.file.commit), check_path(request.file.path)
@@ -341,6 +389,13 @@ def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]], shown: 
             continue
         for name in [name for name in files if name in seen and (not path or name.startswith(path + "/"))]:
             del files[name]
+
+
+def _above(path: str) -> Iterator[str]:
+    """The path and the directories above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _reached(commit: Commit, state: int) -> bool:

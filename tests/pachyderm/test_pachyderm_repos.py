@@ -167,6 +167,32 @@ async def test_a_line_that_is_longer_than_a_message_may_be_is_sent_in_parts(
     assert await files_in(contract, name) == {"long": long}
 
 
+async def test_what_a_pattern_finds(contract: Connection, name: str, store: Store, tmp_path: Path) -> None:
+    repos = Repos(contract)
+    head = await put(repos, name, store, {"a.csv": b"1", "d/b.csv": b"2", "d/e/c.csv": b"3"}, tmp_path)
+    for pattern, wanted in (("/*.csv", ["/a.csv"]), ("/d/*", ["/d/b.csv", "/d/e/"]), ("/*/*/*.csv", ["/d/e/c.csv"])):
+        request = pfs_pb2.GlobFileRequest(commit=repos.commit(name, head.id), pattern=pattern)
+        found = contract.read(contract.pfs.GlobFile, request, "find files")
+        assert sorted([info.file.path async for info in found]) == wanted
+
+
+async def test_only_a_commit_with_a_child_can_be_squashed_and_only_one_without_dropped(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(contract)
+    first = await put(repos, name, store, {"a": b"1"}, tmp_path)
+    second = await put(repos, name, store, {"a": b"1", "b": b"2"}, tmp_path)
+    squash = pfs_pb2.SquashCommitSetRequest(commit_set=pfs_pb2.CommitSet(id=second.id))
+    with pytest.raises(Refusal, match="cannot squash a commit that has no children"):
+        await contract.ask(contract.pfs.SquashCommitSet, squash, "squash")
+    drop = pfs_pb2.DropCommitSetRequest(commit_set=pfs_pb2.CommitSet(id=first.id))
+    with pytest.raises(Refusal, match="cannot drop a commit that has children"):
+        await contract.ask(contract.pfs.DropCommitSet, drop, "drop")
+    squash.commit_set.id = first.id
+    await contract.ask(contract.pfs.SquashCommitSet, squash, "squash")
+    assert await files_in(contract, name) == {"a": b"1", "b": b"2"}
+
+
 async def test_calls_beside_a_transaction_do_not_join_it(contract: Connection, name: str) -> None:
     """The same connection, at the same time: what stands beside it shows at once, and it shows not before its end."""
     repos = Repos(contract)

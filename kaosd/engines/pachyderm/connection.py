@@ -140,7 +140,7 @@ class Connection:
                 await self.ask(call, request, what, transaction=begun.id)
         except BaseException:
             drop = DeleteTransactionRequest(transaction=transaction)
-            with contextlib.suppress(Refusal):  # the first error counts; pachd forgets transactions that nobody ends
+            with contextlib.suppress(Refusal):  # the first error counts; an open transaction does nothing
                 await self.ask(self._transactions.DeleteTransaction, drop, what, within=5.0)
             raise
         finish = FinishTransactionRequest(transaction=transaction)
