@@ -291,6 +291,7 @@ class Registry:
             "outcome": outcome,
             "state": state.value,
             "reason": reason,
+            "progress": shown["progress"],
             "source": shown["source"]["live"],
             "data": shown["data"]["live"],
             "seconds": round(time.monotonic() - began, 3),

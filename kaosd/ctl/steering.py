@@ -41,6 +41,8 @@ def told(name: str, outcome: dict[str, Any]) -> list[str]:
     lines += [
         line for text in (outcome.get("reason") or "").splitlines() for line in where.flow([("", f"    {text}")], 4)
     ]
+    if word == "timeout" and outcome.get("progress"):
+        lines += where.flow([("dim", f"    {outcome['progress']}")], 4)
     return [*lines, where.paint("strong", f"    see: kaosctl status {name}")]
 
 

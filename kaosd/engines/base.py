@@ -100,6 +100,12 @@ class Content(Protocol):
     def chunks(self, piece: Piece, size: int) -> Iterator[bytes]:
         """The content of a file in parts of at most *size* bytes, one empty part for an empty file. Blocking."""
 
+    def bare(self) -> tuple[int, int]:
+        """How many files are executable and how many directories empty; a store of mere files keeps neither.
+
+        Blocking.
+        """
+
 
 class Engine(Protocol):
     """Builds environments and hosts notebooks; one instance per daemon.

@@ -46,6 +46,17 @@ class StoredContent:
             while part := os.read(file.fileno(), size):
                 yield part
 
+    def bare(self) -> tuple[int, int]:
+        """See `Content`."""
+        executable = empty = 0
+        nodes = [self.digest]
+        while nodes:
+            entries = self._store.node(nodes.pop())
+            executable += sum(entry.kind == "x" for entry in entries)
+            empty += not entries
+            nodes += [entry.digest for entry in entries if entry.kind == "d"]
+        return executable, empty
+
 
 def _piece(change: Change) -> Piece | None:
     """The piece of a change; None for a directory that comes or goes, since only files count."""

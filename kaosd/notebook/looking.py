@@ -89,7 +89,7 @@ class Looking:
             if root.scan is None:
                 files, size = root.scanner.progress
                 return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
-        return actor.record.progress if actor.making is not None else None
+        return actor.record.sending or (actor.record.progress if actor.making is not None else None)
 
     def environment_paths(self) -> frozenset[bytes]:
         """Paths of the environment inputs on disk; blocking."""

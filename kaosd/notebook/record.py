@@ -54,7 +54,8 @@ class Record:
         self.deployment: Deployment | None = None
         self.target: Target | None = None
         self.jobs: dict[Stage, Job] = {}
-        self.progress: str | None = None
+        self.progress: str | None = None  # of the build
+        self.sending: str | None = None  # how far data has got on its way to where the host is
         self.recovered = 0  # copies of a person's work that were kept
 
     def restore(self, copies: Iterable[tuple[str, str]] = ()) -> None:
@@ -169,6 +170,13 @@ class Record:
             log.line(text)
         finally:
             log.close()
+
+    def sent(self, text: str | None) -> None:
+        """What is told of data on its way: a line in the watch log, and the progress; None when it is over."""
+        self.sending = f"data: {text}" if text is not None else None
+        if text is not None:
+            self.note(text)
+            self.event("data_progress", text=text)
 
     def event(self, kind: str, **data: object) -> None:
         """Append to the numbered stream of events."""

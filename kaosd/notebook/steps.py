@@ -280,7 +280,10 @@ class Steps:
                 hint='write data_mode = "snapshot"',
             )
         content = StoredContent(self.store, data.digest, actor.home.root) if data is not None else None
-        await engine.carry(actor.spec, content, host, actor.record.note)
+        try:
+            await engine.carry(actor.spec, content, host, actor.record.sent)
+        finally:
+            actor.record.sent(None)
 
     # -- writing down --------------------------------------------------------------------------------------
 

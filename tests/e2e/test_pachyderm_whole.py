@@ -99,6 +99,21 @@ def test_a_change_of_data_is_one_commit_and_one_restart(daemon: Daemon, pachd: P
     assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
 
 
+def test_how_far_data_has_got_is_shown_while_it_is_sent(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    pachd.turn(slow={"ModifyFile": 600.0})
+    large = place / "data" / "large.bin"
+    large.write_bytes(bytes(3 << 20))
+    until(lambda: (daemon.notebook(NAME)["progress"] or "").startswith("data: sent "), "the progress to be shown")
+    waited = daemon.ctl("wait", NAME, "--timeout", "0.2", check=False)
+    assert waited.returncode == 5
+    assert "data: sent" in waited.stdout
+    assert "of 3.1 MB" in daemon.ctl("status", NAME, check=False).stdout
+    assert "of 3.1 MB" in daemon.ctl("logs", NAME, "--stage", "watch").stdout
+    pachd.turn()
+    large.unlink()
+    daemon.live(NAME)
+
+
 def test_a_build_that_fails_leaves_the_host_alone(daemon: Daemon, pachd: Pachd, place: Path) -> None:
     before = restarts(pachd)
     dockerfile = place / "source" / "Dockerfile"
@@ -154,7 +169,7 @@ def test_a_token_that_expires_is_told_and_what_is_saved_is_kept(daemon: Daemon, 
     pachd.turn(expires=0.0)
     (place / "source" / "model" / "train.py").write_text("ANSWER = 6\n")
     until(lambda: "does not accept the token" in (daemon.notebook(NAME)["reason"] or ""), "the trouble to be told")
-    assert "pachctl auth login" in daemon.notebook(NAME)["reason"]
+    until(lambda: "pachctl auth login" in (daemon.notebook(NAME)["reason"] or ""), "the mend to be told")
     assert contents(daemon, "train.py") == "ANSWER = 5\n"
     pachd.turn()
     daemon.live(NAME)
@@ -180,6 +195,29 @@ def test_a_daemon_that_starts_again_finds_the_host(daemon: Daemon, pachd: Pachd)
     after = pachd.told()
     assert restarts(pachd) == before["restarts"][f"default/{NAME}"]
     assert (after["commits"], after["jobs"]) == (before["commits"], before["jobs"])
+
+
+def test_a_build_that_a_killed_daemon_began_is_waited_for_by_the_next(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    """One commit, one job, one restart, as if nobody had been killed."""
+    before = pachd.told()
+    dockerfile = place / "source" / "Dockerfile"
+    good = dockerfile.read_text()
+    dockerfile.write_text(good + "RUN sleep 5\n")
+    until(lambda: "RUN sleep" in daemon.ctl("logs", NAME, "--stage", "build").stdout, "the build to run")
+    daemon.kill()
+    daemon.start()
+    daemon.live(NAME)
+    after = pachd.told()
+    for repo in (f"source-{NAME}", f"build-{NAME}"):
+        assert after["commits"][f"default/{repo}"] == before["commits"][f"default/{repo}"] + 1
+    assert [state for state, _ in after["jobs"][f"default/build-{NAME}"]].count("JOB_KILLED") == [
+        state for state, _ in before["jobs"][f"default/build-{NAME}"]
+    ].count("JOB_KILLED")
+    assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
+    dockerfile.write_text(good)
+    daemon.live(NAME)
 
 
 def test_an_idle_notebook_asks_pachd_nothing(daemon: Daemon, pachd: Pachd) -> None:

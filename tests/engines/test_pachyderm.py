@@ -8,6 +8,8 @@ machine. What holds instead is tested here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -33,8 +35,8 @@ from lab import lab
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 from python_pachyderm.proto.v2.pps import pps_pb2
 
-from kaosd.bundle import Store
-from kaosd.engines.base import Order
+from kaosd.bundle import Scanner, Store
+from kaosd.engines.base import Cleared, Order
 from kaosd.engines.pachyderm import pipelines
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Cluster
@@ -44,6 +46,7 @@ from kaosd.engines.pachyderm.serving import Serving, started
 from kaosd.engines.pachyderm.specs import HostOrder, host_request
 from kaosd.errors import EngineError, EngineUnavailable, StartFailed
 from kaosd.model import Environment, Host, NotebookSpec, Resources
+from kaosd.notebook.content import StoredContent
 from tests.pachd.program import Pachd
 from tests.pachyderm.trees import content
 
@@ -167,7 +170,7 @@ async def test_what_no_node_has_is_told_and_the_old_host_comes_back(
     engine: PachydermEngine, order_for: Callable[..., Order], order: Order, base: Environment, log: Lines
 ) -> None:
     await engine.start(order, log)
-    with pytest.raises(StartFailed, match=r"PIPELINE_CRASHING: Unschedulable: .* Insufficient nvidia.com/gpu"):
+    with pytest.raises(StartFailed, match=r"PIPELINE_CRASHING: 0/1 nodes .* Insufficient nvidia.com/gpu"):
         await engine.start(order_for(base, Resources(gpu=1)), log)
     again = await engine.start(order, log)
     assert (await engine.probe(again)).answering
@@ -207,7 +210,9 @@ async def test_a_build_says_what_it_does_and_runs_once(engine: PachydermEngine, 
     before = pachd.told()["commits"].get(f"default/source-{SPEC.name}", 0)
     first, second = await asyncio.gather(engine.build(SPEC, inputs, log), engine.build(SPEC, inputs, log))
     assert first == second
-    assert [line[:8] for line in log.lines if line.startswith("step ")] == [f"step {n}/4" for n in (1, 2, 3, 4)]
+    steps = dict.fromkeys(line[:8] for line in log.lines if line.startswith("step "))
+    assert list(steps) == [f"step {n}/4" for n in (1, 2, 3, 4)]
+    assert any(line.startswith("step 2/4 sent 0.0 of 0.0 MB") for line in log.lines)
     assert any("pushing manifest" in line for line in log.lines)
     assert Image.of(first).image.startswith("registry.test/kaosd/notebook-test-ada@sha256:")
     assert pachd.told()["commits"][f"default/source-{SPEC.name}"] == before + 1
@@ -249,7 +254,7 @@ async def test_a_builder_image_that_cannot_be_pulled_is_told(
     options = replace(OPTIONS, builder_image="registry.test/no-such:1")
     engine = PachydermEngine(Cluster(pachd.address), options, short / "i")
     try:
-        with pytest.raises(EngineUnavailable, match=r"build-stuck is PIPELINE_CRASHING: ErrImagePull"):
+        with pytest.raises(EngineUnavailable, match=r"build-stuck is PIPELINE_CRASHING: Back-off pulling image"):
             await engine.build(NotebookSpec("stuck", "test", "ada"), source(), log)
     finally:
         await engine.close()
@@ -300,9 +305,33 @@ async def test_data_is_where_notebooks_expect_it(
         async with lab(host, order) as there:
             code = "import os; print(open(os.environ['KAOS_DATA'] + '/deep/file.txt').read(), os.environ['DATA_REPO'])"
             assert await there.run(await there.new_kernel(), code) == f"{text.decode()} data-{SPEC.name}"
+    assert not [line for line in log.lines if line.startswith("warning")]
     told = len(log.lines)
     await engine.carry(SPEC, content(store, {"deep/file.txt": b"two"}, short), host, log.line)
     assert len(log.lines) == told
+
+
+async def test_a_host_whose_data_is_taken_away_runs_on(
+    engine: PachydermEngine, order: Order, store: Store, short: Path, log: Lines
+) -> None:
+    """A service with nothing to read would be dead, and say that it runs."""
+    host = await engine.start(order, log)  # without data from the first
+    for files in ({"a": b"1"}, None):
+        await engine.carry(SPEC, content(store, files, short) if files else None, host, log.line)
+        assert (await engine.probe(host)).answering
+
+
+async def test_what_pfs_does_not_keep_of_data_is_told(engine: PachydermEngine, short: Path, log: Lines) -> None:
+    (short / "data" / "empty").mkdir(parents=True)
+    (short / "data" / "run.sh").write_text("#!/bin/sh\n")
+    (short / "data" / "run.sh").chmod(0o755)
+    with contextlib.closing(Store(short / "store")) as store:
+        tree = Scanner(short / "data", store, kind="data").scan(None).tree
+        assert tree is not None
+        spec = NotebookSpec("bare", "test", "ada")
+        await engine.carry(spec, StoredContent(store, tree, short), None, log.line)
+    told = "warning: Pachyderm does not keep that 1 of the files are executable nor 1 empty directories"
+    assert log.lines[-1] == told
 
 
 async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_back(
@@ -310,13 +339,29 @@ async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_bac
 ) -> None:
     await engine.start(order, log)
     lost = Image(f"registry.test/kaosd/gone@sha256:{'0' * 64}", Image.of(base).commit).environment("f" * 64)
-    with pytest.raises(StartFailed, match=r"is PIPELINE_CRASHING: ErrImagePull: registry.test/kaosd/gone") as failure:
+    with pytest.raises(
+        StartFailed, match=r"is PIPELINE_CRASHING: Back-off pulling image .registry.test/kaosd/gone"
+    ) as failure:
         await engine.start(order_for(lost), log)
     assert not failure.value.retryable  # a further try would end the old one's kernels again
     again = await engine.start(order, log)
     async with lab(again, order) as there:
         assert (await there.request("GET", "api/status"))[0] == 200
     assert pachd.told()["jobs"][f"default/{SPEC.name}"][-1][1] == 3  # the first, the lost one, the first again
+
+
+async def test_an_image_that_the_registry_has_lost_is_built_again(
+    engine: PachydermEngine, pachd: Pachd, order_for: Callable[..., Order], log: Lines
+) -> None:
+    """pachd would skip a source that it has processed."""
+    inputs = source(**{"model/lost.py": "1"})
+    first = await engine.build(SPEC, inputs, log)
+    shutil.rmtree(pachd.place / "images" / Image.of(first).image.rpartition(":")[2])
+    with pytest.raises(StartFailed, match="Back-off pulling image"):
+        await engine.start(order_for(first), log)
+    assert await engine.built(first.digest) is None
+    again = await engine.build(SPEC, inputs, log)
+    assert (await engine.probe(await engine.start(order_for(again), log))).answering
 
 
 async def test_a_first_start_that_fails_leaves_nothing(
@@ -392,6 +437,27 @@ async def test_a_pipeline_of_a_stranger_is_left_alone(
     await engine.sweep(home, None)
     await engine.forget(home)
     assert await hosts.pipelines.find("theirs") is not None
+
+
+async def test_a_notebook_of_the_same_name_is_another_persons(
+    engine: PachydermEngine, pachd: Pachd, order: Order, short: Path, log: Lines
+) -> None:
+    """Two daemons, one project: bob can neither take ada's name nor end what she has there."""
+    host = await engine.start(order, log)
+    spec = replace(SPEC, user="bob")
+    bobs, home = make_engine(pachd, short / "bob"), make_home(short / "bob" / SPEC.name)
+    try:
+        with pytest.raises(EngineError, match="was not made by kaosd for this notebook"):
+            await bobs.build(spec, source(**{"model/bobs.py": ""}), log)
+        await bobs.sweep(home, None)
+        await bobs.forget(home)
+        assert await bobs.clear(spec, bobs.repos(spec.name)) == Cleared()
+    finally:
+        await bobs.close()
+    assert (await engine.probe(host)).answering
+    assert await engine.adopt(dict(host.handle)) == host
+    found = await engine.clear(SPEC, ())
+    assert found == Cleared((), (f"source-{SPEC.name}", f"data-{SPEC.name}"))
 
 
 @pytest.mark.parametrize(

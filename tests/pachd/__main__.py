@@ -38,7 +38,7 @@ CHANGES = {
     "CreatePipeline", "DeletePipeline", "StartPipeline", "StopPipeline", "StopJob", "CreateSecret", "DeleteSecret",
     "StartTransaction", "FinishTransaction", "DeleteTransaction",
 }  # fmt: skip
-QUEUED = {"CreateBranch", "CreatePipeline"}
+QUEUED = {"CreateRepo", "CreateBranch", "CreatePipeline"}
 
 
 class Transactions(transaction_pb2_grpc.APIServicer):
@@ -66,7 +66,9 @@ class Transactions(transaction_pb2_grpc.APIServicer):
             moved, made, before = set(), [], self.world.branches()
             try:
                 for name, one in queued:
-                    if name == "CreateBranch":
+                    if name == "CreateRepo":
+                        self.pfs.CreateRepo(one, context)
+                    elif name == "CreateBranch":
                         moved.add(self.pfs.create_branch(one))
                     else:
                         made.append(self.pps.create_pipeline(one))
@@ -172,7 +174,10 @@ class Gate(grpc.ServerInterceptor):
             raise Fault(
                 "UNAUTHENTICATED", text if "authn-token" in metadata else "no authentication token (try logging in)"
             )
-        time.sleep(switches.slow.get(name, switches.slow.get("*", 0)))
+        until = time.monotonic() + switches.slow.get(name, switches.slow.get("*", 0))
+        with world.lock:
+            while world.switches is switches and (left := until - time.monotonic()) > 0:
+                world.changed.wait(left)
         for key in (name, "*"):
             told = switches.fail.get(key)
             if told and told[2] > 0:

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from python_pachyderm.proto.v2.auth import auth_pb2
 from python_pachyderm.proto.v2.pfs import pfs_pb2, pfs_pb2_grpc
 
-from tests.pachd.state import Branch, Commit, Fault, Key, Repo, World, inputs_of, last_good
+from tests.pachd.state import Branch, Commit, Fault, Key, Repo, World, inputs_of
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]+")
 _PATH = re.compile(r"[ -~]+")
@@ -203,6 +203,43 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             infos = [self._info(commit) for commit in found]
         yield from infos
 
+    def SquashCommitSet(self, request: Any, context: Any) -> Empty:
+        """What its commits hold stays in their children, without which it is refused."""
+        with self.world.lock:
+            found = self._set(request.commit_set.id)
+            for commit, children in found:
+                if not children:
+                    why = "as that would cause data loss, use the drop operation instead"
+                    raise Fault("UNKNOWN", f"cannot squash a commit that has no children {why}: {commit.id}")
+            for commit, children in found:
+                for child in children:
+                    child.parent = commit.parent
+                del self.world.repos[commit.repo].commits[commit.id]
+        return Empty()
+
+    def DropCommitSet(self, request: Any, context: Any) -> Empty:
+        """Heads alone can be dropped."""
+        with self.world.lock:
+            found = self._set(request.commit_set.id)
+            for commit, children in found:
+                if children:
+                    raise Fault("UNKNOWN", f"cannot drop a commit that has children: {commit.id}")
+            for commit, _ in found:
+                repo = self.world.repos[commit.repo]
+                for branch in repo.branches.values():
+                    if branch.head is commit:
+                        branch.head = commit.parent
+                del repo.commits[commit.id]
+        return Empty()
+
+    def _set(self, id_: str) -> list[tuple[Commit, list[Commit]]]:
+        """The commits of a set, each with its children."""
+        repos = [repo for repo in self.world.repos.values() if id_ in repo.commits]
+        if not repos:
+            raise Fault("NOT_FOUND", f"no commits found for commitset {id_}")
+        found = [(repo.commits[id_], repo) for repo in repos]
+        return [(one, [child for child in repo.commits.values() if child.parent is one]) for one, repo in found]
+
     def ListCommit(self, request: Any, context: Any) -> Iterator[pfs_pb2.CommitInfo]:
         with self.world.lock:
             commits = list(self.world.repo(key_of(request.repo)).commits.values())[::-1]
@@ -271,16 +308,15 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             modify(head.files, changes)
             return
         commit = self.world.start_commit(key, wanted.branch.name)
-        modify(commit.files, changes)
+        modify(commit.files, changes, head.files if head is not None else {})
         self.world.finish_commit(commit)
 
     def _readable(self, commit: pfs_pb2.Commit) -> Commit:
-        """The commit whose files are shown: its own, once it is finished, or the last that has no error."""
+        """The commit, once it is finished. One with an error shows its own changes on the last that has none."""
         found = self._find(commit)
         while found.finishing is not None and found.finished is None:
             self.world.changed.wait(0.2)
-        good = last_good(found)
-        return good if good is not None else Commit(found.repo, found.id, found.branch, None, {})
+        return found
 
     def GetFile(self, request: Any, context: Any) -> Iterator[BytesValue]:
         with self.world.lock:
@@ -316,6 +352,17 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             found = [self._file(commit, name) for name in sorted(names)]
         yield from found
 
+    def GlobFile(self, request: Any, context: Any) -> Iterator[pfs_pb2.FileInfo]:
+        """Files and directories; a star stops at a slash, two do not."""
+        signs = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+        parts = re.split(r"(\*\*|\*|\?)", request.pattern.strip("/"))
+        pattern = re.compile("".join(signs.get(part) or re.escape(part) for part in parts))
+        with self.world.lock:
+            commit = self._readable(request.commit)
+            names = {""} | {name for path in commit.files for name in _above(path)}
+            found = [self._file(commit, name) for name in sorted(names) if pattern.fullmatch(name)]
+        yield from found
+
     def WalkFile(self, request: Any, context: Any) -> Iterator[pfs_pb2.FileInfo]:
         with self.world.lock:
             commit, path = self._readable(request.file.commit), check_path(request.file.path)
@@ -323,10 +370,15 @@ class Pfs(pfs_pb2_grpc.APIServicer):
         yield from found
 
 
-def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None:
-    """Adding appends, as in PFS; deleting takes the file of that name, or all that is below a directory."""
+def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]], shown: Iterable[str] | None = None) -> None:
+    """Adding appends, as in PFS; deleting takes the file of that name, or all that is *shown* below a directory.
+
+    What the head shows differs from what the new commit builds upon when the head has an error.
+    """
+    seen = set(files if shown is None else shown)
     for kind, path, content in changes:
         if kind == "add":
+            seen.add(path)
             if path in files and isinstance(files[path], bytearray):
                 files[path] += content
             else:
@@ -335,8 +387,15 @@ def modify(files: dict[str, bytes], changes: list[tuple[str, str, Any]]) -> None
         if kind == "delete":
             files.pop(path, None)
             continue
-        for name in [name for name in files if not path or name.startswith(path + "/")]:
+        for name in [name for name in files if name in seen and (not path or name.startswith(path + "/"))]:
             del files[name]
+
+
+def _above(path: str) -> Iterator[str]:
+    """The path and the directories above it."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _reached(commit: Commit, state: int) -> bool:

@@ -147,7 +147,7 @@ class World:
             with self.lock:
                 self.__dict__.update(pickle.loads(path.read_bytes()))
                 for pipeline in self.pipelines.values():
-                    pipeline.pods = 0
+                    pipeline.pods, pipeline.ip = 0, ""  # pods and services are made anew, as after an upgrade
 
     def save(self) -> None:
         """Write it down, before anybody is told of a change."""

@@ -24,7 +24,7 @@ from tests.pachd.state import TERMINAL, Commit, Job, Key, Pipeline, World, last_
 
 TOOLS = Path(__file__).parent / "bin"
 RUNS = 4
-NO_GPU = "Unschedulable: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
 LINGERS = 1.0  # seconds for which the pod of a transform is there after its job
 _DIGEST = re.compile(r"@sha256:([0-9a-f]{64})")
 
@@ -80,7 +80,10 @@ class Worker:
             if not current():
                 return
             if image is None or spec.resource_limits.gpu.number:
-                pipeline.state, pipeline.reason = "PIPELINE_CRASHING", f"ErrImagePull: {spec.transform.image}"
+                pipeline.state, pipeline.reason = (
+                    "PIPELINE_CRASHING",
+                    f'Back-off pulling image "{spec.transform.image}"',
+                )
                 if image is not None:
                     pipeline.reason = NO_GPU
                 self.world.changed.notify_all()

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.protobuf.wrappers_pb2 import BytesValue
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
 from kaosd.bundle import Store
@@ -98,6 +104,31 @@ async def test_a_commit_that_was_left_open_is_passed_by_when_nothing_has_changed
     assert await files_in(contract, name) == {"a": b"1"}
 
 
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_a_failed_commit_held_is_not_built_upon(
+    contract: Connection, name: str, store: Store, tmp_path: Path, known: bool
+) -> None:
+    """The commit after one with an error builds upon the one before: it shows less and more than its parent does."""
+    repos = Repos(contract)
+    await put(repos, name, store, {"a": b"1", "b": b"2", "c": b"3"}, tmp_path)
+    start = pfs_pb2.StartCommitRequest(branch=repos.branch(name))
+    await contract.ask(contract.pfs.StartCommit, start, "start a commit")
+
+    async def messages() -> AsyncIterator[pfs_pb2.ModifyFileRequest]:
+        yield pfs_pb2.ModifyFileRequest(set_commit=pfs_pb2.Commit(branch=repos.branch(name)))
+        yield pfs_pb2.ModifyFileRequest(delete_file=pfs_pb2.DeleteFile(path="b"))
+        yield pfs_pb2.ModifyFileRequest(delete_file=pfs_pb2.DeleteFile(path="c"))
+        for path in ("d", MANIFEST):
+            text = BytesValue(value=b'{"digest": "f00d"}')
+            yield pfs_pb2.ModifyFileRequest(add_file=pfs_pb2.AddFile(path=path, raw=text))
+
+    await contract.send(contract.pfs.ModifyFile, messages(), "write to it")
+    later = {"a": b"1", "c": b"4", "d": b"5"}
+    with contextlib.closing(Store(tmp_path / "another")) as another:
+        await put(repos, name, store if known else another, later, tmp_path)
+    assert await files_in(contract, name) == later
+
+
 async def test_a_repo_of_somebody_else_is_left_alone(contract: Connection, name: str) -> None:
     repos = Repos(contract)
     create = pfs_pb2.CreateRepoRequest(repo=repos.repo(name), description="mine")
@@ -126,6 +157,57 @@ async def test_a_large_file_comes_whole(contract: Connection, name: str, store: 
     assert [at for at, _ in seen] == sorted({at for at, _ in seen})
     assert seen[-1] == (len(large), len(large))
     assert len(seen) == 6
+
+
+async def test_a_line_that_is_longer_than_a_message_may_be_is_sent_in_parts(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    long = b"x" * (25 << 20)
+    await put(Repos(contract), name, store, {"long": long}, tmp_path)
+    assert await files_in(contract, name) == {"long": long}
+
+
+async def test_what_a_pattern_finds(contract: Connection, name: str, store: Store, tmp_path: Path) -> None:
+    repos = Repos(contract)
+    head = await put(repos, name, store, {"a.csv": b"1", "d/b.csv": b"2", "d/e/c.csv": b"3"}, tmp_path)
+    for pattern, wanted in (("/*.csv", ["/a.csv"]), ("/d/*", ["/d/b.csv", "/d/e/"]), ("/*/*/*.csv", ["/d/e/c.csv"])):
+        request = pfs_pb2.GlobFileRequest(commit=repos.commit(name, head.id), pattern=pattern)
+        found = contract.read(contract.pfs.GlobFile, request, "find files")
+        assert sorted([info.file.path async for info in found]) == wanted
+
+
+async def test_only_a_commit_with_a_child_can_be_squashed_and_only_one_without_dropped(
+    contract: Connection, name: str, store: Store, tmp_path: Path
+) -> None:
+    repos = Repos(contract)
+    first = await put(repos, name, store, {"a": b"1"}, tmp_path)
+    second = await put(repos, name, store, {"a": b"1", "b": b"2"}, tmp_path)
+    squash = pfs_pb2.SquashCommitSetRequest(commit_set=pfs_pb2.CommitSet(id=second.id))
+    with pytest.raises(Refusal, match="cannot squash a commit that has no children"):
+        await contract.ask(contract.pfs.SquashCommitSet, squash, "squash")
+    drop = pfs_pb2.DropCommitSetRequest(commit_set=pfs_pb2.CommitSet(id=first.id))
+    with pytest.raises(Refusal, match="cannot drop a commit that has children"):
+        await contract.ask(contract.pfs.DropCommitSet, drop, "drop")
+    squash.commit_set.id = first.id
+    await contract.ask(contract.pfs.SquashCommitSet, squash, "squash")
+    assert await files_in(contract, name) == {"a": b"1", "b": b"2"}
+
+
+async def test_calls_beside_a_transaction_do_not_join_it(contract: Connection, name: str) -> None:
+    """The same connection, at the same time: what stands beside it shows at once, and it shows not before its end."""
+    repos = Repos(contract)
+    inside = pfs_pb2.CreateRepoRequest(repo=repos.repo(f"source-{name}"), description=MARK)
+    seen = []
+
+    async def call(request: object, **options: Any) -> Any:
+        answer = await contract.pfs.CreateRepo(request, **options)
+        await repos.ensure(name, MARK)
+        seen.append((await repos.mark(name), await repos.mark(f"source-{name}")))
+        return answer
+
+    await contract.together([(call, inside)], "create a repo")
+    assert seen == [(MARK, None)]
+    assert await repos.mark(f"source-{name}") == MARK
 
 
 # -- the rest needs the stand-in's switches ------------------------------------------------------------------
@@ -227,6 +309,33 @@ async def test_a_call_that_hangs_ends_at_its_deadline(pachd: Pachd, name: str) -
     finally:
         await impatient.close()
     assert failure.value.retryable
+
+
+async def test_a_stream_from_a_pachd_that_does_not_answer_any_more_ends(tmp_path: Path) -> None:
+    """Its connection stays open, and a stream has no deadline: only pings tell."""
+    frozen = Pachd(tmp_path)
+    connection = Connection(Cluster(frozen.address), keepalive=1.0)
+    try:
+        await Repos(connection).ensure("r", MARK)
+        request = pfs_pb2.SubscribeCommitRequest(repo=Repos(connection).repo("r"), state=pfs_pb2.FINISHED)
+        stream = connection.read(connection.pfs.SubscribeCommit, request, "tell of commits")
+        frozen.process.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(60):
+            with pytest.raises(Refusal, match="cannot be reached") as failure:
+                await anext(stream)
+        assert failure.value.retryable
+    finally:
+        frozen.kill()
+        await connection.close()
+
+
+async def test_a_pachd_that_nobody_listens_for_is_told(name: str) -> None:
+    nobody = Connection(Cluster("127.0.0.1:1"))
+    try:
+        with pytest.raises(Refusal, match=r"pachd at 127.0.0.1:1 cannot be reached: .*what is saved meanwhile"):
+            await Repos(nobody).ensure(name, MARK)
+    finally:
+        await nobody.close()
 
 
 async def test_an_upload_that_hangs_is_given_up(pachd: Pachd, name: str, store: Store, tmp_path: Path) -> None:

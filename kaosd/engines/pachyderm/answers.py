@@ -43,14 +43,15 @@ class Refusal(EngineError):
 UNCERTAIN = frozenset({Kind.UNREACHABLE, Kind.TLS, Kind.SLOW, Kind.CANCELLED})
 RETRYABLE = UNCERTAIN | {Kind.OPEN, Kind.TOKEN, Kind.SECRET, Kind.LIMIT}
 
-# The first row that fits; code "" fits all. The texts are those of pachd 2.7 to 2.12.
+# The first row that fits; code "" fits all. The texts are those of pachd 2.7 to 2.12, and may have people's names in
+# them, which have no spaces: a notebook may be called "secret" or "license".
 _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("", r"has not been finished|not finished", Kind.OPEN),
     ("", r"has already (been )?finished|already finished", Kind.CLOSED),
     ("", r"no pods belonging to the rc", Kind.NO_LOGS),
-    ("", r"missing Kubernetes secret|secrets? .*not found", Kind.SECRET),
-    ("", r"pipeline limit|enterprise (license|key)|license", Kind.LIMIT),
-    ("", r"project .*not found", Kind.PROJECT),
+    ("UNKNOWN", r'missing Kubernetes secret|secrets? "[^"]*" not found', Kind.SECRET),
+    ("UNKNOWN", r"requires an activation key", Kind.LIMIT),
+    ("NOT_FOUND", r'\bproject "?[\w-]+"? not found', Kind.PROJECT),
     ("", r"already exists", Kind.EXISTS),
     ("UNIMPLEMENTED", r"auth service is not activated|not activated", Kind.NO_AUTH),
     ("UNAVAILABLE", r"CERTIFICATE|certificate|SSL|handshake", Kind.TLS),
@@ -65,6 +66,11 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("CANCELLED", "", Kind.CANCELLED),
     ("UNKNOWN", r"^Stream removed|closed unexpectedly", Kind.UNREACHABLE),
     ("INTERNAL", r"RST_STREAM|GOAWAY|stream (removed|terminated)", Kind.UNREACHABLE),
+)
+_NO_IMAGE = re.compile(
+    r"pulling image|failed to pull|pull access denied|failed to resolve reference|manifest\b.*\b(unknown|not found)"
+    r"|reading manifest|default image tag|ImagePull|InvalidImageName",
+    re.IGNORECASE,
 )
 _HINTS = {
     Kind.UNREACHABLE: "what is saved meanwhile is deployed when it is back",
@@ -84,6 +90,11 @@ _SENTENCES = {
     Kind.LIMIT: "pachd at {address} allows no more pipelines: {details}",
 }
 _OTHERWISE = "pachd at {address} refused to {what}: {details}"
+
+
+def no_image(reason: str) -> bool:
+    """Whether a pipeline is stuck because its image cannot be had; the reason is what the container runtime says."""
+    return _NO_IMAGE.search(reason) is not None
 
 
 def meaning(code: str, details: str) -> Kind:

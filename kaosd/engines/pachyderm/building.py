@@ -71,7 +71,7 @@ class Building:
             packed = await asyncio.to_thread(_pack, inputs, Path(place))
             self.log.line(f"step 2/4 send it to {self.names.source}")
             await self.repos.ensure(self.names.source, specs.repo_mark(self.spec.name, self.spec.user))
-            await self.repos.put(self.names.source, packed, percents(self.log.line))
+            await self.repos.put(self.names.source, packed, percents(lambda text: self.log.line(f"step 2/4 {text}")))
         self.log.line(f"step 3/4 build with {self.names.build}")
         job = await self._job()
         if job.state != "JOB_SUCCESS":

@@ -7,6 +7,7 @@ the end of files, and cannot be cancelled.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,7 @@ from kaosd.errors import EngineUnavailable
 
 DEADLINE = 30.0  # seconds that a plain call may take
 PATIENCE = 60.0  # seconds in which an upload must get on by one message
+KEEPALIVE = 60.0  # seconds between two pings, of which each must be answered in a third of that; pachd allows 5
 SETTLING = 5.0  # how many times that long pachd may take to answer when all has been sent
 OLDEST, NEWEST = (2, 7), (2, 12)
 SMOOTH = (2, 11)  # before, a notebook goes down as soon as new data begins to arrive
@@ -38,8 +40,7 @@ _MESSAGE_MAX = 20 << 20
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MESSAGE_MAX),
     ("grpc.max_send_message_length", _MESSAGE_MAX),
-    ("grpc.keepalive_time_ms", 60_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),  # a stream of logs may be silent for hours; pachd allows it
     ("grpc.initial_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 30_000),
     ("grpc.use_local_subchannel_pool", 1),  # no connection is shared with another cluster object
@@ -57,13 +58,20 @@ class Cluster:
 
 
 class Connection:
-    """To one cluster; made in the event loop that uses it. deadline, patience: seconds."""
+    """To one cluster; made in the event loop that uses it. deadline, patience, keepalive: seconds."""
 
-    def __init__(self, cluster: Cluster, *, deadline: float = DEADLINE, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        deadline: float = DEADLINE,
+        patience: float = PATIENCE,
+        keepalive: float = KEEPALIVE,
+    ) -> None:
         self.cluster = cluster
         self._deadline = deadline
         self._patience = patience
-        self._channel = _channel(cluster)
+        self._channel = _channel(cluster, keepalive)
         self.pfs = Pfs(self._channel)
         self.pps = Pps(self._channel)
         self.auth = Auth(self._channel)
@@ -132,7 +140,8 @@ class Connection:
                 await self.ask(call, request, what, transaction=begun.id)
         except BaseException:
             drop = DeleteTransactionRequest(transaction=transaction)
-            await self.ask(self._transactions.DeleteTransaction, drop, what, within=5.0)
+            with contextlib.suppress(Refusal):  # the first error counts; an open transaction does nothing
+                await self.ask(self._transactions.DeleteTransaction, drop, what, within=5.0)
             raise
         finish = FinishTransactionRequest(transaction=transaction)
         await self.ask(self._transactions.FinishTransaction, finish, what, within=4 * self._deadline)
@@ -187,7 +196,10 @@ async def _awaited(stream: Any) -> Any:
     return await stream
 
 
-def _channel(cluster: Cluster) -> grpc.aio.Channel:
+def _channel(cluster: Cluster, keepalive: float) -> grpc.aio.Channel:
+    every, answered = int(keepalive * 1e3), int(keepalive / 3 * 1e3)
+    names = ("grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")  # the second counts where both are known
+    pings = (("grpc.keepalive_time_ms", every), *((name, answered) for name in names))
     if cluster.roots is None:
-        return grpc.aio.insecure_channel(cluster.address, _OPTIONS)
-    return grpc.aio.secure_channel(cluster.address, grpc.ssl_channel_credentials(cluster.roots), _OPTIONS)
+        return grpc.aio.insecure_channel(cluster.address, (*_OPTIONS, *pings))
+    return grpc.aio.secure_channel(cluster.address, grpc.ssl_channel_credentials(cluster.roots), (*_OPTIONS, *pings))

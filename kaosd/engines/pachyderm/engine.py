@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
 import random
 import time
 from collections.abc import Collection
@@ -16,19 +14,21 @@ import structlog
 
 from kaosd.engines.base import Cleared, Content, Finding, Home, Inputs, Log, Order, Told
 from kaosd.engines.pachyderm import checks, serving, specs
+from kaosd.engines.pachyderm.answers import no_image
 from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.building import Building, Image, percents
 from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
 from kaosd.engines.pachyderm.hosts import Hosts
+from kaosd.engines.pachyderm.lines import append, last_lines, not_kept
 from kaosd.engines.pachyderm.names import names_of, repos_of, secret_of
 from kaosd.engines.pachyderm.options import Options
+from kaosd.engines.pachyderm.pipelines import Found
 from kaosd.engines.pachyderm.repos import NoContent
 from kaosd.engines.pachyderm.serving import Serving
 from kaosd.errors import KaosError, StartFailed
 from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
 
 log = structlog.get_logger("kaosd.pachyderm")
-LAST_LINES = 3  # of a host that did not come up, in the sentence about it
 ALIVE = frozenset({"PIPELINE_STARTING", "PIPELINE_RUNNING", "PIPELINE_RESTARTING", "PIPELINE_CRASHING"})
 
 
@@ -59,7 +59,7 @@ class PachydermEngine:
         self._over: dict[str, asyncio.Event] = {}  # by notebook: its host has ended
         self._following: dict[str, asyncio.Task[None]] = {}  # by notebook: the lines of its host
         self._watched: dict[str, Serving] = {}  # and the host
-        for directory in (place, place / "images", place / "scratch"):
+        for directory in (place, place / "images", place / "scratch", place / "users"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     # -- parts ---------------------------------------------------------------------------------------------
@@ -91,6 +91,7 @@ class PachydermEngine:
 
     async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """See `Engine`."""
+        self._note_user(spec.name, spec.user)
         async with self._making.setdefault(spec.name, asyncio.Lock()):
             found = await self.built(inputs.digest)
             if found is not None:
@@ -141,16 +142,20 @@ class PachydermEngine:
 
     async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
         """See `Carrier`. pachd starts the host's JupyterLab again when a commit has arrived."""
+        self._note_user(spec.name, spec.user)
         hosts = await self._hosts()
         names = names_of(spec.name, hosts.project)
         known = Serving.of(host.handle) if host is not None else None
         before = await self._began(known) if known is not None else None
         await hosts.repos.ensure(names.data, specs.repo_mark(spec.name, spec.user))
         head = await hosts.repos.head(names.data)
-        settled = await hosts.repos.put(names.data, content or NoContent(), percents(told))
+        content = content or NoContent()
+        settled = await hosts.repos.put(names.data, content, percents(told))
         if settled == head:
             return
         told(f"the data is {names.data}@{settled.id}")
+        if lost := not_kept(*await asyncio.to_thread(content.bare)):
+            told(lost)
         if known is not None:
             await hosts.answering(known, before, told)
 
@@ -161,6 +166,7 @@ class PachydermEngine:
 
         When the new one does not come up the old one is put back.
         """
+        self._note_user(order.spec.name, order.spec.user)
         hosts = await self._hosts()
         wanted = await hosts.order(order)
         request = specs.host_request(wanted, hosts.project, self._options)
@@ -183,7 +189,7 @@ class PachydermEngine:
             if isinstance(error, StartFailed):
                 self._forget_image(order.environment, str(error))
                 # a further try would take the old one down again: only a change, or the person, asks for that
-                text, again = f"{error.text}{_last_lines(asked.log)}", found is None or there
+                text, again = f"{error.text}{last_lines(asked.log)}", found is None or there
                 raise StartFailed(text, hint=error.hint, retryable=again) from error
             raise
         log.line(f"JupyterLab answers at {up.upstream}")
@@ -191,7 +197,7 @@ class PachydermEngine:
 
     def _forget_image(self, environment: Environment, why: str) -> None:
         """An image that the cluster cannot pull is built anew at the next try."""
-        if "ImagePull" in why or "InvalidImageName" in why:
+        if no_image(why):
             self._lost.add(environment.digest)
             (self._place / "images" / environment.digest).unlink(missing_ok=True)
 
@@ -219,10 +225,12 @@ class PachydermEngine:
                 found = await pipelines.find(known.notebook)
         except (KaosError, TimeoutError) as error:
             return HostStatus(alive=True, answering=False, reason=f"{answer}; and {error or 'pachd does not either'}")
-        if found is None or found.version != known.version or found.state not in ALIVE:
+        if found is None or not self._is(known, found):
             said = "gone" if found is None else f"{found.state} {found.reason}".rstrip()
             if found is not None and found.version != known.version:
                 said = "another version now"
+            elif found is not None and found.state in ALIVE:
+                said = f"at another address now: {found.ip}"
             self._end(known.notebook)
             return HostStatus(alive=False, answering=False, reason=f"the pipeline {known.notebook} is {said}")
         said = f"{answer}; its pipeline is {found.state} {found.reason}".rstrip()
@@ -250,7 +258,7 @@ class PachydermEngine:
             log.warning("pachd_not_asked", notebook=known.notebook, error=str(error))
         else:
             ours = found is not None and specs.is_ours(found.annotations, known.notebook, known.user)
-            if found is None or not ours or found.version != known.version or found.state not in ALIVE:
+            if found is None or not ours or not self._is(known, found):
                 return None
         self._watch(known)
         return known.host()
@@ -266,8 +274,9 @@ class PachydermEngine:
         try:
             pipelines = (await self._hosts()).pipelines
             found = await pipelines.find(name)
-            if found is not None and found.annotations.get(specs.NOTEBOOK) == name and found.state not in ALIVE:
-                await pipelines.delete(name, name, found.annotations.get(specs.USER, ""))
+            user = self._user(name)
+            if found is not None and specs.is_ours(found.annotations, name, user) and found.state not in ALIVE:
+                await pipelines.delete(name, name, user)
         except KaosError as error:
             log.warning("stray_host_not_looked_for", notebook=name, error=str(error))
 
@@ -279,13 +288,26 @@ class PachydermEngine:
         """See `Engine`. The repos of source and data stay, with all that was ever deployed."""
         name = home.root.name
         pipelines = (await self._hosts()).pipelines
-        names = names_of(name, self._cluster.project)
+        names, user = names_of(name, self._cluster.project), self._user(name)
         for pipeline in (names.host, names.build):
             found = await pipelines.find(pipeline)
-            if found is not None and found.annotations.get(specs.NOTEBOOK) == name:
-                await pipelines.delete(pipeline, name, found.annotations.get(specs.USER, ""))
+            if found is not None and specs.is_ours(found.annotations, name, user):
+                await pipelines.delete(pipeline, name, user)
         await pipelines.delete_secret(secret_of(name, await asyncio.to_thread(home.token_file.read_text)))
+        (self._place / "users" / name).unlink(missing_ok=True)
         self._end(name)
+
+    def _note_user(self, notebook: str, user: str) -> None:
+        """Remember whose the pipelines of this name are that are made here; others' are not touched."""
+        if self._user(notebook) != user:
+            (self._place / "users" / notebook).write_text(user)
+
+    def _user(self, notebook: str) -> str:
+        """Whose they are; "" when none were made here."""
+        try:
+            return (self._place / "users" / notebook).read_text()
+        except FileNotFoundError:
+            return ""
 
     def repos(self, notebook: str) -> tuple[str, str]:
         """See `Carrier`."""
@@ -318,6 +340,16 @@ class PachydermEngine:
         if self._connection is not None:
             await self._connection.close()
 
+    def _is(self, known: Serving, found: Found) -> bool:
+        """Whether a pipeline is that host still, and where it was: pachd may make its service anew, elsewhere.
+
+        It then counts as ended, and the start that follows takes the pipeline up as it is.
+        """
+        if found.version != known.version or found.state not in ALIVE:
+            return False
+        project = self._cluster.project
+        return not found.ip or serving.upstream(self._options, project, known.notebook, found.ip) == known.upstream
+
     # -- what goes on while a host runs --------------------------------------------------------------------
 
     async def _began(self, known: Serving) -> str | None:
@@ -346,7 +378,7 @@ class PachydermEngine:
             try:
                 pipelines = (await self._hosts()).pipelines
                 async for line in pipelines.service_logs(known.notebook, int(time.time() - since) + 1):
-                    await asyncio.to_thread(_append, known.log, line)
+                    await asyncio.to_thread(append, known.log, line)
                     pauses, since = waits(random.uniform), time.time()
             except KaosError as error:
                 log.info("host_log_interrupted", notebook=known.notebook, error=str(error))
@@ -364,18 +396,3 @@ async def _connect(cluster: Cluster) -> Connection:
     if version[:2] < SMOOTH:
         log.warning("pachd_is_old", version=version, effect="hosts go down while data is on its way to them")
     return connection
-
-
-def _last_lines(path: str) -> str:
-    """The last things that a host said, to be put behind a sentence; blocking, but short."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - 4096))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
-        told = [line for line in lines if line][-LAST_LINES:]
-        return f"; it said: {' | '.join(told)}" if told else ""
-    return ""
-
-
-def _append(path: str, line: str) -> None:
-    with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(line + "\n")

@@ -24,7 +24,7 @@ from kaosd.errors import KaosError, StartFailed
 
 log = structlog.get_logger("kaosd.pachyderm")
 ASK_AGAIN = 0.25  # seconds between questions to a host that is coming up
-LOOK_AGAIN = 2.0  # seconds between looks at its pipeline
+LOOKS = (1.0, 10.0)  # seconds between looks at its pipeline, first and at most; pachd has no stream of pipelines
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +135,12 @@ class Hosts:
         """
         waiting = _Waiting(asked.notebook, self.stuck_for, told)
         loop = asyncio.get_running_loop()
-        deadline, looked = loop.time() + self.within, -LOOK_AGAIN
+        deadline, look, pause = loop.time() + self.within, 0.0, LOOKS[0]
         while loop.time() < deadline:
-            if loop.time() - looked >= LOOK_AGAIN:
-                looked = loop.time()
-                waiting.see(await self._look(asked.notebook, waiting.found), looked)
+            if loop.time() >= look:
+                news = waiting.see(await self._look(asked.notebook, waiting.found), loop.time())
+                pause = LOOKS[0] if news else min(2 * pause, LOOKS[1])
+                look = loop.time() + pause
             found = waiting.found
             if found is not None and found.version > newer:
                 began = await self.began(asked, found)
@@ -180,14 +181,18 @@ class _Waiting:
         self._told = told
         self._stuck_since: float | None = None
 
-    def see(self, found: Found | None, now: float) -> None:
-        """Take a look at it in; StartFailed when it will not come up. A pod may be late, a FAILURE stays one."""
-        if found is not None and (self.found is None or found.state != self.found.state):
+    def see(self, found: Found | None, now: float) -> bool:
+        """Take a look at it in, and say whether it is news.
+
+        StartFailed when it will not come up: a pod may be late, a FAILURE stays one.
+        """
+        before, self.found = self.found, found
+        if found is not None and (before is None or found.state != before.state):
             self._told(f"{found.state} {found.reason}".rstrip())
-        self.found = found
         if found is None or found.state not in STUCK:
             self._stuck_since = None
-            return
+            return found != before
         self._stuck_since = now if self._stuck_since is None else self._stuck_since
         if found.state == "PIPELINE_FAILURE" or now - self._stuck_since >= self._stuck_for:
             raise StartFailed(f"the pipeline {self._notebook} is {found.state}: {found.reason or 'it says no reason'}")
+        return found != before

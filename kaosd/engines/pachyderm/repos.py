@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.wrappers_pb2 import BytesValue
@@ -31,14 +31,16 @@ Progress = Callable[[int, int], None]  # bytes sent and bytes in all
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The newest commit of a branch. digest: of the version it holds, None when it does not say.
+    """The newest commit of a branch. digest: of the version that pipelines get of it, None when it does not say.
 
-    error: why pachd did not take it; it then shows what the one before holds, and pipelines get nothing new.
+    error: why pachd did not take it. Pipelines, and the commit after it, then have what `base` holds: the newest before
+    it that pachd took, None when there is none; otherwise it is its own base.
     """
 
     id: str
     digest: str | None
     error: str = ""
+    base: str | None = None
 
 
 class Repos:
@@ -128,8 +130,14 @@ class Repos:
             await self._close(repo, info.head.id)
         if not found.finished.seconds:
             found = await self._inspect(repo, info.head.id, FINISHED)
-        text = await self.read(repo, info.head.id, MANIFEST)
-        return Head(info.head.id, _digest(text), found.error)
+        base: pfs_pb2.CommitInfo | None = found
+        while base is not None and base.error:
+            above = base.parent_commit.id
+            base = await self._inspect(repo, above, OPENED) if above else None
+        if base is None:
+            return Head(info.head.id, None, found.error)
+        text = await self.read(repo, base.commit.id, MANIFEST)
+        return Head(info.head.id, _digest(text), found.error, base.commit.id)
 
     async def _inspect(self, repo: str, id_: str, wait: int) -> pfs_pb2.CommitInfo:
         request = pfs_pb2.InspectCommitRequest(commit=self.commit(repo, id_), wait=wait)
@@ -176,7 +184,7 @@ class Repos:
         """
         head = await self.head(repo)
         if head is None or head.error or head.digest != content.digest:
-            messages = await asyncio.to_thread(self._messages, repo, content, head, progress)
+            messages = await self._messages(repo, content, head, progress)
             head = await self._send(repo, content.digest, head, messages)
         if head.error:
             raise EngineError(f"pachd did not take the commit {repo}@{head.id}: {head.error}")
@@ -203,32 +211,49 @@ class Repos:
             f"the commit {what} does not hold what was sent", hint="somebody else writes to this repo too"
         )
 
-    def _messages(
+    async def _messages(
         self, repo: str, content: Content, head: Head | None, progress: Progress
     ) -> AsyncIterator[pfs_pb2.ModifyFileRequest]:
-        """What to send: the differences where the version in the head is known here, else everything; blocking."""
+        """What to send: the differences where the version that is there is known here, else everything."""
         since = head.digest if head is not None else None
-        pieces = content.pieces(since) if since is not None else None
-        whole = pieces is None
+        pieces = await asyncio.to_thread(_pieces, repo, content, since) if since is not None else None
         if pieces is None:
-            pieces = content.pieces(None) or []
+            pieces = await asyncio.to_thread(_pieces, repo, content, None) or []
+            deletions = ["/", *(await self._unseen(repo, head) if head is not None else ())]
+        else:  # adding to a file that is there would append to it
+            deletions = [piece.path.decode() for piece in pieces if piece.content is None or not piece.fresh]
+            deletions.append(MANIFEST)
+        return _as_messages(self.branch(repo), deletions, pieces, content, progress)
+
+    async def _unseen(self, repo: str, head: Head) -> Sequence[str]:
+        """The files below a head that pachd did not take: deleting all deletes what that one shows, and no more."""
+        if not head.error or head.base is None:
+            return ()
+        root = pfs_pb2.File(commit=self.commit(repo, head.base), path="/")
+        listing = pfs_pb2.WalkFileRequest(file=root)
+        files = self._connection.read(self._connection.pfs.WalkFile, listing, f"list {repo}@{head.base}")
+        return [info.file.path async for info in files if info.file_type == pfs_pb2.FILE]
+
+
+def _pieces(repo: str, content: Content, since: str | None) -> list[Piece] | None:
+    """What differs from the version *since*, None: from nothing; None when that is not known here. Blocking.
+
+    EngineError names what PFS would not take.
+    """
+    pieces = content.pieces(since)
+    if pieces is not None:
         check_paths((piece.path for piece in pieces if piece.content is not None), repo)
         _check_links(pieces, repo)
-        return _as_messages(self.branch(repo), pieces, content, whole=whole, progress=progress)
+    return pieces
 
 
 async def _as_messages(
-    branch: pfs_pb2.Branch, pieces: list[Piece], content: Content, *, whole: bool, progress: Progress
+    branch: pfs_pb2.Branch, deletions: Sequence[str], pieces: list[Piece], content: Content, progress: Progress
 ) -> AsyncIterator[pfs_pb2.ModifyFileRequest]:
     """The call's messages: the branch, deletions, files, the manifest. Contents are read while they are sent."""
     yield pfs_pb2.ModifyFileRequest(set_commit=pfs_pb2.Commit(branch=branch))
-    if whole:
-        yield _deletion("/")
-    else:
-        for piece in pieces:
-            if piece.content is None or not piece.fresh:  # adding to a file that is there would append to it
-                yield _deletion(piece.path.decode())
-        yield _deletion(MANIFEST)
+    for path in deletions:
+        yield _deletion(path)
     total, sent = sum(piece.size for piece in pieces), 0
     for piece in pieces:
         if piece.content is None:
@@ -290,6 +315,10 @@ class FileContent:
         """See `Content`."""
         return self._parts(size)
 
+    def bare(self) -> tuple[int, int]:
+        """See `Content`."""
+        return 0, 0
+
 
 class NoContent:
     """The Content of a notebook without data: its repo holds the manifest alone."""
@@ -303,3 +332,7 @@ class NoContent:
     def chunks(self, piece: Piece, size: int) -> Iterator[bytes]:  # noqa: ARG002 - there is none
         """See `Content`."""
         return iter(())
+
+    def bare(self) -> tuple[int, int]:
+        """See `Content`."""
+        return 0, 0
