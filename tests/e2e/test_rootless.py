@@ -109,7 +109,9 @@ async def lives(daemon: Theirs, containers: Containers, bundle: Path, *more: str
         daemon.live("own")
         assert await kernel.run("print(kept + 1)") == "42\n"
     (bundle / "model" / "requirements.txt").write_text("iniconfig\n")
-    assert daemon.live("own")["deployment"]["action"] == "build"
+    # an image is made without root's shortcuts, which takes its time
+    until(lambda: daemon.ctl("wait", "own", "--timeout", "60", check=False).returncode == 0, "the new image", 600)
+    assert daemon.notebook("own")["deployment"]["action"] == "build"
     async with Lab(daemon.url("own"), daemon.token("own")) as lab:
         assert await (await lab.kernel()).run("import iniconfig; print('there')") == "there\n"
         assert await lab.read("made/here/by-the-kernel.txt") == "hello"

@@ -55,7 +55,7 @@ def main(path: str) -> int:
 
 def build(client: Any, order: Mapping[str, Any]) -> str:
     """The image of the bundle's own Dockerfile."""
-    wishes = {"labels": order["labels"], "rm": True, "forcerm": True, "decode": True}
+    wishes = {"rm": True, "forcerm": True, "decode": True}  # the labels are in the Dockerfile
     try:
         image = follow(client.build(path=order["context"], dockerfile=order["dockerfile"], **wishes))
     except docker.errors.APIError as error:  # before the first step: it does not parse
