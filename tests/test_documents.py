@@ -96,23 +96,39 @@ async def test_what_a_person_typed_is_on_disk_before_it_is_touched(serve: Serve)
 
 async def test_a_key_pressed_meanwhile_is_kept_as_well(serve: Serve) -> None:
     hosts: list[Host] = []
-    documents, host = await serve(tab(hosts, ["m", "mi", "min", "min"]))
+    documents, host = await serve(tab(hosts, ["m", "mi", "mi"]))
     hosts.append(host)
     async with host.copies() as copies:
         copies.changed((await documents.splice(SPLICES[:1], copies.keep)).done)
-    assert host.noted[-1] == "min"
+    assert host.noted == ["m", "mi"]
 
 
-async def test_who_types_without_a_pause_is_left_alone_and_no_copy_stays(serve: Serve) -> None:
+async def test_who_types_without_a_pause_is_changed_all_the_same_and_every_text_is_kept(serve: Serve) -> None:
     async def answer(body: dict[str, Any]) -> web.Response:
-        return says(applied=False, before=f"{len(body['kept'])}")
+        text = f"typed {len(host.asked)}"
+        if body["kept"] is None:
+            return says(applied=True, saved=True, before=text)
+        return says(applied=False, before=text)
 
     documents, host = await serve(answer)
     async with host.copies() as copies:
         outcome = await documents.splice(SPLICES[:1], copies.keep)
         copies.changed(outcome.done | outcome.doubtful)
-    assert len(host.asked) == TRIES
-    assert dict(outcome.held) == {b"sub/a.py": "sub/a.py: it is being typed into without a pause"}
+    assert (outcome.done, dict(outcome.held)) == ({b"sub/a.py"}, {})
+    assert host.noted == [f"typed {number}" for number in range(1, TRIES + 2)]
+
+
+async def test_the_copy_of_a_change_that_a_tab_does_not_take_goes_again(serve: Serve) -> None:
+    async def answer(body: dict[str, Any]) -> web.Response:
+        if not body["kept"]:
+            return says(applied=False, before="mine")
+        return says(applied=False, held=True, reason="a.py: its tab sleeps")
+
+    documents, host = await serve(answer)
+    async with host.copies() as copies:
+        outcome = await documents.splice(SPLICES[:1], copies.keep)
+        copies.changed(outcome.done | outcome.doubtful)
+    assert dict(outcome.held) == {b"sub/a.py": "a.py: its tab sleeps"}
     assert host.noted == host.on_disk() == []
 
 

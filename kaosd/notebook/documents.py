@@ -18,7 +18,7 @@ from kaosd.hosted.keeping import digest
 
 log = structlog.get_logger(__name__)
 PATIENCE = 10.0  # seconds for one answer; the host gives up on a tab after 6
-TRIES = 5  # of a change while a person types: each needs the text of that moment to be kept
+TRIES = 3  # of a change that waits for the text of that very moment to be kept; who types on is then changed anyway
 
 Keep = Callable[[bytes, str], Awaitable[None]]  # a path, and the text of a person that is about to be changed
 
@@ -92,10 +92,10 @@ class Documents:
         return Outcome(frozenset(done), frozenset(doubtful), held)
 
     async def _change(self, session: aiohttp.ClientSession, splice: Splice, keep: Keep) -> dict[str, Any]:
-        """Ask for one change until nothing would be lost by it; the last answer."""
+        """Ask for one change until nothing would be lost by a kill in between; the last answer."""
         url, kept = self._url + "/apply", list[str]()
-        for _ in range(TRIES):
-            answer = await self._ask(session, "POST", url, {**_request(splice), "kept": kept})
+        for last in (*[False] * TRIES, True):  # what was typed since the last copy is kept after the change
+            answer = await self._ask(session, "POST", url, {**_request(splice), "kept": None if last else kept})
             before = answer.get("before")
             if isinstance(before, str) and digest(before) not in kept:
                 await keep(splice.path, before)
@@ -106,7 +106,7 @@ class Documents:
                 if not answer.get("saved"):  # asking for what is there already tries to save it once more
                     await self._ask(session, "POST", url, _request(replace(splice, base=splice.incoming)))
                 return answer
-        return {"held": True, "reason": f"{os.fsdecode(splice.path)}: it is being typed into without a pause"}
+        return answer
 
     async def held(self, paths: Iterable[bytes]) -> Mapping[bytes, str]:
         """Those documents that could not take a change now, each with the reason; changes nothing.

@@ -21,6 +21,7 @@ class Cable:
         self._near, self._far = near, far
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
         self._left: int | None = None  # pieces until it is pulled
         self._late = False
         self.pulled = threading.Event()
@@ -55,6 +56,8 @@ class Cable:
         """For good."""
         with self._lock:
             self._cut()
+        for thread in self._threads:
+            thread.join(10)
 
     def _listen(self) -> None:
         if self._near is not None:
@@ -90,11 +93,25 @@ class Cable:
                 far.connect(str(self._far) if isinstance(self._far, Path) else self._far)
             except OSError:
                 near.close()
+                far.close()
                 continue
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
+            self._threads.append(threading.Thread(target=self._join, args=(near, far), daemon=True))
+            self._threads[-1].start()
+
+    def _join(self, near: socket.socket, far: socket.socket) -> None:
+        """One connection, until both ends are done."""
+        with near, far:
             with self._lock:
+                if self.pulled.is_set():
+                    return
                 self._open |= {near, far}
-            for one, other, counts in ((near, far, True), (far, near, False)):
-                threading.Thread(target=self._pass, args=(one, other, counts), daemon=True).start()
+            answers = threading.Thread(target=self._pass, args=(far, near, False), daemon=True)
+            answers.start()
+            self._pass(near, far, True)
+            answers.join()
+            with self._lock:
+                self._open -= {near, far}
 
     def _pass(self, one: socket.socket, other: socket.socket, counts: bool) -> None:
         with contextlib.suppress(OSError):
