@@ -27,7 +27,7 @@ from kaosd.errors import ContentLost, StoreError
 
 LARGE_FROM = 1 << 20  # bytes from which a content is a file of its own
 _RESERVE = 256 << 10  # bytes kept back, so that a sweep can begin when the disk is full
-_CACHED_ENTRIES = 50_000  # how much of the nodes is kept decoded
+_CACHED_ENTRIES, _LATEST = 10_000, 3  # how much of the nodes is kept decoded; and so many of them in any case
 
 
 class ChangingError(Exception):
@@ -168,7 +168,7 @@ class Store:
             self._nodes[digest] = node
             self._cached_entries += len(node) + 1
         self._nodes.move_to_end(digest)
-        while self._cached_entries > _CACHED_ENTRIES and len(self._nodes) > 1:
+        while self._cached_entries > _CACHED_ENTRIES and len(self._nodes) > _LATEST:
             _, oldest = self._nodes.popitem(last=False)
             self._cached_entries -= len(oldest) + 1
 

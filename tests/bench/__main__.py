@@ -26,18 +26,18 @@ from tests.bench.report import Report, target_table
 # in this order; and the minutes that each is known to take, whole and quick, on two cores
 SECTIONS = {
     "saves": (12, 3),
-    "bundles": (8, 1),
-    "data": (1, 0.5),
-    "environments": (1.5, 1),
-    "swap": (1.5, 0.5),
-    "front": (0.5, 0.3),
-    "clients": (1.5, 0.3),
-    "idle": (4, 0.7),
-    "storm": (0.5, 0.3),
-    "lab": (1, 0.3),
-    "many": (4, 0.7),
-    "docker": (4, 2),
-    "pachyderm": (1, 0.3),
+    "bundles": (9, 0.6),
+    "data": (1.5, 0.5),
+    "environments": (1.5, 0.8),
+    "swap": (1.5, 0.6),
+    "front": (1, 0.5),
+    "clients": (1.5, 0.5),
+    "idle": (5, 0.8),
+    "storm": (1, 0.5),
+    "lab": (1, 0.5),
+    "many": (5, 0.8),
+    "docker": (6, 3),
+    "pachyderm": (1, 0.5),
 }
 LONGEST = 4  # times what a section is known to take, then it is ended
 
