@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _KNOWN, _BEFORE = "_kaosd_known", "_kaosd_before"  # contents of the file by format and type: now, and until then
-_HASH = "_kaosd_hash"  # of the file as it was loaded last; None when it changed meanwhile
 
 
 def continue_histories() -> None:
@@ -33,16 +32,15 @@ def continue_histories() -> None:
     async def initialize_(room: DocumentRoom) -> None:
         if "aset" not in vars(room._document):
             room._document.aset = partial(_bring, room, room._document.aset)
+        if room.ready:
+            return
+        before = await _hash(room._file)
         await initialize(room)
-        if room._document.hash is None:  # else only its first save would tell a killed server what it went on from
-            _remember(room)
-            if room.ystore is not None:  # which does not see changes yet
-                await room.ystore.encode_state_as_update(room.ydoc)
+        if before == await _hash(room._file):
+            await _remember(room, before)
 
     async def load_content(loader: FileLoader, form: str, kind: str) -> dict[str, Any]:
-        before = await _hash(loader)
         model: dict[str, Any] = await load(loader, form, kind)
-        vars(loader)[_HASH] = before if before == await _hash(loader) else None
         _note(loader, (form, kind), model["content"])
         return model
 
@@ -72,26 +70,28 @@ async def _bring(room: DocumentRoom, replace: Callable[[Any], Awaitable[None]], 
     base = vars(room._file).get(_BEFORE, {}).get((room.file_format, room.file_type))
     if not (len(document.ycells) if isinstance(document, YNotebook) else document.get()):
         await replace(content)
-        _remember(room)
     elif base is not None:
         live.splice(base, content)
-        _remember(room)
     elif await _ahead(room):
         room._saving_document = asyncio.create_task(room._maybe_save_document(room._saving_document))
     else:
         live.splice(document.get(), content)
-        _remember(room)
 
 
-def _remember(room: DocumentRoom) -> None:
-    """Write into the document, and so into its history, which content of the file is in it."""
-    found = vars(room._file).get(_HASH)
-    if found is not None:
-        room._document.hash = found
+async def _remember(room: DocumentRoom, known: str) -> None:
+    """Write into the document and its history which content of the file, by its hash, is in it.
+
+    Else only its first save would tell that, and a server that is killed before could not know who is ahead.
+    """
+    if room._document.hash == known or room._saving_document is not None:  # the document is ahead of the file
+        return
+    room._document.hash = known
+    if room.ystore is not None:  # it does not see changes yet
+        await room.ystore.encode_state_as_update(room.ydoc)
 
 
 async def _ahead(room: DocumentRoom) -> bool:
-    """Whether the file is as it was when it was last saved from, or taken into, this document of a history."""
+    """Whether the file is still what this document, which comes from its history, was saved to or read from last."""
     return bool(await _hash(room._file) == room._document.hash)
 
 

@@ -48,6 +48,17 @@ def notebook(*sources: str) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
+# Remembers each of the texts that comes to be shown, however soon it goes again.
+REMEMBER = """text => {
+    window.shown ??= new Set();
+    new MutationObserver(changes => {
+        for (const { target, addedNodes } of changes)
+            for (const node of [target, ...addedNodes])
+                if (node !== document.body && node.textContent.includes(text)) window.shown.add(text);
+    }).observe(document.body, { childList: true, subtree: true, characterData: true });
+}"""
+
+
 class Tab:
     """One tab with a notebook's JupyterLab."""
 
@@ -62,6 +73,14 @@ class Tab:
         expect(self.cells).to_have_count(cells)
         expect(self.page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
         return self
+
+    def remember(self, text: str) -> None:
+        """Look out for a notice from now on."""
+        self.page.evaluate(REMEMBER, text)
+
+    def has_shown(self, text: str) -> None:
+        """Wait until a notice that is looked out for has been shown, even if it has gone again."""
+        self.page.wait_for_function("text => window.shown.has(text)", arg=text, timeout=PATIENCE)
 
     @property
     def cells(self) -> Locator:

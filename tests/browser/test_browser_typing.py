@@ -91,6 +91,7 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
     first = daemon.host_pid(name)
     tab = Tab(page, daemon, name).open("n.ipynb", 2)
     page.evaluate("window.loaded = 'first'")
+    tab.remember("runs in the new environment now")
     tab.at_end_of(0)
 
     def replace() -> None:
@@ -107,7 +108,7 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
         typed += tab.type(" after the swap")
         page.wait_for_function("!window.loaded", timeout=PATIENCE)
     else:
-        expect(page.get_by_text("runs in the new environment now")).to_be_visible()
+        tab.has_shown("runs in the new environment now")
         typed += tab.type(" after the swap")
     tab.shows(f"one = 1 #{typed}", "two = 2")
     page.keyboard.press("Control+s")

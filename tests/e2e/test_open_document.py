@@ -56,19 +56,20 @@ class Tab:
 
 
 @asynccontextmanager
-async def opened(daemon: Daemon, name: str, lab: Lab, path: str) -> AsyncIterator[Tab]:
-    """Open a notebook in a tab."""
+async def opened(daemon: Daemon, name: str, lab: Lab, path: str, python: Path | None = None) -> AsyncIterator[Tab]:
+    """Open a notebook in a tab: at the front with another environment's *python*, else at the host with its own."""
     async with lab.session.put(
         f"{lab.url}/api/collaboration/session/{path}", json={"format": "json", "type": "notebook"}
     ) as answer:
         session = await answer.json()
-    host = json.loads((daemon.home(name) / "jupyter" / "host.json").read_text())
+    host = {} if python else json.loads((daemon.home(name) / "jupyter" / "host.json").read_text())
+    at = f"127.0.0.1:{daemon.port}" if python else "localhost"
     room = f"json:notebook:{session['fileId']}?sessionId={session['sessionId']}&token={daemon.token(name)}"
     process = await asyncio.create_subprocess_exec(
-        daemon.home(name) / "environment" / "bin" / "python",
+        python or daemon.home(name) / "environment" / "bin" / "python",
         PEER,
-        host["socket"],
-        f"ws://localhost/{name}/api/collaboration/room/{room}",
+        host.get("socket", ""),
+        f"ws://{at}/{name}/api/collaboration/room/{room}",
         "notebook",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

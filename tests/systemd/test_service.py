@@ -1,4 +1,4 @@
-"""The life of kaosd as a service, as a person meets it: each test goes on where the last one ended."""
+"""The life of kaosd as a service, as a person meets it: one story, each test a chapter that needs those before it."""
 
 from __future__ import annotations
 
@@ -150,6 +150,7 @@ def test_a_hung_loop_is_seen_ended_and_mended(machine: Machine) -> None:
     assert "Watchdog timeout (limit 5s)!" in machine.journal("-u", "kaosd.service")
     assert "sitecustomize.py" in machine.journal("-u", "kaosd.service")  # the stack, by faulthandler
     assert cell(machine, "print(kept + 1)") == "42"
+    drop_in(machine, "test.conf", "")
 
 
 def test_asking_starts_it_again(machine: Machine) -> None:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 
 def install(machine: Machine) -> None:
     """As the README says, with this checkout's program, and a home that is not below /home."""
-    units = Path(f"/proc/{machine.init}/root/etc/systemd/system")
+    units = Path(f"/proc/{machine.init}/root", "etc/systemd/system")
     shipped = (CHECKOUT / "systemd" / "kaosd@.service").read_text()
     (units / "kaosd@.service").write_text(shipped.replace("/usr/local/bin/kaosd", f"{CHECKOUT}/.venv/bin/kaosd"))
     (units / "kaosd@.service.d").mkdir()

@@ -40,5 +40,15 @@ fi
 shared=$(missing "jupyter-collaboration>=4")
 if [ -n "$shared" ]; then
     echo "adding to the image: $shared"
-    install "$shared" 2>&1 || echo "jupyter-collaboration is left out: it cannot be installed beside the requirements"
+    # what the bundle has chosen stays as it is
+    "$python" - >/tmp/kaosd-installed <<'END'
+import importlib.metadata, re
+for name in {str(one.metadata["Name"]) for one in importlib.metadata.distributions()} - {"None"}:
+    version = importlib.metadata.version(name)
+    if re.fullmatch("[0-9][0-9a-z.!+]*", version):
+        print(f"{name}=={version}")
+END
+    install --constraint /tmp/kaosd-installed "$shared" 2>&1 ||
+        echo "jupyter-collaboration is left out: it cannot be installed beside the requirements"
+    rm -f /tmp/kaosd-installed
 fi
