@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.systemd.machine import UID, Kernel
-from tests.systemd.service import NAME, cell, cell_command, hosts, notebook, pid_of, status
+from tests.systemd.service import NAME, cell, cell_command, hosts, notebook
 
 pytestmark = pytest.mark.timeout(1200)  # the guest's kernel needs ten times as long for each system call
 GREEDY = "kept = 41; data = bytearray(1 << 30); data[::4096] = bytes(len(data[::4096])); print('never')"
@@ -89,13 +89,3 @@ def test_limits_change_in_place(kernel: Kernel) -> None:
     assert notebook(kernel)["resources"]["enforced"] is True
     assert hosts(kernel) == [before]
     assert cell(kernel, "data = bytearray(400 << 20); print(kept)") == "43"
-
-
-def test_a_limit_put_too_low_for_the_server_is_named_as_the_cause(kernel: Kernel) -> None:
-    daemon = pid_of(kernel)
-    [before] = hosts(kernel)
-    kernel.run("kaosctl", "notebook", "deploy", "--name", NAME, "-s", str(kernel.place / "example"),
-               "--memory", "20Mi", "--detach")  # fmt: skip
-    until(lambda: "used up its memory" in str(status(kernel)["notebooks"]), "the cause in the status")
-    until(lambda: before not in hosts(kernel), "the end of the host")
-    assert pid_of(kernel) == daemon
