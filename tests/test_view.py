@@ -10,7 +10,7 @@ import pytest
 from kaosd.bundle import Verdict
 from kaosd.model import Environment, HostState, NotebookState, Resources, Version
 from kaosd.notebook.view import Standing, host_state, state, why
-from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Swap, Target, Why
+from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Swap, Sync, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
 SERVED = Served(ONE, "e1", "server", None, Resources())
@@ -19,6 +19,10 @@ LIVE = Standing(Plan(target=TARGET), SERVED, HostFact.RUNNING, ONE, None)
 NEW = Standing(Plan(), None, HostFact.NONE, ONE, None)
 FAILURE = Failure(Attempt.HOST, TARGET, "it died", 10.0)
 ENVIRONMENT = Environment("e1", "", "server")
+RENEW = Renew(TARGET, ENVIRONMENT)
+WAITS = Failure(Attempt.SYNC, TARGET, "its tab sleeps", 10.0, waits=True)
+WAITS_HOST = replace(WAITS, attempt=Attempt.HOST)
+OTHER = replace(WAITS, key=replace(TARGET, source=TWO))
 
 
 def held(standing: Standing, kind: Why, text: str = "because") -> Standing:
@@ -44,6 +48,14 @@ CASES = [
     Case("backing off", held(replace(LIVE, source=TWO), Why.BACKING_OFF), NotebookState.FAILED, HostState.RUNNING),
     Case("waiting for an open document", held(replace(LIVE, source=TWO), Why.OPEN), NotebookState.HELD,
          HostState.RUNNING),
+    Case("asking the open document again", replace(LIVE, source=TWO, stepping=Sync(TARGET), failures=(WAITS,)),
+         NotebookState.HELD, HostState.RUNNING),
+    Case("asking it again before a swap", replace(LIVE, source=TWO, plan=Plan(RENEW), failures=(WAITS_HOST,)),
+         NotebookState.HELD, HostState.RUNNING),
+    Case("it let go, and the swap has begun", replace(LIVE, source=TWO, stepping=RENEW, failures=(WAITS_HOST,)),
+         NotebookState.SWAPPING, HostState.RUNNING),
+    Case("a sync that nothing waited for", replace(LIVE, source=TWO, stepping=Sync(TARGET), failures=(OTHER,)),
+         NotebookState.STALE, HostState.RUNNING),
     Case("swapping", replace(LIVE, source=TWO, stepping=Swap(TARGET, ENVIRONMENT, True)), NotebookState.SWAPPING,
          HostState.RUNNING),
     Case("another host takes over", replace(LIVE, stepping=Renew(TARGET, ENVIRONMENT)), NotebookState.SWAPPING,

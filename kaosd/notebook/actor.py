@@ -229,10 +229,11 @@ class Notebook:
 
     async def _take(self, step: planner.Step) -> None:
         """One step, inside the inner ring of failure."""
-        self.stepping = step
-        self._publish()
         try:
-            await self.steps.take(step, self.plan.target)
+            if not planner.ends_kernels(step) or await self.steps.may(step):
+                self.stepping = step
+                self._publish()
+                await self.steps.take(step, self.plan.target)
         except KaosError as error:
             self.failed(step, self.plan.target, error)
         except Exception as error:

@@ -50,6 +50,20 @@ class Steps:
             except DocumentHeld as error:
                 self._hold(step, target, error)
 
+    async def may(self, step: planner.Step) -> bool:
+        """Whether a new host may be started now; else it is written down that it waits for an open document.
+
+        A server is not started to wait for a tab, and nobody is told that one is.
+        """
+        host = self.actor.hosting.host
+        if host is not None and isinstance(step, planner.Swap | planner.Renew):
+            try:
+                await self.work.ask(step.target.source, host)
+            except DocumentHeld as error:
+                self._hold(step, step.target, error)
+                return False
+        return True
+
     async def _take(self, step: planner.Step, target: Target | None) -> None:
         match step:
             case planner.Build():
@@ -191,7 +205,6 @@ class Steps:
         """A new host beside *old*, which ends when the new one serves *serving*; on failure *old* goes on."""
         actor, data = self.actor, serving.data != self.actor.hosting.live.data
         leaving = actor.record.jobs.get(Stage.HOST)
-        await self.work.ask(target.source, old)  # a server is not started to wait for a tab
         host = await self._host(target, environment)
         try:
             await self.work.sync(target.source, old)

@@ -12,7 +12,7 @@ from kaosd import text
 from kaosd.bundle import Refused, Verdict
 from kaosd.journal import Live
 from kaosd.model import Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
-from kaosd.planner import Attempt, Failure, HostFact, Plan, Renew, Served, Start, Step, Swap, Why
+from kaosd.planner import Attempt, Failure, HostFact, Plan, Renew, Served, Start, Step, Swap, Sync, Why
 
 HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
 WORD = {
@@ -73,6 +73,8 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
     why = hold.why if hold is not None else None
     if why is Why.REMOVED:
         return NotebookState.STOPPED, "removed"
+    if waiting := _waiting(now):
+        return NotebookState.HELD, waiting
     if isinstance(now.stepping, (Start, Swap, Renew)):
         return NotebookState.SWAPPING, WORD[type(now.stepping)]
     if hold is not None and why in (Why.FAILED, Why.BACKING_OFF, Why.SILENT):
@@ -88,6 +90,14 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
     if hold is not None:
         return NotebookState.STALE, hold.text
     return NotebookState.STALE, "a change on disk is being taken over" if now.serving else "not started yet"
+
+
+def _waiting(now: Standing) -> str | None:
+    """The open document that a step waited for which is being tried again: to whoever looks the wait goes on."""
+    step = now.stepping or now.plan.step
+    if not isinstance(step, Sync if now.stepping else (Sync, Swap, Renew)):
+        return None
+    return next((one.text for one in now.failures if one.waits and one.key == step.target), None)
 
 
 def final(plan: Plan) -> str | None:

@@ -162,6 +162,10 @@ async def test_a_tab_that_sleeps_holds_a_swap_without_a_server_for_each_try(daem
             assert "train.py: its tab does not answer; look at the tab, or close it" in shown["reason"]
             assert await lab.read("train.py") == "ANSWER = 1\n"
             assert daemon.host_pid("asleep") == pid
+            for _ in range(3):  # while it is being asked the screen stays calm
+                while (await tab.receive_json())["do"] != "read":
+                    pass
+                assert (await asyncio.to_thread(daemon.notebook, "asleep"))["state"] == "held"
         await asyncio.to_thread(daemon.live, "asleep")
         assert daemon.host_pid("asleep") != pid
         assert await lab.read("train.py") == "ANSWER = 2\n"
