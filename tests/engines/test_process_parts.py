@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from kaosd.engines.process.launchers import ENDED, cause
 from kaosd.engines.process.limits import choose
 from kaosd.engines.process.server import Package, of_python, serving
 from kaosd.engines.process.surroundings import build_variables, host_variables
@@ -135,3 +136,20 @@ def test_those_used_least_are_chosen(
     available: list[int], taken: list[list[int]], count: int, expected: list[int]
 ) -> None:
     assert choose(available, taken, count) == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "memory", "told"),
+    [
+        (("oom-kill", "2", "9"), "20Mi", "it used up its memory of 20Mi, and the system ended JupyterLab"),
+        (("oom-kill", "2", "9"), None, "it used up its memory, and the system ended JupyterLab"),
+        (("signal", "2", "9"), "20Mi", "JupyterLab was killed, perhaps for want of memory: its limit is 20Mi"),
+        (("signal", "2", "9"), None, ""),
+        (("signal", "2", "11"), "20Mi", ""),
+        (("exit-code", "1", "9"), "20Mi", ""),
+        (("success", "1", "0"), "20Mi", ""),
+        ((), "20Mi", ""),
+    ],
+)
+def test_a_unit_tells_why_its_host_ended(found: tuple[str, ...], memory: str | None, told: str) -> None:
+    assert cause(dict(zip(ENDED, found, strict=False)), memory) == told

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.systemd.machine import UID, Kernel
-from tests.systemd.service import NAME, cell, cell_command, hosts, notebook
+from tests.systemd.service import NAME, cell, cell_command, hosts, notebook, pid_of
 
 pytestmark = pytest.mark.timeout(1200)  # the guest's kernel needs ten times as long for each system call
 GREEDY = "kept = 41; data = bytearray(1 << 30); data[::4096] = bytes(len(data[::4096])); print('never')"
@@ -89,3 +89,15 @@ def test_limits_change_in_place(kernel: Kernel) -> None:
     assert notebook(kernel)["resources"]["enforced"] is True
     assert hosts(kernel) == [before]
     assert cell(kernel, "data = bytearray(400 << 20); print(kept)") == "43"
+
+
+def test_a_limit_too_low_for_the_server_is_named_as_the_cause_and_a_higher_one_mends_it(kernel: Kernel) -> None:
+    daemon = pid_of(kernel)
+    deploy = ("kaosctl", "notebook", "deploy", "--name", NAME, "-s", str(kernel.place / "example"))
+    kernel.run(*deploy, "--memory", "20Mi", "--detach")
+    told = re.compile("its limit is 20Mi|used up its memory of 20Mi")
+    until(lambda: told.search(notebook(kernel)["reason"] or ""), "the cause in the status")
+    assert pid_of(kernel) == daemon
+    kernel.run(*deploy, "--memory", "600Mi")
+    assert notebook(kernel)["state"] == "live"
+    assert cell(kernel, "print(6 * 7)") == "42"

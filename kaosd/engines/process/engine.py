@@ -24,7 +24,7 @@ from kaosd.engines.process import limits
 from kaosd.engines.process.environment import Environments
 from kaosd.engines.process.files import read_link, replace_file, replace_link
 from kaosd.engines.process.host import Running
-from kaosd.engines.process.launchers import Launcher, OwnUnit, PlainChild, stem
+from kaosd.engines.process.launchers import ENDED, Launcher, OwnUnit, PlainChild, cause, stem
 from kaosd.engines.process.launchers import limits as unit_limits
 from kaosd.engines.process.surroundings import build_variables, host_variables
 from kaosd.errors import EngineError, StartFailed
@@ -95,8 +95,11 @@ class ProcessEngine:
             log.line("JupyterLab answers")
         except BaseException as error:
             _put_back(hosts.link_of(order.home), before)
+            why = await self._cause(running) if running is not None and isinstance(error, StartFailed) else ""
             if running is not None:
                 await hosts.stop(running, 0)
+            if why:
+                raise StartFailed(f"JupyterLab cannot be started: {why}", hint="raise its memory") from error
             if isinstance(error, OSError | EngineError) and not isinstance(error, StartFailed):
                 raise StartFailed(f"JupyterLab cannot be started: {error}") from error
             raise
@@ -178,12 +181,13 @@ class ProcessEngine:
         if not running.unit:
             return status
         if not status.alive:
-            found = await self._units.show(running.unit, "Result")
-            reason = (
-                "it used up its memory, and the system ended JupyterLab" if found.get("Result") == "oom-kill" else ""
-            )
-            return dataclasses.replace(status, reason=reason or status.reason)
+            return dataclasses.replace(status, reason=await self._cause(running) or status.reason)
         return dataclasses.replace(status, notice=self._out_of_memory(running))
+
+    async def _cause(self, running: Running) -> str:
+        """Why the host ended, where its unit knows; else ""."""
+        found = await self._units.show(running.unit, *ENDED) if running.unit else {}
+        return cause(found, _limits(running).memory)
 
     def _out_of_memory(self, running: Running) -> str:
         """What the kernel killed in this host for want of memory, as a sentence; new ones are told in its log."""

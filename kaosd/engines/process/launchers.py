@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -106,3 +107,20 @@ def limits(resources: Resources) -> list[str]:
         f"MemorySwapMax={'infinity' if memory is None else 0}",
         f"CPUQuota={'' if resources.cpu is None else f'{resources.cpu * 100:.2f}%'}",
     ]
+
+
+ENDED = ("Result", "ExecMainCode", "ExecMainStatus")  # what `cause` wants to know of a unit
+_KILLED = (str(os.CLD_KILLED), str(int(signal.SIGKILL)))
+
+
+def cause(found: Mapping[str, str], memory: str | None) -> str:
+    """Why the host of a unit has ended, as far as `ENDED` of the unit tells; else "". memory: its limit.
+
+    systemd does not say that the kernel ended the server for want of memory where the unit goes on without what was
+    ended (OOMPolicy=continue); then only the signal is left to go by.
+    """
+    if found.get("Result") == "oom-kill":
+        return f"it used up its memory{f' of {memory}' if memory else ''}, and the system ended JupyterLab"
+    if memory and (found.get("ExecMainCode"), found.get("ExecMainStatus")) == _KILLED:
+        return f"JupyterLab was killed, perhaps for want of memory: its limit is {memory}"
+    return ""
