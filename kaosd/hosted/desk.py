@@ -5,9 +5,9 @@ where documents are not shared. The server tells it when another one takes over.
 
 to the page    {"do": "hello", "server", "lab", "collaboration", "expired": pages of earlier servers must load anew}
                {"do": "leaving"} · {"do": "held", "path", "reason"}
-               {"do": "read", "id", "path"} → {"id", "kind", "text"} or {"id", "gone": true}
-               {"do": "apply", "id", "path", "of", "operations"} → {"id", "saved"}, or {"id", "kind", "text"} when the
-               document is not any more what it was in answer "of"
+               {"do": "read", "id", "path"} → {"id", "kind", "text", "at": last saved} or {"id", "gone": true}
+               {"do": "apply", "id", "path", "of", "operations", "over"} → {"id", "saved"}, or {"id", "kind", "text"}
+               when the document is not any more what it was in answer "of"; over: it holds what another page has saved
 from the page  {"open": [path, …]} · {"bring": path, "id", "kind", "base", "text"} → {"do": "brought", "id", "error"}
 """
 
@@ -86,16 +86,32 @@ class Desk:
         Raises Held, after the pages were told; Unreadable when *incoming* is no document of the kind; Unkept when a
         page holds edits that are not *kept*.
         """
-        applied = []
-        for page in [page for page in self.pages if path in page.paths]:
-            try:
-                change = await asyncio.wait_for(_apply(page, path, base, incoming, kept), _LONGEST)
-            except (TimeoutError, Held) as error:
-                reason = str(error) or "its tab has not taken the change in time"
-                page.tell({"do": "held", "path": path, "reason": reason})
-                raise Held(reason) from None
-            if change is not None:
+        pages = [page for page in self.pages if path in page.paths]
+        if len(pages) > 1:
+            return await self._apply_to_all(pages, path, base, incoming, kept)
+        found = [await _apply_in_time(page, path, base, incoming, kept) for page in pages]
+        return [change for change in found if change is not None]
+
+    async def _apply_to_all(
+        self, pages: list[Page], path: str, base: str | None, incoming: str, kept: Kept
+    ) -> list[Applied]:
+        """Bring the change to pages that do not share the document, and to each what the others hold.
+
+        Whoever saved last is asked first, so that it saves over nothing that it does not know; each one after it gets
+        what is on disk then, and in the end all hold the same.
+        """
+        applied = list[Applied]()
+        held = list[tuple[Page, str]]()
+        for page in await _saved_last_first(pages, path):
+            change = await _apply_in_time(page, path, base, incoming, kept, over=bool(held))
+            text = await _text(page, path) if change is not None else None
+            if change is not None and text is not None:
                 applied.append(change)
+                held.append((page, text))
+                incoming = text
+        for page, text in held[:-1]:
+            if text != incoming:
+                await _apply_in_time(page, path, text, incoming, kept, over=True)
         return applied
 
 
@@ -165,7 +181,32 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
             del self._asked[number]
 
 
-async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: Kept) -> Applied | None:
+async def _saved_last_first(pages: list[Page], path: str) -> list[Page]:
+    found = [(await page.ask(do="read", path=path), page) for page in pages]
+    return [page for _, page in sorted(found, key=lambda one: one[0].get("at") or "", reverse=True)]
+
+
+async def _text(page: Page, path: str) -> str | None:
+    """What a page holds, as the text of a file; None when the document is not open there any more."""
+    found = await page.ask(do="read", path=path)
+    if "text" not in found:
+        return None
+    return written(parse_notebook(found["text"])) if found["kind"] == "notebook" else found["text"]
+
+
+async def _apply_in_time(
+    page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool = False
+) -> Applied | None:
+    """See _apply. Raises Held, after the page was told."""
+    try:
+        return await asyncio.wait_for(_apply(page, path, base, incoming, kept, over=over), _LONGEST)
+    except (TimeoutError, Held) as error:
+        reason = str(error) or "its tab has not taken the change in time"
+        page.tell({"do": "held", "path": path, "reason": reason})
+        raise Held(reason) from None
+
+
+async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool) -> Applied | None:
     """Try until the document is what the change was made for; None when it is not open there any more."""
     found = await page.ask(do="read", path=path)
     while not found.get("gone"):
@@ -174,7 +215,7 @@ async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: K
         change, text = _change(found["kind"], base, found["text"], incoming)
         before = text if change.operations and (change.conflict or change.edited) else None
         require(before, kept)
-        found = await page.ask(do="apply", path=path, of=found["id"], operations=change.operations)
+        found = await page.ask(do="apply", path=path, of=found["id"], operations=change.operations, over=over)
         if "saved" in found:
             return Applied(change.conflict, before, found["saved"])
     return None

@@ -141,3 +141,36 @@ def test_a_change_waits_while_a_tab_that_must_make_it_sleeps(daemon: Daemon, pag
     daemon.live("asleep")
     tab.saved("n.ipynb", "one = 1 # typed", "two = 2")
     expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("saved_first", [False, True], ids=["unsaved", "one saved before"])
+def test_two_tabs_that_do_not_share_a_document_each_get_what_the_other_holds(
+    daemon: Daemon, page: Page, bundle: Path, saved_first: bool
+) -> None:
+    name = f"twice-{saved_first}".lower()
+    (bundle / "model" / "requirements.txt").write_text(ALONE)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0", "three = 3 #"))
+    daemon.deploy(name, bundle)
+    other = Tab(page.context.new_page(), daemon, name).open("n.ipynb", 3)
+    first = Tab(page, daemon, name).open("n.ipynb", 3)
+    page.bring_to_front()
+    first.at_end_of(0)
+    first.type(" first")
+    if saved_first:  # what the other tab holds is then older than the file
+        first.shows("one = 1 # first", "two = 0", "three = 3 #")
+        first.save()
+        first.saved("n.ipynb", "one = 1 # first", "two = 0", "three = 3 #")
+    other.page.bring_to_front()
+    other.at_end_of(2)
+    other.type(" other")
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2", "three = 3 #"))
+    everything = ("one = 1 # first", "two = 2", "three = 3 # other")
+    for tab in (first, other):
+        tab.shows(*everything)
+    daemon.live(name)
+    first.saved("n.ipynb", *everything)
+    for tab in (first, other):
+        tab.page.bring_to_front()
+        tab.save()
+        tab.saved("n.ipynb", *everything)
+        expect(tab.page.locator("dialog.jp-Dialog")).to_have_count(0)

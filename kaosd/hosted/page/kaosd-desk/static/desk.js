@@ -137,7 +137,7 @@
       else this.send({ id: message.id, ...(await this.answer(message)) });
     }
 
-    async answer({ do: what, id, path, of, operations }) {
+    async answer({ do: what, id, path, of, operations, over }) {
       const context = this.documents.at(path);
       if (!context) return { gone: true };
       await context.ready;
@@ -147,14 +147,20 @@
         if (what !== "apply" || this.sent.get(of) !== text) {
           this.sent.clear();
           this.sent.set(id, text);
-          return { kind: kindOf(context.model), text };
+          return { kind: kindOf(context.model), text, at: context.contentsModel?.last_modified };
         }
         carryOut(context.model, operations);
+        if (over) await this.renew(context);
       } catch (error) {
         return { error: String(error) };
       }
       this.over(`held ${path}`);
       return { saved: await this.save(context) };
+    }
+
+    // JupyterLab asks with a dialog before it saves over what another tab has saved. Here that is in the text already.
+    async renew(context) {
+      context._updateContentsModel?.(await this.services.contents.get(context.path, { content: false, hash: true }));
     }
 
     async save(context) {
