@@ -96,6 +96,16 @@ class World:
         with contextlib.suppress(Unreachable):
             self.daemon.ask("POST", f"/v1/notebooks/{self.name}/redeploy", {"force": force})
 
+    def accept(self) -> dict[str, Any]:
+        """What a person does when most files are gone and that is meant; the notebook's status, or nothing."""
+        try:
+            shown: dict[str, Any] = self.daemon.ask("GET", f"/v1/notebooks/{self.name}")
+        except Unreachable:
+            return {}
+        if shown.get("hold") == "mass change":
+            self.redeploy(force=True)
+        return shown
+
     # -- rounds --------------------------------------------------------------------------------------------
 
     def first(self) -> None:
@@ -136,12 +146,7 @@ class World:
     def _wrong_now(self) -> list[tuple[str, str]]:
         """What is not as it must be, or not at rest yet."""
         self.daemon.ensure()
-        try:
-            shown = self.daemon.ask("GET", f"/v1/notebooks/{self.name}")
-        except Unreachable as error:
-            return [("wrong content", str(error))]
-        if shown.get("hold") == "mass change":
-            self.redeploy(force=True)
+        shown = self.accept()
         if shown.get("state") != "live":
             return [("wrong content", f"{shown.get('state')}: {shown.get('reason')}")]
         wrong = self.compare()
