@@ -184,8 +184,8 @@ def build_under(world: World, chance: random.Random, what: str) -> Iterator[None
     def met() -> bool:
         if world.struck() > struck or not world.daemon.running:
             return True
-        world.accept()  # the editor may have deleted most of the files, and then nothing is built
-        return False
+        # The editor may have deleted most of the files; or taken the change back, and then there is nothing to build.
+        return world.accept().get("state") == "live" and not world.compare()
 
     assert until(met, "a builder")
     if chance.random() < 0.5:
