@@ -170,7 +170,4 @@ def test_two_tabs_that_do_not_share_a_document_each_get_what_the_other_holds(
     daemon.live(name)
     first.saved("n.ipynb", *everything)
     for tab in (first, other):
-        tab.page.bring_to_front()
-        tab.save()
-        tab.saved("n.ipynb", *everything)
         expect(tab.page.locator("dialog.jp-Dialog")).to_have_count(0)
