@@ -180,6 +180,8 @@ async def test_registry(pachd: Pachd, registry: str) -> None:
     assert "plain_registry" in said(silent, "warning", "the registry 127.0.0.1:1 cannot be reached from here").mend
     encrypted = await findings(Cluster(pachd.address), Options(registry=f"{registry}/team"))
     said(encrypted, "warning", f"the registry {registry} cannot be reached from here", "ssl")
+    unnamed = await findings(Cluster(pachd.address), Options(registry="team"))
+    said(unnamed, "ok", "images go to team in the cluster's own default registry")
 
 
 async def test_buildkit(pachd: Pachd, options: Options, registry: str) -> None:
