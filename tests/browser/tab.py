@@ -101,20 +101,6 @@ class Tab:
         self.page.keyboard.type(text, delay=KEY)
         return text
 
-    def save(self) -> None:
-        """Press the keys that save; again when nothing came of it, as while JupyterLab is still loading."""
-        tab = self.page.locator(".lm-TabBar-tab.jp-mod-current.jp-mod-dirty")
-
-        def clean() -> bool:
-            self.page.keyboard.press("Control+s")
-            try:
-                expect(tab).to_have_count(0, timeout=5000)
-            except AssertionError:
-                return False
-            return True
-
-        until(lambda: clean() or None, "the document to be saved")
-
     def run(self, number: int, printed: str) -> None:
         """Run a cell and wait for what it prints."""
         self._press_until(number, self.page.locator(".jp-OutputArea-output", has_text=printed).last, printed)
