@@ -27,7 +27,9 @@ def test_the_newest_copy_of_a_path_or_the_very_one_of_a_file_is_meant() -> None:
 
 
 @pytest.mark.parametrize("name", [b"a.py", b"d/e/a b.py", b"\xff\x1b[2J", "ä/ö".encode(), b"x\ny", b"\\x1b"])
-@pytest.mark.parametrize("above", ["/s/recovered/20261125T101500-000000001/tabs", "/s/recovered/t/work/2026-11-25"])
+@pytest.mark.parametrize(
+    "above", ["/s/recovered/20261125T101500-000000001/tabs", os.path.join("/s/recovered/t", "work", "2026-11-25")]
+)
 def test_the_path_comes_back_byte_for_byte(name: bytes, above: str) -> None:
     shown = printable(os.fsdecode(name))
     assert hosted_path(copy(shown, f"{above}/{os.fsdecode(name)}")) == name

@@ -211,7 +211,8 @@ async def test_the_daemon_outlives_a_journal_that_cannot_be_written(life: Life) 
 
 def test_copies_that_nobody_wrote_down_are_listed_at_the_next_start(tmp_path: Path) -> None:
     top = tmp_path / "recovered"
-    for path in ("t1/work/t2/a/b.txt", "t1/tabs/c.py", "t3/work/t4/odd \x01", "work-t5/whole.py"):
+    synced = ("t1", "t2/a/b.txt"), ("t3", "t4/odd \x01")
+    for path in (*(Path(at, "work", name) for at, name in synced), "t1/tabs/c.py", "work-t5/whole.py"):
         (top / path).parent.mkdir(parents=True, exist_ok=True)
         (top / path).write_text("x")
     (top / "t1" / "work" / "t2" / "link").symlink_to("nowhere")
