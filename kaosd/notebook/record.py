@@ -204,7 +204,7 @@ def went_live(deployment: Deployment, live: Live, wanted: Resources) -> bool:
 def saved_copies(recovered: Path) -> list[tuple[str, str]]:
     """The copies of a person's work below *recovered*: what each was called, and the file; blocking.
 
-    Each lies below tabs in a directory named by a time, or below another such directory in its work; no others are ours.
+    Each lies below tabs in a directory named by a time, or below another such one in its work; no others are ours.
     """
     found = []
     for place in sorted(os.path.join(each, kind) for each in _directories(str(recovered)) for kind in ("tabs", "work")):
