@@ -4,11 +4,13 @@ WS <base_url>kaosd/desk. A page (page/kaosd-desk) tells which documents it has o
 where documents are not shared. The server tells it when another one takes over. Messages are JSON objects:
 
 to the page    {"do": "hello", "server", "lab", "collaboration", "expired": pages of earlier servers must load anew}
-               {"do": "leaving"} · {"do": "held", "path", "reason"}
+               {"do": "leaving"} · {"do": "left", "saved": {path: text}}: what the server has saved in the end
+               {"do": "held", "path", "reason"}
                {"do": "read", "id", "path"} → {"id", "kind", "text", "at": last saved} or {"id", "gone": true}
                {"do": "apply", "id", "path", "of", "operations", "over"} → {"id", "saved"}, or {"id", "kind", "text"}
                when the document is not any more what it was in answer "of"; over: it holds what another page has saved
-from the page  {"open": [path, …]} · {"bring": path, "id", "kind", "base", "text"} → {"do": "brought", "id", "error"}
+from the page  {"open": [path, …]}
+               {"bring": path, "id", "kind", "base", "sure", "text"} → {"do": "brought", "id", "error"}
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from .parsing import Unreadable, parse_notebook, parse_text, written
 
 _ANSWER = 3.0  # seconds until a page says what it holds; one that was frozen by its browser never does
 _LONGEST = 6.0  # seconds for all tries of a change while the person types; the daemon waits 10 for an answer
+_LARGEST = 1 << 30  # bytes of a message; a notebook is sent whole, and pictures in it make it large
 
 
 class Held(Exception):
@@ -72,6 +75,11 @@ class Desk:
         """Send a message to all pages."""
         for page in self.pages:
             page.tell(message)
+
+    async def tell_at_last(self, message: dict[str, Any]) -> None:
+        """Send a message to all pages; done when it is on its way, before the server ends."""
+        for page in self.pages:
+            await page.tell_at_last(message)
 
     async def ask(self, path: str) -> None:
         """Raises Held when a page that has *path* open does not say what it holds; nothing is changed."""
@@ -119,6 +127,7 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """One open page."""
 
     auth_resource = "contents"
+    max_message_size = _LARGEST
 
     def initialize(self, desk: Desk, bring: Any) -> None:
         """bring: see handover.bring."""
@@ -145,7 +154,7 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
         if "open" in said:
             self.paths = frozenset(path for path in said["open"] if isinstance(path, str))
         elif "bring" in said:
-            error = await self._bring(said["bring"], said["kind"], said["base"], said["text"])
+            error = await self._bring(*(said.get(key) for key in ("bring", "kind", "base", "sure", "text")))
             self.tell({"do": "brought", "id": said["id"], "error": error})
         else:
             asked = self._asked.get(said.get("id"))
@@ -165,6 +174,13 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
         """Send a message, unless the page has just gone."""
         try:
             self.write_message(json.dumps(message))
+        except WebSocketClosedError:
+            self.log.debug("A page has gone")
+
+    async def tell_at_last(self, message: dict[str, Any]) -> None:
+        """Send a message, unless the page has just gone; done when it is on its way."""
+        try:
+            await self.write_message(json.dumps(message))
         except WebSocketClosedError:
             self.log.debug("A page has gone")
 

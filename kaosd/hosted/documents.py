@@ -58,11 +58,15 @@ def _load_jupyter_server_extension(server: Any) -> None:
 
 async def _leave(server: Any, shared: Any, desk: Desk) -> None:
     """Tell the pages, and save what was typed in the last second, which jupyter_server_ydoc would drop."""
+
+    async def leave() -> None:
+        await desk.tell_at_last({"do": "left", "saved": await shared.leave(server)})
+
     desk.tell({"do": "leaving"})
     if not shared:
         return
     try:
-        await asyncio.wait_for(shared.leave(server), _LAST_SAVE)
+        await asyncio.wait_for(leave(), _LAST_SAVE)
     except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
         server.log.warning("Open documents could not be saved within %.0f s", _LAST_SAVE)
 

@@ -10,21 +10,24 @@ from tornado import web
 
 from .merge import merge_notebooks
 from .parsing import Unreadable, parse_notebook, parse_text, written
-from .text import merge_text
+from .text import Edit, merge_text
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
 
-async def bring(server: Any, shared: Any, path: str, kind: str, base: str | None, text: str) -> str | None:
+async def bring(
+    server: Any, shared: Any, path: str, kind: str, base: str | None, sure: bool | None, text: str
+) -> str | None:
     """Save what a page of an earlier server holds of *path* and could not save there; the error, if it cannot be.
 
     base: what the page had when it was saved last. What was saved since is merged; where both touch the same
-    place the disk wins, and the page's text is saved beside it first. shared: the module rooms, or None.
+    place the disk wins, and the page's text is saved beside it first. sure: the base is known to have been on disk;
+    else what the disk seems to have taken away may never have been there. shared: the module rooms, or None.
     """
     try:
-        merged, conflict = await _merged(server, path, kind, base, text)
-        if conflict:
+        merged, conflict, less = await _merged(server, path, kind, base, text)
+        if conflict or (less and not sure):
             stem, extension = os.path.splitext(path)
             await _save(server, f"{stem}-unsaved{extension}", kind, _parse(kind, text))
         for place, room in list(shared.rooms(server)) if shared else ():
@@ -39,23 +42,29 @@ async def bring(server: Any, shared: Any, path: str, kind: str, base: str | None
     return None
 
 
-async def _merged(server: Any, path: str, kind: str, base: str | None, text: str) -> tuple[Any, bool]:
-    """The page's text and the disk's, and whether the page's gave way somewhere."""
+async def _merged(server: Any, path: str, kind: str, base: str | None, text: str) -> tuple[Any, bool, bool]:
+    """The page's text and the disk's, whether the page's gave way somewhere, and whether it lost something."""
     mine = _parse(kind, text)
     form = "json" if kind == "notebook" else "text"
     try:
         model = await ensure_async(server.contents_manager.get(path, type=kind, format=form))
     except web.HTTPError as error:
         if error.status_code == 404:  # deleted meanwhile; nobody asked for that in the page
-            return mine, False
+            return mine, False, False
         raise
     disk: Any = dict(model["content"]) if kind == "notebook" else model["content"]
     ancestor = disk if base is None else _parse(kind, base)
     if kind == "notebook":
-        merge = merge_notebooks(ancestor, mine, disk)
-        return merge.notebook(), merge.conflict
+        notebook = merge_notebooks(ancestor, mine, disk)
+        left = [cell for cell in notebook.cells if cell.origin is not None]
+        less = len(left) < len(mine["cells"]) or any(_less(cell.splices) for cell in left)
+        return notebook.notebook(), notebook.conflict, less
     merged = merge_text(ancestor, mine, disk)
-    return merged.text, merged.conflict
+    return merged.text, merged.conflict, _less(merged.splices)
+
+
+def _less(splices: Iterable[Edit]) -> bool:
+    return any(edit.end > edit.start for edit in splices)
 
 
 def _parse(kind: str, text: str) -> Any:

@@ -17,7 +17,7 @@ from jupyter_ydoc import YNotebook, YUnicode
 
 from .keeping import Kept
 from .live import Live, LiveNotebook, LiveText
-from .parsing import Unreadable
+from .parsing import Unreadable, written
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -87,8 +87,8 @@ class Overdue:
             await _save(room, room._on_outofband_change)
 
 
-async def leave(server: Any) -> None:
-    """Take nothing of the pages any more, and save all documents with their histories.
+async def leave(server: Any) -> dict[str, str]:
+    """Take nothing of the pages any more, and save all documents with their histories; what is saved, by path.
 
     What is typed from now on stays in the page, which brings it to the next server when it connects there.
     """
@@ -100,9 +100,21 @@ async def leave(server: Any) -> None:
             break
         await asyncio.sleep(0.01)
     await asyncio.gather(*(_save(room, room._on_outofband_change) for room in _waiting(server)))
+    saved = {path: _text(room) for path, room in rooms(server) if room.ready and not room._document.dirty}
     # A history is written update by update, each some time after it was made.
     stores = [(room.ystore, room.ydoc) for _, room in rooms(server) if room.ystore is not None and room.ready]
     await asyncio.gather(*(store.encode_state_as_update(document) for store, document in stores))
+    return {path: text for path, text in saved.items() if text is not None}
+
+
+def _text(room: DocumentRoom) -> str | None:
+    """What a room holds, as the text of a file; None when it is of a kind that is not changed."""
+    try:
+        live_of(room)
+    except Unreadable:
+        return None
+    content = room._document.get()
+    return written(content) if isinstance(room._document, YNotebook) else content
 
 
 async def _ignore(_message: str | bytes) -> None:

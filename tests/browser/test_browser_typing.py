@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.browser.tab import PATIENCE, Tab, notebook, sources_of
 from tests.e2e.daemon import Daemon, until
@@ -116,6 +116,40 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
     tab.at_end_of(1)
     tab.type("; print(two * 21)")
     tab.run(1, "42")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+
+
+def test_what_a_server_had_not_taken_of_a_page_is_kept_by_the_next(
+    daemon: Daemon, page: Page, bundle: Path, meanwhile: ThreadPoolExecutor
+) -> None:
+    connections = list[WebSocketRoute]()
+    taken = True
+
+    def between(client: WebSocketRoute) -> None:
+        server = client.connect_to_server()
+        connections.append(client)
+        client.on_message(lambda message: server.send(message) if taken or client is not connections[0] else None)
+
+    page.route_web_socket("**/api/collaboration/room/json:notebook:*", between)
+    name = "stalled"
+    (bundle / "model" / "requirements.txt").write_text(SHARED)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
+    daemon.deploy(name, bundle)
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    page.evaluate("window.loaded = 'first'")
+    tab.at_end_of(0)
+    tab.type(" taken")
+    taken = False
+    tab.type(" not taken")
+    tab.saved("n.ipynb", "one = 1 # taken", "two = 0")
+    expect(page.locator(".jp-mod-dirty")).to_have_count(0)  # as far as the server knows
+    (bundle / "model" / "requirements.txt").write_text(OTHER)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+    replaced = meanwhile.submit(daemon.live, name)
+    page.wait_for_function("!window.loaded", timeout=PATIENCE)
+    replaced.result()
+    tab.shows("one = 1 # taken not taken", "two = 2")
+    tab.saved("n.ipynb", "one = 1 # taken not taken", "two = 2")
     expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
 
 

@@ -113,27 +113,66 @@ async def test_the_desk_is_closed_to_strangers(host, client):
 
 
 @pytest.mark.parametrize(
-    ("disk", "base", "text", "merged", "beside"),
+    ("disk", "base", "sure", "text", "merged", "beside"),
     [
-        pytest.param("a\nb\n", "a\nb\n", "a\nb\nmine\n", "a\nb\nmine\n", None, id="only the page changed it"),
-        pytest.param("a\nb\nmi", "a\nb\n", "a\nb\nmine", "a\nb\nmine", None, id="a part had arrived"),
-        pytest.param("new\nb\n", "a\nb\n", "a\nb\nmine\n", "new\nb\nmine\n", None, id="both, in two places"),
-        pytest.param("disk\n", "a\n", "page\n", "disk\n", "page\n", id="both, in one place"),
-        pytest.param("disk\n", None, "page\n", "page\n", None, id="nothing is known of its past"),
-        pytest.param(None, "a\n", "page\n", "page\n", None, id="deleted meanwhile"),
+        pytest.param("a\n", "a\n", True, "a\nmine\n", "a\nmine\n", None, id="only the page changed it"),
+        pytest.param("a\nmi", "a\n", True, "a\nmine", "a\nmine", None, id="a part had arrived"),
+        pytest.param("new\nb\n", "a\nb\n", True, "a\nb\nmine\n", "new\nb\nmine\n", None, id="both, in two places"),
+        pytest.param("disk\n", "a\n", True, "page\n", "disk\n", "page\n", id="both, in one place"),
+        pytest.param("disk\n", None, False, "page\n", "page\n", None, id="nothing is known of its past"),
+        pytest.param(None, "a\n", True, "page\n", "page\n", None, id="deleted meanwhile"),
+        pytest.param("a\n", "a\nb\n", True, "a\nb\nc\n", "a\nc\n", None, id="taken away on disk"),
+        pytest.param("a\n", "a\nb\n", False, "a\nb\nc\n", "a\nc\n", "a\nb\nc\n", id="perhaps never on disk"),
     ],
 )
-async def test_what_an_earlier_page_brings_is_merged_and_never_lost(host, client, disk, base, text, merged, beside):
+async def test_what_an_earlier_page_brings_is_merged_and_never_lost(
+    host, client, disk, base, sure, text, merged, beside
+):
     file, copy = host.root / "brought.py", host.root / "brought-unsaved.py"
     for left in (file, copy):
         left.unlink(missing_ok=True)
     if disk is not None:
         file.write_text(disk)
     async with page(client, "other.py") as tab:
-        await tab.say(bring="brought.py", id="1", kind="file", base=base, text=text)
+        await tab.say(bring="brought.py", id="1", kind="file", base=base, sure=sure, text=text)
         assert await tab.hear("brought") == {"do": "brought", "id": "1", "error": None}
     assert file.read_text() == merged
     assert (copy.read_text() if copy.exists() else None) == beside
+
+
+def cells(*sources):
+    named = [{"id": source, "cell_type": "markdown", "source": source, "metadata": {}} for source in sources]
+    return json.dumps({"cells": named, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+@pytest.mark.parametrize(
+    ("base", "sure", "mine", "kept"),
+    [
+        pytest.param("ab", True, "abc", False, id="taken away on disk"),
+        pytest.param("ab", False, "abc", True, id="perhaps never on disk"),
+        pytest.param("a", False, "ac", False, id="only the page changed it"),
+    ],
+)
+async def test_cells_that_an_earlier_page_brings_are_never_lost(host, client, base, sure, mine, kept):
+    file, copy = host.root / "cells.ipynb", host.root / "cells-unsaved.ipynb"
+    copy.unlink(missing_ok=True)
+    file.write_text(cells("a"))
+    async with page(client, "other.py") as tab:
+        await tab.say(bring="cells.ipynb", id="1", kind="notebook", base=cells(*base), sure=sure, text=cells(*mine))
+        assert await tab.hear("brought") == {"do": "brought", "id": "1", "error": None}
+    found = [json.loads(one.read_text())["cells"] for one in (file, copy) if one.exists()]
+    assert [[cell["source"] for cell in one] for one in found] == [[["a"], ["c"]], *[[[c] for c in mine]] * kept]
+
+
+async def test_a_page_may_hold_a_very_large_document(client):
+    large = "x" * 12_000_000
+    async with page(client, "a.py") as tab:
+        answer = apply(client, "a.py", "a\n", "b\n")
+        await tab.say(id=(await tab.hear("read"))["id"], kind="file", text=f"a\n{large}")
+        told = await tab.hear("apply")
+        assert told["operations"] == [["text", 0, 1, "b"]]
+        await tab.say(id=told["id"], saved=True)
+        assert (await answer)["before"] == f"a\n{large}"
 
 
 async def test_what_cannot_be_brought_is_said(client):

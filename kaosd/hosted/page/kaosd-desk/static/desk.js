@@ -45,7 +45,9 @@
   class Documents {
     constructor(app) {
       this.app = app;
-      this.saved = new WeakMap(); // by context: a text that the server has had, the last one that is known
+      // by context: the last text that is known to be saved. sure: the server has said so; what is noted without that
+      // can have keys in it that were still on their way
+      this.saved = new WeakMap();
       this.leaving = false; // what the server says is saved may then be less than what is here
     }
 
@@ -67,8 +69,8 @@
     }
 
     follow(context) {
-      const note = () => this.saved.set(context, textOf(context.model));
-      this.saved.set(context, null);
+      const note = () => this.saved.set(context, { text: textOf(context.model), sure: false });
+      this.saved.set(context, { text: null, sure: false });
       context.ready.then(note, () => {});
       context.model.stateChanged.connect((_, change) => {
         if (change.name === "dirty" && !change.newValue && context.isReady && !this.leaving) note();
@@ -132,6 +134,7 @@
     async obey(message) {
       if (message.do === "hello") await this.hello(message);
       else if (message.do === "leaving") this.leaving();
+      else if (message.do === "left") this.left(message);
       else if (message.do === "held") this.held(message);
       else if (message.do === "brought") this.answered(message);
       else this.send({ id: message.id, ...(await this.answer(message)) });
@@ -180,6 +183,14 @@
       this.notice("JupyterLab moves to the new environment. You can go on working.", "in-progress", 10000, "server");
     }
 
+    // What was typed since is not with that server, whatever it took for the last key.
+    left({ saved }) {
+      for (const [path, text] of Object.entries(saved)) {
+        const context = this.documents.at(path);
+        if (context) this.documents.saved.set(context, { text, sure: true });
+      }
+    }
+
     held({ path, reason }) {
       const text = `${path} has changed on disk. The change waits, and your text is as you left it: ${reason}.`;
       this.notice(text, "warning", false, `held ${path}`);
@@ -226,7 +237,7 @@
       this.notice(text, "in-progress", false, "server");
       for (;;) {
         const open = this.documents.all().filter((context) => context.isReady && !context.model.readOnly);
-        const left = open.filter((context) => textOf(context.model) !== this.documents.saved.get(context));
+        const left = open.filter((context) => textOf(context.model) !== this.documents.saved.get(context).text);
         const typing = !document.hidden && performance.now() - this.pressed < PAUSE;
         if (left.length === 0 && !typing) {
           for (const context of open) context.model.dirty = false; // or the browser asks whether to leave
@@ -239,7 +250,7 @@
             this.leavingPage = false;
             return this.notice(`${context.path} could not be handed over: ${error}`, "error", false);
           }
-          this.documents.saved.set(context, text);
+          this.documents.saved.set(context, { text, sure: true });
         }
         await pause(0.2);
       }
@@ -250,8 +261,8 @@
       const id = `${context.path} ${performance.now()}`;
       return new Promise((done) => {
         this.asked.set(id, done);
-        const base = this.documents.saved.get(context);
-        this.send({ bring: context.path, id, kind: kindOf(context.model), base, text });
+        const { text: base, sure } = this.documents.saved.get(context);
+        this.send({ bring: context.path, id, kind: kindOf(context.model), base, sure, text });
         if (this.socket.readyState !== WebSocket.OPEN) this.answered({ id, error: LOST });
       });
     }
