@@ -21,7 +21,8 @@ from trees import full, in_store, on_disk, parents, remove, write, write_all
 from kaosd.bundle import Scanner, Store, mass_change, taking
 from kaosd.bundle import scan as scan_module
 from kaosd.bundle.store import LARGE_FROM
-from kaosd.bundle.taking import leaves
+from kaosd.bundle.taking import leaves, unreadable
+from kaosd.errors import BundleError
 
 PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 
@@ -578,6 +579,23 @@ def test_progress_can_be_watched(data, root):
     write_all(root, {b"a": b"123", b"b": b"4"})
     data.scan()
     assert list(data.progress) == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [
+        (errno.EMFILE, "raise the limit of open files"),
+        (errno.ENFILE, "raise the system's limit"),
+        (errno.ENOMEM, "free some memory"),
+        (errno.EIO, "mend its disk"),
+    ],
+)
+def test_what_only_we_or_the_disk_keep_from_being_read_is_not_left_out(number, mend):
+    with pytest.raises(BundleError) as failure:
+        unreadable(b"model/caf\xe9.py", OSError(number, os.strerror(number)))
+    failure.value.text.encode()  # every name can be told
+    assert failure.value.text.endswith(f" cannot be read: {os.strerror(number)}")
+    assert failure.value.hint.startswith(mend)
 
 
 @pytest.fixture
