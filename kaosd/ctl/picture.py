@@ -27,6 +27,7 @@ SYMBOLS = {
     "stopped": ("○", "dim"),
 }
 INDENT = 4
+CANCELLED = "the build was cancelled by you"
 NOW = "kaosctl redeploy --now"  # in a reason that does not know the notebook's name
 
 
@@ -155,6 +156,8 @@ def _reason(notebook: dict[str, Any]) -> str:
 def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
     """What a person would want to do next, as label and command; none when all is well."""
     name, state = notebook["name"], notebook["state"]
+    if state == "failed" and _reason(notebook) == CANCELLED:
+        return [("go on:", f"kaosctl redeploy {name}")]
     if state == "failed":
         commands = [("see:", f"kaosctl logs {name} {_evidence(notebook)}")]
         source = notebook.get("source") or {}

@@ -271,6 +271,7 @@ def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
             ["logs n --stage host", "redeploy n --now"],
         ),
         ({"state": "held", "reason": "gone; `kaosctl redeploy n --force` when you mean it"}, []),
+        ({"state": "failed", "reason": "the build was cancelled by you", "source": BEHIND}, ["redeploy n"]),
         ({"state": "failed", "host": DEAD}, ["logs n --stage host"]),
         ({"state": "failed", "host": DEAD, "build": FAILED}, ["logs n --stage host"]),
         ({"state": "failed"}, ["logs n --deploy failed"]),
