@@ -391,9 +391,9 @@ def check_directories(spec: NotebookSpec) -> None:
         if path is None:
             continue
         if not path.exists():
-            raise ConfigError(f"{field}: {path} does not exist")
+            raise ConfigError(f"{field}: {path} does not exist", hint="make it, or correct its path")
         if not path.is_dir():
-            raise ConfigError(f"{field}: {path} is not a directory")
+            raise ConfigError(f"{field}: {path} is not a directory", hint="name the directory that it is in")
         if not os.access(path, os.R_OK | os.X_OK):
             raise ConfigError(f"{field}: {path} cannot be read", hint=f"chmod u+rx {path}")
     if spec.source is not None:
