@@ -415,6 +415,8 @@ def test_a_build_that_failed_is_history_once_the_notebook_is_live() -> None:
 def test_version_without_a_daemon(stopped: Daemon) -> None:
     done = stopped.run("version")
     assert (done.returncode, done.stdout) == (0, f"kaosctl {__version__}\nkaosd is not running\n")
+    done = stopped.run("--version")
+    assert (done.returncode, done.stdout) == (0, f"kaosctl {__version__}\n")
 
 
 def test_open_without_a_name_prints_the_address_of_the_list(full: Daemon) -> None:
