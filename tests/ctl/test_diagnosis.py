@@ -176,3 +176,28 @@ def test_a_daemon_that_does_not_answer_is_asked_once(planted: Daemon, daemon: Da
     assert [path for _, path, _ in daemon.requests] == ["/v1/status"]
     found = members(target)
     assert all("does not answer" in found[name] for name in ("status.json", "versions.json", "history/two.json"))
+
+
+def test_what_cannot_be_read_is_said_in_its_place(planted: Daemon) -> None:
+    (planted.state / "logs" / "odd.log").mkdir()
+    target = planted.root / "bundle.zip"
+    planted.run("doctor", "--bundle", str(target), KAOSD_CONFIG=str(planted.root / "absent.toml"))
+    found = members(target)
+    assert found["logs/odd.log"] == "cannot be read: Is a directory\n"
+    assert found["kaosd.toml"] == f"# {planted.root}/absent.toml: No such file or directory\n"
+
+
+def test_the_variables_of_the_daemon_are_there_without_its_secrets(planted: Daemon, daemon: Daemon) -> None:
+    own = {"DAEMONS_TOKEN": "known-to-it-only", "KAOSD_ENGINE": "docker", "KAOSD_STRANGE": TYPED, "OTHER": "thing"}
+    planted.log(NAME, 8, "build", "it used known-to-it-only", job="cd" * 16)
+    target = daemon.root / "bundle.zip"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=own) as process:
+        daemon.serves(notebook())
+        status = daemon.answers["GET /v1/status"]
+        assert isinstance(status, dict)
+        status["daemon"]["pid"] = process.pid
+        daemon.run("doctor", "--bundle", str(target))
+        process.communicate(b"\n")
+    found = members(target)
+    assert json.loads(found["environment.json"])["kaosd"] == {"KAOSD_ENGINE": "docker", "KAOSD_STRANGE": "********"}
+    assert "it used ********" in found[f"logs/{NAME}/000008.build.{'cd' * 16}.log"]
