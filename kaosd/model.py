@@ -15,6 +15,7 @@ from typing import Any
 from kaosd.errors import ConfigError
 
 NAME_MAX = 44
+ONE_SAVE = 0.1  # of a quiet time is enough after the save of one file that is whole
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
 _QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([a-zA-Z]*)")
 _FACTORS = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from kaosd.model import Environment, Resources, Version
+from kaosd.model import ONE_SAVE, Environment, Resources, Version
 from kaosd.plans import (
     Apply,
     Attach,
@@ -35,7 +35,6 @@ __all__ = [
 ]  # fmt: skip
 
 REMOVAL = "removal"  # the key of a failure to end the host of a removed notebook
-ONE = 0.1  # of the quiet time is enough when one file was saved and is whole
 SAVING_RETRY = 0.1  # seconds after which a file that was caught half-written is looked at again
 
 
@@ -325,7 +324,7 @@ def _build(look: Look, target: Target, hold: Hold | None) -> Plan:
         return Plan(None, hold or Hold(Why.BUILDING, "the environment is being built"), target)
     first, last = look.disk.first, look.disk.last
     if first is not None and last is not None and look.served is not None:
-        until = min(last + look.settle.quiet * (ONE if look.disk.one else 1), first + look.settle.cap)
+        until = min(last + look.settle.quiet * (ONE_SAVE if look.disk.one else 1), first + look.settle.cap)
         if look.now < until:
             return Plan(None, Hold(Why.SETTLING, "waiting for the end of the save", until), target)
     return Plan(Build(target), hold, target)

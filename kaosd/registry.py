@@ -246,15 +246,15 @@ class Registry:
         return await restore(self.actor(name), wanted)
 
     async def _taken_up(self, name: str) -> dict[str, Any]:
-        """The notebook once its actor has taken a wish up: the answer then shows what comes of it.
+        """The notebook once its actor has taken a wish up, and done what is quickly done for it.
 
-        An actor in the middle of a long step takes it up later; the answer does not wait for that.
+        What takes longer, or an actor in the middle of a long step, is not waited for.
         """
         actor = self.actor(name)
         wanted = actor.turns + 1
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TAKEN_UP):
-                while actor.planned < wanted:
+                while actor.planned < wanted or actor.plan.step is not None:
                     await self.shop.news.after(self.shop.news.number)
         return self.notebook(name)
 
@@ -391,9 +391,9 @@ def check_directories(spec: NotebookSpec) -> None:
         if path is None:
             continue
         if not path.exists():
-            raise ConfigError(f"{field}: {path} does not exist")
+            raise ConfigError(f"{field}: {path} does not exist", hint="make it, or correct its path")
         if not path.is_dir():
-            raise ConfigError(f"{field}: {path} is not a directory")
+            raise ConfigError(f"{field}: {path} is not a directory", hint="name the directory that it is in")
         if not os.access(path, os.R_OK | os.X_OK):
             raise ConfigError(f"{field}: {path} cannot be read", hint=f"chmod u+rx {path}")
     if spec.source is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kaosd import registry as registry_module
 from kaosd.bundle import Store, model_tree
 from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
@@ -17,6 +18,7 @@ from kaosd.errors import ConflictError, EngineUnavailable, NotFoundError
 from kaosd.journal import Journal
 from kaosd.model import Host, NotebookSpec, Resources, Version
 from kaosd.notebook import News, Notebook, Workshop
+from kaosd.planner import Build, Plan, Sync, Target
 from kaosd.registry import Registry
 from kaosd.watch import Watcher
 
@@ -98,6 +100,23 @@ async def test_rolling_back_to_what_is_not_there_is_refused(registry: Registry, 
     with pytest.raises(NotFoundError, match="not kept any more"):
         await registry.rollback("n", None)
     assert actor.intent.pinned_source is None
+
+
+async def test_the_answer_to_a_wish_shows_what_came_of_it(
+    registry: Registry, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "TAKEN_UP", 3600.0)
+    actor = notebook(registry, short / "example")
+    target = Target(save(actor, "N = 1\n"), "e", None, Resources())
+    answer = asyncio.create_task(registry._taken_up("n"))
+    for step in (Sync(target), Build(target)):
+        actor.plan, actor.planned = Plan(step, None, target), 1
+        registry.shop.news.tell()
+        await asyncio.sleep(0.01)  # enough rounds of the loop for an answer that does not wait
+        assert not answer.done()
+    actor.plan = Plan(None, None, target)
+    registry.shop.news.tell()
+    assert (await answer)["name"] == "n"
 
 
 async def test_cancelling_without_a_build_is_a_conflict(registry: Registry, short: Path) -> None:

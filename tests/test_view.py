@@ -106,3 +106,7 @@ def test_why_says_what_a_change_costs(kind: str, path: bytes, verdict: Verdict, 
     assert found["costs"] == costs
     assert path.decode() in found["text"]
     assert found["counts"] is not verdict.ignored
+
+
+def test_why_names_a_directory_that_is_all_of_it() -> None:
+    assert why("data", b".", Verdict(ignored=False), frozenset())["text"] == "the data directory itself is data"

@@ -41,12 +41,13 @@ class Scan:
     identity: tuple[int, int]
 
 
-def mass_change(before: int, after: int, *, vanished: bool = False) -> str | None:
-    """The sentence that holds a deployment; None when there is no need to ask. before, after: numbers of files."""
-    if vanished:
-        return f"the directory is gone; it had {before} files" if before else None
+def mass_change(before: int, after: int) -> str | None:
+    """How much is gone, as the begin of a sentence; None when there is no need to ask.
+
+    before, after: numbers of files.
+    """
     if before and not after:
-        return f"the directory was emptied; it had {before} files"
+        return f"all {before} files" if before > 1 else "the only file"
     if before >= GUARDED_FROM and after * 2 < before:
-        return f"{before - after} of {before} files are gone"
+        return f"{before - after} of {before} files"
     return None

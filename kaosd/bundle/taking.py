@@ -21,7 +21,12 @@ GRAIN = 20_000_000  # ns; two ticks of the clock that stamps files: changes with
 YOUNG = 2_000_000_000  # ns for which a notebook that is no JSON counts as half-written
 _PARSED = 64 << 20  # bytes; a larger notebook is taken as it is
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link is not followed, a FIFO does not hang
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # our trouble, not the file's
+# our trouble, not the file's; and its mend
+_EXHAUSTED = {
+    errno.EMFILE: "raise the limit of open files",
+    errno.ENFILE: "raise the system's limit of open files (fs.file-max)",
+    errno.ENOMEM: "free some memory",
+}
 _FOR_GOOD = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}  # somebody has made it so; it may stay so
 _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # it is no longer what the listing said
 
@@ -58,15 +63,12 @@ def unreadable(path: bytes, error: OSError) -> str:
     BundleError when it is not the path's fault, or when its disk fails: left out, it would be taken away where it
     is served, although nobody has removed it.
     """
-    if error.errno not in _EXHAUSTED | _FOR_GOOD:
+    if error.errno not in _FOR_GOOD:
+        mend = _EXHAUSTED.get(error.errno or 0, "mend its disk, or remove it")
         raise BundleError(
             f"{printable(os.fsdecode(path))} cannot be read: {error.strerror}",
-            hint="mend its disk, or remove it; until then what is served stays, and kaosd tries again",
+            hint=f"{mend}; until then what is served stays, and kaosd tries again",
             retryable=True,
-        ) from error
-    if error.errno in _EXHAUSTED:
-        raise BundleError(
-            f"cannot read {os.fsdecode(path)}: {error.strerror}", hint="raise the limit of open files", retryable=True
         ) from error
     return f"cannot be read: {error.strerror}"
 

@@ -15,6 +15,7 @@ COSTS = {
     "attach": "a change of it attaches the data anew",
     "build": "a change of it builds the environment anew",
 }
+NARROW = 60  # columns below which no findings are written beside what they are about
 SIGNS = {"ok": ("●", "good"), "warning": ("!", "busy"), "error": ("✗", "bad")}
 
 
@@ -72,7 +73,9 @@ def _findings(answer: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for check in answer["checks"]:
         sign, role = SIGNS.get(check["severity"], ("?", "bad"))
-        lines += where.flow([(role, f"{sign} {check['severity']:<7} {check['code']:<10}"), ("", check["text"])], 4)
+        head = f"{sign} {check['severity']:<7} {check['code']:<10}  "
+        words = [("", word) for word in check["text"].split(" ")]
+        lines += where.flow([(role, head), *words], len(head) + 1 if where.width >= NARROW else 4, gap=" ")
         if check.get("mend"):
             lines += where.flow([("strong", f"    {check['mend']}")], 4)
     return lines

@@ -63,6 +63,8 @@ def complete(words: list[str], commands: Commands, names: Names) -> Found:
         group, given = group.groups[given[0]], given[1:]
     if not given:
         flags = [("--help", "tells all about it")] if word.startswith("-") else []
+        if flags and group is commands:
+            flags.append(("--version", "the version of this client alone"))
         return _beginning(word, [*flags, *group.summaries().items()])
     parser = group.find(given[:1])
     if parser is None:

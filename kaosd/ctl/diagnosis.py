@@ -45,27 +45,34 @@ def write(target: str, findings: object) -> list[str]:
     except OSError as error:
         raise Failure(f"the bundle cannot be written to {path}: {error.strerror}") from None
     names = []
-    with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in _members(findings):
-            archive.writestr(name, text)
-            names.append(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in _members(findings):
+                archive.writestr(name, text)
+                names.append(name)
+    except BaseException as error:
+        os.unlink(path)  # half a bundle tells nothing, and would be in the way of the next
+        if isinstance(error, OSError):
+            raise Failure(f"the bundle cannot be written to {path}: {error.strerror}") from None
+        raise
     return names
 
 
 def _members(findings: object) -> Members:
     client = Client()
     status = _asked(client, "/v1/status")
-    daemon = status.get("daemon") or {}
+    daemon = status.get("daemon") or {}  # a daemon that is silent now is asked no more, it would take as long each time
     state = str(daemon.get("state_dir") or places.state_dir())
     masks = Masks(_secrets(state, daemon.get("pid")))
     notebooks = files.notebook_names(state)
     facts: dict[str, object] = {
-        "versions.json": _versions(_asked(client, "/v1/version")),
+        "versions.json": _versions(_asked(client, "/v1/version") if daemon else status),
         "environment.json": _environment(daemon.get("pid")),
         "status.json": status,
         "doctor.json": findings,
     }
-    facts |= {f"history/{name}.json": _asked(client, notebook_path(name, "history")) for name in notebooks}
+    for name in notebooks:
+        facts[f"history/{name}.json"] = _asked(client, notebook_path(name, "history")) if daemon else status
     yield "README.txt", ABOUT
     for name, value in facts.items():
         yield name, json.dumps(masks.value(value), indent=2) + "\n"
@@ -85,7 +92,8 @@ def _asked(client: Client, path: str) -> dict[str, Any]:
 def _versions(daemon: dict[str, object]) -> dict[str, object]:
     from importlib import metadata
 
-    packages = {one.metadata["Name"]: one.version for one in metadata.distributions()}
+    every: list[Any] = [one.metadata for one in metadata.distributions()]
+    packages = {str(one.get("Name")): str(one.get("Version")) for one in every}  # None in a broken installation
     return {
         "kaosctl": __version__,
         "daemon": daemon,

@@ -27,6 +27,8 @@ SYMBOLS = {
     "stopped": ("○", "dim"),
 }
 INDENT = 4
+CANCELLED = "the build was cancelled by you"
+NOW = "kaosctl redeploy --now"  # in a reason that does not know the notebook's name
 
 
 def draw(status: dict[str, Any], now: float, screen: Screen, *, detail: bool = False) -> list[str]:
@@ -154,16 +156,22 @@ def _reason(notebook: dict[str, Any]) -> str:
 def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
     """What a person would want to do next, as label and command; none when all is well."""
     name, state = notebook["name"], notebook["state"]
+    if state == "failed" and _reason(notebook) == CANCELLED:
+        return [("go on:", f"kaosctl redeploy {name}")]
     if state == "failed":
         commands = [("see:", f"kaosctl logs {name} {_evidence(notebook)}")]
         source = notebook.get("source") or {}
-        if source.get("live") and source.get("live") != source.get("disk"):
+        if NOW in _reason(notebook):
+            commands.append(("go on:", f"kaosctl redeploy {name} --now"))
+        elif source.get("live") and source.get("live") != source.get("disk"):
             commands.append(("back:", f"kaosctl rollback {name}"))
         return commands
     if _paused(notebook) or (state == "live" and notebook.get("paused")):
         return [("go on:", f"kaosctl resume {name}")]
     if state == "held" and (notebook.get("reason") or "").startswith("rolled back"):
         return [("go on:", f"kaosctl redeploy {name}")]
+    if state == "held" and NOW in _reason(notebook):
+        return [("go on:", f"kaosctl redeploy {name} --now")]
     if state == "held" and "kaosctl" not in (notebook.get("reason") or ""):
         return [("see:", f"kaosctl logs {name} --stage watch")]
     if state == "stale":

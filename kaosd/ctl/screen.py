@@ -55,10 +55,11 @@ class Screen:
         room = self.width - indent
         if columns(text) <= room or role == "strong":
             return [(role, text)]
-        parts = [""]
-        for word in text.split(" "):
-            longer = f"{parts[-1]} {word}" if parts[-1] else word
-            if parts[-1] and columns(longer) > room:
+        words = text.lstrip(" ").split(" ")
+        parts = [" " * (len(text) - len(text.lstrip(" "))) + words[0]]
+        for word in words[1:]:
+            longer = f"{parts[-1]} {word}"
+            if columns(longer) > room:
                 parts.append(word)
             else:
                 parts[-1] = longer

@@ -10,6 +10,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from kaosd import __version__
 from kaosd.ctl import failure, manual, values
 from kaosd.ctl.commands import ASKING, NAMED, Commands
 
@@ -48,6 +49,9 @@ def all_commands() -> Commands:
             formatter_class=manual.Formatter,
             allow_abbrev=False,
         )
+    )
+    commands.parser.add_argument(
+        "--version", action="version", version=f"kaosctl {__version__}", help="the version of this client alone"
     )
     _seeing(commands)
     _notebook(commands.group("notebook", "register, list and end notebooks"))

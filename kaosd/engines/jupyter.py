@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from kaosd.model import HostStatus
 SOCKET_MAX = 107  # bytes; sun_path of the kernel
 PROBE = 5.0  # seconds that an answer to a probe may take
 _POLL = 0.02  # s between questions to a host that is starting
+_LINES, _LONGEST = 3, 200  # of its log in a sentence, and characters of each
+_CALM = re.compile(r"[DI] \w+ |JupyterLab ")  # how lines begin that tell of no trouble: of Jupyter, and our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Door:
         while not await self._answers():  # noqa: ASYNC110 - another process has no event for us
             await asyncio.sleep(_POLL)
 
-    async def probe(self, last_words: str) -> HostStatus:
+    async def probe(self, last_words: Callable[[], str]) -> HostStatus:
         """How a host is whose process runs; never raises. *last_words*: of its log, for one that does not answer."""
         try:
             async with asyncio.timeout(PROBE):
@@ -40,7 +42,7 @@ class Door:
                 kernels = await self._get("api/kernels")
             busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
         except TimeoutError:
-            reason = f"JupyterLab runs, but does not answer within {PROBE:g} s{last_words}"
+            reason = f"JupyterLab runs, but does not answer within {PROBE:g} s{last_words()}"
             return HostStatus(alive=True, answering=False, reason=reason)
         except (aiohttp.ClientError, OSError) as error:
             return HostStatus(alive=True, answering=False, reason=f"JupyterLab runs, but does not answer: {error}")
@@ -84,16 +86,20 @@ async def failing(door: Door, end: Coroutine[None, None, None], within: float) -
     return "ended while it started" if dying in done else f"did not answer within {within:g} s"
 
 
-def last_words(path: str, begin: int, count: int = 3) -> str:
-    """The last lines of a log after byte *begin* that say something, after ": "; "" when there are none."""
+def last_words(path: str, begin: int, *, running: bool = False) -> str:
+    """The last lines of a log after byte *begin* that say something, after ": "; "" when there are none.
+
+    running: of a host that has not ended, so that only trouble tells something.
+    """
     try:
         with open(path, "rb") as log:
             log.seek(max(begin, os.fstat(log.fileno()).st_size - 8192))
             text = log.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = meaningful(text)[-count:]
-    return f": {' | '.join(lines)}" if lines else ""
+    lines = [line for line in meaningful(text) if not (running and _CALM.match(line))][-_LINES:]
+    words = [line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…" for line in lines]
+    return f": {' | '.join(words)}" if words else ""
 
 
 def meaningful(text: str) -> list[str]:

@@ -132,7 +132,7 @@ class Front:
         """The answer to whom we do not know, the same whether or not there is a notebook *name*."""
         text = "This address opens with its token, or in a browser that was signed in with it."
         known = _NAME.fullmatch(name) is not None
-        command = f"kaosctl open {name if known else 'NAME'}"
+        command = f"kaosctl open {name}" if known else "kaosctl open"  # the list of all
         again = element("a", "Try again", href=path if known or not name else "/")  # never to another site
         hint = join(element("p", "Sign in with"), element("p", element("code", command)))
         aside = element("p", again, " when you came here from another site.", class_="quiet")

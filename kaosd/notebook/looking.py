@@ -140,9 +140,13 @@ class Looking:
             if scan is None or scan.version is None or version is None or scan.version == version:
                 continue
             before = actor.journal.files(actor.spec.name, kind, version)
-            text = bundle.mass_change(before, scan.files)
-            if text is not None:
-                return f"the {kind} directory {text}"
+            lost = bundle.mass_change(before, scan.files)
+            if lost is not None:
+                is_gone = "is gone" if lost == "the only file" else "are gone"
+                return (
+                    f"{lost} of the {kind} directory {is_gone}; bring back what is missing, or "
+                    f"`kaosctl redeploy {actor.spec.name} --force` when you mean it"
+                )
         return None
 
     async def _pinned(self, disk: planner.Disk) -> Target | None:

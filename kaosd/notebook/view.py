@@ -229,6 +229,7 @@ def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes]) ->
         costs, says = "sync", "is code"
     else:
         costs, says = "nothing", "is in the bundle, but neither an environment input nor below model/"
+    shown = text.printable(os.fsdecode(inside)) if inside != b"." else f"the {kind} directory itself"
     rule = f" (rule {verdict.rule} of {verdict.origin})" if verdict.rule else ""
     if rule and verdict.line is not None:
         rule = f" (rule {verdict.rule}, {verdict.origin}:{verdict.line})"
@@ -239,7 +240,7 @@ def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes]) ->
         "origin": verdict.origin,
         "line": verdict.line,
         "costs": costs,
-        "text": f"{text.printable(os.fsdecode(inside))} {says}{rule}",
+        "text": f"{shown} {says}{rule}",
     }
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from kaosd.model import ONE_SAVE
 from kaosd.watch.saves import UNKNOWN, Fate, one_save
 
 # Beyond so many paths a look at everything costs less, and a root that nobody takes (paused) must not grow.
 MANY = 50_000
 FEW = 8  # paths; more of them are no save of one file
-ONE = 0.1  # of the quiet time is enough after the save of one file that is whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Collected:
         """
         if self._burst is None:
             return None
-        return min(self._burst + self.cap, self._last + self.quiet * (ONE if self._is_one_save() else 1))
+        return min(self._burst + self.cap, self._last + self.quiet * (ONE_SAVE if self._is_one_save() else 1))
 
     def announced(self) -> None:
         """The poke was given: the next event begins a new burst."""

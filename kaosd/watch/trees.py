@@ -185,10 +185,7 @@ def _interpret(tree: Tree, directory: bytes, event: InotifyEvent, changes: Chang
     is_directory = bool(event.mask & InotifyConstants.IN_ISDIR)
     paths = changes.setdefault(tree, {})
     before = paths.get(path) if paths is not None else None
-    if paths is not None and before is not None and not is_directory:
-        paths[path] = before.then(fate(event.mask))
-        return
-    if tree.ignored(path, is_directory):
+    if (before is None or is_directory) and tree.ignored(path, is_directory):
         return
     if is_directory:
         _follow(tree, path, event)

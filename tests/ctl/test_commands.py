@@ -361,6 +361,19 @@ def test_doctor_says_the_mend_and_exits_with_1_for_an_error(full: Daemon) -> Non
     ]
 
 
+def test_findings_stay_beside_what_they_are_about(full: Daemon) -> None:
+    text = "the state directory /home/somebody/.local/state/kaosd is private"
+    full.answers["GET /v1/doctor"] = {"checks": [{"code": "places", "severity": "ok", "text": text}]}
+    assert full.run("doctor", COLUMNS="70").stdout.splitlines() == [
+        "● ok      places       the state directory",
+        "                       /home/somebody/.local/state/kaosd is private",
+    ]
+    assert full.run("doctor", COLUMNS="50").stdout.splitlines() == [
+        "● ok      places       the state directory",
+        "    /home/somebody/.local/state/kaosd is private",
+    ]
+
+
 def test_the_list_has_two_tables(full: Daemon) -> None:
     build = {**notebook()["build"], "state": "JOB_RUNNING", "started_at": "2026-11-18T10:26:02.000Z"}
     host = {**notebook()["host"], "state": "PIPELINE_STANDBY"}
@@ -402,6 +415,8 @@ def test_a_build_that_failed_is_history_once_the_notebook_is_live() -> None:
 def test_version_without_a_daemon(stopped: Daemon) -> None:
     done = stopped.run("version")
     assert (done.returncode, done.stdout) == (0, f"kaosctl {__version__}\nkaosd is not running\n")
+    done = stopped.run("--version")
+    assert (done.returncode, done.stdout) == (0, f"kaosctl {__version__}\n")
 
 
 def test_open_without_a_name_prints_the_address_of_the_list(full: Daemon) -> None:

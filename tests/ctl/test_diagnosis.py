@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from aiohttp import web
 
+from kaosd.ctl import diagnosis
 from tests.ctl.standin import NOW, Daemon, notebook
 
 NAME = "notebook-mnist-ada"
@@ -133,3 +138,66 @@ def test_no_file_is_ever_overwritten(planted: Daemon) -> None:
     assert target.read_text() == "mine"
     done = planted.run("doctor", "--bundle", str(planted.root / "absent" / "x"))
     assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
+
+
+def test_a_bundle_for_which_there_is_no_room_is_told_and_not_left_half(planted: Daemon) -> None:
+    planted.log(NAME, 8, "build", *(os.urandom(100).hex() for _ in range(300)), job="cd" * 16)
+    target = planted.root / "bundle.zip"
+    command = ["prlimit", "--fsize=8192", sys.executable, "-B", "-m", "kaosd.ctl", "doctor", "--bundle", str(target)]
+    done = subprocess.run(command, env=planted.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"the bundle cannot be written to {target}: File too large" in done.stderr
+    assert not target.exists()
+
+
+def test_an_installation_with_broken_parts_has_a_bundle(planted: Daemon) -> None:
+    for name in ("broken-1.dist-info", "~pip-2.dist-info"):
+        (planted.root / "packages" / name).mkdir(parents=True)
+    target = planted.root / "bundle.zip"
+    done = planted.run("doctor", "--bundle", str(target), PYTHONPATH=str(planted.root / "packages"))
+    assert "written" in done.stdout, done.stderr
+    packages = json.loads(members(target)["versions.json"])["packages"]
+    assert (packages["None"], packages["kaosd"]) == ("None", json.loads(members(target)["versions.json"])["kaosctl"])
+
+
+def test_a_daemon_that_does_not_answer_is_asked_once(planted: Daemon, daemon: Daemon, monkeypatch) -> None:
+    async def silence(_request: web.Request) -> web.Response:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    daemon.answers["GET /v1/status"] = silence
+    for name in ("one", "two"):
+        daemon.token(name)
+    for name, value in daemon.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(diagnosis, "PATIENCE", 0.1)
+    target = daemon.root / "bundle.zip"
+    diagnosis.write(str(target), CHECKS)
+    assert [path for _, path, _ in daemon.requests] == ["/v1/status"]
+    found = members(target)
+    assert all("does not answer" in found[name] for name in ("status.json", "versions.json", "history/two.json"))
+
+
+def test_what_cannot_be_read_is_said_in_its_place(planted: Daemon) -> None:
+    (planted.state / "logs" / "odd.log").mkdir()
+    target = planted.root / "bundle.zip"
+    planted.run("doctor", "--bundle", str(target), KAOSD_CONFIG=str(planted.root / "absent.toml"))
+    found = members(target)
+    assert found["logs/odd.log"] == "cannot be read: Is a directory\n"
+    assert found["kaosd.toml"] == f"# {planted.root}/absent.toml: No such file or directory\n"
+
+
+def test_the_variables_of_the_daemon_are_there_without_its_secrets(planted: Daemon, daemon: Daemon) -> None:
+    own = {"DAEMONS_TOKEN": "known-to-it-only", "KAOSD_ENGINE": "docker", "KAOSD_STRANGE": TYPED, "OTHER": "thing"}
+    planted.log(NAME, 8, "build", "it used known-to-it-only", job="cd" * 16)
+    target = daemon.root / "bundle.zip"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=own) as process:
+        daemon.serves(notebook())
+        status = daemon.answers["GET /v1/status"]
+        assert isinstance(status, dict)
+        status["daemon"]["pid"] = process.pid
+        daemon.run("doctor", "--bundle", str(target))
+        process.communicate(b"\n")
+    found = members(target)
+    assert json.loads(found["environment.json"])["kaosd"] == {"KAOSD_ENGINE": "docker", "KAOSD_STRANGE": "********"}
+    assert "it used ********" in found[f"logs/{NAME}/000008.build.{'cd' * 16}.log"]

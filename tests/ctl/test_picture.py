@@ -163,6 +163,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         ‖ notebook-mnist-ada   held 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             example:1f3c9aa = on disk   2 kernels, 0 busy
             1 kernel is busy; `kaosctl redeploy --now` does not wait
+            go on: kaosctl redeploy notebook-mnist-ada --now
         """,
     ),
     "not started yet": (
@@ -264,6 +265,13 @@ def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
         ({"state": "live", "paused": True}, ["resume n"]),
         ({"state": "held", "reason": "rolled back to a:1f3c9aa; stays until the files change again"}, ["redeploy n"]),
         ({"state": "held", "reason": "half of the files are gone"}, ["logs n --stage watch"]),
+        ({"state": "held", "reason": "1 kernel is busy; `kaosctl redeploy --now` does not wait"}, ["redeploy n --now"]),
+        (
+            {"state": "failed", "reason": "it hangs; `kaosctl redeploy --now` starts it anew", "host": DEAD},
+            ["logs n --stage host", "redeploy n --now"],
+        ),
+        ({"state": "held", "reason": "gone; `kaosctl redeploy n --force` when you mean it"}, []),
+        ({"state": "failed", "reason": "the build was cancelled by you", "source": BEHIND}, ["redeploy n"]),
         ({"state": "failed", "host": DEAD}, ["logs n --stage host"]),
         ({"state": "failed", "host": DEAD, "build": FAILED}, ["logs n --stage host"]),
         ({"state": "failed"}, ["logs n --deploy failed"]),

@@ -50,6 +50,10 @@ def test_pieces_flow_into_the_width_and_nothing_is_cut() -> None:
     assert Screen(20).flow([]) == []
 
 
+def test_a_sentence_that_is_broken_keeps_its_indent() -> None:
+    assert Screen(20).flow([("bad", "    one two three four")], 4) == ["    one two", "    three four"]
+
+
 def test_commands_are_kept_whole() -> None:
     assert Screen(20).flow([("strong", "see: kaosctl logs notebook-a --deploy failed")], 4) == [
         "see: kaosctl logs notebook-a --deploy failed"

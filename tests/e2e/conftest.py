@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.daemon import Daemon
+from tests.engines.containers import Containers
+
+# as kaos has it
+KAOS_DOCKERFILE = "FROM python:3.11\nWORKDIR /opt/program\nADD . .\nRUN pip install -r requirements.txt\n"
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +48,25 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def make_bundle(path: Path, requirements: str = "") -> Path:
+@contextmanager
+def daemon_of(containers: Containers) -> Iterator[Daemon]:
+    """A running daemon whose notebooks live in containers."""
+    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **settings_of(containers)).start()
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def settings_of(containers: Containers) -> dict[str, str]:
+    """The variables of a daemon whose notebooks live in these containers."""
+    return {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_SOCKET": containers.address, "KAOSD_MAX_BACKOFF": "1"}
+
+
+def make_bundle(path: Path, requirements: str = "", dockerfile: str = "FROM python:3.11\n") -> Path:
     """A source bundle at *path*."""
     (path / "model").mkdir(parents=True)
-    (path / "Dockerfile").write_text("FROM python:3.11\n")
+    (path / "Dockerfile").write_text(dockerfile)
     (path / "model" / "requirements.txt").write_text(requirements)
     (path / "model" / "train.py").write_text("ANSWER = 1\n")
     return path

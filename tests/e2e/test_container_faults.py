@@ -14,34 +14,20 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import KAOS_DOCKERFILE, daemon_of, make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 from tests.engines.containers import Containers
 
 pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the base image may be made in the first
-DOCKERFILE = "FROM python:3.11\nWORKDIR /opt/program\nADD . .\nRUN pip install -r requirements.txt\n"
 ROOM = "1500m"  # of a Docker with a small disk: the base image, one with JupyterLab and what its making takes
 SILENT = "does not answer (look at its own log)"
 
 
-@contextmanager
-def daemon_of(containers: Containers) -> Iterator[Daemon]:
-    environ = {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_SOCKET": containers.address, "KAOSD_MAX_BACKOFF": "1"}
-    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **environ).start()
-    try:
-        yield found
-    finally:
-        found.close()
-
-
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    path = tmp_path / "example"
-    (path / "model").mkdir(parents=True)
-    (path / "Dockerfile").write_text(DOCKERFILE)
-    (path / "model" / "requirements.txt").write_text("")
-    (path / "model" / "train.py").write_text("ANSWER = 1\n")
-    return path
+    """A source bundle as kaos has it."""
+    return make_bundle(tmp_path / "example", dockerfile=KAOS_DOCKERFILE)
 
 
 @pytest.fixture
@@ -113,7 +99,7 @@ async def test_an_engine_that_hangs_in_a_build_is_told_and_the_build_done_again(
 ) -> None:
     with daemon_of(docker_containers) as daemon:
         daemon.deploy("hangs", bundle)
-        (bundle / "Dockerfile").write_text(f"{DOCKERFILE}RUN echo it has begun && sleep 5 && touch /made\n")
+        (bundle / "Dockerfile").write_text(f"{KAOS_DOCKERFILE}RUN echo it has begun && sleep 5 && touch /made\n")
         until(lambda: "it has begun" in builds(daemon, "hangs"), "the build to begin")
         with hung(docker_containers):
             shown(daemon, "hangs", "failed", SILENT)
@@ -148,7 +134,7 @@ async def test_a_registry_that_cannot_be_reached_is_told_and_what_serves_goes_on
         daemon.deploy("base", bundle)
         with socket.create_server(("127.0.0.1", 0)) as closed:
             image = f"127.0.0.1:{closed.getsockname()[1]}/python:3"
-        (bundle / "Dockerfile").write_text(DOCKERFILE.replace("python:3.11", image))
+        (bundle / "Dockerfile").write_text(KAOS_DOCKERFILE.replace("python:3.11", image))
         shown(daemon, "base", "failed", f"Dockerfile:1: FROM {image}: the registry of {image} cannot be reached")
         await serves(daemon, "base")
         # it is tried again by itself: as soon as the image can be had, the notebook has it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import docker
 import pytest
 
+from tests.e2e.conftest import daemon_of, make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 from tests.engines.containers import Containers
@@ -32,10 +32,8 @@ GREEDY = "hoard = []\nwhile True:\n    hoard.append(b'1' * 2**24)"
 @pytest.fixture(scope="module")
 def daemon(docker_containers: Containers) -> Iterator[Daemon]:
     """A daemon whose notebooks live in containers."""
-    environ = {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_SOCKET": docker_containers.address, "KAOSD_MAX_BACKOFF": "1"}
-    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **environ).start()
-    yield found
-    found.close()
+    with daemon_of(docker_containers) as found:
+        yield found
 
 
 @pytest.fixture
@@ -48,12 +46,7 @@ def client(docker_containers: Containers) -> Iterator[docker.APIClient]:
 @pytest.fixture
 def kaos(tmp_path: Path) -> Path:
     """A source bundle as kaos has it."""
-    path = tmp_path / "example"
-    (path / "model").mkdir(parents=True)
-    (path / "Dockerfile").write_text(DOCKERFILE)
-    (path / "model" / "requirements.txt").write_text("")
-    (path / "model" / "train.py").write_text("ANSWER = 1\n")
-    return path
+    return make_bundle(tmp_path / "example", dockerfile=DOCKERFILE)
 
 
 def container(client: docker.APIClient, daemon: Daemon, name: str) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import make_bundle
+from tests.e2e.conftest import daemon_of, make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
-from tests.e2e.test_open_document import TYPED, notebook, opened, page
+from tests.e2e.test_open_document import notebook, opened, page, typed_while_saves_strike
 from tests.engines.containers import Containers
 
 pytestmark = pytest.mark.timeout(900)  # an image is built in each
@@ -22,10 +21,8 @@ ALONE = "pycrdt<0.10\n"  # excludes every jupyter-collaboration that shares docu
 @pytest.fixture(scope="module")
 def daemon(docker_containers: Containers) -> Iterator[Daemon]:
     """A daemon whose notebooks live in containers."""
-    environ = {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_SOCKET": docker_containers.address}
-    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **environ).start()
-    yield found
-    found.close()
+    with daemon_of(docker_containers) as found:
+        yield found
 
 
 async def test_no_keystroke_is_lost_in_a_container_that_shares_documents(daemon: Daemon, bundle: Path) -> None:
@@ -38,16 +35,7 @@ async def test_no_keystroke_is_lost_in_a_container_that_shares_documents(daemon:
     async with Lab(daemon.url("shared"), daemon.token("shared")) as lab:
         assert (await lab.get("kaosd/documents"))["shared"] is True
         async with opened(daemon, "shared", lab, "n.ipynb", python) as tab:
-            await tab.order("type", cell="one", after="one = 0", text=TYPED, pause=0.05)
-            typing = asyncio.create_task(tab.answer())
-            number = 0
-            while not typing.done():
-                number += 1
-                file.write_text(notebook("one = 0", f"two = {number}"))
-                await asyncio.to_thread(daemon.live, "shared")
-            assert await typing == {"typed": "one = 0" + TYPED}
-            assert number > 1
-            assert await tab.cells() == {"one": "one = 0" + TYPED, "two": f"two = {number}"}
+            assert await typed_while_saves_strike(daemon, "shared", tab, file) > 1
 
 
 async def test_a_change_waits_for_a_tab_of_a_container_that_shares_nothing(daemon: Daemon, bundle: Path) -> None:

@@ -86,6 +86,20 @@ async def opened(daemon: Daemon, name: str, lab: Lab, path: str, python: Path | 
         process._transport.close()  # type: ignore[attr-defined]
 
 
+async def typed_while_saves_strike(daemon: Daemon, name: str, tab: Tab, file: Path) -> int:
+    """Type into one cell while *file* is saved with another second cell again and again. How often it was saved."""
+    await tab.order("type", cell="one", after="one = 0", text=TYPED, pause=0.05)
+    typing = asyncio.create_task(tab.answer())
+    number = 0
+    while not typing.done():
+        number += 1
+        file.write_text(notebook("one = 0", f"two = {number}"))
+        await asyncio.to_thread(daemon.live, name)
+    assert await typing == {"typed": "one = 0" + TYPED}
+    assert await tab.cells() == {"one": "one = 0" + TYPED, "two": f"two = {number}"}
+    return number
+
+
 async def test_no_keystroke_is_lost_while_saves_strike(daemon: Daemon, bundle: Path) -> None:
     file = bundle / "model" / "n.ipynb"
     file.write_text(notebook("one = 0", "two = 0"))
@@ -94,16 +108,8 @@ async def test_no_keystroke_is_lost_while_saves_strike(daemon: Daemon, bundle: P
         Lab(daemon.url("typing"), daemon.token("typing")) as lab,
         opened(daemon, "typing", lab, "n.ipynb") as tab,
     ):
-        await tab.order("type", cell="one", after="one = 0", text=TYPED, pause=0.05)
-        typing = asyncio.create_task(tab.answer())
-        number = 0
-        while not typing.done():
-            number += 1
-            file.write_text(notebook("one = 0", f"two = {number}"))
-            await asyncio.to_thread(daemon.live, "typing")
-        assert await typing == {"typed": "one = 0" + TYPED}
+        number = await typed_while_saves_strike(daemon, "typing", tab, file)
         assert number > 3
-        assert await tab.cells() == {"one": "one = 0" + TYPED, "two": f"two = {number}"}
         work = daemon.home("typing") / "work" / "n.ipynb"
 
         def saved() -> bool:
@@ -118,17 +124,22 @@ async def test_no_keystroke_is_lost_while_saves_strike(daemon: Daemon, bundle: P
     assert daemon.notebook("typing")["state"] == "live"
 
 
+async def clashed(daemon: Daemon, name: str, tab: Tab, file: Path) -> None:
+    """Type 123 into the first cell, and save *file* with something else in that place."""
+    await tab.order("type", cell="one", after="one = 0", text="123", pause=0)
+    assert await tab.answer() == {"typed": "one = 0123"}
+    await tab.cells()
+    file.write_text(notebook("one = 9", "two = 0"))
+    await asyncio.to_thread(daemon.live, name)
+
+
 async def test_an_edit_of_the_same_place_is_kept_as_a_copy(daemon: Daemon, bundle: Path) -> None:
     file = bundle / "model" / "n.ipynb"
     file.write_text(notebook("one = 0", "two = 0"))
     daemon.deploy("clash", bundle)
     lab = Lab(daemon.url("clash"), daemon.token("clash"))
     async with lab, opened(daemon, "clash", lab, "n.ipynb") as tab:
-        await tab.order("type", cell="one", after="one = 0", text="123", pause=0)
-        assert await tab.answer() == {"typed": "one = 0123"}
-        await tab.cells()
-        file.write_text(notebook("one = 9", "two = 0"))
-        await asyncio.to_thread(daemon.live, "clash")
+        await clashed(daemon, "clash", tab, file)
         assert (await tab.cells())["one"].startswith("one = 9")
     kept = [Path(one["file"]) for one in daemon.json("recovered", "clash")["recovered"]]
     assert any("one = 0123" in path.read_text() for path in kept)

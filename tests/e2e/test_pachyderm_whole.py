@@ -13,17 +13,15 @@ import pytest
 
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import Daemon, until
-from tests.pachd.program import Pachd
+from tests.pachd.program import Pachd, running
 
 NAME = "mnist"
 
 
 @pytest.fixture(scope="module")
 def pachd() -> Iterator[Pachd]:
-    with tempfile.TemporaryDirectory(prefix="kp", ignore_cleanup_errors=True) as place:
-        found = Pachd(Path(place), "--token", "s3cret", "--keep")
+    with running("--token", "s3cret", "--keep") as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

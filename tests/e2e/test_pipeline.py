@@ -266,6 +266,10 @@ async def test_a_mass_change_holds_until_the_person_means_it(daemon: Daemon, bun
     done = daemon.json("wait", "many", "--timeout", "60")
     assert done["outcome"] == "held"
     assert (daemon.home("many") / "work" / "part3.py").exists()
+    assert done["reason"] == (
+        "15 of 23 files of the source directory are gone; bring back what is missing, or "
+        "`kaosctl redeploy many --force` when you mean it"
+    )
     assert daemon.notebook("many")["state"] == "held"
     daemon.ctl("redeploy", "many", "--force")
     daemon.live("many")

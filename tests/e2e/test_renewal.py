@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import make_bundle
+from tests.e2e.conftest import daemon_of, make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Kernel, Lab
 from tests.engines.containers import Containers
@@ -20,16 +17,6 @@ pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the b
 READ = "import os; print(open(f\"/pfs/{os.environ['DATA_REPO']}/one.csv\").read())"
 WAIT = "import os, time\nwhile not os.path.exists('gate'): time.sleep(0.05)\n"
 HELD = "1 kernel is busy and the swap would end them; `kaosctl redeploy --now` does not wait"
-
-
-@contextmanager
-def daemon_of(containers: Containers) -> Iterator[Daemon]:
-    environ = {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_SOCKET": containers.address, "KAOSD_MAX_BACKOFF": "1"}
-    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **environ).start()
-    try:
-        yield found
-    finally:
-        found.close()
 
 
 def containers_of(containers: Containers, daemon: Daemon, name: str) -> list[str]:

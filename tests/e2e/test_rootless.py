@@ -11,27 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import KAOS_DOCKERFILE, make_bundle, settings_of
 from tests.e2e.daemon import Theirs, until
 from tests.e2e.lab import Lab
 from tests.engines.containers import Containers, started_by
 from tests.engines.person import Person
 
 pytestmark = pytest.mark.timeout(900)  # the base image may be made in the first, and each engine builds for itself
-DOCKERFILE = "FROM python:3.11\nWORKDIR /opt/program\nADD . .\nRUN pip install -r requirements.txt\n"
 WRITE = "import os; os.makedirs('made/here'); print(open('made/here/by-the-kernel.txt', 'w').write('hello'))"
-
-
-def settings(containers: Containers) -> dict[str, str]:
-    return {"KAOSD_ENGINE": "docker", "KAOSD_DOCKER_SOCKET": containers.address, "KAOSD_MAX_BACKOFF": "1"}
 
 
 def bundle_of(person: Person) -> Path:
     """A source bundle that is the person's own."""
-    path = person.home / "example"
-    (path / "model").mkdir(parents=True)
-    (path / "Dockerfile").write_text(DOCKERFILE)
-    (path / "model" / "requirements.txt").write_text("")
-    (path / "model" / "train.py").write_text("ANSWER = 1\n")
+    path = make_bundle(person.home / "example", dockerfile=KAOS_DOCKERFILE)
     subprocess.run(["chown", "-R", f"{person.uid}:{person.gid}", str(path)], check=True)
     return path
 
@@ -64,7 +56,7 @@ def somebody(*groups: str) -> Iterator[Person]:
 @contextmanager
 def theirs(person: Person, containers: Containers) -> Iterator[Theirs]:
     """A running daemon of the person's."""
-    found = Theirs(person, **settings(containers)).start()
+    found = Theirs(person, **settings_of(containers)).start()
     try:
         yield found
     finally:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.daemon import Daemon
 from tests.e2e.lab import Lab
-from tests.e2e.test_open_document import notebook, opened
+from tests.e2e.test_open_document import clashed, notebook, opened
 
 
 def test_the_answer_shows_what_comes_of_the_wish(daemon: Daemon, bundle: Path) -> None:
@@ -70,11 +70,7 @@ async def test_an_open_document_is_restored_in_its_tab(daemon: Daemon, bundle: P
     daemon.deploy("desk", bundle)
     lab = Lab(daemon.url("desk"), daemon.token("desk"))
     async with lab, opened(daemon, "desk", lab, "n.ipynb") as tab:
-        await tab.order("type", cell="one", after="one = 0", text="123", pause=0)
-        assert await tab.answer() == {"typed": "one = 0123"}
-        await tab.cells()
-        file.write_text(notebook("one = 9", "two = 0"))
-        await asyncio.to_thread(daemon.live, "desk")
+        await clashed(daemon, "desk", tab, file)
         before = await tab.cells()
         done = await asyncio.to_thread(daemon.json, "recovered", "desk", "--restore", "n.ipynb")
         assert done["in_tab"] is True

@@ -152,15 +152,6 @@ class Rootless(Containers):
         argv, environ = super()._docker()
         return ["dockerd-rootless.sh", *argv[1:]], environ
 
-    def remove(self) -> None:
-        """End it if it runs, and take its files away."""
-        if self.process is not None and self.process.poll() is None:
-            self.stop()
-        subprocess.run(
-            ["umount", "-q", *map(str, self.place.glob("data/overlay*")), str(self.place / "data")], check=False
-        )
-        shutil.rmtree(self.place, ignore_errors=True)
-
     def _command(self, argv: list[str], environ: dict[str, str]) -> tuple[list[str], dict[str, str]]:
         for path in self.place.iterdir():
             if path.name not in ("log", "home", "run"):

@@ -47,7 +47,7 @@ from kaosd.engines.pachyderm.specs import HostOrder, host_request
 from kaosd.errors import EngineError, EngineUnavailable, StartFailed
 from kaosd.model import Environment, Host, NotebookSpec, Resources
 from kaosd.notebook.content import StoredContent
-from tests.pachd.program import Pachd
+from tests.pachd.program import Pachd, running, turned_back
 from tests.pachyderm.trees import content
 
 __all__ = [
@@ -69,16 +69,14 @@ OPTIONS = Options(registry="registry.test/kaosd", buildkit="tcp://buildkitd:1234
 
 @pytest.fixture(scope="module")
 def _pachd() -> Iterator[Pachd]:
-    with tempfile.TemporaryDirectory(prefix="kp", ignore_cleanup_errors=True) as place:
-        found = Pachd(Path(place))
+    with running() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def pachd(_pachd: Pachd) -> Iterator[Pachd]:
-    yield _pachd
-    _pachd.turn()
+    with turned_back(_pachd) as found:
+        yield found
 
 
 @pytest.fixture

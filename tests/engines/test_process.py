@@ -21,7 +21,7 @@ from lab import lab
 
 from kaosd import proc
 from kaosd.engines.base import Order
-from kaosd.engines.jupyter import meaningful
+from kaosd.engines.jupyter import last_words, meaningful
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import StartFailed
 from kaosd.model import Environment, Resources
@@ -148,7 +148,7 @@ async def test_a_stopped_host_is_alive_but_does_not_answer(engine: ProcessEngine
     os.kill(host.handle["pid"], signal.SIGSTOP)
     status = await engine.probe(host)
     assert (status.alive, status.answering) == (True, False)
-    assert "does not answer within 5 s" in status.reason
+    assert status.reason == "JupyterLab runs, but does not answer within 5 s"  # its log tells of no trouble
     await engine.stop(host, 0.1)
     assert everything_of(order) == []
 
@@ -287,3 +287,12 @@ async def test_limits_hold_for_server_and_kernels_and_can_be_changed(
 )
 def test_meaningful_lines_of_a_log(text: str, lines: list[str]) -> None:
     assert meaningful(text) == lines
+
+
+def test_the_last_words_of_a_log_are_few_and_of_a_running_host_only_trouble(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("one\nE ServerApp %s\nI LabApp Skipped\nJupyterLab answers\n" % ("no room " * 50))
+    cut = ("E ServerApp " + "no room " * 50)[:199] + "…"
+    assert last_words(str(log), 0) == f": {cut} | I LabApp Skipped | JupyterLab answers"
+    assert last_words(str(log), 0, running=True) == f": one | {cut}"
+    assert last_words(str(log), log.stat().st_size) == last_words(str(tmp_path / "absent"), 0) == ""

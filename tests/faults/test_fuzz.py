@@ -30,6 +30,7 @@ from kaosd.errors import BundleError, ConfigError, KaosError
 from kaosd.journal import Intent, Live, rows
 from kaosd.logs import split_line, stamp
 from kaosd.model import NAME_MAX, Version, check_name, parse_memory
+from kaosd.settings.schema import Notebook as NotebookTable
 from kaosd.text import printable
 from tests.faults.daemon import Struck
 
@@ -52,27 +53,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=8,
 )
-FIELDS = st.sampled_from(
-    [
-        "name",
-        "workspace",
-        "user",
-        "source",
-        "data",
-        "cpu",
-        "memory",
-        "gpu",
-        "engine",
-        "data_mode",
-        "environment_inputs",
-        "swap_when_idle",
-        "force",
-        "now",
-        "to",
-        "timeout",
-        "x",
-    ]
-)
+FIELDS = st.sampled_from([*NotebookTable.model_fields, "force", "now", "to", "timeout", "x"])
 
 
 def is_a_sentence(error: KaosError) -> bool:
@@ -180,23 +161,7 @@ KEYS = st.sampled_from(
 )
 TABLE = st.lists(
     st.tuples(
-        st.sampled_from(
-            [
-                "name",
-                "workspace",
-                "user",
-                "source",
-                "data",
-                "cpu",
-                "memory",
-                "gpu",
-                "engine",
-                "data_mode",
-                "swap_when_idle",
-                "environment_inputs",
-                "cpus",
-            ]
-        ),
+        st.sampled_from([*NotebookTable.model_fields, "cpus"]),
         VALUES,
     ),
     max_size=4,

@@ -145,6 +145,12 @@ async def test_an_unknown_notebook_looks_like_a_missing_token(
         assert b"kaosctl open nb" in body
 
 
+@pytest.mark.parametrize("path", ["/", "/_kaosd/"])
+async def test_who_asks_for_the_list_is_told_how_to_open_it(world: World, path: str) -> None:
+    async with world.get(path) as answer:
+        assert (answer.status, (await answer.json())["hint"]) == (401, "kaosctl open")
+
+
 async def test_who_knows_the_daemon_s_token_is_told_that_a_notebook_is_unknown(world: World) -> None:
     async with world.get("/nb/lab", DAEMON) as answer:
         assert answer.status == 404

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +71,24 @@ class Pachd:
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Pachd]:
+    """A stand-in with a directory of its own; both go with the block."""
+    with tempfile.TemporaryDirectory(prefix="kp", ignore_cleanup_errors=True) as place:
+        found = Pachd(Path(place), *arguments)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+@contextmanager
+def turned_back(pachd: Pachd) -> Iterator[Pachd]:
+    """The stand-in with nothing going wrong, and again with nothing going wrong after the block."""
+    pachd.turn()
+    try:
+        yield pachd
+    finally:
+        pachd.turn()

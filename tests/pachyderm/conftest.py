@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -16,25 +15,22 @@ from kaosd.bundle import Store
 from kaosd.engines.pachyderm.connection import Cluster, Connection
 from kaosd.engines.pachyderm.pipelines import Pipelines
 from kaosd.engines.pachyderm.repos import Repos
-from tests.pachd.program import Pachd
+from tests.pachd.program import Pachd, running, turned_back
 
 REAL = os.environ.get("KAOSD_TEST_PACHD", "")  # read before the tests get an environment of their own
 
 
 @pytest.fixture(scope="session")
 def _pachd() -> Iterator[Pachd]:
-    with tempfile.TemporaryDirectory(prefix="kp", ignore_cleanup_errors=True) as place:
-        found = Pachd(Path(place), "--project", "team")
+    with running("--project", "team") as found:
         yield found
-        found.close()
 
 
 @pytest.fixture
 def pachd(_pachd: Pachd) -> Iterator[Pachd]:
     """The stand-in, with nothing going wrong."""
-    _pachd.turn()
-    yield _pachd
-    _pachd.turn()
+    with turned_back(_pachd) as found:
+        yield found
 
 
 @pytest.fixture

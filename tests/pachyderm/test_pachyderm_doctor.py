@@ -24,23 +24,22 @@ from kaosd.engines.pachyderm.pipelines import Pipelines
 from kaosd.engines.pachyderm.repos import Repos
 from kaosd.engines.pachyderm.specs import HostOrder, host_request, repo_mark
 from kaosd.settings import Pachyderm
-from tests.pachd.program import Pachd
+from tests.pachd.program import Pachd, running, turned_back
 
 TOKEN = "s3cret"
 
 
 @pytest.fixture(scope="module")
-def _guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pachd]:
-    found = Pachd(tmp_path_factory.mktemp("p"), "--token", TOKEN)
-    yield found
-    found.close()
+def _guarded() -> Iterator[Pachd]:
+    with running("--token", TOKEN) as found:
+        yield found
 
 
 @pytest.fixture
 def guarded(_guarded: Pachd) -> Iterator[Pachd]:
     """A stand-in that asks for a token."""
-    yield _guarded
-    _guarded.turn()
+    with turned_back(_guarded) as found:
+        yield found
 
 
 @pytest.fixture

@@ -12,8 +12,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 from watching import covers, eye
+
+from kaosd.watch.places import identify
+from kaosd.watch.trees import Changes, Tree, Watches
 
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
@@ -77,6 +81,22 @@ async def test_a_write_through_one_of_several_hard_links_means_all_of_them(tmp_p
         await seen.watch(tmp_path)
         (tmp_path / "one").write_text("2")
         await seen.covered(b"two")
+
+
+def test_a_write_through_a_hard_link_that_was_made_just_before_means_all_of_them(tmp_path):
+    (tmp_path / "one").write_text("1")
+    os.link(tmp_path / "one", tmp_path / "two")
+    told: list[Changes] = []
+    watches = Watches(told.append, lambda: None)
+    try:
+        tree = Tree(watches, identify(os.fsencode(tmp_path)), lambda path, is_directory: False)
+        tree.cover_all()
+        descriptor, _ = tree.directories[b""]
+        masks = (InotifyConstants.IN_CREATE, InotifyConstants.IN_CLOSE_WRITE)
+        watches._deliver([InotifyEvent(descriptor, mask, 0, b"two") for mask in masks])  # both read at once
+    finally:
+        watches.finish()
+    assert told == [{tree: None}]
 
 
 async def test_names_that_are_not_text_arrive_as_bytes(tmp_path):

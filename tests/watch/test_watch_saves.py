@@ -9,7 +9,8 @@ import pytest
 from test_watch_editors import SAVES, ignored
 from watchdog.observers.inotify_c import InotifyConstants as Inotify
 
-from kaosd.watch.dirty import ONE, Collected
+from kaosd.model import ONE_SAVE
+from kaosd.watch.dirty import Collected
 from kaosd.watch.places import identify
 from kaosd.watch.saves import Fate, fate, one_save
 from kaosd.watch.trees import Changes, Tree, Watches
@@ -59,7 +60,7 @@ def test_a_finished_save_is_announced_after_a_part_of_the_quiet_time_however_its
     collected = Collected(quiet=0.05, cap=0.5)
     for path, mask in events:
         collected.add({path.encode(): fate(mask)}, 10.0)
-    assert collected.due() == pytest.approx(10.0 + 0.05 * (ONE if expected else 1))
+    assert collected.due() == pytest.approx(10.0 + 0.05 * (ONE_SAVE if expected else 1))
 
 
 def test_what_a_look_found_is_never_taken_for_a_finished_save():

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,9 +84,9 @@ class Running:
         """The engine-neutral form."""
         return Host(f"unix:{self.place.socket}", self.environment, self.server, self.started_at, asdict(self))
 
-    def last_words(self) -> str:
-        """What its log says in the end."""
-        return last_words(self.log, self.log_from)
+    def last_words(self, *, running: bool = False) -> str:
+        """See jupyter.last_words."""
+        return last_words(self.log, self.log_from, running=running)
 
     def note(self, text: str) -> None:
         """Add a line of ours to its log; a log that cannot be written to is no reason to fail."""
@@ -231,7 +232,7 @@ async def probe(connection: Connection, started: Running) -> HostStatus:
     if state is not None and state.get("Paused"):
         reason = f"its container {started.name} is paused; docker unpause {started.name} lets it go on"
         return HostStatus(alive=True, answering=False, reason=reason)
-    return await started.door.probe(started.last_words())
+    return await started.door.probe(partial(started.last_words, running=True))
 
 
 async def inspect(connection: Connection, started: Running) -> dict[str, Any] | None:

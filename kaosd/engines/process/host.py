@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -131,7 +132,7 @@ async def probe(running: Running) -> HostStatus:
     if not proc.alive(running.identity):
         proc.reap(running.pid)
         return HostStatus(alive=False, answering=False, reason=f"JupyterLab has ended{last_words(running)}")
-    return await _door(running).probe(last_words(running))
+    return await _door(running).probe(partial(last_words, running, running=True))
 
 
 def _door(running: Running) -> Door:
@@ -200,6 +201,6 @@ def marked_in(home: Home, but: str | None) -> list[int]:
     return [pid for pid, mark in marks.items() if mark.rpartition(":")[0] == str(home.root) and mark != but]
 
 
-def last_words(running: Running) -> str:
-    """The last lines that the host itself wrote and that say something, after ": "; "" when there are none."""
-    return jupyter.last_words(running.log, running.log_from)
+def last_words(host: Running, *, running: bool = False) -> str:
+    """See jupyter.last_words."""
+    return jupyter.last_words(host.log, host.log_from, running=running)
