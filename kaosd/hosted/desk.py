@@ -11,6 +11,8 @@ to the page    {"do": "hello", "server", "lab", "collaboration", "expired": page
                when the document is not any more what it was in answer "of"; over: it holds what another page has saved
 from the page  {"open": [path, …]}
                {"bring": path, "id", "kind", "base", "sure", "text"} → {"do": "brought", "id", "error"}
+               {"merge": kind, "id", "base", "live", "incoming"} → {"do": "merged", "id", "operations": null when both
+               changed the same place}
 """
 
 from __future__ import annotations
@@ -156,6 +158,9 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
         elif "bring" in said:
             error = await self._bring(*(said.get(key) for key in ("bring", "kind", "base", "sure", "text")))
             self.tell({"do": "brought", "id": said["id"], "error": error})
+        elif "merge" in said:
+            merged = _merged(said["merge"], said["base"], said["live"], said["incoming"])
+            self.tell({"do": "merged", "id": said["id"], "operations": merged})
         else:
             asked = self._asked.get(said.get("id"))
             if asked is not None and not asked.done():
@@ -237,15 +242,32 @@ async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: K
     return None
 
 
+def _merged(kind: str, base: str, live: str, incoming: str) -> list[operations.Operation] | None:
+    """What brings *live* up to *incoming*; None when something of it would give way, or one is no document."""
+    try:
+        change, _ = _change(kind, base, live, incoming)
+    except Unreadable:
+        return None
+    return None if change.conflict else change.operations
+
+
 def _change(kind: str, base: str | None, live: str, incoming: str) -> tuple[operations.Change, str]:
     """What to do in the page, and its document as the text of a file. Raises Unreadable."""
-    parse: Any = parse_notebook if kind == "notebook" else parse_text
+    parse: Any = _notebook if kind == "notebook" else parse_text
     new = parse(incoming)
     try:
         old = None if base is None else parse(base)
     except Unreadable:
         old = None
     if kind == "notebook":
-        document = parse_notebook(live)
+        document = _notebook(live)
         return operations.of_notebook(old, document, new), written(document)
     return operations.of_text(old, live, new), live
+
+
+def _notebook(text: str) -> dict[str, Any]:
+    """See parse_notebook; without what the server notes in it for a page that reads it, and takes out of it again."""
+    notebook = parse_notebook(text)
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("trusted", None)
+    return notebook

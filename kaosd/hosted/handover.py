@@ -28,14 +28,13 @@ async def bring(
     try:
         merged, conflict, less = await _merged(server, path, kind, base, text)
         if conflict or (less and not sure):
-            stem, extension = os.path.splitext(path)
-            await _save(server, f"{stem}-unsaved{extension}", kind, _parse(kind, text))
+            await keep_beside(server.contents_manager, path, kind, text)
         for place, room in list(shared.rooms(server)) if shared else ():
             if place == path and room.ready:
                 before = written(room._document.get()) if kind == "notebook" else room._document.get()
                 await shared.apply(room, before, written(merged) if kind == "notebook" else merged)
                 return None
-        await _save(server, path, kind, merged)
+        await _save(server.contents_manager, path, kind, merged)
     except (Unreadable, web.HTTPError, OSError) as error:
         server.log.warning("%s of an earlier page cannot be saved: %s", path, error)
         return str(error)
@@ -71,9 +70,15 @@ def _parse(kind: str, text: str) -> Any:
     return parse_notebook(text) if kind == "notebook" else parse_text(text)
 
 
-async def _save(server: Any, path: str, kind: str, content: Any) -> None:
+async def keep_beside(contents: Any, path: str, kind: str, text: str) -> None:
+    """Save a *text* that gives way beside the file at *path*."""
+    stem, extension = os.path.splitext(path)
+    await _save(contents, f"{stem}-unsaved{extension}", kind, _parse(kind, text))
+
+
+async def _save(contents: Any, path: str, kind: str, content: Any) -> None:
     model = {"type": kind, "format": "json" if kind == "notebook" else "text", "content": content}
-    await ensure_async(server.contents_manager.save(model, path))
+    await ensure_async(contents.save(model, path))
 
 
 def orderly_end(server: Any, before: Callable[[], Awaitable[None]]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from jupyter_server_ydoc.loaders import FileLoader
 from jupyter_server_ydoc.rooms import DocumentRoom
 from jupyter_ydoc import YNotebook
 
+from .handover import keep_beside
 from .parsing import Unreadable
 from .rooms import live_of
 
@@ -47,6 +50,7 @@ def continue_histories() -> None:
     async def save_content(loader: FileLoader, model: dict[str, Any], *more: Any) -> dict[str, Any]:
         saved: dict[str, Any] = await save(loader, model, *more)
         _note(loader, (model["format"], model["type"]), model["content"])
+        _write(_place(loader, model["format"], model["type"]), saved["hash"], model["content"])
         return saved
 
     DocumentRoom.initialize = initialize_
@@ -75,7 +79,21 @@ async def _bring(room: DocumentRoom, replace: Callable[[Any], Awaitable[None]], 
     elif await _ahead(room):
         room._saving_document = asyncio.create_task(room._maybe_save_document(room._saving_document))
     else:
-        live.splice(document.get(), content)
+        await _catch_up(room, live, content)
+
+
+async def _catch_up(room: DocumentRoom, live: Any, content: Any) -> None:
+    """Bring the *content* of a file that was changed while no server ran, after one that was killed before its save.
+
+    What is in the history alone stays; where the file changed the same place it wins, and the text is saved beside it.
+    """
+    document = room._document
+    base = _read(_place(room._file, room.file_format, room.file_type)).get(document.hash)
+    change = live.splice(document.get() if base is None else base, content)
+    if change.conflict:
+        await keep_beside(room._file._contents_manager, room._file.path, room.file_type, change.before)
+    if document.get() != content:
+        room._saving_document = asyncio.create_task(room._maybe_save_document(room._saving_document))
 
 
 async def _remember(room: DocumentRoom, known: str) -> None:
@@ -86,6 +104,8 @@ async def _remember(room: DocumentRoom, known: str) -> None:
     if room._document.hash == known or room._saving_document is not None:  # the document is ahead of the file
         return
     room._document.hash = known
+    key = (room.file_format, room.file_type)
+    _write(_place(room._file, *key), known, vars(room._file)[_KNOWN][key])
     if room.ystore is not None:  # it does not see changes yet
         await room.ystore.encode_state_as_update(room.ydoc)
 
@@ -98,3 +118,27 @@ async def _ahead(room: DocumentRoom) -> bool:
 async def _hash(loader: FileLoader) -> str:
     model = await ensure_async(loader._contents_manager.get(loader.path, content=False, require_hash=True))
     return str(model["hash"])
+
+
+def _place(loader: FileLoader, form: str, kind: str) -> str:
+    """The file with the contents, by hash, that a document was saved to or read from last: the base of a merge."""
+    return os.path.join(os.environ["JUPYTER_DATA_DIR"], "saved_documents", f"{loader.file_id}-{form}-{kind}.json")
+
+
+def _write(place: str, known: str, content: Any) -> None:
+    """Remember *content*, and the one before: the document may not have been told yet that it is saved."""
+    earlier = [(key, value) for key, value in _read(place).items() if key != known]
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    fresh = f"{place}.new"
+    with open(fresh, "w", encoding="utf-8") as file:
+        json.dump(dict([*earlier[-1:], (known, content)]), file)
+    os.replace(fresh, place)
+
+
+def _read(place: str) -> dict[str, Any]:
+    try:
+        with open(place, encoding="utf-8") as file:
+            found: dict[str, Any] = json.load(file)
+    except (FileNotFoundError, ValueError):  # no document was saved here; the machine went down
+        return {}
+    return found

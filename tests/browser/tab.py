@@ -101,6 +101,11 @@ class Tab:
         self.page.keyboard.type(text, delay=KEY)
         return text
 
+    def save(self) -> None:
+        """Press the keys that save; done when JupyterLab shows no unsaved document."""
+        self.page.keyboard.press("Control+s")
+        expect(self.page.locator(".jp-mod-dirty")).to_have_count(0)
+
     def run(self, number: int, printed: str) -> None:
         """Run a cell and wait for what it prints."""
         self._press_until(number, self.page.locator(".jp-OutputArea-output", has_text=printed).last, printed)

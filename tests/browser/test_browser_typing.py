@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 from tests.browser.tab import PATIENCE, Tab, notebook, sources_of
 from tests.e2e.daemon import Daemon, until
@@ -177,10 +177,11 @@ def test_a_change_waits_while_a_tab_that_must_make_it_sleeps(daemon: Daemon, pag
     expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
 
 
+@pytest.mark.parametrize("saved_first", [False, True], ids=["unsaved", "one saved before"])
 def test_two_tabs_that_do_not_share_a_document_each_get_what_the_other_holds(
-    daemon: Daemon, page: Page, bundle: Path
+    daemon: Daemon, page: Page, bundle: Path, saved_first: bool
 ) -> None:
-    name = "twice"
+    name = f"twice-{saved_first}".lower()
     (bundle / "model" / "requirements.txt").write_text(ALONE)
     (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0", "three = 3 #"))
     daemon.deploy(name, bundle)
@@ -189,6 +190,9 @@ def test_two_tabs_that_do_not_share_a_document_each_get_what_the_other_holds(
     page.bring_to_front()
     first.at_end_of(0)
     first.type(" first")
+    if saved_first:  # over what the other tab may have saved, since its kernel has written into the document
+        first.save()
+        first.saved("n.ipynb", "one = 1 # first", "two = 0", "three = 3 #")
     other.page.bring_to_front()
     other.at_end_of(2)
     other.type(" other")
@@ -199,4 +203,62 @@ def test_two_tabs_that_do_not_share_a_document_each_get_what_the_other_holds(
     daemon.live(name)
     first.saved("n.ipynb", *everything)
     for tab in (first, other):
+        tab.page.bring_to_front()
+        tab.save()
+        tab.saved("n.ipynb", *everything)
         expect(tab.page.locator("dialog.jp-Dialog")).to_have_count(0)
+
+
+def test_a_tab_that_saves_after_another_one_is_asked_only_about_what_both_changed(
+    daemon: Daemon, page: Page, bundle: Path
+) -> None:
+    name = "over"
+    (bundle / "model" / "requirements.txt").write_text(ALONE)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2", "three = 3 #"))
+    daemon.deploy(name, bundle)
+    other = Tab(page.context.new_page(), daemon, name).open("n.ipynb", 3)
+    first = Tab(page, daemon, name).open("n.ipynb", 3)
+    for tab in (other, first):  # what their kernel wrote into the document
+        tab.page.bring_to_front()
+        tab.save()
+    first.at_end_of(0)
+    first.type(" first")
+    other.page.bring_to_front()
+    other.at_end_of(2)
+    other.type(" other")
+    other.save()
+    first.page.bring_to_front()
+    first.save()
+    first.shows("one = 1 # first", "two = 2", "three = 3 # other")
+    first.saved("n.ipynb", "one = 1 # first", "two = 2", "three = 3 # other")
+    other.page.bring_to_front()
+    other.save()
+    other.shows("one = 1 # first", "two = 2", "three = 3 # other")
+    for tab, text in ((first, "1"), (other, "5")):
+        expect(tab.page.locator("dialog.jp-Dialog")).to_have_count(0)
+        tab.page.bring_to_front()
+        tab.at_end_of(1)
+        tab.type(text)
+        tab.page.keyboard.press("Control+s")
+        first.saved("n.ipynb", "one = 1 # first", "two = 21", "three = 3 # other")
+    expect(other.page.locator("dialog.jp-Dialog")).to_contain_text("has changed on disk")
+    other.shows("one = 1 # first", "two = 25", "three = 3 # other")
+
+
+def test_what_is_typed_while_a_document_is_being_saved_is_saved_too(daemon: Daemon, page: Page, bundle: Path) -> None:
+    (bundle / "model" / "requirements.txt").write_text(ALONE)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #"))
+    daemon.deploy("meantime", bundle)
+    tab = Tab(page, daemon, "meantime").open("n.ipynb", 1)
+    tab.save()
+    tab.at_end_of(0)
+    tab.type(" typed")
+    saves = list[Route]()
+    contents = "**/api/contents/n.ipynb*"
+    page.route(contents, lambda route: saves.append(route) if route.request.method == "PUT" else route.continue_())
+    with page.expect_request(lambda request: request.method == "PUT" and "/api/contents/" in request.url):
+        page.keyboard.press("Control+s")
+    tab.type(" meanwhile")
+    saves[0].continue_()
+    page.unroute(contents)
+    tab.saved("n.ipynb", "one = 1 # typed meanwhile")

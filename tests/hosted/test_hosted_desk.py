@@ -195,3 +195,36 @@ async def test_a_page_is_not_changed_before_its_text_is_kept(client):
         await tab.say(id=(await tab.hear("read"))["id"], kind="file", text="a\nmine\n")
         await tab.say(id=(await tab.hear("apply"))["id"], saved=True)
         assert await answer == {"applied": True, "conflict": False, "saved": True, "before": "a\nmine\n"}
+
+
+def cell(source, **metadata):
+    return {
+        "id": "c",
+        "cell_type": "code",
+        "source": source,
+        "metadata": metadata,
+        "outputs": [],
+        "execution_count": None,
+    }
+
+
+def document(*cells):
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
+
+
+@pytest.mark.parametrize(
+    ("kind", "base", "live", "incoming", "operations"),
+    [
+        pytest.param("file", "a\nb\n", "a\nmine\n", "new\nb\n", [["text", 0, 1, "new"]], id="two places"),
+        pytest.param("file", "a\n", "mine\n", "new\n", None, id="one place"),
+        pytest.param("file", "a\r\nb\r\n", "a\nmine\n", "a\r\nb\r\n", [], id="other ends of lines"),
+        pytest.param(
+            "notebook", document(cell("a")), document(cell("a")), document(cell("a", trusted=False)), [], id="trust"
+        ),
+        pytest.param("notebook", document(cell("a")), document(cell("b")), "{", None, id="not a notebook"),
+    ],
+)
+async def test_a_page_is_told_how_to_catch_up_with_its_file(client, kind, base, live, incoming, operations):
+    async with page(client, "a.py") as tab:
+        await tab.say(merge=kind, id="1", base=base, live=live, incoming=incoming)
+        assert await tab.hear("merged") == {"do": "merged", "id": "1", "operations": operations}

@@ -320,11 +320,20 @@ async def test_edits_that_are_not_kept_yet_are_told_and_not_touched(client, writ
         assert again == {"applied": True, "conflict": False, "saved": True}
 
 
-async def test_what_was_typed_before_a_kill_is_there_when_the_host_is_back(new_host, eventually):
+@pytest.mark.parametrize(
+    ("change", "there", "beside"),
+    [
+        pytest.param(None, "a", None, id="nothing else"),
+        pytest.param(("b", "b = 2"), "a", None, id="another cell changes on disk meanwhile"),
+        pytest.param(("a", "c"), "c", "a", id="the same cell changes on disk meanwhile"),
+    ],
+)
+async def test_what_was_typed_before_a_kill_is_there_when_the_host_is_back(new_host, eventually, change, there, beside):
     """Keys that follow each other put off the save: the file is as it was, and the document's history ahead of it."""
     host = new_host().start()
     file = host.root / "a.ipynb"
-    before = notebook(code("a", "a"))
+    cells = {"a": "a z", "b": "b = 1"}
+    before = notebook(*(code(*cell) for cell in cells.items()))
     file.write_text(before)
     text = "".join(f" {number}" for number in range(200))
 
@@ -341,9 +350,18 @@ async def test_what_was_typed_before_a_kill_is_there_when_the_host_is_back(new_h
         host.process.wait()
         known = history() - opened
     assert file.read_text() == before
+    if change:
+        cells |= [change]
+        file.write_text(notebook(*(code(*cell) for cell in cells.items())))
     host.start()
     async with host.client() as client, client.editor("a.ipynb") as editor:
-        found = sources(await editor.content())["a"]
-        assert ("a" + text).startswith(found)
-        assert len(found) > known
-        await eventually(lambda: (saved := on_disk(file)) and sources(saved) == {"a": found})
+        found = sources(await editor.content())
+        await eventually(lambda: (saved := on_disk(file)) and sources(saved) == found)
+    assert found["b"] == cells["b"]
+    kept = found["a"]
+    if beside:
+        assert kept == there
+        kept = sources(on_disk(host.root / "a-unsaved.ipynb"))["a"]
+    assert kept.endswith(" z")
+    assert ("a" + text).startswith(kept[:-2])
+    assert len(kept[:-2]) > known

@@ -4,6 +4,7 @@
 (() => {
   const NAME = "kaosd-desk";
   const PAUSE = 2000; // milliseconds without a key that count as one
+  const KNOWN = 3; // contents of a file that are remembered: others than its document may read it too
   const LOST = "the connection was lost";
   let sharedModules;
 
@@ -43,8 +44,9 @@
   }
 
   class Documents {
-    constructor(app) {
+    constructor(app, found) {
       this.app = app;
+      this.found = found; // called with each context that is new here
       // by context: the last text that is known to be saved. sure: the server has said so; what is noted without that
       // can have keys in it that were still on their way
       this.saved = new WeakMap();
@@ -75,6 +77,48 @@
       context.model.stateChanged.connect((_, change) => {
         if (change.name === "dirty" && !change.newValue && context.isReady && !this.leaving) note();
       });
+      this.found(context);
+    }
+  }
+
+  // -- files ----------------------------------------------------------------------------------------------------
+
+  // What this page read from its files and saved to them last. JupyterLab itself remembers only digests of that.
+  class Files {
+    constructor(contents) {
+      this.known = new Map(); // by type and path: contents by digest, those of the latest KNOWN
+      const { get, save } = contents;
+      const sent = new Map(); // by type and path: what was saved, whose digest is asked for next
+      contents.get = async (path, options) => {
+        const model = await get.call(contents, path, options);
+        const file = `${model.type} ${path}`;
+        if (model.hash && options?.content !== false) this.note(file, model.hash, model.content);
+        else if (model.hash && sent.has(file)) this.note(file, model.hash, sent.get(file));
+        if (model.hash) sent.delete(file);
+        return model;
+      };
+      contents.save = async (path, options) => {
+        const model = await save.call(contents, path, options);
+        sent.set(`${model.type} ${path}`, options.content);
+        return model;
+      };
+    }
+
+    note(file, digest, content) {
+      const known = this.known.get(file) ?? new Map();
+      known.delete(digest);
+      known.set(digest, typeof content === "string" ? content : JSON.stringify(content));
+      if (known.size > KNOWN) known.delete(known.keys().next().value);
+      this.known.set(file, known);
+    }
+
+    // The text that a context was read from or saved to last; undefined when that is not known.
+    of({ path, contentsModel }) {
+      return this.known.get(`${contentsModel.type} ${path}`)?.get(contentsModel.hash);
+    }
+
+    forget({ path, contentsModel }) {
+      this.known.delete(`${contentsModel?.type} ${path}`);
     }
   }
 
@@ -82,8 +126,9 @@
 
   class Desk {
     constructor(app, notices, address) {
-      this.documents = new Documents(app);
       this.services = app.serviceManager;
+      this.files = new Files(this.services.contents);
+      this.documents = new Documents(app, (context) => this.mendSaves(context));
       this.notices = notices;
       this.address = address;
       this.sent = new Map(); // by id of an answer: the text that was sent with it
@@ -136,7 +181,7 @@
       else if (message.do === "leaving") this.leaving();
       else if (message.do === "left") this.left(message);
       else if (message.do === "held") this.held(message);
-      else if (message.do === "brought") this.answered(message);
+      else if (message.do === "brought" || message.do === "merged") this.answered(message);
       else this.send({ id: message.id, ...(await this.answer(message)) });
     }
 
@@ -174,6 +219,53 @@
         console.error(NAME, error);
         return false;
       }
+    }
+
+    // -- what JupyterLab saves -----------------------------------------------------------------------------------
+
+    // Of a page that saves its documents itself. When another page, or a program, has saved in between, JupyterLab asks
+    // whether to lose that or what is here; here it asks only where both changed the same place. What is typed while a
+    // document is on its way to the disk is no more taken for saved.
+    mendSaves(context) {
+      if (context.model.collaborative) return;
+      const question = context._raiseConflict?.bind(context);
+      context._raiseConflict = async (file, options) =>
+        (await this.catchUp(context)) ? context._maybeSave(context._createSaveOptions()) : question(file, options);
+      let changed = false;
+      context.model.contentChanged.connect(() => (changed = true));
+      context.saveState.connect((_, state) => {
+        if (state === "completed" && changed) context.model.dirty = true;
+        changed = false;
+      });
+      context.disposed.connect(() => this.files.forget(context));
+    }
+
+    // Bring what is on disk to a document; whether that could be done.
+    async catchUp(context) {
+      const base = this.files.of(context);
+      const { type, format } = context.contentsModel;
+      if (base === undefined || format === "base64") return false;
+      const file = await this.services.contents.get(context.path, { type, format, content: true, hash: true });
+      const incoming = typeof file.content === "string" ? file.content : JSON.stringify(file.content);
+      for (;;) {
+        const live = textOf(context.model);
+        const { operations } = await this.ask({ merge: kindOf(context.model), base, live, incoming });
+        if (!operations) return false;
+        if (textOf(context.model) !== live) continue; // typed meanwhile
+        carryOut(context.model, operations);
+        context._updateContentsModel(file);
+        return true;
+      }
+    }
+
+    // Resolves to the server's answer, or to {error}.
+    ask(message) {
+      const id = `${Object.keys(message)[0]} ${performance.now()}`;
+      return new Promise((done) => {
+        this.asked.set(id, (error, answer) => done(answer));
+        this.send({ ...message, id });
+        if (this.socket?.readyState !== WebSocket.OPEN) this.answered({ id, error: LOST });
+      });
     }
 
     // -- what happens to the server -----------------------------------------------------------------------------
@@ -267,9 +359,9 @@
       });
     }
 
-    answered({ id, error }) {
-      this.asked.get(id)?.(error);
-      this.asked.delete(id);
+    answered(answer) {
+      this.asked.get(answer.id)?.(answer.error, answer);
+      this.asked.delete(answer.id);
     }
 
     // A short word in JupyterLab's corner for notices. topic: what it is about; it is told once, until it is over.
