@@ -99,7 +99,10 @@ def write_files(host: dict[str, Any], path: str) -> None:
         },
         "config/labconfig/default_setting_overrides.json": overrides,
         "config/labconfig/page_config.json": {
-            "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+            "disabledExtensions": {
+                "@jupyterlab/apputils-extension:announcements": True,
+                "@jupyterlab/hub-extension:connectionlost": True,  # a dialog; the page of the desk has a notice
+            }
         },
     }
     for name, content in files.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -262,3 +264,61 @@ def test_what_is_typed_while_a_document_is_being_saved_is_saved_too(daemon: Daem
     saves[0].continue_()
     page.unroute(contents)
     tab.saved("n.ipynb", "one = 1 # typed meanwhile")
+
+
+def kill_host(daemon: Daemon, name: str) -> None:
+    """End the host with kill -9; the daemon starts another one."""
+    os.kill(daemon.host_pid(name), signal.SIGKILL)
+
+
+def kill_daemon(daemon: Daemon, name: str) -> None:
+    """End the daemon with kill -9; its hosts go on, and nothing gets through to them."""
+    daemon.kill()
+
+
+@pytest.mark.parametrize("strike", [kill_host, kill_daemon])
+def test_what_is_typed_into_a_document_that_has_just_changed_is_kept_over_a_kill(
+    daemon: Daemon, page: Page, bundle: Path, requirements: str, strike: Callable[[Daemon, str], None]
+) -> None:
+    name = f"{strike.__name__.replace('_', '-')}-{'alone' if requirements else 'shared'}"
+    (bundle / "model" / "requirements.txt").write_text(requirements)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
+    daemon.deploy(name, bundle)
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+    tab.shows("one = 1 #", "two = 2")
+    tab.at_end_of(0)
+    typed = tab.type(" before")
+    strike(daemon, name)
+    typed += tab.type(" and after")
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 3"))
+    if strike is kill_daemon:
+        daemon.start()
+    daemon.live(name)
+    expected = (f"one = 1 #{typed}", "two = 3")
+    tab.shows(*expected)
+    tab.saved("n.ipynb", *expected)
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+
+
+def test_every_key_counts_while_the_server_is_away(
+    daemon: Daemon, page: Page, bundle: Path, requirements: str
+) -> None:
+    name = f"away-{'alone' if requirements else 'shared'}"
+    (bundle / "model" / "requirements.txt").write_text(requirements)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #"))
+    daemon.deploy(name, bundle)
+    tab = Tab(page, daemon, name).open("n.ipynb", 1)
+    tab.at_end_of(0)
+    page.context.set_offline(True)
+    typed = tab.type(" offline")
+    notice = page.get_by_text("JupyterLab's server does not answer; it is tried again.")
+    expect(notice).to_be_visible()
+    typed += tab.type(" and still")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+    page.context.set_offline(False)
+    typed += tab.type(" and back")
+    tab.saved("n.ipynb", f"one = 1 #{typed}")
+    tab.shows(f"one = 1 #{typed}")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+    expect(notice).to_have_count(0)

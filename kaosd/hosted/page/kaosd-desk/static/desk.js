@@ -6,6 +6,7 @@
   const PAUSE = 2000; // milliseconds without a key that count as one
   const KNOWN = 3; // contents of a file that are remembered: others than its document may read it too
   const LOST = "the connection was lost";
+  const AWAY = new Set([undefined, 502, 503, 504]); // answers to a request that no JupyterLab has seen
   let sharedModules;
 
   // The copy of a module that JupyterLab itself uses.
@@ -128,7 +129,10 @@
     constructor(app, notices, address) {
       this.services = app.serviceManager;
       this.files = new Files(this.services.contents);
-      this.documents = new Documents(app, (context) => this.mendSaves(context));
+      this.documents = new Documents(app, (context) => {
+        this.mendErrors(context);
+        this.mendSaves(context);
+      });
       this.notices = notices;
       this.address = address;
       this.sent = new Map(); // by id of an answer: the text that was sent with it
@@ -155,6 +159,7 @@
         const socket = (this.socket = new WebSocket(this.address));
         socket.onopen = () => {
           this.told = "";
+          this.over("connection");
           this.report();
         };
         socket.onmessage = (event) => this.obey(JSON.parse(event.data)).catch((error) => console.error(NAME, error));
@@ -268,6 +273,28 @@
       });
     }
 
+    // -- what JupyterLab asks while its server is away -----------------------------------------------------------
+
+    // A dialog would take the keys of a person who types, and they would be nowhere.
+    connectionLost(error) {
+      console.warn(NAME, error);
+      const text = "JupyterLab's server does not answer; it is tried again. What you type stays in this tab until then.";
+      const connected = this.socket?.readyState === WebSocket.OPEN;
+      this.notice(text, "warning", connected ? 8000 : false, "connection");
+    }
+
+    mendErrors(context) {
+      const tell = context._handleError?.bind(context);
+      context._handleError = async (error, title) => {
+        if (!AWAY.has(error.response?.status)) return tell(error, title);
+        console.warn(NAME, title, error);
+        this.notice(`${context.path} is not saved yet: the server does not answer.`, "warning", 8000, `save ${context.path}`);
+      };
+      context.saveState.connect((_, state) => {
+        if (state === "completed") this.over(`save ${context.path}`);
+      });
+    }
+
     // -- what happens to the server -----------------------------------------------------------------------------
 
     leaving() {
@@ -378,19 +405,33 @@
     }
   }
 
+  let desk;
+
   async function activate(app) {
     const { Notification } = await shared("@jupyterlab/apputils");
     const base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl;
     const address = new URL(`${base}kaosd/desk`, location.href);
     address.protocol = address.protocol.replace("http", "ws");
-    const desk = new Desk(app, Notification, address.href);
+    desk = new Desk(app, Notification, address.href);
     void app.restored.then(() => desk.run()); // not awaited here: what is restored waits for this
   }
 
-  const plugin = { id: `${NAME}:plugin`, autoStart: true, activate };
+  // In the place of the one of JupyterLab, which kaosd/hosted/settings.py turns off.
+  async function plugins() {
+    const { IConnectionLost } = await shared("@jupyterlab/application");
+    const lost = async (_, error) => desk?.connectionLost(error);
+    return [
+      { id: `${NAME}:plugin`, autoStart: true, activate },
+      { id: `${NAME}:connection-lost`, autoStart: true, provides: IConnectionLost, activate: () => lost },
+    ];
+  }
+
   window._JUPYTERLAB = window._JUPYTERLAB || {};
   window._JUPYTERLAB[NAME] = {
     init: (modules) => void (sharedModules = modules),
-    get: async () => () => ({ __esModule: true, default: plugin }),
+    get: async () => {
+      const found = await plugins();
+      return () => ({ __esModule: true, default: found });
+    },
   };
 })();
