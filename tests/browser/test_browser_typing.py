@@ -299,3 +299,25 @@ def test_what_is_typed_into_a_document_that_has_just_changed_is_kept_over_a_kill
     tab.shows(*expected)
     tab.saved("n.ipynb", *expected)
     expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+
+
+def test_every_key_counts_while_the_server_is_away(daemon: Daemon, page: Page, bundle: Path, requirements: str) -> None:
+    name = f"away-{'alone' if requirements else 'shared'}"
+    (bundle / "model" / "requirements.txt").write_text(requirements)
+    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #"))
+    daemon.deploy(name, bundle)
+    tab = Tab(page, daemon, name).open("n.ipynb", 1)
+    tab.execute(0)  # its kernel has started
+    tab.at_end_of(0)
+    page.context.set_offline(True)
+    typed = tab.type(" offline")
+    notice = page.get_by_text("JupyterLab's server does not answer; it is tried again.")
+    expect(notice).to_be_visible()
+    typed += tab.type(" and still")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+    page.context.set_offline(False)
+    typed += tab.type(" and back")
+    tab.saved("n.ipynb", f"one = 1 #{typed}")
+    tab.shows(f"one = 1 #{typed}")
+    expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
+    expect(notice).to_have_count(0)

@@ -284,14 +284,20 @@
     }
 
     mendErrors(context) {
-      const tell = context._handleError?.bind(context);
-      context._handleError = async (error, title) => {
-        if (!AWAY.has(error.response?.status)) return tell(error, title);
-        console.warn(NAME, title, error);
-        this.notice(`${context.path} is not saved yet: the server does not answer.`, "warning", 8000, `save ${context.path}`);
+      const { sessionContext } = context;
+      const mend = (where, what, told) => {
+        const ask = where?.[what]?.bind(where);
+        if (!ask) return;
+        where[what] = async (error, ...more) => {
+          if (!AWAY.has(error.response?.status)) return ask(error, ...more);
+          console.warn(NAME, ...more, error);
+          this.notice(`${told}: the server does not answer.`, "warning", 8000, `${what} ${context.path}`);
+        };
       };
+      mend(context, "_handleError", `${context.path} is not saved yet`);
+      mend(sessionContext, "_handleSessionError", `The kernel of ${context.path} is not started`);
       context.saveState.connect((_, state) => {
-        if (state === "completed") this.over(`save ${context.path}`);
+        if (state === "completed") this.over(`_handleError ${context.path}`);
       });
     }
 
@@ -414,6 +420,8 @@
     address.protocol = address.protocol.replace("http", "ws");
     desk = new Desk(app, Notification, address.href);
     void app.restored.then(() => desk.run()); // not awaited here: what is restored waits for this
+    // What shows notices is loaded with the first one, which may be that the server is away.
+    if (sharedModules["react-toastify"]) void app.restored.then(() => shared("react-toastify"));
   }
 
   // In the place of the one of JupyterLab, which kaosd/hosted/settings.py turns off.
