@@ -20,8 +20,9 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from contextlib import contextmanager
 from itertools import count
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_server.auth.decorator import ws_authenticated
 from jupyter_server.base.handlers import JupyterHandler
@@ -31,6 +32,9 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from . import operations
 from .keeping import Kept, require
 from .parsing import Unreadable, parse_notebook, parse_text, written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ANSWER = 3.0  # seconds until a page says what it holds; one that was frozen by its browser never does
 _LONGEST = 6.0  # seconds for all tries of a change while the person types; the daemon waits 10 for an answer
@@ -114,9 +118,11 @@ class Desk:
         held = list[tuple[Page, str]]()
         for page in await _saved_last_first(pages, path):
             change = await _apply_in_time(page, path, base, incoming, kept, over=bool(held))
-            text = await _text(page, path) if change is not None else None
-            if change is not None and text is not None:
-                applied.append(change)
+            if change is None:
+                continue
+            applied.append(change)
+            text = await _text(page, path)
+            if text is not None:
                 held.append((page, text))
                 incoming = text
         for page, text in held[:-1]:
@@ -202,8 +208,22 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
             del self._asked[number]
 
 
+@contextmanager
+def _telling(page: Page, path: str) -> Iterator[None]:
+    """Tell the page what holds a change of *path*. Raises Held."""
+    try:
+        yield
+    except (asyncio.TimeoutError, Held) as error:  # noqa: UP041 (another one in Python 3.9)
+        reason = str(error) or "its tab has not taken the change in time"
+        page.tell({"do": "held", "path": path, "reason": reason})
+        raise Held(reason) from None
+
+
 async def _saved_last_first(pages: list[Page], path: str) -> list[Page]:
-    found = [(await page.ask(do="read", path=path), page) for page in pages]
+    found = []
+    for page in pages:
+        with _telling(page, path):
+            found.append((await page.ask(do="read", path=path), page))
     return [page for _, page in sorted(found, key=lambda one: one[0].get("at") or "", reverse=True)]
 
 
@@ -219,12 +239,8 @@ async def _apply_in_time(
     page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool = False
 ) -> Applied | None:
     """See _apply. Raises Held, after the page was told."""
-    try:
+    with _telling(page, path):
         return await asyncio.wait_for(_apply(page, path, base, incoming, kept, over=over), _LONGEST)
-    except (TimeoutError, Held) as error:
-        reason = str(error) or "its tab has not taken the change in time"
-        page.tell({"do": "held", "path": path, "reason": reason})
-        raise Held(reason) from None
 
 
 async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool) -> Applied | None:

@@ -31,8 +31,7 @@ async def bring(
             await keep_beside(server.contents_manager, path, kind, text)
         for place, room in list(shared.rooms(server)) if shared else ():
             if place == path and room.ready:
-                before = written(room._document.get()) if kind == "notebook" else room._document.get()
-                await shared.apply(room, before, written(merged) if kind == "notebook" else merged)
+                await shared.apply(room, shared.text_of(room), written(merged) if kind == "notebook" else merged)
                 return None
         await _save(server.contents_manager, path, kind, merged)
     except (Unreadable, web.HTTPError, OSError) as error:

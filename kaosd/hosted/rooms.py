@@ -100,14 +100,14 @@ async def leave(server: Any) -> dict[str, str]:
             break
         await asyncio.sleep(0.01)
     await asyncio.gather(*(_save(room, room._on_outofband_change) for room in _waiting(server)))
-    saved = {path: _text(room) for path, room in rooms(server) if room.ready and not room._document.dirty}
+    saved = {path: text_of(room) for path, room in rooms(server) if room.ready and not room._document.dirty}
     # A history is written update by update, each some time after it was made.
     stores = [(room.ystore, room.ydoc) for _, room in rooms(server) if room.ystore is not None and room.ready]
     await asyncio.gather(*(store.encode_state_as_update(document) for store, document in stores))
     return {path: text for path, text in saved.items() if text is not None}
 
 
-def _text(room: DocumentRoom) -> str | None:
+def text_of(room: DocumentRoom) -> str | None:
     """What a room holds, as the text of a file; None when it is of a kind that is not changed."""
     try:
         live_of(room)

@@ -29,13 +29,13 @@ class Page:
 
 
 @asynccontextmanager
-async def page(client, *documents):
+async def page(client, *documents, clients=1):
     async with client.session.ws_connect(client.url("kaosd/desk")) as socket:
         found = Page(socket)
         hello = await found.hear("hello")
         assert (hello["expired"], bool(hello["lab"]), bool(hello["collaboration"])) == (False, True, True)
         await found.say(open=list(documents))
-        while {"path": documents[0], "type": "page", "clients": 1} not in (await client.call("GET", "kaosd/documents"))[
+        while {"path": documents[0], "type": "page", "clients": clients} not in (await client.call("GET", "kaosd/documents"))[
             "documents"
         ]:
             await asyncio.sleep(0.01)
@@ -105,6 +105,28 @@ async def test_a_page_that_cannot_holds_the_change_and_is_told(client, how):
         found = await answer
         assert (found["applied"], found["held"]) == (False, True)
         assert found["reason"] == f"a.py: {held['reason']}"
+
+
+async def test_who_closes_right_after_taking_a_change_has_taken_it(client):
+    async with page(client, "a.py") as first, page(client, "a.py", clients=2) as second:
+        answer = apply(client, "a.py", "a\n", "b\n")
+        for tab in (first, second):  # which has saved last?
+            await tab.say(id=(await tab.hear("read"))["id"], kind="file", text="a\n", at="2026-01-01T00:00:00Z")
+        await first.say(id=(await first.hear("read"))["id"], kind="file", text="a\n")
+        await first.say(id=(await first.hear("apply"))["id"], saved=True)
+        await first.hear("read")  # for the other page
+        await first.socket.close()
+        await second.say(id=(await second.hear("read"))["id"], gone=True)
+        assert await answer == {"applied": True, "conflict": False, "saved": True}
+
+
+async def test_one_of_two_pages_that_does_not_answer_is_told_what_it_holds(client):
+    async with page(client, "a.py") as first, page(client, "a.py", clients=2) as second:
+        answer = apply(client, "a.py", "a\n", "b\n")
+        await first.say(id=(await first.hear("read"))["id"], kind="file", text="a\n")
+        await second.hear("read")  # and says nothing
+        held = await second.hear("held")
+        assert await answer == {"applied": False, "held": True, "reason": f"a.py: {held['reason']}"}
 
 
 async def test_the_desk_is_closed_to_strangers(host, client):

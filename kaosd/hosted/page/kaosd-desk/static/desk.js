@@ -136,6 +136,7 @@
       this.notices = notices;
       this.address = address;
       this.sent = new Map(); // by id of an answer: the text that was sent with it
+      this.questions = 0;
       this.asked = new Map(); // by id of a question of ours: who waits for the answer
       this.first = null; // the hello of the server that this page came from
       this.server = null; // the server that it was last connected to
@@ -265,9 +266,9 @@
 
     // Resolves to the server's answer, or to {error}.
     ask(message) {
-      const id = `${Object.keys(message)[0]} ${performance.now()}`;
+      const id = ++this.questions;
       return new Promise((done) => {
-        this.asked.set(id, (error, answer) => done(answer));
+        this.asked.set(id, done);
         this.send({ ...message, id });
         if (this.socket?.readyState !== WebSocket.OPEN) this.answered({ id, error: LOST });
       });
@@ -382,18 +383,14 @@
     }
 
     // Resolves to what went wrong, or null.
-    bring(context, text) {
-      const id = `${context.path} ${performance.now()}`;
-      return new Promise((done) => {
-        this.asked.set(id, done);
-        const { text: base, sure } = this.documents.saved.get(context);
-        this.send({ bring: context.path, id, kind: kindOf(context.model), base, sure, text });
-        if (this.socket.readyState !== WebSocket.OPEN) this.answered({ id, error: LOST });
-      });
+    async bring(context, text) {
+      const { text: base, sure } = this.documents.saved.get(context);
+      const { error } = await this.ask({ bring: context.path, kind: kindOf(context.model), base, sure, text });
+      return error;
     }
 
     answered(answer) {
-      this.asked.get(answer.id)?.(answer.error, answer);
+      this.asked.get(answer.id)?.(answer);
       this.asked.delete(answer.id);
     }
 
