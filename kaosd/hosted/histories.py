@@ -11,6 +11,7 @@ import copy
 import json
 import os
 from functools import partial
+from glob import glob
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.utils import ensure_async
@@ -88,7 +89,7 @@ async def _catch_up(room: DocumentRoom, live: Any, content: Any) -> None:
     What is in the history alone stays; where the file changed the same place it wins, and the text is saved beside it.
     """
     document = room._document
-    base = _read(_place(room._file, room.file_format, room.file_type)).get(document.hash)
+    base = _read(_place(room._file, room.file_format, room.file_type), document.hash)
     change = live.splice(document.get() if base is None else base, content)
     if change.conflict:
         await keep_beside(room._file._contents_manager, room._file.path, room.file_type, change.before)
@@ -121,24 +122,28 @@ async def _hash(loader: FileLoader) -> str:
 
 
 def _place(loader: FileLoader, form: str, kind: str) -> str:
-    """The file with the contents, by hash, that a document was saved to or read from last: the base of a merge."""
-    return os.path.join(os.environ["JUPYTER_DATA_DIR"], "saved_documents", f"{loader.file_id}-{form}-{kind}.json")
+    """Where the contents are, by hash, that a document was saved to or read from last: the bases of a merge."""
+    return os.path.join(os.environ["JUPYTER_DATA_DIR"], "saved_documents", f"{loader.file_id}-{form}-{kind}")
 
 
 def _write(place: str, known: str, content: Any) -> None:
     """Remember *content*, and the one before: the document may not have been told yet that it is saved."""
-    earlier = [(key, value) for key, value in _read(place).items() if key != known]
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    fresh = f"{place}.new"
+    os.makedirs(place, exist_ok=True)
+    earlier = sorted((os.stat(path).st_mtime_ns, path) for path in glob(os.path.join(place, "*")))
+    fresh = os.path.join(place, ".new")
     with open(fresh, "w", encoding="utf-8") as file:
-        json.dump(dict([*earlier[-1:], (known, content)]), file)
-    os.replace(fresh, place)
+        json.dump(content, file)
+    os.replace(fresh, os.path.join(place, known))
+    for _, path in [one for one in earlier if os.path.basename(one[1]) != known][:-1]:
+        os.unlink(path)
 
 
-def _read(place: str) -> dict[str, Any]:
+def _read(place: str, known: str | None) -> Any:
+    """The content of this hash; None when no document was saved to it, or the machine went down."""
+    if not known:
+        return None
     try:
-        with open(place, encoding="utf-8") as file:
-            found: dict[str, Any] = json.load(file)
-    except (FileNotFoundError, ValueError):  # no document was saved here; the machine went down
-        return {}
-    return found
+        with open(os.path.join(place, known), encoding="utf-8") as file:
+            return json.load(file)
+    except (FileNotFoundError, ValueError):
+        return None

@@ -35,9 +35,8 @@ async def page(client, *documents, clients=1):
         hello = await found.hear("hello")
         assert (hello["expired"], bool(hello["lab"]), bool(hello["collaboration"])) == (False, True, True)
         await found.say(open=list(documents))
-        while {"path": documents[0], "type": "page", "clients": clients} not in (await client.call("GET", "kaosd/documents"))[
-            "documents"
-        ]:
+        open_now = {"path": documents[0], "type": "page", "clients": clients}
+        while open_now not in (await client.call("GET", "kaosd/documents"))["documents"]:
             await asyncio.sleep(0.01)
         yield found
 
