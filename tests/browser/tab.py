@@ -48,6 +48,18 @@ def notebook(*sources: str) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
+def write(bundle: Path, *sources: str) -> None:
+    """Save the bundle's notebook document, n.ipynb, with code cells of these sources."""
+    (bundle / "model" / "n.ipynb").write_text(notebook(*sources))
+
+
+def deploy(daemon: Daemon, name: str, bundle: Path, requirements: str, *sources: str) -> None:
+    """Deploy a bundle with these requirements and a notebook document with code cells of these sources."""
+    (bundle / "model" / "requirements.txt").write_text(requirements)
+    write(bundle, *sources)
+    daemon.deploy(name, bundle)
+
+
 # Remembers each of the texts that comes to be shown, however soon it goes again.
 REMEMBER = """text => {
     window.shown ??= new Set();

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.tab import Tab, notebook
+from tests.browser.tab import Tab, deploy, write
 from tests.e2e.daemon import Daemon, until
 
 MISSING = "no-such-package-of-kaosd==1.2.3\n"
@@ -51,7 +51,7 @@ def start_building(daemon: Daemon, name: str, bundle: Path) -> None:
 
 
 def test_the_first_build_is_shown_and_hands_over_to_jupyterlab(daemon: Daemon, page: Page, bundle: Path) -> None:
-    (bundle / "model" / "n.ipynb").write_text(notebook("number = 6"))
+    write(bundle, "number = 6")
     gate = Gate(bundle, "first")
     start_building(daemon, "first", bundle)
     page.goto(f"{daemon.url('first')}/lab/tree/n.ipynb?token={daemon.token('first')}")
@@ -73,20 +73,18 @@ def test_the_first_build_is_shown_and_hands_over_to_jupyterlab(daemon: Daemon, p
 def test_an_edit_on_disk_shows_in_the_tab_and_the_kernel_keeps_its_variables(
     daemon: Daemon, page: Page, bundle: Path
 ) -> None:
-    file = bundle / "model" / "n.ipynb"
-    file.write_text(notebook("number = 6", "print(number)"))
-    daemon.deploy("edit", bundle)
+    deploy(daemon, "edit", bundle, "", "number = 6", "print(number)")
     tab = Tab(page, daemon, "edit").open("n.ipynb", 2)
     tab.execute(0)
     tab.run(1, "6")
-    file.write_text(notebook("number = 6", "print(number * 7)"))
+    write(bundle, "number = 6", "print(number * 7)")
     tab.shows("number = 6", "print(number * 7)")
     tab.run(1, "42")
 
 
 def test_a_failed_build_names_the_line_and_a_save_mends_it(daemon: Daemon, page: Page, bundle: Path) -> None:
     requirements = bundle / "model" / "requirements.txt"
-    (bundle / "model" / "n.ipynb").write_text(notebook("number = 6"))
+    write(bundle, "number = 6")
     requirements.write_text("# of the model\n" + MISSING)
     daemon.deploy_detached("mend", bundle)
     until(lambda: daemon.notebook("mend")["state"] == "failed", "the build to fail")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
-from tests.browser.tab import PATIENCE, Tab, notebook, sources_of
+from tests.browser.tab import PATIENCE, Tab, deploy, sources_of, write
 from tests.e2e.daemon import Daemon, until
 
 # Excludes every jupyter-collaboration that is new enough: documents are not shared then.
@@ -32,13 +32,13 @@ Strike = Callable[[Daemon, str, Path], None]
 def save(daemon: Daemon, name: str, source: Path) -> None:
     """Save the document again and again; the last cell counts."""
     for number in range(1, 4):
-        (source / "model" / "n.ipynb").write_text(notebook("one = 1 #", f"two = {number}"))
+        write(source, "one = 1 #", f"two = {number}")
         daemon.live(name)
 
 
 def roll_back(daemon: Daemon, name: str, source: Path) -> None:
     """Save the document, and go back to the version before."""
-    (source / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 7"))
+    write(source, "one = 1 #", "two = 7")
     daemon.live(name)
     first = daemon.history(name)[-1]["number"]
     daemon.ctl("rollback", name, str(first))
@@ -68,9 +68,7 @@ def test_what_is_typed_while_files_change_is_kept(
     daemon: Daemon, page: Page, bundle: Path, meanwhile: ThreadPoolExecutor, requirements: str, strike: Strike, two: str
 ) -> None:
     name = f"{strike.__name__.replace('_', '-')}-{'alone' if requirements else 'shared'}"
-    (bundle / "model" / "requirements.txt").write_text(requirements)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
-    daemon.deploy(name, bundle)
+    deploy(daemon, name, bundle, requirements, "one = 1 #", "two = 0")
     tab = Tab(page, daemon, name).open("n.ipynb", 2)
     tab.at_end_of(0)
     typed = type_during(tab, meanwhile.submit(strike, daemon, name, bundle))
@@ -87,9 +85,7 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
     daemon: Daemon, page: Page, bundle: Path, meanwhile: ThreadPoolExecutor, before: str, after: str
 ) -> None:
     name = f"swap-{['shared', 'other', 'alone'][[SAME, OTHER, ALONE + SAME].index(after)]}"
-    (bundle / "model" / "requirements.txt").write_text(before)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
-    daemon.deploy(name, bundle)
+    deploy(daemon, name, bundle, before, "one = 1 #", "two = 0")
     first = daemon.host_pid(name)
     tab = Tab(page, daemon, name).open("n.ipynb", 2)
     page.evaluate("window.loaded = 'first'")
@@ -98,7 +94,7 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
 
     def replace() -> None:
         (bundle / "model" / "requirements.txt").write_text(after)
-        (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+        write(bundle, "one = 1 #", "two = 2")
         daemon.live(name)
 
     chunk = page.evaluate(LOADED)
@@ -134,9 +130,7 @@ def test_what_a_server_had_not_taken_of_a_page_is_kept_by_the_next(
 
     page.route_web_socket("**/api/collaboration/room/json:notebook:*", between)
     name = "stalled"
-    (bundle / "model" / "requirements.txt").write_text(SHARED)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
-    daemon.deploy(name, bundle)
+    deploy(daemon, name, bundle, SHARED, "one = 1 #", "two = 0")
     tab = Tab(page, daemon, name).open("n.ipynb", 2)
     page.evaluate("window.loaded = 'first'")
     tab.at_end_of(0)
@@ -146,7 +140,7 @@ def test_what_a_server_had_not_taken_of_a_page_is_kept_by_the_next(
     tab.saved("n.ipynb", "one = 1 # taken", "two = 0")
     expect(page.locator(".jp-mod-dirty")).to_have_count(0)  # as far as the server knows
     (bundle / "model" / "requirements.txt").write_text(OTHER)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+    write(bundle, "one = 1 #", "two = 2")
     replaced = meanwhile.submit(daemon.live, name)
     page.wait_for_function("!window.loaded", timeout=PATIENCE)
     replaced.result()
@@ -156,16 +150,14 @@ def test_what_a_server_had_not_taken_of_a_page_is_kept_by_the_next(
 
 
 def test_a_change_waits_while_a_tab_that_must_make_it_sleeps(daemon: Daemon, page: Page, bundle: Path) -> None:
-    (bundle / "model" / "requirements.txt").write_text(ALONE)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
-    daemon.deploy("asleep", bundle)
+    deploy(daemon, "asleep", bundle, ALONE, "one = 1 #", "two = 0")
     tab = Tab(page, daemon, "asleep").open("n.ipynb", 2)
     tab.at_end_of(0)
     tab.type(" typed")
     asleep = page.context.new_cdp_session(page)
     asleep.send("Debugger.enable")
     asleep.send("Debugger.pause")  # at the next thing that it does, as a frozen tab
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+    write(bundle, "one = 1 #", "two = 2")
     (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
     shown = until(lambda: (one := daemon.notebook("asleep"))["state"] == "held" and one, "the change to be held")
     assert "n.ipynb" in shown["reason"]
@@ -184,9 +176,7 @@ def test_two_tabs_that_do_not_share_a_document_each_get_what_the_other_holds(
     daemon: Daemon, page: Page, bundle: Path, saved_first: bool
 ) -> None:
     name = f"twice-{saved_first}".lower()
-    (bundle / "model" / "requirements.txt").write_text(ALONE)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0", "three = 3 #"))
-    daemon.deploy(name, bundle)
+    deploy(daemon, name, bundle, ALONE, "one = 1 #", "two = 0", "three = 3 #")
     other = Tab(page.context.new_page(), daemon, name).open("n.ipynb", 3)
     first = Tab(page, daemon, name).open("n.ipynb", 3)
     page.bring_to_front()
@@ -198,7 +188,7 @@ def test_two_tabs_that_do_not_share_a_document_each_get_what_the_other_holds(
     other.page.bring_to_front()
     other.at_end_of(2)
     other.type(" other")
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2", "three = 3 #"))
+    write(bundle, "one = 1 #", "two = 2", "three = 3 #")
     everything = ("one = 1 # first", "two = 2", "three = 3 # other")
     for tab in (first, other):
         tab.shows(*everything)
@@ -215,9 +205,7 @@ def test_a_tab_that_saves_after_another_one_is_asked_only_about_what_both_change
     daemon: Daemon, page: Page, bundle: Path
 ) -> None:
     name = "over"
-    (bundle / "model" / "requirements.txt").write_text(ALONE)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2", "three = 3 #"))
-    daemon.deploy(name, bundle)
+    deploy(daemon, name, bundle, ALONE, "one = 1 #", "two = 2", "three = 3 #")
     other = Tab(page.context.new_page(), daemon, name).open("n.ipynb", 3)
     first = Tab(page, daemon, name).open("n.ipynb", 3)
     for tab in (other, first):  # what their kernel wrote into the document
@@ -248,9 +236,7 @@ def test_a_tab_that_saves_after_another_one_is_asked_only_about_what_both_change
 
 
 def test_what_is_typed_while_a_document_is_being_saved_is_saved_too(daemon: Daemon, page: Page, bundle: Path) -> None:
-    (bundle / "model" / "requirements.txt").write_text(ALONE)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #"))
-    daemon.deploy("meantime", bundle)
+    deploy(daemon, "meantime", bundle, ALONE, "one = 1 #")
     tab = Tab(page, daemon, "meantime").open("n.ipynb", 1)
     tab.save()
     tab.at_end_of(0)
@@ -281,17 +267,15 @@ def test_what_is_typed_into_a_document_that_has_just_changed_is_kept_over_a_kill
     daemon: Daemon, page: Page, bundle: Path, requirements: str, strike: Callable[[Daemon, str], None]
 ) -> None:
     name = f"{strike.__name__.replace('_', '-')}-{'alone' if requirements else 'shared'}"
-    (bundle / "model" / "requirements.txt").write_text(requirements)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 0"))
-    daemon.deploy(name, bundle)
+    deploy(daemon, name, bundle, requirements, "one = 1 #", "two = 0")
     tab = Tab(page, daemon, name).open("n.ipynb", 2)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 2"))
+    write(bundle, "one = 1 #", "two = 2")
     tab.shows("one = 1 #", "two = 2")
     tab.at_end_of(0)
     typed = tab.type(" before")
     strike(daemon, name)
     typed += tab.type(" and after")
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #", "two = 3"))
+    write(bundle, "one = 1 #", "two = 3")
     if strike is kill_daemon:
         daemon.start()
     daemon.live(name)
@@ -303,9 +287,7 @@ def test_what_is_typed_into_a_document_that_has_just_changed_is_kept_over_a_kill
 
 def test_every_key_counts_while_the_server_is_away(daemon: Daemon, page: Page, bundle: Path, requirements: str) -> None:
     name = f"away-{'alone' if requirements else 'shared'}"
-    (bundle / "model" / "requirements.txt").write_text(requirements)
-    (bundle / "model" / "n.ipynb").write_text(notebook("one = 1 #"))
-    daemon.deploy(name, bundle)
+    deploy(daemon, name, bundle, requirements, "one = 1 #")
     tab = Tab(page, daemon, name).open("n.ipynb", 1)
     tab.execute(0)  # its kernel has started
     tab.at_end_of(0)
