@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 COLLECT_FIRST, COLLECT_EVERY = 30.0, 600.0  # seconds
 DESCRIPTORS = 65536
+LARGE = 2_000  # entries of nodes that are kept decoded after a look at a large tree
 TRIM_EVERY = 60.0  # seconds, at least, between two times that free memory is given back
 CONFIG = "config"  # the watcher's key for the configuration file's directory
 
@@ -288,17 +290,20 @@ async def _heartbeat(registry: Registry) -> None:
         sd.notify("WATCHDOG=1")
         if time.monotonic() - trimmed > TRIM_EVERY:
             trimmed = time.monotonic()
-            await asyncio.to_thread(give_back_memory)
+            await asyncio.to_thread(give_back_memory, registry.shop.store)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(interval):
                 await news.after(news.number)
 
 
-def give_back_memory() -> None:
+def give_back_memory(store: Store) -> None:
     """Give free memory back to the system: the first look at a large tree needs much for a short time.
 
-    Best effort: only the C library of GNU keeps it, and only that has a call for this.
+    What is left of that goes first, for it lies spread among what is free. Best effort: only the C library of GNU
+    keeps free memory, and only that has a call for this.
     """
+    if store.forget_nodes(least=LARGE):
+        gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -24,6 +24,7 @@ from kaosd.errors import BundleError
 from kaosd.model import Version
 
 RULES = ".kaosignore"
+_MANY = 1_000  # directories that changed in one look
 
 
 class Scanner:
@@ -43,6 +44,7 @@ class Scanner:
         self._known: dict[bytes, Known] = {}
         self._tree: str | None = None
         self._files = self._bytes = 0
+        self._changed = 0  # directories that the last look found to be other ones
         self._refused: dict[bytes, dict[bytes, str]] = {}
         self._saving: tuple[bytes, ...] = ()
         self._base: bytes | None = None
@@ -73,6 +75,8 @@ class Scanner:
                 found = self._look(dirty if trusted else None)
         except BundleError as error:
             return self._problem(str(error))
+        if self._changed > _MANY and self._kind != "link":
+            self._pack_together()
         self._trusted = True
         return found
 
@@ -169,8 +173,17 @@ class Scanner:
             if names and path not in gone:
                 self._refused[path] = names
         self._saving = tuple(sorted(build.saving))
+        self._changed = len(build.changed)
         self._tree = tree
         self._keep_tree()
+
+    def _pack_together(self) -> None:
+        """Read the stat cache back: what stays would else lie spread among all that a large look needed for itself."""
+        self._store.forget_nodes()
+        self._tree, self._known, self._changed = None, {}, 0
+        self._count()
+        self._tree, self._known = self._store.cache(self.key)
+        self._count()
 
     def _nothing(self) -> Scan:
         """A data directory that never had anything in it need not exist."""

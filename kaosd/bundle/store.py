@@ -12,12 +12,12 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from kaosd.bundle.copying import copy, hash_file, read_all, write_all
+from kaosd.bundle.decoded import Decoded
 from kaosd.bundle.failing import store_error, store_errors
 from kaosd.bundle.index import LARGE, CacheUpdate, Index, Known, Spot
 from kaosd.bundle.packs import Packs
@@ -27,7 +27,6 @@ from kaosd.errors import ContentLost, StoreError
 
 LARGE_FROM = 1 << 20  # bytes from which a content is a file of its own
 _RESERVE = 256 << 10  # bytes kept back, so that a sweep can begin when the disk is full
-_CACHED_ENTRIES, _LATEST = 10_000, 3  # how much of the nodes is kept decoded; and so many of them in any case
 
 
 class ChangingError(Exception):
@@ -48,8 +47,7 @@ class Store:
         self._lock = threading.RLock()  # everything below; held shortly
         self._flushing = threading.Lock()  # one flush or sweep at a time; taken before the other
         self._pending: dict[str, Spot] = {}  # put, not committed
-        self._nodes: OrderedDict[str, tuple[Entry, ...]] = OrderedDict()
-        self._cached_entries = 0
+        self._nodes = Decoded()
         self._holders = 0  # running scans and sweeps
         self._held: set[str] = set()  # what they put or met; not to be swept
         self._in_use: WeakKeyDictionary[object, str] = WeakKeyDictionary()
@@ -145,32 +143,30 @@ class Store:
         node = tuple(sorted(entries))
         digest = self.put(encode(node))
         with self._lock:
-            self._remember(digest, node)
+            self._nodes.keep(digest, node)
         return digest
 
     def node(self, digest: str) -> tuple[Entry, ...]:
         """The entries of a directory node, sorted by name."""
         with self._lock:
-            known = self._nodes.get(digest)
-            if known is not None:
-                self._nodes.move_to_end(digest)
-                return known
+            known = self._nodes.find(digest)
+        if known is not None:
+            return known
         try:
             node = decode(self.get(digest))
         except ValueError as error:
             raise ContentLost(f"{digest[:12]} in {self._directory} is no directory node") from error
         with self._lock:
-            self._remember(digest, node)
+            self._nodes.keep(digest, node)
         return node
 
-    def _remember(self, digest: str, node: tuple[Entry, ...]) -> None:
-        if digest not in self._nodes:
-            self._nodes[digest] = node
-            self._cached_entries += len(node) + 1
-        self._nodes.move_to_end(digest)
-        while self._cached_entries > _CACHED_ENTRIES and len(self._nodes) > _LATEST:
-            _, oldest = self._nodes.popitem(last=False)
-            self._cached_entries -= len(oldest) + 1
+    def forget_nodes(self, least: int = 0) -> bool:
+        """Read nodes anew from now on, if this many of their entries are kept decoded; whether they are."""
+        with self._lock:
+            if self._nodes.entries < least:
+                return False
+            self._nodes.clear()
+            return True
 
     # -- durability ----------------------------------------------------------------------------------------
 
@@ -258,8 +254,7 @@ class Store:
                 dead = {digest: spot for digest, spot in self._index.spots() if digest not in live}
                 self._index.drop(dead)
                 for digest in dead:
-                    node = self._nodes.pop(digest, None)
-                    self._cached_entries -= len(node) + 1 if node is not None else 0
+                    self._nodes.drop(digest)
             for digest, spot in dead.items():
                 if spot.pack == LARGE:
                     (self._large / digest).unlink(missing_ok=True)
@@ -344,7 +339,7 @@ class Store:
                 if spot is not None and at.pack == spot.pack and not self._is_whole(other, at)
             ]
             for each in (digest, *lost):
-                self._nodes.pop(each, None)
+                self._nodes.drop(each)
             self._index.drop([digest, *lost])
             self._index.forget(self._index.trees())
             self.damages += 1

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from drawn import contents, paths, trees
@@ -22,7 +23,7 @@ from kaosd.bundle import Scanner, Store, mass_change, taking
 from kaosd.bundle import scan as scan_module
 from kaosd.bundle.store import LARGE_FROM
 from kaosd.bundle.taking import leaves, unreadable
-from kaosd.errors import BundleError
+from kaosd.errors import BundleError, StoreError
 
 PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 
@@ -57,6 +58,31 @@ def test_a_version_holds_files_links_and_empty_directories(data, store, root):
     assert (scan.files, scan.bytes, scan.problem, scan.refused, scan.saving) == (3, 14, None, (), ())
     assert scan.identity == (root.stat().st_dev, root.stat().st_ino)
     assert scan.base == root
+
+
+def test_after_a_look_at_much_the_next_one_goes_on_from_what_the_store_holds(data, store, root, reads, monkeypatch):
+    monkeypatch.setattr(scan_module, "_MANY", 1)
+    write_all(root, {b"a": b"1", b"d/b": b"22"})
+    old(root)
+    whole = data.scan()
+    reads.clear()
+    assert (data.scan().version, reads) == (whole.version, [])
+    write(root, b"d/b", b"333")
+    changed = data.scan([b"d/b"])
+    assert (reads, changed.files, changed.bytes) == ([b"b"], 2, 4)
+    assert in_store(store, changed.tree) == full({b"a": b"1", b"d/b": b"333"})
+
+
+def test_a_store_that_fails_after_a_look_at_much_costs_one_more_look(data, store, root, monkeypatch):
+    monkeypatch.setattr(scan_module, "_MANY", 1)
+    write_all(root, {b"a": b"1", b"d/b": b"22"})
+    with monkeypatch.context() as failing:
+        failing.setattr(store, "cache", Mock(side_effect=StoreError("cannot be read", hint="wait")))
+        with pytest.raises(StoreError, match="cannot be read"):
+            data.scan()
+    again = data.scan([])
+    assert (again.files, again.bytes) == (2, 3)
+    assert in_store(store, again.tree) == full({b"a": b"1", b"d/b": b"22"})
 
 
 def test_times_owners_and_rewriting_the_same_are_no_change(data, root):
@@ -520,7 +546,7 @@ def test_damage_of_the_store_is_mended_by_the_next_look(data, store, root, tmp_p
     tree = data.scan().tree
     (pack,) = (tmp_path / "store" / "packs").iterdir()
     pack.write_bytes(b"\0" * pack.stat().st_size)
-    store._nodes.clear()
+    store.forget_nodes()
     with pytest.raises(Exception, match="is damaged"):
         in_store(store, tree)
     assert data.scan([]).tree == tree

@@ -41,7 +41,7 @@ async def target(life: Life) -> Target:
 def spoil(store: Store, digest: str) -> None:
     """Take a content out of the store, as a damaged file does."""
     store._index.drop([digest])
-    store._nodes.pop(digest, None)
+    store._nodes.drop(digest)
 
 
 async def kill(life: Life, at: int, state: int) -> None:
