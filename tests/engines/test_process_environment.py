@@ -102,6 +102,37 @@ async def test_builds_of_one_digest_at_once_build_once(short: Path, uv_calls: Pa
     assert uv_calls.read_text().split("\n")[:-1] == ["pip compile", "venv --allow-existing", "pip install"]
 
 
+@pytest.fixture
+def changing_index(short: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file: for each of its lines uv finds once that a version of the lock is not there."""
+    left, real, wrapped = short / "left", uv.find_uv_bin(), short / "uv"
+    install = (
+        f"""if [ "$1 $2" = "pip install" ] && [ -s {left} ]; then sed -i 1d {left}; set -- "$@" iniconfig==999; fi"""
+    )
+    wrapped.write_text(f'#!/bin/sh\n{install}\nexec {real} "$@"\n')
+    wrapped.chmod(0o755)
+    monkeypatch.setattr(uv, "find_uv_bin", lambda: str(wrapped))
+    return left
+
+
+async def test_an_index_that_changes_between_resolving_and_installing_is_asked_anew(
+    short: Path, changing_index: Path, log: Lines
+) -> None:
+    changing_index.write_text("once\n")
+    await ProcessEngine(short / "e").build(SPEC, Files.of(f"{EXTRA}\n"), log)
+    assert "the package index does not have what it has just named; it is asked anew" in log.lines
+
+
+async def test_an_index_that_goes_on_changing_is_nobody_s_fault_and_tried_again(
+    short: Path, changing_index: Path, log: Lines
+) -> None:
+    engine, inputs = ProcessEngine(short / "e"), Files.of(f"{EXTRA}\n")
+    changing_index.write_text("once\nonce more\n")
+    with pytest.raises(EngineUnavailable, match="names versions that it does not have: no version satisfies iniconfig"):
+        await engine.build(SPEC, inputs, log)
+    await engine.build(SPEC, inputs, log)
+
+
 async def test_each_step_is_a_line_of_the_log_and_the_lock_tells_what_is_installed(
     own: ProcessEngine, log: Lines
 ) -> None:

@@ -33,6 +33,7 @@ _SERVER = {
     "jupyter-collaboration": "jupyter-collaboration>=4",
 }
 _UNUSED = ("environment.yml", "apt.txt", "pyproject.toml", "uv.lock", "Dockerfile")
+_NONE = "No solution found"
 _INSTALLED = re.compile(r"^ ([+~-]) (\S+)==(\S+)$", re.MULTILINE)
 _RUNTIME = re.compile(r"(?:python-)?([0-9]+\.[0-9]+(?:\.[0-9]+)?)")
 
@@ -88,7 +89,17 @@ class Recipe:
         made = await self._uv(model, "venv", "--allow-existing", "--python", python, str(target))
         self._accept(made, files)
         self.log.line("step 4/4 install")
-        self._accept(await self._install(model, target), files)
+        finished = await self._install(model, target)
+        if _NONE in finished.output:  # of the lock, which was a solution a moment ago
+            self.log.line("the package index does not have what it has just named; it is asked anew")
+            await self._resolve(model, files, python, target / LOCK, "--refresh")
+            finished = await self._install(model, target, "--refresh")
+        if _NONE in finished.output:
+            raise EngineUnavailable(
+                f"the package index names versions that it does not have: {blame(finished.output, {})}",
+                hint="it is being changed just now; kaosd tries again",
+            )
+        self._accept(finished, files)
 
     async def _begin(self, past: Past, model: Path, files: dict[str, str]) -> Change | None:
         """Let the environment begin as a copy of the past one; None when it cannot."""
@@ -147,10 +158,10 @@ class Recipe:
                 return False
         return await asyncio.to_thread(complete, target)
 
-    async def _install(self, model: Path, target: Path) -> proc.Finished:
+    async def _install(self, model: Path, target: Path, *more: str) -> proc.Finished:
         """Install the lock; the requirements once more beside it: they carry index addresses and hashes."""
-        sources = ["-r", str(target / LOCK), "-r", MAIN]
-        return await self._uv(model, "pip", "install", "--python", str(target / "bin/python"), "--no-deps", *sources)
+        sources = ["--no-deps", "-r", str(target / LOCK), "-r", MAIN]
+        return await self._uv(model, "pip", "install", "--python", str(target / "bin/python"), *sources, *more)
 
     async def _interpreter(self, model: Path) -> str:
         """The interpreter that model/runtime.txt asks for, else our own."""
@@ -171,25 +182,25 @@ class Recipe:
             )
         return found.output.strip().rpartition("\n")[2]
 
-    async def _resolve(self, model: Path, files: dict[str, str], python: str, lock: Path) -> None:
+    async def _resolve(self, model: Path, files: dict[str, str], python: str, lock: Path, *more: str) -> None:
         """Write *lock*; without jupyter-collaboration where the requirements exclude it."""
         if self.preferences.exists():
             shutil.copyfile(self.preferences, lock)
         added = _added(files)
-        finished = await self._compile(model, added, python, lock)
+        finished = await self._compile(model, added, python, lock, *more)
         optional = _SERVER["jupyter-collaboration"]
-        if "No solution found" in finished.output and optional in finished.output and optional in added:
+        if _NONE in finished.output and optional in finished.output and optional in added:
             added.remove(optional)
-            finished = await self._compile(model, added, python, lock)
+            finished = await self._compile(model, added, python, lock, *more)
             if finished.code == 0:
                 self.log.line("jupyter-collaboration is left out: the requirements exclude every version of it")
         self._accept(finished, files)
 
-    async def _compile(self, model: Path, added: list[str], python: str, lock: Path) -> proc.Finished:
+    async def _compile(self, model: Path, added: list[str], python: str, lock: Path, *more: str) -> proc.Finished:
         server = model.parent / "server.txt"
         server.write_text(_specs(added))
         options = ["--quiet", "--no-header", "--no-annotate", "--python", python, "--output-file", str(lock)]
-        return await self._uv(model, "pip", "compile", MAIN, str(server), *options)
+        return await self._uv(model, "pip", "compile", MAIN, str(server), *options, *more)
 
     async def _uv(self, model: Path, *arguments: str, quiet: bool = False) -> proc.Finished:
         """Run uv and tell the log what it writes, unless *quiet*."""
