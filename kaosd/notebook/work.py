@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -139,10 +139,12 @@ class WorkDirectory:
         except ContentLost:
             return None
 
-    def _readable(self, trees: Iterable[str | None], incoming: str | None) -> tuple[str | None, ...]:
+    def _readable(self, trees: Sequence[str | None], incoming: str | None) -> tuple[str | None, ...]:
         """Those trees whose difference to *incoming* the store can still tell; blocking."""
-        bundle.diff(self.store, None, incoming)  # raises when this is what cannot be read
-        return tuple(tree for tree in trees if differences(self.store, tree, incoming) is not None)
+        found = tuple(tree for tree in trees if differences(self.store, tree, incoming) is not None)
+        if len(found) < len(trees):  # the whole tree is read only then: a save costs what it changes
+            bundle.diff(self.store, None, incoming)  # raises when this is what cannot be read
+        return found
 
 
 def differences(store: Store, old: str | None, new: str | None) -> tuple[bundle.Change, ...] | None:
