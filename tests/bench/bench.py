@@ -20,6 +20,9 @@ PYTHON = str(Path(sys.prefix) / "runtime" / "bin" / "python")  # kaosd with what
 Choice = TypeVar("Choice")
 
 
+_ATTEMPTS = 20  # of removing a tree, half a second apart
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """place: an empty directory for what a section makes. quick: small trees and few rounds."""
@@ -55,7 +58,14 @@ class Bench:
 
 
 def remove(path: Path) -> None:
-    """Take a large tree away; a program of its own is much quicker at it than this interpreter."""
+    """Take a large tree away; a program of its own is much quicker at it than this interpreter.
+
+    What a peer has started may outlive it for a moment, and still write here.
+    """
+    for _ in range(_ATTEMPTS):
+        if subprocess.run(["rm", "-rf", str(path)], check=False, stderr=subprocess.DEVNULL).returncode == 0:
+            return
+        time.sleep(0.5)
     subprocess.run(["rm", "-rf", str(path)], check=True)
 
 

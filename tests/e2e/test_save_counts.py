@@ -10,7 +10,8 @@ from tests.e2e.daemon import Daemon, until
 from tests.saving import tree
 from tests.tracing import tracing
 
-SMALL, LARGE = 20, 2_000
+SMALL, LARGE = 20, 12_000  # the large one has more entries than the store keeps decoded
+NODES = 16  # reads of the store, at most: those nodes of three trees that lead to the file, and its contents
 
 
 def rows(daemon: Daemon, name: str) -> dict[str, int]:
@@ -23,18 +24,23 @@ def rows(daemon: Daemon, name: str) -> dict[str, int]:
         }
 
 
-def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str]]:
-    """The rows that a save adds to the journal, and the requests to the host but those about its state."""
+def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str], int]:
+    """The rows that a save adds to the journal, the requests to the host but those about its state, and the number
+    of reads of the store's packs.
+    """
     assert daemon.process is not None
     before = rows(daemon, name)
-    options = ["-f", "-s", "80", "-e", "trace=sendto,write"]
+    options = ["-f", "-y", "-s", "80", "-e", "trace=sendto,write,pread64"]
     with tracing(daemon.process.pid, trace, *options):
         (source / "model" / "part0" / "part0" / "train.py").write_text("ANSWER = 42\n")
         until(lambda: rows(daemon, name)["deployments"] > before["deployments"], "the deployment to begin")
         daemon.live(name)
-    asked = re.findall(rf'"((?:GET|POST|PUT) /{name}/[^ ]*)', trace.read_text(errors="replace"))
+    text = trace.read_text(errors="replace")
+    asked = re.findall(rf'"((?:GET|POST|PUT) /{name}/[^ ]*)', text)
+    reads = re.findall(r"pread64\(\d+<[^>]*\.pack>", text)
     after = rows(daemon, name)
-    return {table: after[table] - before[table] for table in after}, [one for one in asked if "/api/" not in one]
+    added = {table: after[table] - before[table] for table in after}
+    return added, [one for one in asked if "/api/" not in one], len(reads)
 
 
 def test_a_save_costs_one_deployment_and_one_request_to_the_host_whatever_the_tree(
@@ -44,6 +50,7 @@ def test_a_save_costs_one_deployment_and_one_request_to_the_host_whatever_the_tr
     for name, files in (("small", SMALL), ("large", LARGE)):
         tree(tmp_path / name, files)
         daemon.deploy(name, tmp_path / name)
-        added, asked = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}")
+        added, asked, reads = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}")
         assert added == {"deployments": 1, "jobs": 0, "versions": 1, "recovered": 0, "events": 4}, name
         assert asked == [f"POST /{name}/kaosd/documents/apply"]
+        assert reads <= NODES, name
