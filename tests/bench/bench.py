@@ -17,10 +17,8 @@ from tests.e2e.daemon import Daemon
 
 CACHE = "kaosd-bench"  # below the user's cache: peers that are built once, see .ci/bench-peers
 PYTHON = str(Path(sys.prefix) / "runtime" / "bin" / "python")  # kaosd with what it needs, and nothing else
-Choice = TypeVar("Choice")
-
-
 _ATTEMPTS = 20  # of removing a tree, half a second apart
+Choice = TypeVar("Choice")
 
 
 @dataclass(frozen=True, slots=True)
