@@ -11,7 +11,6 @@ import copy
 import json
 import os
 from functools import partial
-from glob import glob
 from typing import TYPE_CHECKING, Any
 
 from jupyter_server.utils import ensure_async
@@ -26,6 +25,7 @@ from .rooms import live_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+_FRESH = ".new"  # what is being written
 _KNOWN, _BEFORE = "_kaosd_known", "_kaosd_before"  # contents of the file by format and type: now, and until then
 
 
@@ -129,13 +129,13 @@ def _place(loader: FileLoader, form: str, kind: str) -> str:
 def _write(place: str, known: str, content: Any) -> None:
     """Remember *content*, and the one before: the document may not have been told yet that it is saved."""
     os.makedirs(place, exist_ok=True)
-    earlier = sorted((os.stat(path).st_mtime_ns, path) for path in glob(os.path.join(place, "*")))
-    fresh = os.path.join(place, ".new")
+    earlier = [entry for entry in os.scandir(place) if entry.name not in (known, _FRESH)]
+    fresh = os.path.join(place, _FRESH)
     with open(fresh, "w", encoding="utf-8") as file:
         json.dump(content, file)
     os.replace(fresh, os.path.join(place, known))
-    for _, path in [one for one in earlier if os.path.basename(one[1]) != known][:-1]:
-        os.unlink(path)
+    for entry in sorted(earlier, key=lambda entry: entry.stat().st_mtime_ns)[:-1]:
+        os.unlink(entry.path)
 
 
 def _read(place: str, known: str | None) -> Any:
