@@ -15,10 +15,12 @@ from kaosd.engines.base import Home
 from kaosd.errors import DocumentHeld, StoreError
 from kaosd.hosted.keeping import digest
 from kaosd.notebook.copies import Copies
-from kaosd.notebook.documents import TRIES, Documents, Splice
+from kaosd.notebook.documents import TRIES, Documents, Outcome, Splice
+from kaosd.notebook.line import LARGEST
 from kaosd.notebook.record import saved_copies
 
 Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]
+Say = Callable[[dict[str, Any]], Awaitable[str | None]]
 SPLICES = [Splice(f"sub/{name}.py".encode(), b"old", b"new") for name in "abc"]
 
 
@@ -27,13 +29,30 @@ class Host:
 
     def __init__(self, home: Home, answer: Answer) -> None:
         self.home, self.answer = home, answer
+        self.line: Say | None = None
         self.asked: list[dict[str, Any]] = []
+        self.said: list[dict[str, Any]] = []  # over the line
+        self.lines = asyncio.Queue[None]()
         self.noted: list[str] = []
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else {}
         self.asked.append(body)
         return await self.answer(body)
+
+    async def serve_line(self, request: web.Request) -> web.StreamResponse:
+        if self.line is None:
+            return web.Response(status=404)  # an older kaosd
+        line = web.WebSocketResponse()
+        await line.prepare(request)
+        self.lines.put_nowait(None)
+        async for message in line:
+            self.said.append(json.loads(message.data))
+            answer = await self.line(self.said[-1])
+            if answer is None:
+                break
+            await line.send_str(answer)
+        return line
 
     def copies(self) -> Copies:
         return Copies(self.home, lambda _, file: self.noted.append(Path(file).read_text()))
@@ -53,14 +72,19 @@ async def serve(short: Path) -> AsyncIterator[Serve]:
 
     async def made(answer: Answer) -> tuple[Documents, Host]:
         host = Host(Home(*[short] * 7), answer)  # only its root is looked at
-        app = web.Application()
+        app = web.Application(client_max_size=4 * LARGEST)
+        app.router.add_route("GET", "/n/kaosd/documents/line", host.serve_line)
         app.router.add_route("*", "/n/kaosd/documents{_:.*}", host.serve)
         runners.append(web.AppRunner(app, shutdown_timeout=0, handler_cancellation=True))
         await runners[-1].setup()
         await web.UnixSite(runners[-1], str(short / "s")).start()
-        return Documents(f"unix:{short / 's'}", "/n/", "token", patience=0.3), host
+        made_documents.append(Documents(f"unix:{short / 's'}", "/n/", "token", patience=0.3))
+        return made_documents[-1], host
 
+    made_documents: list[Documents] = []
     yield made
+    for documents in made_documents:
+        await documents.close()
     for runner in runners:
         await runner.cleanup()
 
@@ -211,3 +235,90 @@ async def test_where_no_copy_can_be_made_nothing_is_changed(serve: Serve) -> Non
         async with host.copies() as copies:
             await documents.splice(SPLICES[:1], copies.keep)
     assert len(host.asked) == 1
+
+
+async def not_open(_: dict[str, Any]) -> web.Response:
+    return says(applied=False, reason="it is not open")
+
+
+async def open_line(documents: Documents, host: Host) -> None:
+    """Return when the host has taken the line, and the daemon has noticed that."""
+    documents.keep_line()
+    await host.lines.get()
+    while documents._line._socket is None:
+        await asyncio.sleep(0)
+
+
+async def splice(documents: Documents, host: Host, splices: list[Splice]) -> Outcome:
+    async with host.copies() as copies:
+        return await documents.splice(splices, copies.keep)
+
+
+async def test_over_an_open_line_no_request_is_made(serve: Serve) -> None:
+    async def line(_: dict[str, Any]) -> str:
+        return json.dumps({"applied": True, "saved": True})
+
+    documents, host = await serve(not_open)
+    host.line = line
+    assert (await splice(documents, host, SPLICES[:1])).done == frozenset()
+    await open_line(documents, host)
+    assert (await splice(documents, host, SPLICES)).done == {one.path for one in SPLICES}
+    assert [(said["do"], said["path"]) for said in host.said] == [("apply", f"sub/{name}.py") for name in "abc"]
+    assert await documents.held([b"sub/a.py"]) == {}
+    assert host.said[-1] == {"do": "ask", "path": "sub/a.py"}
+    assert len(host.asked) == 1
+
+
+async def test_a_change_that_is_too_large_for_the_line_is_requested(serve: Serve) -> None:
+    async def line(_: dict[str, Any]) -> str:
+        return "{}"
+
+    documents, host = await serve(not_open)
+    host.line = line
+    await open_line(documents, host)
+    await splice(documents, host, [Splice(b"a", b"", b"x" * LARGEST)])
+    assert (len(host.asked), host.said) == (1, [])
+
+
+@pytest.mark.parametrize("answer", [None, "{", "[]", "1"])
+async def test_what_a_line_does_not_answer_is_requested_and_the_line_opened_again(
+    serve: Serve, answer: str | None
+) -> None:
+    async def line(_: dict[str, Any]) -> str | None:
+        return answer
+
+    documents, host = await serve(not_open)
+    host.line = line
+    await open_line(documents, host)
+    outcome = await splice(documents, host, SPLICES[:1])
+    assert (outcome.done, outcome.doubtful, dict(outcome.held)) == (frozenset(), frozenset(), {})
+    assert (len(host.said), len(host.asked)) == (1, 1)
+    if answer in (None, "{"):
+        while documents._line._socket is not None:
+            await asyncio.sleep(0)
+        await open_line(documents, host)
+
+
+async def test_a_host_that_hangs_on_the_line_holds_the_change_and_its_late_answer_is_nobodys(serve: Serve) -> None:
+    late = asyncio.Event()
+
+    async def line(_: dict[str, Any]) -> str:
+        await late.wait()
+        return json.dumps({"applied": True, "saved": True})
+
+    documents, host = await serve(not_open)
+    host.line = line
+    await open_line(documents, host)
+    assert set((await splice(documents, host, SPLICES[:2])).held) == {b"sub/a.py", b"sub/b.py"}
+    late.set()
+    outcome = await splice(documents, host, SPLICES[1:2])
+    assert (outcome.done, dict(outcome.held)) == (frozenset(), {})
+    assert [body["path"] for body in host.asked] == ["sub/b.py"]
+
+
+async def test_a_host_of_an_older_kaosd_has_no_line_and_is_asked_with_requests(serve: Serve) -> None:
+    documents, host = await serve(not_open)
+    for number in (1, 2):
+        documents.keep_line()
+        await splice(documents, host, SPLICES[:1])
+        assert len(host.asked) == number

@@ -3,6 +3,7 @@
 GET  <base_url>kaosd/documents        the documents that are open now
 POST <base_url>kaosd/documents/apply  bring a change to one of them, and save it
 POST <base_url>kaosd/documents/ask    whether one of them could take a change now; changes nothing
+WS   <base_url>kaosd/documents/line   apply and ask, over a connection that stays open
 WS   <base_url>kaosd/desk             the open pages themselves, see desk.py
 
 A change on disk would overwrite what was typed in the second before; a splice of the open document overwrites
@@ -18,10 +19,12 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
-from jupyter_server.auth.decorator import authorized
-from jupyter_server.base.handlers import APIHandler
+from jupyter_server.auth.decorator import authorized, ws_authenticated
+from jupyter_server.base.handlers import APIHandler, JupyterHandler
+from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.utils import url_path_join
 from tornado import ioloop, web
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from . import handover
 from .desk import Desk, Held, Page
@@ -30,6 +33,7 @@ from .parsing import Unreadable
 
 _FORM = 'send {"path": text, "base": text or null, "incoming": text, "kept": list of digests or null}'
 _LATE = 2.0  # seconds; typed text reaches the disk within twice that, even while a cell prints
+_LINE = 2**20  # bytes of one message over the line; more comes in a request
 _LAST_SAVE = 5.0  # seconds for saving open documents when the server ends
 
 
@@ -41,12 +45,13 @@ def _load_jupyter_server_extension(server: Any) -> None:
     root = url_path_join(server.base_url, "kaosd", "documents")
     shared = _shared(server)
     desk = Desk(_version("jupyterlab") or "", _version("jupyter_server_ydoc") if shared else None)
-    both = {"shared": shared, "desk": desk}
+    answers = Answers(server, shared, desk)
     pages = {"desk": desk, "bring": partial(handover.bring, server, shared)}
     routes = [
-        (root, OpenDocuments, both),
-        (url_path_join(root, "apply"), ApplyChange, both),
-        (url_path_join(root, "ask"), AskPages, both),
+        (root, OpenDocuments, {"answer": answers.documents}),
+        (url_path_join(root, "apply"), Question, {"answer": answers.apply}),
+        (url_path_join(root, "ask"), Question, {"answer": answers.ask}),
+        (url_path_join(root, "line"), Line, {"answers": answers}),
         (url_path_join(server.base_url, "kaosd", "desk"), Page, pages),
     ]
     server.web_app.add_handlers(".*$", routes)
@@ -92,94 +97,137 @@ def _shared(server: Any) -> Any:
     return rooms
 
 
-class _Handler(APIHandler):
-    auth_resource = "contents"
+class Answers:
+    """What the daemon is answered, whichever way it asks."""
 
-    def initialize(self, shared: Any, desk: Desk) -> None:
-        self.shared = shared
-        self.desk = desk
+    def __init__(self, server: Any, shared: Any, desk: Desk) -> None:
+        self._server, self._shared, self._desk = server, shared, desk
 
+    async def documents(self, _: Any = None) -> dict[str, Any]:
+        """{"shared": whether documents are shared at all, "documents": [{"path", "type", "clients"}]}.
 
-class OpenDocuments(_Handler):
-    """{"shared": whether documents are shared at all, "documents": [{"path", "type", "clients"}]}.
-
-    type: "notebook" or "file"; "page" when it is open in a page without being shared.
-    """
-
-    @web.authenticated
-    @authorized
-    def get(self) -> None:
-        """Answer with the documents that a tab is connected to."""
+        They are those that a tab is connected to. type: "notebook" or "file"; "page" when it is open in a page
+        without being shared.
+        """
         documents = [
             {"path": path, "type": "notebook" if room.file_type == "notebook" else "file", "clients": len(room.clients)}
-            for path, room in (self.shared.rooms(self.serverapp) if self.shared else ())
+            for path, room in self._rooms()
             if room.clients
         ]
         known = {document["path"] for document in documents}
         documents += [
             {"path": path, "type": "page", "clients": pages}
-            for path, pages in self.desk.open().items()
+            for path, pages in self._desk.open().items()
             if path not in known
         ]
-        self.finish(json.dumps({"shared": self.shared is not None, "documents": documents}))
+        return {"shared": self._shared is not None, "documents": documents}
 
+    async def apply(self, change: Any) -> dict[str, Any]:
+        """{"path", "base": text or null, "incoming": text, "kept": [digest, …]} → {"applied", …}.
 
-class ApplyChange(_Handler):
-    """{"path", "base": text or null, "incoming": text, "kept": [digest, …]} → {"applied", …}.
-
-    Applied: "conflict" (something of the document gave way), "before" (its text, if it held edits that were not in
-    base) and "saved". Not applied: "reason"; then the document is not open, and the file may be written, unless
-    "held": then it is open where it cannot be changed now, and the file must be left alone; or unless "before" is
-    there: then that text is to be kept, and the change to be asked for again (see keeping.py; never without "kept").
-    """
-
-    @web.authenticated
-    @authorized
-    async def post(self) -> None:
-        """Bring the change to every room of the path (a notebook may be open as a text as well), or to the page."""
-        change = self.get_json_body()
+        Brings the change to every room of the path (a notebook may be open as a text as well), or to the page.
+        Applied: "conflict" (something of the document gave way), "before" (its text, if it held edits that were not
+        in base) and "saved". Not applied: "reason"; then the document is not open, and the file may be written,
+        unless "held": then it is open where it cannot be changed now, and the file must be left alone; or unless
+        "before" is there: then that text is to be kept, and the change to be asked for again (see keeping.py; never
+        without "kept").
+        """
         if not _well_formed(change):
             raise web.HTTPError(400, _FORM)
         path, kept = change["path"].strip("/"), change.get("kept")
         applied = []
         reason = f"{path} is not open"
         try:
-            for place, room in list(self.shared.rooms(self.serverapp)) if self.shared else ():
+            for place, room in list(self._rooms()):
                 if place == path:
-                    applied.append(await self.shared.apply(room, change["base"], change["incoming"], kept))
-            applied = applied or await self.desk.apply(path, change["base"], change["incoming"], kept)
+                    applied.append(await self._shared.apply(room, change["base"], change["incoming"], kept))
+            applied = applied or await self._desk.apply(path, change["base"], change["incoming"], kept)
         except Unreadable as error:
             reason = f"{path}: {error}"
         except Unkept as error:
-            self.finish(json.dumps({"applied": False, "before": error.before, "reason": f"{path}: {error}"}))
-            return
+            return {"applied": False, "before": error.before, "reason": f"{path}: {error}"}
         except Held as error:
-            self.finish(json.dumps({"applied": False, "held": True, "reason": f"{path}: {error}"}))
-            return
-        self.finish(json.dumps(_summary(applied) if applied else {"applied": False, "reason": reason}))
+            return {"applied": False, "held": True, "reason": f"{path}: {error}"}
+        return _summary(applied) if applied else {"applied": False, "reason": reason}
 
+    async def ask(self, asked: Any) -> dict[str, Any]:
+        """{"path"} → {"held": whether a page that has it open cannot take a change now, "reason"}.
 
-class AskPages(_Handler):
-    """{"path"} → {"held": whether a page that has it open cannot take a change now, "reason"}.
-
-    A document that is shared is in the server itself, and never held.
-    """
-
-    @web.authenticated
-    @authorized
-    async def post(self) -> None:
-        """Ask the pages what they hold."""
-        asked = self.get_json_body()
+        A document that is shared is in the server itself, and never held.
+        """
         if not isinstance(asked, dict) or not isinstance(asked.get("path"), str):
             raise web.HTTPError(400, 'send {"path": text}')
         path = asked["path"].strip("/")
         try:
-            if not any(place == path for place, _ in (self.shared.rooms(self.serverapp) if self.shared else ())):
-                await self.desk.ask(path)
+            if not any(place == path for place, _ in self._rooms()):
+                await self._desk.ask(path)
         except Held as error:
-            self.finish(json.dumps({"held": True, "reason": f"{path}: {error}"}))
-            return
-        self.finish(json.dumps({"held": False}))
+            return {"held": True, "reason": f"{path}: {error}"}
+        return {"held": False}
+
+    def _rooms(self) -> Any:
+        return self._shared.rooms(self._server) if self._shared else ()
+
+
+class OpenDocuments(APIHandler):
+    """See Answers.documents."""
+
+    auth_resource = "contents"
+
+    def initialize(self, answer: Any) -> None:
+        """answer: one of Answers."""
+        self._answer = answer
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer."""
+        self.finish(json.dumps(await self._answer()))
+
+
+class Question(APIHandler):
+    """See Answers.apply and Answers.ask."""
+
+    auth_resource = "contents"
+
+    def initialize(self, answer: Any) -> None:
+        """answer: one of Answers."""
+        self._answer = answer
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer."""
+        self.finish(json.dumps(await self._answer(self.get_json_body())))
+
+
+class Line(WebSocketMixin, WebSocketHandler, JupyterHandler):
+    """A line that the daemon keeps open: {"do": "apply" or "ask", …} → what Answers says, one after another.
+
+    A save waits for its answer, and a message costs a fraction of a request. Whatever cannot be answered closes it.
+    """
+
+    auth_resource = "contents"
+    max_message_size = _LINE
+    ping_interval = 0  # nothing wakes the two while nothing is saved; each sees at once when the other ends
+
+    def initialize(self, answers: Answers) -> None:
+        """answers: what is said."""
+        self._answers = {"apply": answers.apply, "ask": answers.ask}
+
+    @ws_authenticated
+    async def get(self, *arguments: Any, **named: Any) -> None:
+        """Become a websocket, for those whom the server knows."""
+        await super().get(*arguments, **named)
+
+    async def on_message(self, message: Any) -> None:
+        """Answer."""
+        asked = json.loads(message)
+        answer = await self._answers[asked["do"]](asked)
+        try:
+            self.write_message(json.dumps(answer))
+        except WebSocketClosedError:
+            self.log.debug("The daemon has gone")
 
 
 def _well_formed(change: Any) -> bool:

@@ -328,6 +328,7 @@ class Notebook:
             await asyncio.wait([self.making.task])
             await self._reap_build()
         self.hosting.close()
+        await self.steps.work.close()
         for root in self.roots():
             await root.close()
         if self.removed:

@@ -5,6 +5,9 @@ The other side of these requests is kaosd/hosted, inside the notebook's environm
 
 from __future__ import annotations
 
+import asyncio
+import io
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +18,9 @@ import structlog
 
 from kaosd.errors import DocumentHeld
 from kaosd.hosted.keeping import digest
+from kaosd.notebook.line import Line
 
+_JSON = {"Content-Type": "application/json"}
 log = structlog.get_logger(__name__)
 PATIENCE = 10.0  # seconds for one answer; the host gives up on a tab after 6
 TRIES = 3  # of a change that waits for the text of that very moment to be kept; who types on is then changed anyway
@@ -56,46 +61,54 @@ class Documents:
     """
 
     def __init__(self, upstream: str, base_url: str, token: str, patience: float = PATIENCE) -> None:
+        self.upstream = upstream
         self._unix = upstream.removeprefix("unix:") if upstream.startswith("unix:") else None
         self._url = ("http://host" if self._unix else upstream.rstrip("/")) + base_url + "kaosd/documents"
         self._token = token
         self._patience = patience
+        self._line = Line(self._session, self._url + "/line")
+
+    def keep_line(self) -> None:
+        """Keep a connection open from now on, so that the next question is answered sooner; `close` ends it."""
+        self._line.open()
+
+    async def close(self) -> None:
+        """End what `keep_line` began."""
+        await self._line.close()
 
     async def open(self) -> frozenset[bytes]:
         """Paths of the documents that are open in a tab. DocumentHeld when the host does not answer in time."""
-        async with self._session() as session:
-            try:
-                found = await self._ask(session, "GET", self._url)
-            except _Silent as error:
-                raise DocumentHeld(str(error)) from error
+        try:
+            found = await self._ask("", None)
+        except _Silent as error:
+            raise DocumentHeld(str(error)) from error
         return frozenset(os.fsencode(document["path"]) for document in found.get("documents", ()))
 
     async def splice(self, splices: Iterable[Splice], keep: Keep) -> Outcome:
         """Change documents in their tabs. keep: called, and waited for, before any edit of a person is touched."""
         waiting = list(splices)
         done, doubtful, held = set[bytes](), set[bytes](), dict[bytes, str]()
-        async with self._session() as session:
-            try:
-                while waiting:
-                    splice = waiting[0]
-                    answer = await self._change(session, splice, keep)
-                    if answer.get("held"):
-                        held[splice.path] = str(answer.get("reason"))
-                    elif answer.get("applied"):
-                        done.add(splice.path)
-                    elif "applied" not in answer:  # no answer of ours
-                        doubtful.add(splice.path)
-                    del waiting[0]
-            except _Silent as error:
-                doubtful.add(waiting[0].path)
-                held.update({splice.path: str(error) for splice in waiting})
+        try:
+            while waiting:
+                splice = waiting[0]
+                answer = await self._change(splice, keep)
+                if answer.get("held"):
+                    held[splice.path] = str(answer.get("reason"))
+                elif answer.get("applied"):
+                    done.add(splice.path)
+                elif "applied" not in answer:  # no answer of ours
+                    doubtful.add(splice.path)
+                del waiting[0]
+        except _Silent as error:
+            doubtful.add(waiting[0].path)
+            held.update({splice.path: str(error) for splice in waiting})
         return Outcome(frozenset(done), frozenset(doubtful), held)
 
-    async def _change(self, session: aiohttp.ClientSession, splice: Splice, keep: Keep) -> dict[str, Any]:
+    async def _change(self, splice: Splice, keep: Keep) -> dict[str, Any]:
         """Ask for one change until nothing would be lost by a kill in between; the last answer."""
-        url, kept = self._url + "/apply", list[str]()
+        kept = list[str]()
         for last in (*[False] * TRIES, True):  # what was typed since the last copy is kept after the change
-            answer = await self._ask(session, "POST", url, {**_request(splice), "kept": None if last else kept})
+            answer = await self._ask("apply", {**_request(splice), "kept": None if last else kept})
             before = answer.get("before")
             if isinstance(before, str) and digest(before) not in kept:
                 await keep(splice.path, before)
@@ -104,7 +117,7 @@ class Documents:
                 return answer
             if answer.get("applied"):
                 if not answer.get("saved"):  # asking for what is there already tries to save it once more
-                    await self._ask(session, "POST", url, _request(replace(splice, base=splice.incoming)))
+                    await self._ask("apply", _request(replace(splice, base=splice.incoming)))
                 return answer
         return answer
 
@@ -114,36 +127,40 @@ class Documents:
         A host of an older kaosd cannot be asked this; then nothing is known to be held.
         """
         found = dict[bytes, str]()
-        async with self._session() as session:
-            for path in paths:
-                try:
-                    answer = await self._ask(session, "POST", self._url + "/ask", {"path": os.fsdecode(path)})
-                except _Silent as error:
-                    return found | {path: str(error)}
-                if answer.get("held"):
-                    found[path] = str(answer.get("reason"))
+        for path in paths:
+            try:
+                answer = await self._ask("ask", {"path": os.fsdecode(path)})
+            except _Silent as error:
+                return found | {path: str(error)}
+            if answer.get("held"):
+                found[path] = str(answer.get("reason"))
         return found
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
         headers = {"Authorization": f"token {self._token}"}
-        return aiohttp.ClientSession(
-            connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=self._patience)
-        )
+        return aiohttp.ClientSession(connector=connector, headers=headers)
 
-    async def _ask(
-        self, session: aiohttp.ClientSession, method: str, url: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    async def _ask(self, do: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The host's answer, over the line where it is open; empty when it is none of ours."""
         try:
-            async with session.request(method, url, json=body) as answer:
+            async with asyncio.timeout(self._patience):
+                found = await self._line.ask(do, body) if body is not None else None
+                return found if found is not None else await self._request(do, body)
+        except TimeoutError as error:
+            log.warning("documents_silent", do=do)
+            raise _Silent(f"the host has not answered within {self._patience:g} s") from error
+
+    async def _request(self, do: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
+        method, url = ("GET", self._url) if body is None else ("POST", f"{self._url}/{do}")
+        data = io.BytesIO(json.dumps(body).encode()) if body is not None else None  # a stream, since it may be large
+        try:
+            async with self._session() as session, session.request(method, url, data=data, headers=_JSON) as answer:
                 if answer.status != 200:
                     log.warning("documents_refused", status=answer.status, method=method)
                     return {}
                 found = await answer.json()
                 return found if isinstance(found, dict) else {}
-        except TimeoutError as error:
-            log.warning("documents_silent", method=method)
-            raise _Silent(f"the host has not answered within {self._patience:g} s") from error
         except (aiohttp.ClientError, ValueError) as error:
             log.warning("documents_unreachable", error=str(error), method=method)
             return {}

@@ -15,7 +15,7 @@ from kaosd import bundle
 from kaosd.errors import ConflictError, NotFoundError
 from kaosd.journal import Recovered
 from kaosd.notebook.copies import Copies, place_for_copies
-from kaosd.notebook.documents import Documents, Splice
+from kaosd.notebook.documents import Splice
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable
 
@@ -73,7 +73,7 @@ async def _splice(actor: Notebook, path: bytes, copy: Recovered) -> tuple[bool, 
     content = await asyncio.to_thread(_text, copy.file) if host is not None else None
     if host is None or content is None:
         return False, []
-    documents = Documents(host.upstream, f"/{actor.spec.name}/", actor.token)
+    documents = await actor.steps.work.documents(host)
     kept: list[str] = []
     async with Copies(actor.home, lambda _, file: kept.append(file)) as copies:
         spliced = await documents.splice([Splice(path, None, content)], copies.keep)

@@ -34,7 +34,7 @@ class Root:
         self.scan: Scan | None = None
         self.first: float | None = None
         self.last: float | None = None
-        self.one = False
+        self.one = self._early = False
         self._task: asyncio.Task[None] | None = None
         self._full = True
         self._poked = False
@@ -149,7 +149,8 @@ class Root:
                 if self.scanner.rules != self._rules:  # other directories count now: watch those
                     self._watch()
             self._scans_ended = self._scans_begun
-            self.changed()
+            if not self._was_too_early():
+                self.changed()
             async with self._ended:
                 self._ended.notify_all()
             if self.trouble is not None:
@@ -157,6 +158,11 @@ class Root:
             if self.scan is not None and self.scan.problem is not None and not self._due():
                 self._look_later()
                 return
+
+    def _was_too_early(self) -> bool:
+        """Whether a save that was not waited for has turned out to be the first of several: a poke will tell of all."""
+        is_more = self._early and self.watcher is not None and self.watcher.pending(self.key) is not None
+        return is_more and self.trouble is None
 
     def _watch(self) -> None:
         self._rules = self.scanner.rules
@@ -167,11 +173,11 @@ class Root:
         """The paths to look at: None for all of them."""
         dirty = self.watcher.take(self.key) if self.watcher is not None else None
         full, extra = self._full, frozenset(self._extra)
-        self._full, self._extra, self._poked = False, set(), False
+        self._full, self._extra, self._poked, self._early = False, set(), False, False
         if dirty is None:
             return None if full else extra
         if dirty.paths is None:
             return None
         self.first = dirty.first if self.first is None else min(self.first, dirty.first)
-        self.last, self.one = dirty.last, dirty.one
+        self.last, self.one, self._early = dirty.last, dirty.one, dirty.early and not full
         return None if full else dirty.paths | extra

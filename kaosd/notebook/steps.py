@@ -246,6 +246,7 @@ class Steps:
             await actor.engine.stop(host, actor.shop.grace)
             if Stage.HOST in actor.record.jobs:
                 actor.record.job_ended(actor.record.jobs[Stage.HOST], JobState.KILLED, None)
+        await self.work.close()
         actor.hosting.gone()
         actor.now_please = False
 

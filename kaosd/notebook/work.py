@@ -41,6 +41,20 @@ class WorkDirectory:
         self.actor = actor
         self.store = actor.shop.store
         self.brought: frozenset[bytes] = frozenset()
+        self._documents: Documents | None = None
+
+    async def close(self) -> None:
+        """Let go of the host."""
+        if self._documents is not None:
+            await self._documents.close()
+            self._documents = None
+
+    async def documents(self, host: Host) -> Documents:
+        """The open documents of *host*, which is asked over one connection as long as it is the same."""
+        if self._documents is None or self._documents.upstream != host.upstream:
+            await self.close()
+            self._documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
+        return self._documents
 
     async def sync(self, source: Version, host: Host | None) -> None:
         """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
@@ -91,14 +105,14 @@ class WorkDirectory:
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
         base = await asyncio.to_thread(self._readable, (self.actor.hosting.live.model_tree,), incoming) or (None,)
         changed = await asyncio.to_thread(self._changed_files, base[0], incoming)
-        documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
+        documents = await self.documents(host)
         held = await documents.held(await documents.open() & {change.path for change in changed})
         if held:
             raise DocumentHeld("; ".join(held.values()))
 
     async def _splice(self, host: Host, way: _Way) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
-        documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
+        documents = await self.documents(host)
         splices = [splice for splice in way.splices if splice.path not in self.brought]
         if len(way.changed) > ASKED_EACH:
             open_now = await documents.open() - self.brought
@@ -110,6 +124,7 @@ class WorkDirectory:
         async with Copies(self.actor.home, lambda path, file: self.actor.record.keep(bare([path])[0], file)) as copies:
             spliced = await documents.splice(splices, copies.keep)
             copies.changed(spliced.done | spliced.doubtful)
+        documents.keep_line()  # for the next save
         if spliced.held:
             self.actor.hosting.probe_due = 0.0  # whether the host answers at all decides what comes next
         return spliced

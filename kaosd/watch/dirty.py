@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kaosd.model import ONE_SAVE
-from kaosd.watch.saves import UNKNOWN, Fate, one_save
+from kaosd.watch.saves import UNKNOWN, Fate, one_save, patience
 
 # Beyond so many paths a look at everything costs less, and a root that nobody takes (paused) must not grow.
 MANY = 50_000
@@ -19,12 +19,14 @@ class Dirty:
 
     paths: relative to the root; a directory stands for everything below it. None: look at everything.
     first, last: loop times (seconds) of the earliest and the latest event. one: the last burst is one finished save.
+    early: it was announced without waiting for more.
     """
 
     paths: frozenset[bytes] | None
     first: float
     last: float
     one: bool = False
+    early: bool = False
 
 
 class Collected:
@@ -39,8 +41,9 @@ class Collected:
         self._paths: set[bytes] | None = set()
         self._fates: dict[bytes, Fate] | None = {}  # of the burst; None: not worth to be told
         self._first: float | None = None
-        self._last = 0.0
-        self._one = False  # whether the last burst that was announced was one finished save
+        self._last = -math.inf
+        self._one = self._early = False  # of the last burst that was announced, see Dirty
+        self._alone = True  # whether the burst began after a whole quiet time
         self._burst: float | None = None  # time of the first event that was not announced yet
 
     def add(self, paths: Mapping[bytes, Fate] | Iterable[bytes] | None, now: float) -> None:
@@ -53,35 +56,39 @@ class Collected:
         if self._paths is not None and len(self._paths) > MANY:
             self._paths = None
         self._first = now if self._first is None else self._first
-        self._burst = now if self._burst is None else self._burst
+        if self._burst is None:
+            self._burst, self._alone = now, now >= self._last + self.quiet
         self._last = now
 
     def due(self) -> float | None:
         """Loop time of the next announcement; None when all is announced.
 
-        After the quiet time, of which a finished save needs only a part; at the latest at the cap.
+        After the quiet time, of which a finished save needs a part or nothing; at the latest at the cap.
         """
         if self._burst is None:
             return None
-        return min(self._burst + self.cap, self._last + self.quiet * (ONE_SAVE if self._is_one_save() else 1))
+        return min(self._burst + self.cap, self._last + self.quiet * self._patience())
 
     def announced(self) -> None:
         """The poke was given: the next event begins a new burst."""
-        self._one = self._is_one_save()
+        self._one, self._early = self._is_one_save(), not self._patience()
         self._burst, self._fates = None, {}
 
     def look(self) -> Dirty | None:
         """What is collected, without taking it."""
         if self._first is None:
             return None
-        one = self._one if self._burst is None else self._is_one_save()
-        return Dirty(None if self._paths is None else frozenset(self._paths), self._first, self._last, one)
+        one, early = (self._one, self._early) if self._burst is None else (self._is_one_save(), not self._patience())
+        return Dirty(None if self._paths is None else frozenset(self._paths), self._first, self._last, one, early)
 
     def take(self) -> Dirty | None:
         """What is collected; it is handed over, so that nothing is left to announce either."""
         dirty = self.look()
         self._paths, self._first, self._burst, self._fates = set(), None, None, {}
         return dirty
+
+    def _patience(self) -> float:
+        return patience(self._fates.values(), alone=self._alone) if self._fates is not None else 1.0
 
     def _is_one_save(self) -> bool:
         return self._fates is not None and one_save(self._fates.values())

@@ -1,4 +1,4 @@
-"""Whether a burst of events is one save that has ended: pure.
+"""Whether a burst of events is one save that has ended, and how long to wait for more of it: pure.
 
 An editor saves in place (write, close), or beside it (make, close, rename over it), perhaps with a copy of the old
 file that it removes afterwards. All of these end with one file that is whole, and with no other name left behind.
@@ -6,10 +6,12 @@ file that it removes afterwards. All of these end with one file that is whole, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
 from watchdog.observers.inotify_c import InotifyConstants
+
+from kaosd.model import ONE_SAVE
 
 _MADE = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
 _WHOLE = InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_MOVED_TO
@@ -19,15 +21,17 @@ _GONE = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
 class Fate(NamedTuple):
     """What became of one path in a burst. made: its first event made it; now: how it was left by the last one.
 
-    now is None when nothing but its attributes changed: then it is as it was before.
+    now is None when nothing but its attributes changed: then it is as it was before. new: it was made there, not
+    brought by a rename, so it may be a temporary that is yet to be renamed.
     """
 
     made: bool = False
     now: Literal["open", "whole", "gone"] | None = "open"
+    new: bool = False
 
     def then(self, later: Fate) -> Fate:
         """The fate after *later* as well."""
-        return Fate(self.made, later.now or self.now)
+        return Fate(self.made, later.now or self.now, self.new)
 
 
 UNKNOWN = Fate()  # of a path that a look found, and no event told of
@@ -35,20 +39,31 @@ UNKNOWN = Fate()  # of a path that a look found, and no event told of
 
 def fate(mask: int) -> Fate:
     """What one event of inotify says about its path."""
-    made = bool(mask & _MADE)
+    made, new = bool(mask & _MADE), bool(mask & InotifyConstants.IN_CREATE)
     if mask & InotifyConstants.IN_ISDIR:
-        return Fate(made, "open")  # what is in it comes with events of its own, or a walk
+        return Fate(made, "open", new)  # what is in it comes with events of its own, or a walk
     if mask & _WHOLE:
-        return Fate(made, "whole")
+        return Fate(made, "whole", new)
     if mask & _GONE:
-        return Fate(made, "gone")
-    return Fate(made, None if mask & InotifyConstants.IN_ATTRIB else "open")
+        return Fate(made, "gone", new)
+    return Fate(made, None if mask & InotifyConstants.IN_ATTRIB else "open", new)
+
+
+def patience(fates: Collection[Fate], *, alone: bool) -> float:
+    """The share of the quiet time to wait for more of a burst. alone: it began after a whole quiet time.
+
+    None for the save of a file that was there before: whoever saves more than that is seen to before long. A new
+    file may be a temporary, and a save right after another one may be the next of many.
+    """
+    if not one_save(fates):
+        return 1.0
+    return 0.0 if alone and not any(fate.new and fate.now != "gone" for fate in fates) else ONE_SAVE
 
 
 def one_save(fates: Iterable[Fate]) -> bool:
     """Whether these are one file that is whole, and names that came and went."""
     whole = 0
-    for made, now in fates:
+    for made, now, _ in fates:
         if now == "open" or (now == "gone" and not made):
             return False
         whole += now != "gone"

@@ -25,32 +25,35 @@ def rows(daemon: Daemon, name: str) -> dict[str, int]:
 
 
 def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str], int]:
-    """The rows that a save adds to the journal, the requests to the host but those about its state, and the number
-    of reads of the store's packs.
+    """The rows that a save adds to the journal, what is sent to the host but about its state (requests, and messages
+    as "message"), and the number of reads of the store's packs.
     """
     assert daemon.process is not None
     before = rows(daemon, name)
     options = ["-f", "-y", "-s", "80", "-e", "trace=sendto,write,pread64"]
     with tracing(daemon.process.pid, trace, *options):
-        (source / "model" / "part0" / "part0" / "train.py").write_text("ANSWER = 42\n")
+        (source / "model" / "part0" / "part0" / "train.py").write_text(f"ANSWER = '{trace.name}'\n")
         until(lambda: rows(daemon, name)["deployments"] > before["deployments"], "the deployment to begin")
         daemon.live(name)
     text = trace.read_text(errors="replace")
     asked = re.findall(rf'"((?:GET|POST|PUT) /{name}/[^ ]*)', text)
+    asked += ["message"] * len(re.findall(r'sendto\([^,]*, "\\201', text))  # the first byte of each in RFC 6455
     reads = re.findall(r"pread64\(\d+<[^>]*\.pack>", text)
     after = rows(daemon, name)
     added = {table: after[table] - before[table] for table in after}
     return added, [one for one in asked if "/api/" not in one], len(reads)
 
 
-def test_a_save_costs_one_deployment_and_one_request_to_the_host_whatever_the_tree(
+def test_a_save_costs_one_deployment_and_one_question_to_the_host_whatever_the_tree(
     own_daemon: Daemon, tmp_path: Path
 ) -> None:
     daemon = own_daemon.start()
     for name, files in (("small", SMALL), ("large", LARGE)):
         tree(tmp_path / name, files)
         daemon.deploy(name, tmp_path / name)
-        added, asked, reads = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}")
-        assert added == {"deployments": 1, "jobs": 0, "versions": 1, "recovered": 0, "events": 4}, name
-        assert asked == [f"POST /{name}/kaosd/documents/apply"]
-        assert reads <= NODES, name
+        places = [f"POST /{name}/kaosd/documents/apply", f"GET /{name}/kaosd/documents/line"]
+        for number, expected in enumerate((places, ["message"])):  # the first save opens a line for those after it
+            added, asked, reads = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}-{number}")
+            assert added == {"deployments": 1, "jobs": 0, "versions": 1, "recovered": 0, "events": 4}, name
+            assert asked == expected
+            assert reads <= NODES, name

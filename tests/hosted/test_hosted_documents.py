@@ -9,6 +9,7 @@ from contextlib import closing
 from itertools import count
 
 import pytest
+from aiohttp import WSMsgType
 
 STEPS = count()
 
@@ -111,6 +112,28 @@ async def test_what_is_no_notebook_changes_nothing(client, write, apply, incomin
 async def test_a_malformed_order_is_refused(client, body):
     async with client.session.post(client.url("kaosd/documents/apply"), json=body) as answer:
         assert answer.status == 400
+
+
+async def test_the_line_answers_as_requests_do_one_after_another(client, write):
+    base, incoming = notebook(code("a", "a = 1")), notebook(code("a", "a = 2"))
+    path, file = write(base)
+    change = {"do": "apply", "path": path, "base": base, "incoming": incoming}
+    async with client.session.ws_connect(client.url("kaosd/documents/line")) as line:
+        await line.send_json(change)
+        await line.send_json({"do": "ask", "path": path})
+        assert await line.receive_json() == {"applied": False, "reason": f"{path} is not open"}
+        assert await line.receive_json() == {"held": False}
+        async with client.editor(path) as editor:
+            await line.send_json(change)
+            assert await line.receive_json() == {"applied": True, "conflict": False, "saved": True}
+            assert sources(await editor.content()) == sources(on_disk(file)) == {"a": "a = 2"}
+
+
+@pytest.mark.parametrize("said", ["{", "[]", '{"do": "documents"}', '{"do": "apply"}', '{"do": "ask", "path": 1}'])
+async def test_the_line_ends_when_something_else_is_said(client, said):
+    async with client.session.ws_connect(client.url("kaosd/documents/line")) as line:
+        await line.send_str(said)
+        assert (await line.receive(timeout=30)).type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
 
 
 async def test_a_change_reaches_the_tab_and_the_disk(client, write, apply):

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from aiohttp import WSServerHandshakeError
 
 STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z .*")
 
@@ -32,6 +33,9 @@ async def test_the_token_is_needed(client):
     refused = {"headers": {"Authorization": ""}, "json": {"path": "a", "base": None, "incoming": ""}}
     async with client.session.post(client.url("kaosd/documents/apply"), **refused) as answer:
         assert answer.status == 403
+    with pytest.raises(WSServerHandshakeError) as failed:
+        await client.session.ws_connect(client.url("kaosd/documents/line"), headers={"Authorization": "token wrong"})
+    assert failed.value.status == 403
 
 
 async def test_a_host_name_of_the_front_is_accepted(client):

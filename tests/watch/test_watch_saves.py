@@ -55,12 +55,19 @@ def test_one_save_is_told_from_everything_else(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_finished_save_is_announced_after_a_part_of_the_quiet_time_however_its_events_arrive(name):
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_finished_save_is_announced_at_once_or_soon_however_its_events_arrive(name, alone):
     events, expected = CASES[name]
     collected = Collected(quiet=0.05, cap=0.5)
+    if not alone:
+        collected.add({b"before": fate(CLOSED)}, 9.96)
+        collected.announced()
     for path, mask in events:
         collected.add({path.encode(): fate(mask)}, 10.0)
-    assert collected.due() == pytest.approx(10.0 + 0.05 * (ONE_SAVE if expected else 1))
+    at_once = alone and name != "a new file"  # which may be a temporary that is to be renamed
+    share = (0 if at_once else ONE_SAVE) if expected else 1
+    assert collected.due() == pytest.approx(10.0 + 0.05 * share)
+    assert collected.look().early is (expected and at_once)
 
 
 def test_what_a_look_found_is_never_taken_for_a_finished_save():
@@ -70,9 +77,19 @@ def test_what_a_look_found_is_never_taken_for_a_finished_save():
     assert collected.due() == pytest.approx(10.05)
     collected.announced()
     collected.add({b"f": fate(CLOSED)}, 11.0)
-    assert collected.due() == pytest.approx(11.005)
+    assert collected.due() == pytest.approx(11.0)
     collected.add(None, 11.0)
     assert collected.due() == pytest.approx(11.05)
+
+
+def test_of_many_saves_one_after_another_only_the_first_is_announced_at_once():
+    collected, waits = Collected(quiet=0.05, cap=0.5), []
+    for number in range(4):
+        at = 10.0 + 0.01 * number
+        collected.add({b"%d" % number: fate(CLOSED)}, at)
+        waits.append(collected.due() - at)
+        collected.announced()
+    assert waits == pytest.approx([0, 0.005, 0.005, 0.005])
 
 
 @pytest.mark.parametrize("name", SAVES)
