@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
+from kaosd.errors import KaosError
 from kaosd.model import Environment, Version
 from kaosd.notebook.record import bare
+from kaosd.notebook.roots import Prepared
 from kaosd.planner import Attempt, HostFact, Target
 
 if TYPE_CHECKING:
@@ -98,12 +100,31 @@ class Looking:
 
     async def environment_of(self, source: Version) -> str:
         """Digest of the environment inputs of a source version."""
-        key = (source.digest, self.actor.spec.environment_inputs)
+        if self.actor.source.prepared is not None:
+            self._remember(*self.actor.source.prepared)
+        key = self._key(source)
+        if key not in self._environments:
+            self._remember(key, (await asyncio.to_thread(self.inputs, source)).digest)
+        return self._environments[key]
+
+    def prepare(self, scan: Scan) -> Prepared | None:
+        """The environment digest of what a scan of the source found, in its thread: one change of threads less.
+
+        None where it cannot be told; `environment_of` then says why.
+        """
+        try:
+            return (self._key(scan.version), self.inputs(scan.version).digest) if scan.version is not None else None
+        except KaosError:
+            return None
+
+    def _key(self, source: Version) -> tuple[str, tuple[str, ...]]:
+        return source.digest, self.actor.spec.environment_inputs
+
+    def _remember(self, key: tuple[str, tuple[str, ...]], digest: str) -> None:
         if key not in self._environments:
             while len(self._environments) >= CACHED:
                 del self._environments[next(iter(self._environments))]
-            self._environments[key] = (await asyncio.to_thread(self.inputs, source)).digest
-        return self._environments[key]
+            self._environments[key] = digest
 
     async def _disk(self) -> planner.Disk:
         """The two directories as the planner sees them."""

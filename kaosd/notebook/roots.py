@@ -13,25 +13,36 @@ from kaosd.errors import ContentLost, KaosError
 from kaosd.watch import Watcher
 
 log = structlog.get_logger("kaosd.notebook")
+
+Prepared = tuple[tuple[str, tuple[str, ...]], str]  # a source version with its globs, and the environment's digest
 RETRY_FIRST, RETRY_LAST = 0.5, 30.0  # seconds between looks while they fail
 
 
 class Root:
     """A source or data directory with its latest scan.
 
-    Owned by the event loop; scans run in a thread, one at a time per root. `changed` is called in the loop
-    after each scan. first, last: loop times of the events since `settle` was last called; one: see Dirty.
+    Owned by the event loop; scans run in a thread, one at a time per root. prepare: called there with each scan, for
+    what is wanted of it next, which then is in `prepared`. changed: called in the loop after each scan.
+    first, last: loop times of the events since `settle` was last called; one: see Dirty.
     """
 
     def __init__(
-        self, key: str, path: Path, scanner: Scanner, watcher: Watcher | None, changed: Callable[[], None]
+        self,
+        key: str,
+        path: Path,
+        scanner: Scanner,
+        watcher: Watcher | None,
+        changed: Callable[[], None],
+        prepare: Callable[[Scan], Prepared | None] = lambda _: None,
     ) -> None:
         self.key = key
         self.path = path
         self.scanner = scanner
         self.watcher = watcher
         self.changed = changed
+        self.prepare = prepare
         self.scan: Scan | None = None
+        self.prepared: Prepared | None = None
         self.first: float | None = None
         self.last: float | None = None
         self.one = self._early = False
@@ -139,12 +150,12 @@ class Root:
             paths = self._take()
             self._scans_begun += 1
             try:
-                self.scan = await asyncio.to_thread(self.scanner.scan, paths)
+                scan, self.prepared = await asyncio.to_thread(self._scan, paths)
             except Exception as error:  # noqa: BLE001 - one root's trouble is no other's
                 self._failed(error)
             else:
-                self.trouble = None
-                if self.scan.problem is None:
+                self.scan, self.trouble = scan, None
+                if scan.problem is None:
                     self._delay = 0.0
                 if self.scanner.rules != self._rules:  # other directories count now: watch those
                     self._watch()
@@ -158,6 +169,11 @@ class Root:
             if self.scan is not None and self.scan.problem is not None and not self._due():
                 self._look_later()
                 return
+
+    def _scan(self, paths: frozenset[bytes] | None) -> tuple[Scan, Prepared | None]:
+        """In the thread."""
+        scan = self.scanner.scan(paths)
+        return scan, self.prepare(scan)
 
     def _was_too_early(self) -> bool:
         """Whether a save that was not waited for has turned out to be the first of several: a poke will tell of all."""

@@ -253,8 +253,8 @@ class Steps:
     # -- content -------------------------------------------------------------------------------------------
 
     async def _sync_step(self, target: Target) -> None:
-        await self._begin(target, "sync")
-        await self.work.sync(target.source, self.actor.hosting.host)
+        _, way = await asyncio.gather(self._begin(target, "sync"), self.work.way(target.source))
+        await self.work.sync(target.source, self.actor.hosting.host, way)
         self.actor.hosting.save(source=target.source, syncing=None)
         self._note(target)
         self.actor.failures.succeeded(Attempt.SYNC)

@@ -25,7 +25,7 @@ DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared do
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
     """From the trees *bases* to *incoming*: the files that differ, and the changes of documents where they are few."""
 
     incoming: str | None
@@ -56,16 +56,20 @@ class WorkDirectory:
             self._documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
         return self._documents
 
-    async def sync(self, source: Version, host: Host | None) -> None:
+    async def way(self, source: Version) -> Way | None:
+        """What a sync to *source* has to bring now; None when nothing."""
+        if not self.actor.engine.live_sync:  # the code is in the image
+            return None
+        return await asyncio.to_thread(self._way, source, self.actor.hosting.live)
+
+    async def sync(self, source: Version, host: Host | None, way: Way | None = None) -> None:
         """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
 
-        `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may
-        rely on what `Live.source` says of the directory.
+        way: where it is known already. `Live.syncing` stays until the caller has written down that *source* is
+        served: until then nobody may rely on what `Live.source` says of the directory.
         """
         actor, live = self.actor, self.actor.hosting.live
-        if not actor.engine.live_sync:  # the code is in the image
-            return
-        way = await asyncio.to_thread(self._way, source, live)
+        way = way or await self.way(source)
         if way is None:
             return
         incoming, bases = way.incoming, way.bases
@@ -86,7 +90,7 @@ class WorkDirectory:
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
         actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
 
-    def _way(self, source: Version, live: Live) -> _Way | None:
+    def _way(self, source: Version, live: Live) -> Way | None:
         """What a sync has to bring; None when all is there. In one go, since each change of threads costs; blocking."""
         incoming = bundle.model_tree(self.store, source.digest)
         if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
@@ -96,7 +100,7 @@ class WorkDirectory:
         bases = self._readable(bases, incoming) or (None,)
         changed = self._changed_files(bases[0], incoming)
         splices = self._splices(changed) if len(changed) <= ASKED_EACH else []
-        return _Way(incoming, bases, tuple(changed), tuple(splices))
+        return Way(incoming, bases, tuple(changed), tuple(splices))
 
     async def ask(self, source: Version, host: Host) -> None:
         """Raise DocumentHeld when a sync to *source* would, as far as that can be told without changing anything."""
@@ -110,7 +114,7 @@ class WorkDirectory:
         if held:
             raise DocumentHeld("; ".join(held.values()))
 
-    async def _splice(self, host: Host, way: _Way) -> Outcome:
+    async def _splice(self, host: Host, way: Way) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
         documents = await self.documents(host)
         splices = [splice for splice in way.splices if splice.path not in self.brought]
