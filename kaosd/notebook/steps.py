@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -253,8 +254,11 @@ class Steps:
     # -- content -------------------------------------------------------------------------------------------
 
     async def _sync_step(self, target: Target) -> None:
-        _, way = await asyncio.gather(self._begin(target, "sync"), self.work.way(target.source))
-        await self.work.sync(target.source, self.actor.hosting.host, way)
+        begin = partial(self._begin, target, "sync")
+        try:
+            await self.work.sync(target.source, self.actor.hosting.host, begin)
+        finally:
+            await begin()
         self.actor.hosting.save(source=target.source, syncing=None)
         self._note(target)
         self.actor.failures.succeeded(Attempt.SYNC)
@@ -302,7 +306,7 @@ class Steps:
     # -- writing down --------------------------------------------------------------------------------------
 
     async def _begin(self, target: Target, action: str) -> None:
-        """The deployment that this step belongs to: the one in progress where it brings the same target."""
+        """The deployment that this step belongs to: the one in progress where it brings the same target; idempotent."""
         if not self.actor.record.going_on(target, action):
             causes = await asyncio.to_thread(self._causes, target)
             self.actor.record.begin(target, causes, action)

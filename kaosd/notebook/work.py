@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,13 @@ from kaosd.notebook.record import bare
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
 
+Begin = Callable[[], Awaitable[None]]
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class _Way:
     """From the trees *bases* to *incoming*: the files that differ, and the changes of documents where they are few."""
 
     incoming: str | None
@@ -56,31 +57,32 @@ class WorkDirectory:
             self._documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
         return self._documents
 
-    async def way(self, source: Version) -> Way | None:
-        """What a sync to *source* has to bring now; None when nothing."""
-        if not self.actor.engine.live_sync:  # the code is in the image
-            return None
-        return await asyncio.to_thread(self._way, source, self.actor.hosting.live)
-
-    async def sync(self, source: Version, host: Host | None, way: Way | None = None) -> None:
+    async def sync(self, source: Version, host: Host | None, begin: Begin | None = None) -> None:
         """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
 
-        way: where it is known already. `Live.syncing` stays until the caller has written down that *source* is
-        served: until then nobody may rely on what `Live.source` says of the directory.
+        begin: writes down the deployment that this belongs to, if that is not done yet; a save is there first.
+        `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may rely on
+        what `Live.source` says of the directory.
         """
         actor, live = self.actor, self.actor.hosting.live
-        way = way or await self.way(source)
+        if not actor.engine.live_sync:  # the code is in the image
+            return
+        way = await asyncio.to_thread(self._way, source, live)
         if way is None:
             return
+        if begin is not None and len(way.changed) > ASKED_EACH:  # may take a while, and is to be seen
+            await begin()
         incoming, bases = way.incoming, way.bases
         left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
         if incoming != live.syncing:
             self.brought = frozenset()
         actor.hosting.save(syncing=incoming, left=left)
-        spliced = await self._splice(host, way) if host is not None else Outcome()
+        spliced = await self._splice(host, way, begin) if host is not None else Outcome()
         self.brought |= spliced.done
         skip, place = self.brought | spliced.held.keys(), place_for_copies(actor.home) / "work"
         report = await asyncio.to_thread(bundle.sync, self.store, actor.home.work, bases, incoming, place, skip=skip)
+        if begin is not None:
+            await begin()
         for found in report.recovered:
             actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
         if spliced.held:  # the sync stays begun, so that the next one brings what was left out
@@ -90,7 +92,7 @@ class WorkDirectory:
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
         actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
 
-    def _way(self, source: Version, live: Live) -> Way | None:
+    def _way(self, source: Version, live: Live) -> _Way | None:
         """What a sync has to bring; None when all is there. In one go, since each change of threads costs; blocking."""
         incoming = bundle.model_tree(self.store, source.digest)
         if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
@@ -100,7 +102,7 @@ class WorkDirectory:
         bases = self._readable(bases, incoming) or (None,)
         changed = self._changed_files(bases[0], incoming)
         splices = self._splices(changed) if len(changed) <= ASKED_EACH else []
-        return Way(incoming, bases, tuple(changed), tuple(splices))
+        return _Way(incoming, bases, tuple(changed), tuple(splices))
 
     async def ask(self, source: Version, host: Host) -> None:
         """Raise DocumentHeld when a sync to *source* would, as far as that can be told without changing anything."""
@@ -114,7 +116,7 @@ class WorkDirectory:
         if held:
             raise DocumentHeld("; ".join(held.values()))
 
-    async def _splice(self, host: Host, way: Way) -> Outcome:
+    async def _splice(self, host: Host, way: _Way, begin: Begin | None) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
         documents = await self.documents(host)
         splices = [splice for splice in way.splices if splice.path not in self.brought]
@@ -128,6 +130,8 @@ class WorkDirectory:
         async with Copies(self.actor.home, lambda path, file: self.actor.record.keep(bare([path])[0], file)) as copies:
             spliced = await documents.splice(splices, copies.keep)
             copies.changed(spliced.done | spliced.doubtful)
+            if begin is not None and spliced.done | spliced.doubtful:
+                await begin()
         documents.keep_line()  # for the next save
         if spliced.held:
             self.actor.hosting.probe_due = 0.0  # whether the host answers at all decides what comes next
