@@ -7,7 +7,7 @@ The Store holds its lock around every call.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -83,10 +83,18 @@ class Index:
         ).fetchone()
         return Spot(*row) if row is not None else None
 
-    def spots(self) -> Iterator[tuple[str, Spot]]:
-        """Every content with its place."""
-        for digest, *spot in self._connection.execute("select digest, pack, offset, size from contents"):
-            yield digest.hex(), Spot(*spot)
+    def digests(self) -> set[bytes]:
+        """Every content's digest."""
+        return {digest for (digest,) in self._connection.execute("select digest from contents")}
+
+    def in_use(self) -> dict[int, int]:
+        """The bytes of each pack that contents lie in."""
+        return dict(self._connection.execute("select pack, sum(size) from contents group by pack"))
+
+    def spots_in(self, pack: int) -> dict[str, Spot]:
+        """The contents of one pack."""
+        rows = self._connection.execute("select digest, pack, offset, size from contents where pack = ?", (pack,))
+        return {digest.hex(): Spot(*spot) for digest, *spot in rows}
 
     def large(self) -> set[str]:
         """The digests that are files of their own."""

@@ -242,35 +242,43 @@ class Store:
         """Drop all that is not reachable from the trees *keep*, from what roots hold now, or from running scans.
 
         Rewrites packs that are mostly dead. May be killed at any instant: nothing that is kept is ever in danger.
+        Saves go on while the trees are read: what they put or meet is held, and the rest of them is in these trees.
         """
-        with self._flushing, self.holding(), store_errors("write to", self._directory):
-            (self._directory / "reserve").unlink(missing_ok=True)
-            self._flush(None)
+        with self.holding(), store_errors("write to", self._directory):
+            with self._flushing:
+                (self._directory / "reserve").unlink(missing_ok=True)
+                self._flush(None)
             with self._lock:
                 roots = [*keep, *self._index.trees().values(), *self._in_use.values()]
-            live = reachable(self, roots)
-            with self._lock:
-                live |= self._held
-                dead = {digest: spot for digest, spot in self._index.spots() if digest not in live}
-                self._index.drop(dead)
-                for digest in dead:
-                    self._nodes.drop(digest)
-            for digest, spot in dead.items():
-                if spot.pack == LARGE:
-                    (self._large / digest).unlink(missing_ok=True)
-            self._compact()
-            self._keep_reserve()
+            live = {bytes.fromhex(digest) for digest in reachable(self, roots)}
+            with self._flushing:
+                dead = self._drop_all_but(live)
+                self._compact()
+                self._keep_reserve()
         return Swept(len(dead), sum(spot.size for spot in dead.values()))
+
+    def _drop_all_but(self, live: set[bytes]) -> dict[str, Spot]:
+        with self._lock:
+            found = self._index.digests() - live
+            names = {digest.hex() for digest in found} - self._held
+            dead = {digest: spot for digest in names if (spot := self._index.find(digest)) is not None}
+            self._index.drop(dead)
+            for digest in dead:
+                self._nodes.drop(digest)
+        for digest, spot in dead.items():
+            if spot.pack == LARGE:
+                (self._large / digest).unlink(missing_ok=True)
+        return dead
 
     def _compact(self) -> None:
         with self._lock:
             lengths = self._index.packs()
             lengths.pop(self._packs.active, None)
-            packs = worth_compacting(lengths, self._index.spots())
-        for pack, contents in packs.items():
+            packs = worth_compacting(lengths, self._index.in_use())
+        for pack in packs:
             with self._lock:
                 moved = {}
-                for digest, spot in contents.items():
+                for digest, spot in self._index.spots_in(pack).items():
                     data = self._packs.read(*spot)
                     moved[digest] = Spot(*self._packs.append(data), len(data))
                 self._packs.write_out()
@@ -332,12 +340,8 @@ class Store:
         """
         with self._lock, store_errors("write to", self._directory):
             spot = self._pending.pop(digest, None) or self._index.find(digest)
-            others = self._index.spots() if spot is not None and spot.pack != LARGE else ()
-            lost = [
-                other
-                for other, at in others
-                if spot is not None and at.pack == spot.pack and not self._is_whole(other, at)
-            ]
+            others = self._index.spots_in(spot.pack) if spot is not None and spot.pack != LARGE else {}
+            lost = [other for other, at in others.items() if not self._is_whole(other, at)]
             for each in (digest, *lost):
                 self._nodes.drop(each)
             self._index.drop([digest, *lost])

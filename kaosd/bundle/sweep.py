@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from kaosd.bundle.index import LARGE, Spot
 from kaosd.bundle.tree import Nodes
 from kaosd.errors import StoreError
 
@@ -39,12 +38,6 @@ def reachable(nodes: Nodes, trees: Iterable[str]) -> set[str]:
     return seen | contents
 
 
-def worth_compacting(lengths: Mapping[int, int], spots: Iterable[tuple[str, Spot]]) -> dict[int, dict[str, Spot]]:
-    """The packs of *lengths* of which less than half is in use, with the contents that must be moved."""
-    contents: dict[int, dict[str, Spot]] = {pack: {} for pack in lengths}
-    for digest, spot in spots:
-        if spot.pack != LARGE and spot.pack in contents:
-            contents[spot.pack][digest] = spot
-    return {
-        pack: moved for pack, moved in contents.items() if sum(spot.size for spot in moved.values()) * 2 < lengths[pack]
-    }
+def worth_compacting(lengths: Mapping[int, int], in_use: Mapping[int, int]) -> list[int]:
+    """The packs of *lengths* of which less than half is in use. in_use: bytes, by pack."""
+    return [pack for pack, length in lengths.items() if in_use.get(pack, 0) * 2 < length]

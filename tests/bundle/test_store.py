@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from trees import in_store, put_tree
+from trees import in_store, on_disk, put_tree, write
 
-from kaosd.bundle import Store
+from kaosd.bundle import Scanner, Store
 from kaosd.bundle import packs as packs_module
 from kaosd.bundle.store import LARGE_FROM, ChangingError
 from kaosd.bundle.tree import digest_of
@@ -201,6 +202,39 @@ def test_a_sweep_keeps_what_a_running_scan_has_put_or_met(store):
     store.sweep([])
     assert met not in store
     assert new not in store
+
+
+def test_a_save_goes_on_while_a_sweep_reads_the_trees_and_stays(tmp_path, monkeypatch):
+    root, store = tmp_path / "root", Store(tmp_path / "store")
+    for name in ("a", "b", "c/d"):
+        write(root, name.encode(), b"old " + name.encode())
+    scanner = Scanner(root, store, kind="data")
+    first = scanner.scan()
+    unused = store.put(b"comes back")
+    store.flush()
+    read, scans = store.node, []
+
+    def save() -> None:
+        write(root, b"a", b"new")
+        write(root, b"b", b"comes back")
+        scans.append(scanner.scan({b"a", b"b"}))
+
+    def node(digest: str) -> object:
+        if not scans:
+            monkeypatch.undo()
+            saving = threading.Thread(target=save)
+            saving.start()
+            saving.join(30)
+            assert not saving.is_alive()
+        return read(digest)
+
+    monkeypatch.setattr(store, "node", node)
+    store.sweep([first.tree])
+    assert unused in store
+    assert in_store(store, scans[0].tree) == on_disk(root)
+    store.sweep([])
+    assert in_store(store, scans[0].tree) == on_disk(root)
+    store.close()
 
 
 def test_many_threads_put_flush_and_sweep_at_once(store):
