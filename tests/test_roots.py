@@ -13,6 +13,7 @@ from kaosd.bundle import Scan, Scanner, Store
 from kaosd.errors import StoreError
 from kaosd.notebook import roots
 from kaosd.notebook.roots import Root
+from kaosd.watch import Watcher
 
 
 class Troubled(Scanner):
@@ -105,3 +106,38 @@ async def test_a_directory_that_cannot_be_read_for_a_while_is_looked_at_again_wi
             await looked.wait()
     assert root.scan.files == 1
     await root.close()
+
+
+async def test_a_save_that_turns_out_to_be_the_first_of_several_is_told_with_them(
+    scanner: Troubled, tmp_path: Path
+) -> None:
+    path, told, again = tmp_path / "root", list[Scan | None](), asyncio.Event()
+    for name in "ab":
+        (path / name).write_text("old")
+    watcher = Watcher(lambda _: root.poke())
+
+    def changed() -> None:
+        told.append(root.scan)
+        again.set()
+
+    root = Root("data:n", path, scanner, watcher, changed)
+    await watcher.start()
+    root.open()
+    await root.fresh()
+    while root.looking or watcher.pending(root.key):
+        await asyncio.sleep(0)
+    told.clear()
+    scanner.begun.clear()
+    scanner.gate.clear()
+    (path / "a").write_text("new")
+    await asyncio.to_thread(scanner.begun.wait)
+    (path / "b").write_text("new")
+    while watcher.pending(root.key) is None:
+        await asyncio.sleep(0)
+    again.clear()
+    scanner.gate.set()
+    await asyncio.wait_for(again.wait(), 30)
+    assert root.scan is not None
+    assert told == [scanner.scan()]
+    await root.close()
+    await watcher.close()

@@ -175,8 +175,8 @@ class Watch(Table):
     """[watch]: how changes on disk are noticed. All but mode are seconds.
 
     quiet, cap: cheap steps start after so much quiet, at the latest after cap. build_quiet, build_cap: likewise for
-    builds. A tenth of the quiet time is enough when one file was saved and is whole. rescan: everything is looked at
-    again this often, whatever the events say.
+    builds. When one file was saved and is whole, a tenth of the quiet time is enough, and cheap steps often need none.
+    rescan: everything is looked at again this often, whatever the events say.
     """
 
     mode: Literal["auto", "poll"] = Field(default="auto", description='"auto" or "poll"')
