@@ -218,10 +218,10 @@ class Notebook:
             self.plan = planner.plan(await self.looking.look())
         self.planned = self.turns
         self._note_rest()
-        self._publish()
         if self.plan.step is not None:
             await self._take(self.plan.step)
             return False
+        self.publish()
         if self.draining or (self.removed and self.hosting.host is None):
             return True
         await self._wait()
@@ -230,9 +230,12 @@ class Notebook:
     async def _take(self, step: planner.Step) -> None:
         """One step, inside the inner ring of failure."""
         try:
+            if planner.ends_kernels(step):
+                self.publish()
             if not planner.ends_kernels(step) or await self.steps.may(step):
                 self.stepping = step
-                self._publish()
+                if not isinstance(step, planner.Sync):  # which comes first, since a person waits for it; see Steps
+                    self.publish()
                 await self.steps.take(step, self.plan.target)
         except KaosError as error:
             self.failed(step, self.plan.target, error)
@@ -333,7 +336,7 @@ class Notebook:
             await root.close()
         if self.removed:
             self.record.finish("cancelled", "the notebook was removed")
-        self._publish()
+        self.publish()
 
     # -- publishing ----------------------------------------------------------------------------------------
 
@@ -375,7 +378,7 @@ class Notebook:
             restarts=self.hosting.live.restarts,
         )
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Tell the world when something that it can see has changed."""
         live, status = self.hosting.live, self.hosting.status
         state = self.state()

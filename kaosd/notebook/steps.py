@@ -308,6 +308,7 @@ class Steps:
     async def _begin(self, target: Target, action: str) -> None:
         """The deployment that this step belongs to: the one in progress where it brings the same target; idempotent."""
         if not self.actor.record.going_on(target, action):
+            self.actor.publish()
             causes = await asyncio.to_thread(self._causes, target)
             self.actor.record.begin(target, causes, action)
 
