@@ -87,12 +87,12 @@ class Record:
             self.deployment = self.journal.update_deployment(self.name, self.deployment.number, action=action)
         return True
 
-    def begin(self, target: Target, cause: tuple[str, ...], action: str) -> None:
-        """A new deployment that brings *target*; one in progress is superseded."""
+    def begin(self, target: Target, cause: tuple[str, ...], action: str, at: float | None = None) -> None:
+        """A new deployment that brings *target*, begun *at* (None: now); one in progress is superseded."""
         self.finish("superseded")
         self.target = target
         self.deployment = self.journal.begin_deployment(
-            self.name, cause, target.source, target.data, action, time.time()
+            self.name, cause, target.source, target.data, action, at if at is not None else time.time()
         )
         self.event("deployment_started", number=self.deployment.number, cause=list(self.deployment.cause))
         self.note(f"deployment {self.deployment.number}: {', '.join(self.deployment.cause[:5])} -> {action}")

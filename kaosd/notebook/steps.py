@@ -254,7 +254,7 @@ class Steps:
     # -- content -------------------------------------------------------------------------------------------
 
     async def _sync_step(self, target: Target) -> None:
-        begin = partial(self._begin, target, "sync")
+        begin = partial(self._begin, target, "sync", time.time())
         try:
             await self.work.sync(target.source, self.actor.hosting.host, begin)
         finally:
@@ -305,12 +305,15 @@ class Steps:
 
     # -- writing down --------------------------------------------------------------------------------------
 
-    async def _begin(self, target: Target, action: str) -> None:
-        """The deployment that this step belongs to: the one in progress where it brings the same target; idempotent."""
+    async def _begin(self, target: Target, action: str, at: float | None = None) -> None:
+        """The deployment that this step belongs to: the one in progress where it brings the same target; idempotent.
+
+        at: when it began, if not now.
+        """
         if not self.actor.record.going_on(target, action):
             self.actor.publish()
             causes = await asyncio.to_thread(self._causes, target)
-            self.actor.record.begin(target, causes, action)
+            self.actor.record.begin(target, causes, action, at)
 
     def _causes(self, target: Target) -> tuple[str, ...]:
         """What differs between what is served and *target*, for people."""
