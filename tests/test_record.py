@@ -147,3 +147,8 @@ def test_only_what_a_deployment_was_to_bring_makes_it_go_live(record: Record, jo
     record.begin(TWO, ("a.py",), "build")
     record.arrived(ONE)
     assert [one.outcome for one in journal.deployments("n", 2)] == ["superseded", "live"]
+
+
+def test_a_deployment_that_is_written_down_late_began_when_its_step_did(record: Record) -> None:
+    record.begin(ONE, ("a.py",), "sync", 1234.5)
+    assert record.journal.deployments(record.name, 1)[0].started_at == 1234.5
