@@ -83,9 +83,10 @@ class Index:
         ).fetchone()
         return Spot(*row) if row is not None else None
 
-    def digests(self) -> set[bytes]:
-        """Every content's digest."""
-        return {digest for (digest,) in self._connection.execute("select digest from contents")}
+    def spots_but(self, live: set[bytes]) -> dict[str, Spot]:
+        """The contents whose digests are not in *live*."""
+        rows = self._connection.execute("select digest, pack, offset, size from contents")
+        return {row[0].hex(): Spot(*row[1:]) for row in rows if row[0] not in live}
 
     def in_use(self) -> dict[int, int]:
         """The bytes of each pack that contents lie in."""

@@ -259,9 +259,7 @@ class Store:
 
     def _drop_all_but(self, live: set[bytes]) -> dict[str, Spot]:
         with self._lock:
-            found = self._index.digests() - live
-            names = {digest.hex() for digest in found} - self._held
-            dead = {digest: spot for digest in names if (spot := self._index.find(digest)) is not None}
+            dead = self._index.spots_but(live | {bytes.fromhex(digest) for digest in self._held})
             self._index.drop(dead)
             for digest in dead:
                 self._nodes.drop(digest)
