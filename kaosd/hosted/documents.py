@@ -103,7 +103,7 @@ class Answers:
     def __init__(self, server: Any, shared: Any, desk: Desk) -> None:
         self._server, self._shared, self._desk = server, shared, desk
 
-    async def documents(self, _: Any = None) -> dict[str, Any]:
+    def documents(self) -> dict[str, Any]:
         """{"shared": whether documents are shared at all, "documents": [{"path", "type", "clients"}]}.
 
         They are those that a tab is connected to. type: "notebook" or "file"; "page" when it is open in a page
@@ -169,30 +169,26 @@ class Answers:
         return self._shared.rooms(self._server) if self._shared else ()
 
 
-class OpenDocuments(APIHandler):
-    """See Answers.documents."""
-
+class _Handler(APIHandler):
     auth_resource = "contents"
 
     def initialize(self, answer: Any) -> None:
         """answer: one of Answers."""
         self._answer = answer
+
+
+class OpenDocuments(_Handler):
+    """See Answers.documents."""
 
     @web.authenticated
     @authorized
-    async def get(self) -> None:
+    def get(self) -> None:
         """Answer."""
-        self.finish(json.dumps(await self._answer()))
+        self.finish(json.dumps(self._answer()))
 
 
-class Question(APIHandler):
+class Question(_Handler):
     """See Answers.apply and Answers.ask."""
-
-    auth_resource = "contents"
-
-    def initialize(self, answer: Any) -> None:
-        """answer: one of Answers."""
-        self._answer = answer
 
     @web.authenticated
     @authorized
