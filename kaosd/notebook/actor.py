@@ -231,12 +231,13 @@ class Notebook:
         """One step, inside the inner ring of failure."""
         try:
             if planner.ends_kernels(step):
+                self.publish()  # the tabs may take a while to answer
+                if not await self.steps.may(step):
+                    return
+            self.stepping = step
+            if not isinstance(step, planner.Sync):  # which comes first, since a person waits for it; see Steps
                 self.publish()
-            if not planner.ends_kernels(step) or await self.steps.may(step):
-                self.stepping = step
-                if not isinstance(step, planner.Sync):  # which comes first, since a person waits for it; see Steps
-                    self.publish()
-                await self.steps.take(step, self.plan.target)
+            await self.steps.take(step, self.plan.target)
         except KaosError as error:
             self.failed(step, self.plan.target, error)
         except Exception as error:

@@ -25,6 +25,10 @@ ASKED_EACH = 20  # changed files up to which the host is asked for each, so that
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
 
 
+async def begun() -> None:
+    """The deployment is written down already."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Way:
     """From the trees *bases* to *incoming*: the files that differ, and the changes of documents where they are few."""
@@ -57,10 +61,11 @@ class WorkDirectory:
             self._documents = Documents(host.upstream, f"/{self.actor.spec.name}/", self.actor.token)
         return self._documents
 
-    async def sync(self, source: Version, host: Host | None, begin: Begin | None = None) -> None:
+    async def sync(self, source: Version, host: Host | None, begin: Begin = begun) -> None:
         """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
 
-        begin: writes down the deployment that this belongs to, if that is not done yet; a save is there first.
+        begin: writes down the deployment that this belongs to, if that is not done yet. A save of few files is there
+        first, but for a copy of a person's work, which is written down as one of this deployment.
         `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may rely on
         what `Live.source` says of the directory.
         """
@@ -70,7 +75,7 @@ class WorkDirectory:
         way = await asyncio.to_thread(self._way, source, live)
         if way is None:
             return
-        if begin is not None and len(way.changed) > ASKED_EACH:  # may take a while, and is to be seen
+        if len(way.changed) > ASKED_EACH:  # may take a while, and is to be seen
             await begin()
         incoming, bases = way.incoming, way.bases
         left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
@@ -81,8 +86,7 @@ class WorkDirectory:
         self.brought |= spliced.done
         skip, place = self.brought | spliced.held.keys(), place_for_copies(actor.home) / "work"
         report = await asyncio.to_thread(bundle.sync, self.store, actor.home.work, bases, incoming, place, skip=skip)
-        if begin is not None:
-            await begin()
+        await begin()
         for found in report.recovered:
             actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
         if spliced.held:  # the sync stays begun, so that the next one brings what was left out
@@ -116,7 +120,7 @@ class WorkDirectory:
         if held:
             raise DocumentHeld("; ".join(held.values()))
 
-    async def _splice(self, host: Host, way: _Way, begin: Begin | None) -> Outcome:
+    async def _splice(self, host: Host, way: _Way, begin: Begin) -> Outcome:
         """Change the documents that are open in a tab there; the rest is left to the disk."""
         documents = await self.documents(host)
         splices = [splice for splice in way.splices if splice.path not in self.brought]
@@ -128,10 +132,13 @@ class WorkDirectory:
         if not splices:
             return Outcome()
         async with Copies(self.actor.home, lambda path, file: self.actor.record.keep(bare([path])[0], file)) as copies:
-            spliced = await documents.splice(splices, copies.keep)
-            copies.changed(spliced.done | spliced.doubtful)
-            if begin is not None and spliced.done | spliced.doubtful:
+
+            async def keep(path: bytes, text: str) -> None:
                 await begin()
+                await copies.keep(path, text)
+
+            spliced = await documents.splice(splices, keep)
+            copies.changed(spliced.done | spliced.doubtful)
         documents.keep_line()  # for the next save
         if spliced.held:
             self.actor.hosting.probe_due = 0.0  # whether the host answers at all decides what comes next
