@@ -55,7 +55,7 @@ class Host:
         return line
 
     def copies(self) -> Copies:
-        return Copies(self.home, lambda _, file: self.noted.append(Path(file).read_text()))
+        return Copies(self.home, lambda made: self.noted.extend(Path(file).read_text() for _, file in made))
 
     def on_disk(self) -> list[str]:
         """What a daemon that starts now would find."""

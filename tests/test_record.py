@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kaosd.errors import StoreError
 from kaosd.journal import Journal, Live
 from kaosd.logs import log_name
 from kaosd.model import Host, JobState, Resources, Stage, Version
@@ -152,3 +153,22 @@ def test_only_what_a_deployment_was_to_bring_makes_it_go_live(record: Record, jo
 def test_a_deployment_that_is_written_down_late_began_when_its_step_did(record: Record) -> None:
     record.begin(ONE, ("a.py",), "sync", 1234.5)
     assert record.journal.deployments(record.name, 1)[0].started_at == 1234.5
+
+
+def test_copies_are_written_down_once_when_the_journal_takes_them_again(
+    record: Record, journal: Journal, tmp_path: Path
+) -> None:
+    files = [tmp_path / name for name in "abc"]
+    for file in files:
+        file.write_text("mine")
+    journal._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(StoreError):
+        record.keep((file.name, str(file)) for file in files)
+    with pytest.raises(StoreError):
+        record.keep_again()
+    files[1].unlink()  # by the person, who has seen it
+    journal._db.execute("PRAGMA query_only = 0")
+    record.keep_again()
+    record.keep_again()
+    assert [one.path for one in journal.recovered("n")] == ["a", "c"]
+    assert record.recovered == 2

@@ -207,6 +207,7 @@ class Notebook:
         self._poked.clear()
         self.turns += 1
         self.hosting.save_again()
+        self.record.keep_again()
         soon = self.plan.hold is not None and self.plan.hold.why in (Why.BUSY, Why.SILENT)
         if await self.hosting.probe(soon=soon):
             self._host_ended()

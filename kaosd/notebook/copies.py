@@ -15,13 +15,13 @@ from kaosd.engines.base import Home
 
 
 class Copies:
-    """The copies of one round of changes. note: called with path and file of each that stays.
+    """The copies of one round of changes. note: called with path and file of those that stay, if any do.
 
     At the end those go whose documents were left as they are (see `changed`); all stay when the round breaks off.
     Each lies in a directory of its own, <recovered>/<time>/tabs/PATH: a daemon that was killed in between finds it.
     """
 
-    def __init__(self, home: Home, note: Callable[[bytes, str], None]) -> None:
+    def __init__(self, home: Home, note: Callable[[list[tuple[bytes, str]]], None]) -> None:
         self._home = home
         self._note = note
         self._changed: Collection[bytes] = ()
@@ -31,11 +31,12 @@ class Copies:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for path, place, file in self._made:
-            if kind is not None or path in self._changed:
-                self._note(path, file)
-            else:
-                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        stay = [made for made in self._made if kind is not None or made[0] in self._changed]
+        for made in self._made:
+            if made not in stay:
+                await asyncio.to_thread(shutil.rmtree, made[1], ignore_errors=True)
+        if stay:
+            self._note([(path, file) for path, _, file in stay])
 
     async def keep(self, path: bytes, text: str) -> None:
         """Return when the copy is durable. StoreError when it cannot be made."""

@@ -57,6 +57,7 @@ class Record:
         self.progress: str | None = None  # of the build
         self.sending: str | None = None  # how far data has got on its way to where the host is
         self.recovered = 0  # copies of a person's work that were kept
+        self._unlisted: list[tuple[str, str]] = []  # of these, see `keep`
 
     def restore(self, copies: Iterable[tuple[str, str]] = ()) -> None:
         """Take up what the journal knows, after a start of the daemon.
@@ -70,9 +71,8 @@ class Record:
         for deployment in reversed(known):
             for job in self.journal.jobs(self.name, deployment.number):
                 self.jobs[job.stage] = job
-        for path, file in copies:
-            if file not in listed:
-                self.keep(path, file)
+        self._unlisted = [(path, file) for path, file in copies if file not in listed]
+        self.keep_again()
 
     @property
     def open(self) -> bool:
@@ -155,12 +155,26 @@ class Record:
             elif os.path.getsize(log.path) > LOG_MAX:
                 cut(log.path)
 
-    def keep(self, path: str, file: str) -> None:
-        """Write down a copy of a person's work, made before a newer version replaced it."""
-        number = self.deployment.number if self.deployment is not None else 0
-        self.journal.note_recovered(self.name, number, path, file, os.lstat(file).st_size, time.time())
-        self.recovered += 1
-        self.note(f"your edit of {path} in the notebook was kept as {file}")
+    def keep(self, copies: Iterable[tuple[str, str]]) -> None:
+        """Write down copies of a person's work, made before a newer version replaced it: the path and the file of each.
+
+        StoreError when the disk is full or the journal locked; then `keep_again` writes down what is left.
+        """
+        self._unlisted += copies
+        self.keep_again()
+
+    def keep_again(self) -> None:
+        """Write down the copies that could not be written down before."""
+        while self._unlisted:
+            path, file = self._unlisted[0]
+            there = os.path.lexists(file)  # nobody has deleted it since
+            if there:
+                number = self.deployment.number if self.deployment is not None else 0
+                self.journal.note_recovered(self.name, number, path, file, os.lstat(file).st_size, time.time())
+                self.recovered += 1
+            del self._unlisted[0]
+            if there:
+                self.note(f"your edit of {path} in the notebook was kept as {file}")
 
     def note(self, text: str) -> None:
         """One line in the watch log of the deployment in progress."""

@@ -43,8 +43,7 @@ async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
             work, place = actor.home.work, place_for_copies(actor.home) / "work"
             saved = await asyncio.to_thread(bundle.restore, actor.shop.store, work, path, Path(copy.file), place)
             kept = [os.fsdecode(found.file) for found in saved]
-        for file in kept:
-            actor.record.keep(copy.path, file)
+            actor.record.keep((copy.path, file) for file in kept)
     actor.record.note(f"restored {copy.path} from {copy.file}")
     actor.record.event("restored", path=copy.path, file=copy.file)
     actor.shop.news.tell()
@@ -75,7 +74,12 @@ async def _splice(actor: Notebook, path: bytes, copy: Recovered) -> tuple[bool, 
         return False, []
     documents = await actor.steps.work.documents(host)
     kept: list[str] = []
-    async with Copies(actor.home, lambda _, file: kept.append(file)) as copies:
+
+    def note(made: list[tuple[bytes, str]]) -> None:
+        kept.extend(file for _, file in made)
+        actor.steps.work.keep(made)
+
+    async with Copies(actor.home, note) as copies:
         spliced = await documents.splice([Splice(path, None, content)], copies.keep)
         copies.changed(spliced.done | spliced.doubtful)
     if spliced.held:

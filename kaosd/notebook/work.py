@@ -86,9 +86,10 @@ class WorkDirectory:
         self.brought |= spliced.done
         skip, place = self.brought | spliced.held.keys(), place_for_copies(actor.home) / "work"
         report = await asyncio.to_thread(bundle.sync, self.store, actor.home.work, bases, incoming, place, skip=skip)
-        await begin()
-        for found in report.recovered:
-            actor.record.keep(bare([found.path])[0], os.fsdecode(found.file))
+        try:
+            await begin()
+        finally:
+            self.keep([(found.path, os.fsdecode(found.file)) for found in report.recovered])
         if spliced.held:  # the sync stays begun, so that the next one brings what was left out
             raise DocumentHeld("; ".join(spliced.held.values()))
         self.brought = frozenset()
@@ -131,7 +132,7 @@ class WorkDirectory:
             )
         if not splices:
             return Outcome()
-        async with Copies(self.actor.home, lambda path, file: self.actor.record.keep(bare([path])[0], file)) as copies:
+        async with Copies(self.actor.home, self.keep) as copies:
 
             async def keep(path: bytes, text: str) -> None:
                 await begin()
@@ -143,6 +144,10 @@ class WorkDirectory:
         if spliced.held:
             self.actor.hosting.probe_due = 0.0  # whether the host answers at all decides what comes next
         return spliced
+
+    def keep(self, copies: Sequence[tuple[bytes, str]]) -> None:
+        """Write down copies of a person's work: the path and the file of each."""
+        self.actor.record.keep(zip(bare(path for path, _ in copies), (file for _, file in copies), strict=True))
 
     def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
         """The files that differ, and will be files; blocking."""

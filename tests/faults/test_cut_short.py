@@ -237,6 +237,38 @@ async def test_a_copy_is_listed_though_the_daemon_was_killed_before_it_wrote_it_
     assert life.actor.facts().recovered == 1
 
 
+@pytest.mark.parametrize("call", ["begin_deployment", "note_recovered", "finish_deployment"])
+async def test_a_copy_is_listed_when_the_journal_takes_it(
+    life: Life, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Though nothing could be written from that call on, and no daemon has started since."""
+    real = getattr(life.journal, call)
+
+    def full(*arguments: object) -> object:
+        life.journal._db.execute("PRAGMA query_only = 1")
+        return real(*arguments)
+
+    (life.actor.home.work / "0.py").write_text("mine\n")
+    (life.actor.home.work / "2.py").write_text("mine too\n")
+    monkeypatch.setattr(life.journal, call, full)
+    (life.source / "model" / "0.py").write_text("newer\n")
+    (life.source / "model" / "2.py").write_text("newer\n")
+    settling = asyncio.create_task(life.actor.redeploy(force=True, now=True))
+    async with asyncio.timeout(60):
+        while life.actor.state()[0] != "failed":
+            await life.actor.shop.news.after(life.actor.shop.news.number)
+        life.journal._db.execute("PRAGMA query_only = 0")
+        monkeypatch.undo()
+        await settling
+        while await life.actor.settled() != "live":
+            await asyncio.sleep(0)
+    copies = saved_copies(life.actor.home.root / "recovered")
+    assert {Path(file).read_text() for _, file in copies} == {"mine\n", "mine too\n"}
+    listed = [(one.path, one.file) for one in life.journal.recovered("n")]
+    assert sorted(listed) == sorted(copies)
+    assert life.actor.facts().recovered == 2
+
+
 async def test_a_failed_step_is_filed_under_what_it_aimed_at(life: Life) -> None:
     """The host that is to serve meanwhile must not be tried again and again because the wanted one has failed."""
     known = life.actor.hosting.live
