@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from kaosd.model import HostStatus
 
 SOCKET_MAX = 107  # bytes; sun_path of the kernel
 PROBE = 5.0  # seconds that an answer to a probe may take
+_STOPPED = 1.0  # seconds more than that: then it was the daemon that did not run
 _POLL = 0.02  # s between questions to a host that is starting
 _LINES, _LONGEST = 3, 200  # of its log in a sentence, and characters of each
 _CALM = re.compile(r"[DI] \w+ |JupyterLab ")  # how lines begin that tell of no trouble: of Jupyter, and our own
@@ -37,9 +39,7 @@ class Door:
     async def probe(self, last_words: Callable[[], str]) -> HostStatus:
         """How a host is whose process runs; never raises. *last_words*: of its log, for one that does not answer."""
         try:
-            async with asyncio.timeout(PROBE):
-                await self._get("api/status")
-                kernels = await self._get("api/kernels")
+            kernels = await self._kernels()
             busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
         except TimeoutError:
             reason = f"JupyterLab runs, but does not answer within {PROBE:g} s{last_words()}"
@@ -50,6 +50,21 @@ class Door:
             reason = f"what answers at its socket is no JupyterLab: {type(error).__name__}"
             return HostStatus(alive=True, answering=False, reason=reason)
         return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
+
+    async def _kernels(self) -> Any:  # noqa: ANN401 - JSON
+        """What a host that answers says of its kernels. TimeoutError; as `_get`."""
+        begun = time.monotonic()
+        try:
+            return await self._in_time()
+        except TimeoutError:
+            if time.monotonic() - begun < PROBE + _STOPPED:
+                raise
+        return await self._in_time()  # a time in which the daemon was stopped says nothing of the host
+
+    async def _in_time(self) -> Any:  # noqa: ANN401 - JSON
+        async with asyncio.timeout(PROBE):
+            await self._get("api/status")
+            return await self._get("api/kernels")
 
     def _token(self) -> str:
         return Path(self.token_file).read_text()
