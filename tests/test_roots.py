@@ -27,14 +27,14 @@ class Troubled(Scanner):
         self.gate, self.begun = threading.Event(), threading.Event()
         self.gate.set()
 
-    def scan(self, dirty: Collection[bytes] | None = None) -> Scan:
+    def look(self, dirty: Collection[bytes] | None = None) -> Scan:
         self.scans += 1
         full = self.full
         self.begun.set()
         self.gate.wait()
         if full:
             raise StoreError("the disk is full", retryable=True)
-        return super().scan(dirty)
+        return super().look(dirty)
 
 
 @pytest.fixture

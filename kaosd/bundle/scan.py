@@ -54,6 +54,7 @@ class Scanner:
         self._damages = store.damages
         self._distrusted = False  # whether somebody has missed a content
         self._trusted = False  # whether the last look went well, so that dirty paths are all that is new
+        self._unsaved: CacheUpdate | None = None
         if kind != "link":
             self._tree, self._known = store.cache(self.key)
             self._keep_tree()
@@ -65,6 +66,13 @@ class Scanner:
         What a person has to mend in the root comes back as `problem`. StoreError when the store fails; the next
         look then walks everything.
         """
+        found = self.look(dirty)
+        self.flush()
+        return found
+
+    def look(self, dirty: Collection[bytes] | None = None) -> Scan:
+        """As `scan`, but what is found can only be read: it is durable after `flush`."""
+        self.flush()
         trusted, self._trusted = self._trusted, False
         distrusted, self._distrusted = self._distrusted, False
         if distrusted or self._damages != self._store.damages:
@@ -76,9 +84,18 @@ class Scanner:
         except BundleError as error:
             return self._problem(str(error))
         if self._changed > _MANY and self._kind != "link":
+            self.flush()
             self._pack_together()
         self._trusted = True
         return found
+
+    def flush(self) -> None:
+        """Make durable what was found. StoreError when it cannot be; then the next look tries again, and walks all."""
+        if self._unsaved is None:
+            return
+        trusted, self._trusted = self._trusted, False
+        self._store.flush(self._unsaved)
+        self._unsaved, self._trusted = None, trusted
 
     def distrust(self) -> None:
         """Read everything again at the next look, because the store has lost something; any thread may say so."""
@@ -155,11 +172,11 @@ class Scanner:
         return changed
 
     def _commit(self, survey: Survey, build: Build, base: bytes) -> None:
-        """Make the build durable, and only then the state of this scanner."""
+        """Make the build the state of this scanner, and what is left to do of it for `flush`."""
         gone = survey.gone - build.changed.keys()
         tree = (build.changed.get(base) or self._known[base]).node
         if self._kind != "link" and (build.changed or gone or tree != self._tree):
-            self._store.flush(CacheUpdate(self.key, self._tree, tree, build.changed, gone))
+            self._unsaved = CacheUpdate(self.key, self._tree, tree, build.changed, gone)
         for path in gone:
             self._add(self._known.pop(path), -1)
             self._refused.pop(path, None)

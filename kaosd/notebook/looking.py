@@ -84,6 +84,11 @@ class Looking:
         whole, owner = engine.builds_bundle or not engine.live_sync, None if engine.live_sync else spec.name
         return bundle.Inputs(self.actor.shop.store, source.digest, spec.environment_inputs, whole=whole, owner=owner)
 
+    async def durable(self) -> None:
+        """Return when `versions` would outlive a power cut. StoreError when they cannot be written."""
+        for root in self.actor.roots():
+            await root.durable()
+
     def progress(self) -> str | None:
         """What the work in hand has come to, in words."""
         actor = self.actor

@@ -22,7 +22,8 @@ class Root:
     """A source or data directory with its latest scan.
 
     Owned by the event loop; scans run in a thread, one at a time per root. prepare: called there with each scan, for
-    what is wanted of it next, which then is in `prepared`. changed: called in the loop after each scan.
+    what is wanted of it next, which then is in `prepared`. changed: called in the loop after each scan, while what it
+    found is still on its way to the disk, see `durable`.
     first, last: loop times of the events since `settle` was last called; one: see Dirty.
     """
 
@@ -54,6 +55,8 @@ class Root:
         self.trouble: str | None = None  # why the last scan failed
         self._delay = 0.0
         self._again: asyncio.TimerHandle | None = None
+        self._flushing = False  # what the last scan found is on its way to the disk
+        self._unflushed: Exception | None = None  # why it has not got there
         self._scans_begun = 0
         self._scans_ended = 0  # failed ones among them
         self._scans_wanted = 0
@@ -62,7 +65,7 @@ class Root:
     @property
     def looking(self) -> bool:
         """Whether a scan runs or is due."""
-        return self._task is not None
+        return self._task is not None and (not self._flushing or self._due())
 
     def open(self) -> None:
         """Watch the directory and scan it for the first time."""
@@ -104,6 +107,13 @@ class Root:
         self.poke()
         async with self._ended:
             await self._ended.wait_for(lambda: self._scans_ended >= wanted)
+
+    async def durable(self) -> None:
+        """Return when what the last scan found would outlive a power cut. StoreError when it cannot be written."""
+        async with self._ended:
+            await self._ended.wait_for(lambda: not self._flushing)
+        if self._unflushed is not None:
+            raise self._unflushed
 
     def settle(self) -> None:
         """The notebook is at rest: the next event begins a new episode."""
@@ -150,18 +160,12 @@ class Root:
             paths = self._take()
             self._scans_begun += 1
             try:
-                scan, self.prepared = await asyncio.to_thread(self._scan, paths)
+                await self._scan(paths)
+                await self._flush()
             except Exception as error:  # noqa: BLE001 - one root's trouble is no other's
                 self._failed(error)
-            else:
-                self.scan, self.trouble = scan, None
-                if scan.problem is None:
-                    self._delay = 0.0
-                if self.scanner.rules != self._rules:  # other directories count now: watch those
-                    self._watch()
-            self._scans_ended = self._scans_begun
-            if not self._was_too_early():
                 self.changed()
+            self._scans_ended = self._scans_begun
             async with self._ended:
                 self._ended.notify_all()
             if self.trouble is not None:
@@ -170,15 +174,35 @@ class Root:
                 self._look_later()
                 return
 
-    def _scan(self, paths: frozenset[bytes] | None) -> tuple[Scan, Prepared | None]:
-        """In the thread."""
-        scan = self.scanner.scan(paths)
-        return scan, self.prepare(scan)
+    async def _scan(self, paths: frozenset[bytes] | None) -> None:
+        def look() -> tuple[Scan, Prepared | None]:
+            scan = self.scanner.look(paths)
+            return scan, self.prepare(scan)
+
+        scan, self.prepared = await asyncio.to_thread(look)
+        self.scan, self.trouble = scan, None
+        if scan.problem is None:
+            self._delay = 0.0
+        if self.scanner.rules != self._rules:  # other directories count now: watch those
+            self._watch()
+
+    async def _flush(self) -> None:
+        """Bring what was found to the disk; who deals with it goes on meanwhile as far as it need not be there."""
+        self._flushing = True
+        if not self._was_too_early():
+            self.changed()
+        try:
+            await asyncio.to_thread(self.scanner.flush)
+        except Exception as error:
+            self._unflushed = error
+            raise
+        finally:
+            self._flushing = False
+        self._unflushed = None
 
     def _was_too_early(self) -> bool:
         """Whether a save that was not waited for has turned out to be the first of several: a poke will tell of all."""
-        is_more = self._early and self.watcher is not None and self.watcher.pending(self.key) is not None
-        return is_more and self.trouble is None
+        return self._early and self.watcher is not None and self.watcher.pending(self.key) is not None
 
     def _watch(self) -> None:
         self._rules = self.scanner.rules

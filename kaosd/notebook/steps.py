@@ -313,6 +313,7 @@ class Steps:
         if not self.actor.record.going_on(target, action):
             self.actor.publish()
             causes = await asyncio.to_thread(self._causes, target)
+            await self.actor.looking.durable()
             self.actor.record.begin(target, causes, action, at)
 
     def _causes(self, target: Target) -> tuple[str, ...]:

@@ -85,6 +85,7 @@ class WorkDirectory:
         spliced = await self._splice(host, way, begin) if host is not None else Outcome()
         self.brought |= spliced.done
         skip, place = self.brought | spliced.held.keys(), place_for_copies(actor.home) / "work"
+        await actor.looking.durable()
         report = await asyncio.to_thread(bundle.sync, self.store, actor.home.work, bases, incoming, place, skip=skip)
         try:
             await begin()
