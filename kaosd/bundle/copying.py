@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 from blake3 import blake3
 
 _CHUNK = 8 << 20
 # what kernels answer when these two files cannot be copied by them
 _CANNOT = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.ETXTBSY}
+
+
+class ChangingError(Exception):
+    """The file changed while it was read."""
+
+
+def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    """What changes when a file's content does."""
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def check_same(source: int, before: os.stat_result, size: int) -> None:
+    """Raise ChangingError unless *size* is all of *source*, which is as it was *before*."""
+    if size != before.st_size or stamp(os.fstat(source)) != stamp(before):
+        raise ChangingError
+
+
+def sync(path: Path) -> None:
+    """Bring a file or directory to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def copy(source: int, target: int) -> int:

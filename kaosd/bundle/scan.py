@@ -13,11 +13,12 @@ from typing import Literal
 
 from kaosd.bundle.beneath import open_root
 from kaosd.bundle.build import Build
+from kaosd.bundle.copying import stamp
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.index import CacheUpdate, Known
 from kaosd.bundle.look import Refused, Scan
 from kaosd.bundle.source import MODEL, find_base, git_busy
-from kaosd.bundle.store import Store, stamp
+from kaosd.bundle.store import Store
 from kaosd.bundle.survey import Survey
 from kaosd.bundle.tree import join
 from kaosd.errors import BundleError

@@ -12,11 +12,12 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
-from kaosd.bundle.copying import copy, hash_file, read_all, write_all
+from kaosd.bundle.copying import check_same, copy, hash_file, read_all, sync, write_all
 from kaosd.bundle.decoded import Decoded
 from kaosd.bundle.failing import store_error, store_errors
 from kaosd.bundle.index import LARGE, CacheUpdate, Index, Known, Spot
@@ -26,11 +27,8 @@ from kaosd.bundle.tree import Entry, decode, digest_of, encode
 from kaosd.errors import ContentLost, StoreError
 
 LARGE_FROM = 1 << 20  # bytes from which a content is a file of its own
+_AT_ONCE = 500  # contents that a sweep deals with before it lets others in
 _RESERVE = 256 << 10  # bytes kept back, so that a sweep can begin when the disk is full
-
-
-class ChangingError(Exception):
-    """The file changed while it was read."""
 
 
 class Store:
@@ -45,7 +43,8 @@ class Store:
         self._directory = directory
         self._large = directory / "large"
         self._lock = threading.RLock()  # everything below; held shortly
-        self._flushing = threading.Lock()  # one flush or sweep at a time; taken before the other
+        self._flushing = threading.Lock()  # one flush at a time; taken before the other
+        self._sweeping = threading.Lock()  # one sweep at a time; taken before both
         self._pending: dict[str, Spot] = {}  # put, not committed
         self._nodes = Decoded()
         self._holders = 0  # running scans and sweeps
@@ -96,11 +95,11 @@ class Store:
         """
         if before.st_size < LARGE_FROM:
             data = read_all(descriptor, before.st_size)
-            _check_same(descriptor, before, len(data))
+            check_same(descriptor, before, len(data))
             return self.put(data)
 
         def fill(target: int) -> None:
-            _check_same(descriptor, before, copy(descriptor, target))
+            check_same(descriptor, before, copy(descriptor, target))
 
         with store_errors("write to", self._directory):
             return self._put_large(fill)
@@ -175,10 +174,11 @@ class Store:
         with self._flushing, store_errors("write to", self._directory):
             self._flush(update)
 
-    def _flush(self, update: CacheUpdate | None) -> None:
+    def _flush(self, update: CacheUpdate | None, moved: Mapping[str, Spot] = MappingProxyType({})) -> None:
+        """moved: contents that now lie elsewhere. The caller holds `_flushing`."""
         with self._lock:
             self._packs.write_out()
-            spots, lengths, begun = dict(self._pending), dict(self._packs.unsynced), self._packs.begun
+            spots, lengths, begun = {**moved, **self._pending}, dict(self._packs.unsynced), self._packs.begun
             self._packs.begun = False
         if not spots and update is None:
             return
@@ -186,11 +186,11 @@ class Store:
             self._packs.sync(pack)
         large = [digest for digest, spot in spots.items() if spot.pack == LARGE]
         for digest in large:
-            _sync(self._large / digest)
+            sync(self._large / digest)
         if large:
-            _sync(self._large)
+            sync(self._large)
         if begun:
-            _sync(self._directory / "packs")
+            sync(self._directory / "packs")
         with self._lock:
             self._index.commit(spots, lengths, update)
             for digest in spots:
@@ -242,31 +242,40 @@ class Store:
         """Drop all that is not reachable from the trees *keep*, from what roots hold now, or from running scans.
 
         Rewrites packs that are mostly dead. May be killed at any instant: nothing that is kept is ever in danger.
-        Saves go on while the trees are read: what they put or meet is held, and the rest of them is in these trees.
+        Saves go on meanwhile: what they put or meet is held, and the rest of them is in these trees.
         """
-        with self.holding(), store_errors("write to", self._directory):
+        with self._sweeping, self.holding(), store_errors("write to", self._directory):
             with self._flushing:
                 (self._directory / "reserve").unlink(missing_ok=True)
                 self._flush(None)
             with self._lock:
                 roots = [*keep, *self._index.trees().values(), *self._in_use.values()]
             live = {bytes.fromhex(digest) for digest in reachable(self, roots)}
-            with self._flushing:
-                dead = self._drop_all_but(live)
-                self._compact()
-                self._keep_reserve()
-        return Swept(len(dead), sum(spot.size for spot in dead.values()))
+            swept = self._drop_all_but(live)
+            self._compact()
+            self._keep_reserve()
+        return swept
 
-    def _drop_all_but(self, live: set[bytes]) -> dict[str, Spot]:
-        with self._lock:
-            dead = self._index.spots_but(live | {bytes.fromhex(digest) for digest in self._held})
-            self._index.drop(dead)
-            for digest in dead:
-                self._nodes.drop(digest)
+    def _drop_all_but(self, live: set[bytes]) -> Swept:
+        last, count, size = b"", 0, 0
+        while True:
+            with self._lock:
+                some = self._index.spots_after(last, _AT_ONCE)
+                if not some:
+                    return Swept(count, size)
+                last = some[-1][0]
+                rest = ((digest.hex(), spot) for digest, spot in some if digest not in live)
+                if dead := {digest: spot for digest, spot in rest if digest not in self._held}:
+                    self._drop(dead)
+            count, size = count + len(dead), size + sum(spot.size for spot in dead.values())
+
+    def _drop(self, dead: Mapping[str, Spot]) -> None:
+        """The caller holds the lock, so that none of them is put meanwhile."""
+        self._index.drop(dead)
         for digest, spot in dead.items():
+            self._nodes.drop(digest)
             if spot.pack == LARGE:
                 (self._large / digest).unlink(missing_ok=True)
-        return dead
 
     def _compact(self) -> None:
         with self._lock:
@@ -274,20 +283,32 @@ class Store:
             lengths.pop(self._packs.active, None)
             packs = worth_compacting(lengths, self._index.in_use())
         for pack in packs:
+            moved = self._copied(pack)
+            with self._flushing:
+                self._flush(None, moved)
+                with self._lock:
+                    self._index.drop((), (pack,))
+                    self._packs.remove(pack)
+
+    def _copied(self, pack: int) -> dict[str, Spot]:
+        """Put all contents of *pack* into the active one as well, and bring most of that to the disk; where they lie.
+
+        The old ones are read until the index says so.
+        """
+        moved: dict[str, Spot] = {}
+        with self._lock:
+            spots = list(self._index.spots_in(pack).items())
+        for begin in range(0, len(spots), _AT_ONCE):
             with self._lock:
-                moved = {}
-                for digest, spot in self._index.spots_in(pack).items():
+                for digest, spot in spots[begin : begin + _AT_ONCE]:
                     data = self._packs.read(*spot)
                     moved[digest] = Spot(*self._packs.append(data), len(data))
-                self._packs.write_out()
-                lengths = dict(self._packs.unsynced)
-            for written in lengths:
-                self._packs.sync(written)
-            _sync(self._directory / "packs")
-            with self._lock:
-                self._index.commit(moved, lengths, None)
-                self._index.drop((), (pack,))
-                self._packs.remove(pack)
+        with self._lock:
+            self._packs.write_out()
+            written = tuple(self._packs.unsynced)
+        for each in written:
+            self._packs.sync(each)
+        return moved
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -376,22 +397,3 @@ def _lock(directory: Path) -> int:
         os.close(descriptor)
         raise StoreError(f"{directory} is in use by another daemon", hint="stop that one first") from error
     return descriptor
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _check_same(descriptor: int, before: os.stat_result, size: int) -> None:
-    after = os.fstat(descriptor)
-    if size != before.st_size or stamp(after) != stamp(before):
-        raise ChangingError
-
-
-def stamp(status: os.stat_result) -> tuple[int, int, int, int]:
-    """What changes when a file's content does."""
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino

@@ -9,9 +9,9 @@ import stat
 import time
 from typing import NamedTuple
 
-from kaosd.bundle.copying import read_all
+from kaosd.bundle.copying import ChangingError, read_all
 from kaosd.bundle.listing import file_header, header_of, kind_of, unsure
-from kaosd.bundle.store import ChangingError, Store
+from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, Kind, split
 from kaosd.errors import BundleError
 from kaosd.text import printable

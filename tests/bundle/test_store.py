@@ -13,7 +13,10 @@ from trees import in_store, on_disk, put_tree, write
 
 from kaosd.bundle import Scanner, Store
 from kaosd.bundle import packs as packs_module
-from kaosd.bundle.store import LARGE_FROM, ChangingError
+from kaosd.bundle.copying import ChangingError
+from kaosd.bundle.index import Index
+from kaosd.bundle.packs import Packs
+from kaosd.bundle.store import LARGE_FROM
 from kaosd.bundle.tree import digest_of
 from kaosd.errors import StoreError
 
@@ -235,6 +238,53 @@ def test_a_save_goes_on_while_a_sweep_reads_the_trees_and_stays(tmp_path, monkey
     store.sweep([])
     assert in_store(store, scans[0].tree) == on_disk(root)
     store.close()
+
+
+def test_a_save_goes_on_while_a_sweep_rewrites_a_pack(tmp_path, monkeypatch):
+    monkeypatch.setattr(packs_module, "PACK", 10_000)
+    store = Store(tmp_path / "store")
+    put_tree(store, {b"%03d" % number: b"%03d" % number * 100 for number in range(200)})
+    tree = put_tree(store, {b"%03d" % number: b"%03d" % number * 100 for number in range(7, 200, 10)})
+    store.flush()
+    sync, saved = Packs.sync, []
+
+    def save() -> None:
+        with store.holding():
+            saved.append(put_tree(store, {b"a": b"saved meanwhile"}))
+            store.flush()
+
+    def synced(packs: Packs, pack: int) -> None:
+        if threading.current_thread() is threading.main_thread() and not saved:
+            saving = threading.Thread(target=save)
+            saving.start()
+            saving.join(30)
+            assert not saving.is_alive()
+        sync(packs, pack)
+
+    monkeypatch.setattr(Packs, "sync", synced)
+    store.sweep([tree])
+    assert len(saved) == 1
+    store = reopened(store, tmp_path)
+    assert len(in_store(store, tree)) == 20
+    assert in_store(store, saved[0]) == {b"a": ("f", b"saved meanwhile")}
+    store.close()
+
+
+def test_a_large_content_that_is_put_while_a_sweep_drops_it_stays(store, monkeypatch):
+    digest = store.put(LARGE)
+    store.flush()
+    drop, putting = Index.drop, []
+
+    def dropped(index: Index, *arguments: object) -> None:
+        drop(index, *arguments)
+        if not putting:
+            putting.append(threading.Thread(target=store.put, args=(LARGE,)))
+            putting[0].start()
+
+    monkeypatch.setattr(Index, "drop", dropped)
+    assert store.sweep([]).contents == 1
+    putting[0].join(30)
+    assert store.get(digest) == LARGE
 
 
 def test_many_threads_put_flush_and_sweep_at_once(store):
