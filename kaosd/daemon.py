@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
@@ -45,6 +46,7 @@ COLLECT_FIRST, COLLECT_EVERY = 30.0, 600.0  # seconds
 DESCRIPTORS = 65536
 LARGE = 2_000  # entries of nodes that are kept decoded after a look at a large tree
 TRIM_EVERY = 60.0  # seconds, at least, between two times that free memory is given back
+SWITCH = 0.0005  # seconds until a thread that computes lets another one go on; a save changes threads a few times
 CONFIG = "config"  # the watcher's key for the configuration file's directory
 
 
@@ -60,6 +62,7 @@ async def serve(settings: Settings, config: Path | None = None, activated: socke
         _lock(settings, stack)
         schema.check(settings.state_dir)
         _raise_descriptor_limit()
+        sys.setswitchinterval(SWITCH)
         poked = Pokes()
         shop = await _workshop(settings, stack, poked)
         async with asyncio.TaskGroup() as group:

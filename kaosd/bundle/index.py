@@ -83,16 +83,12 @@ class Index:
         ).fetchone()
         return Spot(*row) if row is not None else None
 
-    def spots_after(self, digest: bytes, count: int) -> list[tuple[bytes, Spot]]:
+    def spots_after(self, digest: bytes, count: int) -> dict[str, Spot]:
         """The next *count* contents in the order of their digests; fewer at the end."""
         rows = self._connection.execute(
             "select digest, pack, offset, size from contents where digest > ? order by digest limit ?", (digest, count)
         )
-        return [(row[0], Spot(*row[1:])) for row in rows]
-
-    def in_use(self) -> dict[int, int]:
-        """The bytes of each pack that contents lie in."""
-        return dict(self._connection.execute("select pack, sum(size) from contents group by pack"))
+        return {row[0].hex(): Spot(*row[1:]) for row in rows}
 
     def spots_in(self, pack: int) -> dict[str, Spot]:
         """The contents of one pack."""

@@ -22,12 +22,11 @@ from kaosd.bundle.decoded import Decoded
 from kaosd.bundle.failing import store_error, store_errors
 from kaosd.bundle.index import LARGE, CacheUpdate, Index, Known, Spot
 from kaosd.bundle.packs import Packs
-from kaosd.bundle.sweep import Swept, reachable, worth_compacting
+from kaosd.bundle.sweep import Sweeping, Swept, reachable
 from kaosd.bundle.tree import Entry, decode, digest_of, encode
 from kaosd.errors import ContentLost, StoreError
 
 LARGE_FROM = 1 << 20  # bytes from which a content is a file of its own
-_AT_ONCE = 500  # contents that a sweep deals with before it lets others in
 _RESERVE = 256 << 10  # bytes kept back, so that a sweep can begin when the disk is full
 
 
@@ -250,65 +249,15 @@ class Store:
                 self._flush(None)
             with self._lock:
                 roots = [*keep, *self._index.trees().values(), *self._in_use.values()]
-            live = {bytes.fromhex(digest) for digest in reachable(self, roots)}
-            swept = self._drop_all_but(live)
-            self._compact()
+            sweeping = Sweeping(self._lock, self._index, self._packs, self._nodes, self._large, self._held)
+            swept = sweeping.drop_all_but(reachable(self, roots))
+            for pack in sweeping.sparse():
+                moved = sweeping.copied(pack)
+                with self._flushing:
+                    self._flush(None, moved)
+                    sweeping.remove(pack)
             self._keep_reserve()
         return swept
-
-    def _drop_all_but(self, live: set[bytes]) -> Swept:
-        last, count, size = b"", 0, 0
-        while True:
-            with self._lock:
-                some = self._index.spots_after(last, _AT_ONCE)
-                if not some:
-                    return Swept(count, size)
-                last = some[-1][0]
-                rest = ((digest.hex(), spot) for digest, spot in some if digest not in live)
-                if dead := {digest: spot for digest, spot in rest if digest not in self._held}:
-                    self._drop(dead)
-            count, size = count + len(dead), size + sum(spot.size for spot in dead.values())
-
-    def _drop(self, dead: Mapping[str, Spot]) -> None:
-        """The caller holds the lock, so that none of them is put meanwhile."""
-        self._index.drop(dead)
-        for digest, spot in dead.items():
-            self._nodes.drop(digest)
-            if spot.pack == LARGE:
-                (self._large / digest).unlink(missing_ok=True)
-
-    def _compact(self) -> None:
-        with self._lock:
-            lengths = self._index.packs()
-            lengths.pop(self._packs.active, None)
-            packs = worth_compacting(lengths, self._index.in_use())
-        for pack in packs:
-            moved = self._copied(pack)
-            with self._flushing:
-                self._flush(None, moved)
-                with self._lock:
-                    self._index.drop((), (pack,))
-                    self._packs.remove(pack)
-
-    def _copied(self, pack: int) -> dict[str, Spot]:
-        """Put all contents of *pack* into the active one as well, and bring most of that to the disk; where they lie.
-
-        The old ones are read until the index says so.
-        """
-        moved: dict[str, Spot] = {}
-        with self._lock:
-            spots = list(self._index.spots_in(pack).items())
-        for begin in range(0, len(spots), _AT_ONCE):
-            with self._lock:
-                for digest, spot in spots[begin : begin + _AT_ONCE]:
-                    data = self._packs.read(*spot)
-                    moved[digest] = Spot(*self._packs.append(data), len(data))
-        with self._lock:
-            self._packs.write_out()
-            written = tuple(self._packs.unsynced)
-        for each in written:
-            self._packs.sync(each)
-        return moved
 
     # -- inside --------------------------------------------------------------------------------------------
 

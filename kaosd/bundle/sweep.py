@@ -1,12 +1,23 @@
-"""What of the store may go: the pure half of sweeping."""
+"""What of the store may go, and how it goes: in small steps, since saves go on meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
+from kaosd.bundle.decoded import Decoded
+from kaosd.bundle.index import LARGE, Index, Spot
+from kaosd.bundle.packs import Packs
 from kaosd.bundle.tree import Nodes
 from kaosd.errors import StoreError
+
+_AT_ONCE = 500  # contents that are dealt with in one step
+_PAUSE = 0.001  # seconds after each: a lock goes to whoever is there first, and who waits for it would starve
 
 
 class Swept(NamedTuple):
@@ -41,3 +52,79 @@ def reachable(nodes: Nodes, trees: Iterable[str]) -> set[str]:
 def worth_compacting(lengths: Mapping[int, int], in_use: Mapping[int, int]) -> list[int]:
     """The packs of *lengths* of which less than half is in use. in_use: bytes, by pack."""
     return [pack for pack, length in lengths.items() if in_use.get(pack, 0) * 2 < length]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeping:
+    """One sweep through the parts of a store, whose lock is only held for a step at a time.
+
+    held: what must stay although no tree has it; grows meanwhile. in_use: the bytes of each pack that have stayed.
+    """
+
+    lock: threading.RLock
+    index: Index
+    packs: Packs
+    nodes: Decoded
+    large: Path
+    held: Collection[str]
+    in_use: Counter[int] = field(default_factory=Counter)
+
+    def drop_all_but(self, live: Collection[str]) -> Swept:
+        """Drop every content that is neither *live* nor held."""
+        last, count, size = b"", 0, 0
+        while True:
+            with self.lock:
+                some = self.index.spots_after(last, _AT_ONCE)
+                dead = {digest: spot for digest, spot in some.items() if digest not in live and digest not in self.held}
+                if dead:
+                    self._drop(dead)
+            if not some:
+                return Swept(count, size)
+            for digest, spot in some.items():
+                if digest not in dead:
+                    self.in_use[spot.pack] += spot.size
+            last = bytes.fromhex(next(reversed(some)))
+            count, size = count + len(dead), size + sum(spot.size for spot in dead.values())
+            time.sleep(_PAUSE)
+
+    def sparse(self) -> list[int]:
+        """The packs that are worth rewriting."""
+        with self.lock:
+            lengths = self.index.packs()
+            lengths.pop(self.packs.active, None)
+        return worth_compacting(lengths, self.in_use)
+
+    def copied(self, pack: int) -> dict[str, Spot]:
+        """Put the contents of *pack* where new ones go, and bring most of that to the disk; where they lie then.
+
+        They are read from the old place until a flush says otherwise.
+        """
+        moved: dict[str, Spot] = {}
+        with self.lock:
+            spots = list(self.index.spots_in(pack).items())
+        for begin in range(0, len(spots), _AT_ONCE):
+            with self.lock:
+                for digest, spot in spots[begin : begin + _AT_ONCE]:
+                    data = self.packs.read(*spot)
+                    moved[digest] = Spot(*self.packs.append(data), len(data))
+            time.sleep(_PAUSE)
+        with self.lock:
+            self.packs.write_out()
+            written = tuple(self.packs.unsynced)
+        for each in written:
+            self.packs.sync(each)
+        return moved
+
+    def remove(self, pack: int) -> None:
+        """Remove a pack whose contents have moved."""
+        with self.lock:
+            self.index.drop((), (pack,))
+            self.packs.remove(pack)
+
+    def _drop(self, dead: Mapping[str, Spot]) -> None:
+        """The caller holds the lock, so that none of them is put meanwhile."""
+        self.index.drop(dead)
+        for digest, spot in dead.items():
+            self.nodes.drop(digest)
+            if spot.pack == LARGE:
+                (self.large / digest).unlink(missing_ok=True)
