@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 from blake3 import blake3
 
@@ -26,15 +25,6 @@ def check_same(source: int, before: os.stat_result, size: int) -> None:
     """Raise ChangingError unless *size* is all of *source*, which is as it was *before*."""
     if size != before.st_size or stamp(os.fstat(source)) != stamp(before):
         raise ChangingError
-
-
-def sync(path: Path) -> None:
-    """Bring a file or directory to the disk."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def copy(source: int, target: int) -> int:

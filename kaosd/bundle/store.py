@@ -17,8 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
-from kaosd.bundle.copying import check_same, copy, hash_file, read_all, sync, write_all
+from kaosd.bundle.copying import check_same, copy, hash_file, read_all, write_all
 from kaosd.bundle.decoded import Decoded
+from kaosd.bundle.durable import sync
 from kaosd.bundle.failing import store_error, store_errors
 from kaosd.bundle.index import LARGE, CacheUpdate, Index, Known, Spot
 from kaosd.bundle.packs import Packs
