@@ -62,27 +62,30 @@ class Door:
         return await self._in_time()  # a time in which the daemon was stopped says nothing of the host
 
     async def _in_time(self) -> Any:  # noqa: ANN401 - JSON
-        async with asyncio.timeout(PROBE):
-            await self._get("api/status")
-            return await self._get("api/kernels")
+        async with asyncio.timeout(PROBE), self._session() as session:
+            await self._get(session, "api/status")
+            return await self._get(session, "api/kernels")
 
     def _token(self) -> str:
         return Path(self.token_file).read_text()
 
     async def _answers(self) -> bool:
         try:
-            await self._get("api/status")
+            async with self._session() as session:
+                await self._get(session, "api/status")
         except (aiohttp.ClientError, OSError):
             return False
         return True
 
-    async def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
-        """The JSON that the host answers with. Raises aiohttp.ClientError or OSError."""
+    def _session(self) -> aiohttp.ClientSession:
         headers = {"Authorization": f"token {self._token()}"}
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(self.socket)) as session,
-            session.get(f"http://localhost{self.base_url}{path}", headers=headers, raise_for_status=True) as response,
-        ):
+        return aiohttp.ClientSession(
+            "http://localhost", connector=aiohttp.UnixConnector(self.socket), headers=headers, raise_for_status=True
+        )
+
+    async def _get(self, session: aiohttp.ClientSession, path: str) -> Any:  # noqa: ANN401 - JSON
+        """The JSON that the host answers with. Raises aiohttp.ClientError or OSError."""
+        async with session.get(self.base_url + path) as response:
             return await response.json()
 
 
