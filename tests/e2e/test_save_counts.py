@@ -24,13 +24,14 @@ def rows(daemon: Daemon, name: str) -> dict[str, int]:
         }
 
 
-def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str], int]:
+def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str], int, list[str]]:
     """The rows that a save adds to the journal, what is sent to the host but about its state (requests, and messages
-    as "message"), and the number of reads of the store's packs.
+    as "message"), the number of reads of the store's packs, and the files that are brought to the disk, in order;
+    among them as "swapped" the moment in which the host has the new content.
     """
     assert daemon.process is not None
     before = rows(daemon, name)
-    options = ["-f", "-y", "-s", "80", "-e", "trace=sendto,write,pread64"]
+    options = ["-f", "-y", "-s", "80", "-e", "trace=sendto,write,pread64,fsync,fdatasync,renameat2"]
     with tracing(daemon.process.pid, trace, *options):
         (source / "model" / "part0" / "part0" / "train.py").write_text(f"ANSWER = '{trace.name}'\n")
         until(lambda: rows(daemon, name)["deployments"] > before["deployments"], "the deployment to begin")
@@ -39,9 +40,11 @@ def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str
     asked = re.findall(rf'"((?:GET|POST|PUT) /{name}/[^ ]*)', text)
     asked += ["message"] * len(re.findall(r'sendto\([^,]*, "\\201', text))  # the first byte of each in RFC 6455
     reads = re.findall(r"pread64\(\d+<[^>]*\.pack>", text)
+    synced = re.findall(r"(?:fsync|fdatasync)\(\d+<([^>]*)>|(renameat2)", text)
     after = rows(daemon, name)
     added = {table: after[table] - before[table] for table in after}
-    return added, [one for one in asked if "/api/" not in one], len(reads)
+    lasting = ["swapped" if swapped else Path(path).name for path, swapped in synced]
+    return added, [one for one in asked if "/api/" not in one], len(reads), lasting
 
 
 def test_a_save_costs_one_deployment_and_one_question_to_the_host_whatever_the_tree(
@@ -53,7 +56,9 @@ def test_a_save_costs_one_deployment_and_one_question_to_the_host_whatever_the_t
         daemon.deploy(name, tmp_path / name)
         places = [f"POST /{name}/kaosd/documents/apply", f"GET /{name}/kaosd/documents/line"]
         for number, expected in enumerate((places, ["message"])):  # the first save opens a line for those after it
-            added, asked, reads = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}-{number}")
+            added, asked, reads, lasting = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}-{number}")
             assert added == {"deployments": 1, "jobs": 0, "versions": 1, "recovered": 0, "events": 4}, name
             assert asked == expected
             assert reads <= NODES, name
+            # the rest is of the look that `live` asks for
+            assert lasting[:4] == ["1.pack", "index.db-wal", "swapped", "train.py"]
