@@ -113,12 +113,15 @@ class Looking:
         return self._environments[key]
 
     def prepare(self, scan: Scan) -> Prepared | None:
-        """The environment digest of what a scan of the source found, in its thread: one change of threads less.
+        """What is wanted next of what a scan of the source found, in its thread, since a change of threads costs.
 
-        None where it cannot be told; `environment_of` then says why.
+        The environment digest, and what a sync will bring. None where it cannot be told: who wants it is told why.
         """
+        if scan.version is None:
+            return None
         try:
-            return (self._key(scan.version), self.inputs(scan.version).digest) if scan.version is not None else None
+            self.actor.steps.work.prepare(scan.version)
+            return self._key(scan.version), self.inputs(scan.version).digest
         except KaosError:
             return None
 

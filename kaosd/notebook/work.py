@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Begin = Callable[[], Awaitable[None]]
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
+PREPARED_MAX = 2**20  # bytes of contents that are kept ready
 DOCUMENT_MAX = 32 * 2**20  # bytes; nobody has a larger file open as a shared document
 
 
@@ -38,6 +39,12 @@ class _Way:
     changed: tuple[bundle.Change, ...]
     splices: tuple[Splice, ...]
 
+    @property
+    def small(self) -> bool:
+        """Whether it may be kept for a sync that may come."""
+        size = sum(len(splice.base or b"") + len(splice.incoming) for splice in self.splices)
+        return len(self.changed) <= ASKED_EACH and size <= PREPARED_MAX
+
 
 class WorkDirectory:
     """See the module; of one notebook. brought: documents that a sync which waits has changed already."""
@@ -46,6 +53,7 @@ class WorkDirectory:
         self.actor = actor
         self.store = actor.shop.store
         self.brought: frozenset[bytes] = frozenset()
+        self._prepared: tuple[Version, Live, _Way | None] | None = None
         self._documents: Documents | None = None
 
     async def close(self) -> None:
@@ -72,7 +80,11 @@ class WorkDirectory:
         actor, live = self.actor, self.actor.hosting.live
         if not actor.engine.live_sync:  # the code is in the image
             return
-        way = await asyncio.to_thread(self._way, source, live)
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[0] == source and prepared[1] is live:
+            way = prepared[2]
+        else:
+            way = await asyncio.to_thread(self._way, source, live)
         if way is None:
             return
         if len(way.changed) > ASKED_EACH:  # may take a while, and is to be seen
@@ -98,8 +110,15 @@ class WorkDirectory:
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
         actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
 
+    def prepare(self, source: Version) -> None:
+        """Look up what a sync to *source* would bring, while a thread is at it anyway; blocking. KaosError, as sync."""
+        live = self.actor.hosting.live
+        if self.actor.engine.live_sync and live.host is not None:
+            way = self._way(source, live)
+            self._prepared = (source, live, way) if way is None or way.small else None
+
     def _way(self, source: Version, live: Live) -> _Way | None:
-        """What a sync has to bring; None when all is there. In one go, since each change of threads costs; blocking."""
+        """What a sync has to bring; None when all is there; blocking."""
         incoming = bundle.model_tree(self.store, source.digest)
         if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
             return None
