@@ -55,6 +55,24 @@ class Bench:
             daemon.close()
 
 
+def at_leisure(daemon: Daemon) -> None:
+    """Return when *daemon* has done what nobody waits for, such as compiling a new environment: only hosts are left."""
+    assert daemon.process is not None
+    threads = Path(f"/proc/{daemon.process.pid}/task")
+    while True:
+        children = {int(pid) for thread in threads.iterdir() for pid in (thread / "children").read_text().split()}
+        if all(_is_host(pid) for pid in children):
+            return
+        time.sleep(0.1)
+
+
+def _is_host(pid: int) -> bool:
+    try:
+        return b"launch.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return True
+
+
 def remove(path: Path) -> None:
     """Take a large tree away; a program of its own is much quicker at it than this interpreter.
 

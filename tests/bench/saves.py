@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.bench import Bench, remove
+from tests.bench.bench import Bench, at_leisure, remove
 from tests.bench.peers import PEERS, Peer, Running, running
 from tests.bench.report import OWN, Report
 from tests.e2e.daemon import Daemon
@@ -93,6 +93,7 @@ def _tree(
     saved = os.fsdecode(SAVED.removeprefix(b"model/"))
     tree(source, files)
     daemon.deploy(name, source)
+    at_leisure(daemon)
     inside = source / "model"
     others = [str(path.relative_to(inside)) for path in sorted(inside.rglob("f*.py"))]
     random.Random(files).shuffle(others)
