@@ -17,15 +17,16 @@ from kaosd.watch import Watcher
 
 
 class Troubled(Scanner):
-    """A real scanner whose next scans fail as on a full disk, or wait at a gate."""
+    """A real scanner whose next scans or flushes fail as on a full disk, or wait at a gate."""
 
-    full = False
+    full = full_at_flush = False
     scans = 0
 
     def __init__(self, root: Path, store: Store) -> None:
         super().__init__(root, store, kind="data")
-        self.gate, self.begun = threading.Event(), threading.Event()
+        self.gate, self.begun, self.flushing = threading.Event(), threading.Event(), threading.Event()
         self.gate.set()
+        self.flushing.set()
 
     def look(self, dirty: Collection[bytes] | None = None) -> Scan:
         self.scans += 1
@@ -35,6 +36,13 @@ class Troubled(Scanner):
         if full:
             raise StoreError("the disk is full", retryable=True)
         return super().look(dirty)
+
+    def flush(self) -> None:
+        if self._unsaved is not None:
+            self.flushing.wait()
+            if self.full_at_flush:
+                raise StoreError("the disk is full", retryable=True)
+        super().flush()
 
 
 @pytest.fixture
@@ -83,6 +91,47 @@ async def test_fresh_ends_also_when_every_scan_fails(root: Root, scanner: Troubl
         await root.fresh()
         assert (scanner.scans, root.trouble) == (wanted, "the disk is full")
     await root.close()
+
+
+async def test_what_was_found_is_told_at_once_and_durable_later(root: Root, scanner: Troubled) -> None:
+    told = asyncio.Event()
+    root.changed = told.set
+    scanner.flushing.clear()
+    (root.path / "a").write_text("new")
+    root.poke()
+    await told.wait()
+    assert root.scan is not None
+    assert (root.scan.files, root.looking) == (1, False)
+    waiting = asyncio.ensure_future(root.durable())
+    fresh = asyncio.ensure_future(root.fresh())
+    await asyncio.wait([waiting, fresh], timeout=0.1)
+    assert not waiting.done()
+    assert not fresh.done()
+    assert scanner._store.cache(scanner.key)[0] is None
+    scanner.flushing.set()
+    await waiting
+    assert scanner._store.cache(scanner.key)[0] == root.scan.tree
+    await fresh
+    await root.close()
+
+
+async def test_what_cannot_be_written_is_no_secret_and_written_when_there_is_room(
+    root: Root, scanner: Troubled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roots, "RETRY_FIRST", 0.01)
+    scanner.full_at_flush = True
+    (root.path / "a").write_text("new")
+    await root.fresh()
+    assert root.trouble == "the disk is full"
+    with pytest.raises(StoreError, match="the disk is full"):
+        await root.durable()
+    scanner.full_at_flush = False
+    await root.fresh()
+    assert root.trouble is None
+    await root.durable()
+    assert root.scan is not None
+    await root.close()
+    assert scanner._store.cache(scanner.key)[0] == root.scan.tree
 
 
 async def test_a_directory_that_cannot_be_read_for_a_while_is_looked_at_again_without_an_event(
