@@ -1,6 +1,7 @@
 """Bundles: which files count, their versions in a content-addressed store, and bringing versions to the host."""
 
 from kaosd.bundle.attach import attach, attach_link
+from kaosd.bundle.durable import sync_files
 from kaosd.bundle.hosted import State
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
@@ -42,5 +43,6 @@ __all__ = [
     "model_tree",
     "restore",
     "sync",
+    "sync_files",
     "walk",
 ]

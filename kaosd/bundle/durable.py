@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from kaosd.bundle.beneath import directory, opened
+from kaosd.bundle.beneath import directory, open_root, opened
+from kaosd.bundle.failing import store_errors
 from kaosd.bundle.tree import split
 
 # what the kernel answers where there is no file that can be read any more
@@ -27,13 +28,26 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def sync_files(root: int, paths: Sequence[bytes]) -> None:
-    """Bring the files *paths* below the descriptor *root* to the disk; what a person has put there since is theirs."""
-    if len(paths) > EACH:
-        if _libc.syncfs(root) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        return
+def sync_files(top: Path, paths: Collection[bytes]) -> None:
+    """Bring the files *paths* below *top* to the disk; what a person has put in their place is theirs. StoreError."""
+    with store_errors("write to", top):
+        root = open_root(top)
+        try:
+            if len(paths) > EACH:
+                _sync_all(root)
+            else:
+                _sync_each(root, sorted(paths))
+        finally:
+            os.close(root)
+
+
+def _sync_all(root: int) -> None:
+    if _libc.syncfs(root) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _sync_each(root: int, paths: Iterable[bytes]) -> None:
     for path in paths:
         above, name = split(path)
         try:

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import read_all, write_all
-from kaosd.bundle.durable import sync_files
 from kaosd.bundle.hosted import State, alike, mode_at, state_at
 from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.renaming import ASIDE, exchange, place
@@ -54,7 +53,6 @@ class Work:
         self._fresh: Path | None = None
         self._opened: tuple[bytes, int] | None = None
         self.saved: list[Recovered] = []
-        self._made: list[bytes] = []  # files
 
     @property
     def interrupted(self) -> bool:
@@ -66,8 +64,7 @@ class Work:
         self._mark(b"")
 
     def end(self) -> None:
-        """Take the mark away; everything is done, and on the disk: an empty file would pass for a person's edit."""
-        sync_files(self._root, self._made)
+        """Take the mark away; everything is done."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_RUNNING, dir_fd=self._root)
 
@@ -94,8 +91,6 @@ class Work:
         FileNotFoundError or FileExistsError when the host was quicker; then nothing has changed.
         """
         name = split(path)[1]
-        if entry.kind in "fx":
-            self._made.append(path)
         _throw_away(parent, _PART)
         if mode_at(parent, name) is None:
             if entry.kind == "d":

@@ -396,5 +396,5 @@ class Notebook:
         linked = kind == "data" and self.spec.data_mode is DataMode.LINK
         scanner = bundle.Scanner(path or self.shop.empty, self.shop.store, kind="link" if linked else kind)
         watcher = self.shop.watcher if path is not None else None
-        prepare = self.looking.prepare if kind == "source" else lambda _: None
+        prepare = self.looking.prepare if kind == "source" else lambda _, __: None
         return Root(f"{kind}:{self.spec.name}", path or self.shop.empty, scanner, watcher, self.poke, prepare)

@@ -112,15 +112,17 @@ class Looking:
             self._remember(key, (await asyncio.to_thread(self.inputs, source)).digest)
         return self._environments[key]
 
-    def prepare(self, scan: Scan) -> Prepared | None:
+    def prepare(self, scan: Scan, few: bool) -> Prepared | None:
         """What is wanted next of what a scan of the source found, in its thread, since a change of threads costs.
 
-        The environment digest, and what a sync will bring. None where it cannot be told: who wants it is told why.
+        The environment digest, and what a sync will bring of *few* changes. None where it cannot be told: who wants it
+        is told why.
         """
         if scan.version is None:
             return None
         try:
-            self.actor.steps.work.prepare(scan.version)
+            if few:
+                self.actor.steps.work.prepare(scan.version)
             return self._key(scan.version), self.inputs(scan.version).digest
         except KaosError:
             return None

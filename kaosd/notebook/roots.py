@@ -15,15 +15,16 @@ from kaosd.watch import Watcher
 log = structlog.get_logger("kaosd.notebook")
 
 Prepared = tuple[tuple[str, tuple[str, ...]], str]  # a source version with its globs, and the environment's digest
+FEW = 1_000  # changed paths
 RETRY_FIRST, RETRY_LAST = 0.5, 30.0  # seconds between looks while they fail
 
 
 class Root:
     """A source or data directory with its latest scan.
 
-    Owned by the event loop; scans run in a thread, one at a time per root. prepare: called there with each scan, for
-    what is wanted of it next, which then is in `prepared`. changed: called in the loop after each scan, while what it
-    found is still on its way to the disk, see `durable`.
+    Owned by the event loop; scans run in a thread, one at a time per root. prepare: called there with each scan, and
+    with whether it looked at few paths, for what is wanted of it next, which then is in `prepared`. changed: called in
+    the loop after each scan, while what it found is still on its way to the disk, see `durable`.
     first, last: loop times of the events since `settle` was last called; one: see Dirty.
     """
 
@@ -34,7 +35,7 @@ class Root:
         scanner: Scanner,
         watcher: Watcher | None,
         changed: Callable[[], None],
-        prepare: Callable[[Scan], Prepared | None] = lambda _: None,
+        prepare: Callable[[Scan, bool], Prepared | None] = lambda _, __: None,
     ) -> None:
         self.key = key
         self.path = path
@@ -66,6 +67,11 @@ class Root:
     def looking(self) -> bool:
         """Whether a scan runs or is due."""
         return self._task is not None and (not self._flushing or self._due())
+
+    @property
+    def pending(self) -> bool:
+        """Whether more has been saved than any scan has looked at."""
+        return self.watcher is not None and self.watcher.pending(self.key) is not None
 
     def open(self) -> None:
         """Watch the directory and scan it for the first time."""
@@ -177,7 +183,7 @@ class Root:
     async def _scan(self, paths: frozenset[bytes] | None) -> None:
         def look() -> tuple[Scan, Prepared | None]:
             scan = self.scanner.look(paths)
-            return scan, self.prepare(scan)
+            return scan, self.prepare(scan, paths is not None and len(paths) <= FEW)
 
         scan, self.prepared = await asyncio.to_thread(look)
         self.scan, self.trouble = scan, None
@@ -202,7 +208,7 @@ class Root:
 
     def _was_too_early(self) -> bool:
         """Whether a save that was not waited for has turned out to be the first of several: a poke will tell of all."""
-        return self._early and self.watcher is not None and self.watcher.pending(self.key) is not None
+        return self._early and self.pending
 
     def _watch(self) -> None:
         self._rules = self.scanner.rules

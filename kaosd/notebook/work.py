@@ -41,9 +41,9 @@ class _Way:
 
     @property
     def small(self) -> bool:
-        """Whether it may be kept for a sync that may come."""
+        """Whether it may be kept for a sync that may come, as far as contents are in it."""
         size = sum(len(splice.base or b"") + len(splice.incoming) for splice in self.splices)
-        return len(self.changed) <= ASKED_EACH and size <= PREPARED_MAX
+        return size <= PREPARED_MAX
 
 
 class WorkDirectory:
@@ -53,6 +53,7 @@ class WorkDirectory:
         self.actor = actor
         self.store = actor.shop.store
         self.brought: frozenset[bytes] = frozenset()
+        self._unsynced: set[bytes] = set()
         self._prepared: tuple[Version, Live, _Way | None] | None = None
         self._documents: Documents | None = None
 
@@ -103,12 +104,23 @@ class WorkDirectory:
             await begin()
         finally:
             self.keep([(found.path, os.fsdecode(found.file)) for found in report.recovered])
+        await self._last(report.written)
         if spliced.held:  # the sync stays begun, so that the next one brings what was left out
             raise DocumentHeld("; ".join(spliced.held.values()))
         self.brought = frozenset()
         actor.hosting.save(model_tree=incoming, left=())
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
         actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
+
+    async def _last(self, written: Iterable[bytes]) -> None:
+        """Bring what was written to the disk: after a power cut an empty file would pass for a person's edit.
+
+        Not while a save waits that will be brought next; then with it.
+        """
+        self._unsynced.update(written)
+        if self._unsynced and not self.actor.source.pending:
+            await asyncio.to_thread(bundle.sync_files, self.actor.home.work, self._unsynced)
+            self._unsynced.clear()
 
     def prepare(self, source: Version) -> None:
         """Look up what a sync to *source* would bring, while a thread is at it anyway; blocking. KaosError, as sync."""

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,24 @@ class Running:
         return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1])[:120] if lines else ""
 
 
+def _end(session: int) -> None:
+    """End all that a peer has started; some put what they start into groups of its own."""
+    while found := [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _session(pid) == session]:
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _session(pid: int) -> int | None:
+    """The session of a process that runs; None when it has ended, also when nobody has waited for it yet."""
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return None
+    return int(session) if state not in "ZX" else None
+
+
 @contextlib.contextmanager
 def running(peer: Peer, source: Path, target: Path) -> Iterator[Running]:
     """*peer*, keeping *target* like *source*."""
@@ -90,8 +109,7 @@ def running(peer: Peer, source: Path, target: Path) -> Iterator[Running]:
             try:
                 yield Running(process, log)
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                _end(process.pid)
 
 
 # -- syncthing: two of them, who know each other and nobody else ---------------------------------------------

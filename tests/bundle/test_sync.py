@@ -87,19 +87,6 @@ def place(tmp_path: Path, store: Store) -> Place:
     return Place(tmp_path, store)
 
 
-def test_what_was_written_is_on_the_disk_before_a_sync_has_ended(place, monkeypatch):
-    synced, real = [], work.sync_files
-
-    def noted(root: int, paths: list[bytes]) -> None:
-        real(root, paths)
-        synced.append((list(paths), (place.work / os.fsdecode(work._RUNNING)).exists()))
-
-    monkeypatch.setattr(work, "sync_files", noted)
-    place.sync(full({b"a": b"1", b"d/b": ("x", b"2"), b"d/l": ("l", b"b"), b"empty": None}))
-    place.sync(full({b"a": b"1", b"d/b": b"2"}))
-    assert synced == [([b"a", b"d/b"], True), ([b"d/b"], True)]
-
-
 def test_the_first_sync_writes_all_and_the_next_only_changes(place):
     files = full({b"a": b"1", b"d/b": ("x", b"2"), b"d/l": ("l", b"b"), b"empty": None})
     report = place.sync(files)

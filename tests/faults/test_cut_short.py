@@ -15,6 +15,7 @@ from kaosd.bundle import Store
 from kaosd.bundle.tree import lookup
 from kaosd.errors import ContentLost, KaosError, StoreError
 from kaosd.notebook.record import LogFile, saved_copies
+from kaosd.notebook.roots import Root
 from kaosd.planner import Attempt, Start, Target
 from tests.faults.editor import read_tree
 from tests.faults.still import Killed
@@ -267,6 +268,28 @@ async def test_a_copy_is_listed_when_the_journal_takes_it(
     listed = [(one.path, one.file) for one in life.journal.recovered("n")]
     assert sorted(listed) == sorted(copies)
     assert life.actor.facts().recovered == 2
+
+
+async def test_what_was_written_is_brought_to_the_disk_when_no_save_waits(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, real = list[set[bytes]](), bundle.sync_files
+
+    def noted(top: Path, paths: set[bytes]) -> None:
+        assert life.actor.hosting.live.syncing is not None  # nothing says yet that it is served
+        synced.append(set(paths))
+        real(top, paths)
+
+    monkeypatch.setattr(bundle, "sync_files", noted)
+    model = life.source / "model"
+    monkeypatch.setattr(Root, "pending", True)
+    (model / "0.py").write_text("new\n")
+    await life.rest()
+    assert synced == []
+    monkeypatch.setattr(Root, "pending", False)
+    (model / "2.py").write_text("new\n")
+    await life.rest()
+    assert synced == [{b"0.py", b"2.py"}]
 
 
 async def test_a_failed_step_is_filed_under_what_it_aimed_at(life: Life) -> None:
