@@ -15,7 +15,7 @@ from kaosd.watch import Watcher
 log = structlog.get_logger("kaosd.notebook")
 
 Prepared = tuple[tuple[str, tuple[str, ...]], str]  # a source version with its globs, and the environment's digest
-FEW = 1_000  # changed paths
+FEW = 20  # changed paths; of more, the flush must not wait until they are looked up
 RETRY_FIRST, RETRY_LAST = 0.5, 30.0  # seconds between looks while they fail
 
 
