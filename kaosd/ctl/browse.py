@@ -11,10 +11,12 @@ import html
 import os
 import tempfile
 import webbrowser
+from urllib.parse import urlsplit
 
 from kaosd.ctl import files, output, status
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
+from kaosd.ctl.screen import Screen
 
 PAGE = """<!doctype html>
 <meta charset="utf-8">
@@ -36,9 +38,29 @@ def open_notebook(name: str | None = None, *, only_print: bool = False, as_json:
         url, place = files.index_address(state, found["daemon"]["front"]), state
     else:
         url, place = files.address(state, status.notebook_of(found, name)), f"{state}/notebooks/{name}"
-    if only_print or as_json or not webbrowser.open(f"file://{_page(place, name or 'kaosd', url)}"):
-        output.tell({"url": url}, [output.here().paint("", url)], as_json=as_json)
+    if only_print or as_json or not show(place, name or "kaosd", url):
+        where = output.here()
+        output.tell({"url": url}, [where.paint("", url), *tunnel(url, where)], as_json=as_json)
     return 0
+
+
+def show(place: str, name: str, url: str) -> bool:
+    """Open *url* in the browser, by a page in the directory *place*; False where there is no browser."""
+    return webbrowser.open(f"file://{_page(place, name, url)}")
+
+
+def tunnel(url: str, where: Screen) -> list[str]:
+    """How to reach *url* from the machine that this session came from by ssh; nothing outside of such a session."""
+    session = os.environ.get("SSH_CONNECTION", "").split()  # client address and port, server address and port
+    front = urlsplit(url)
+    if len(session) != 4 or front.port is None:
+        return []
+    import getpass
+
+    command = f"ssh -N -L {front.port}:{front.hostname}:{front.port} {getpass.getuser()}@{session[2]}"
+    if session[3] != "22":
+        command = command.replace("ssh ", f"ssh -p {session[3]} ", 1)
+    return [*where.flow([("dim", "from your own machine, first run:")]), where.paint("strong", f"    {command}")]
 
 
 def _page(place: str, name: str, url: str) -> str:

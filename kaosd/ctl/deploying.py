@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from kaosd.ctl import failure, files, output, places, status
+from kaosd.ctl import browse, failure, files, output, places, status
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.following import PAUSE, Tails
@@ -28,14 +28,19 @@ REPEAT = 10.0  # seconds between two lines of progress where there is no termina
 def deploy(*, detach: bool = False, as_json: bool = False, **wanted: object) -> int:
     """Register the notebook that *wanted* describes, and return when it is live or will not be."""
     client = Client()
+    if not detach:
+        return deploy_and_follow(client, wanted, as_json=as_json)[0]
+    notebook = _register(client, wanted)
+    line = output.here().paint("", f"{notebook['name']} is registered; kaosctl wait {notebook['name']}")
+    output.tell({"notebook": notebook}, [line], as_json=as_json)
+    return 0
+
+
+def deploy_and_follow(client: Client, wanted: dict[str, object], *, as_json: bool) -> tuple[int, str]:
+    """Register a notebook and show its way until it is live or will not be; the exit code and its name."""
     state = client.get("/v1/status")["daemon"]["state_dir"]
     tails = Tails(lambda: files.logs_of(state, files.notebook_names(state)))
-    notebook = _register(client, wanted)
-    name = notebook["name"]
-    if detach:
-        line = output.here().paint("", f"{name} is registered; kaosctl wait {name}")
-        output.tell({"notebook": notebook}, [line], as_json=as_json)
-        return 0
+    name = _register(client, wanted)["name"]
     progress = Progress(output.here(), silent=as_json)
     try:
         outcome = _accompany(client, name, tails, progress)
@@ -43,12 +48,12 @@ def deploy(*, detach: bool = False, as_json: bool = False, **wanted: object) -> 
         progress.clear()
         text = f"the deployment goes on: `kaosctl status {name}` shows it, `kaosctl cancel {name}` ends its build"
         print(text, file=sys.stderr)
-        return failure.INTERRUPTED
+        return failure.INTERRUPTED, name
     notebook = client.get(notebook_path(name))
     url = files.address(state, notebook)
     lines = _closing(notebook, outcome, url, output.here())
     output.tell({"notebook": notebook, **outcome, "url": url}, lines, as_json=as_json)
-    return OUTCOMES.get(outcome["outcome"], failure.FAILED)
+    return OUTCOMES.get(outcome["outcome"], failure.FAILED), name
 
 
 def _register(client: Client, wanted: dict[str, object]) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def _closing(notebook: dict[str, Any], outcome: dict[str, Any], url: str, where:
     name = notebook["name"]
     if outcome["outcome"] == "live":
         head = where.flow([("good", f"● {name} live"), ("dim", span(outcome["seconds"]))], 4)
-        return [*head, where.paint("link", url)]
+        return [*head, where.paint("link", url), *browse.tunnel(url, where)]
     symbol, role = ("‖", "busy") if outcome["outcome"] == "held" else ("✗", "bad")
     lines = where.flow([(role, f"{symbol} {name} {outcome['outcome']}"), ("dim", span(outcome["seconds"]))], 4)
     error = outcome.get("reason") or (notebook.get("deployment") or {}).get("error") or "no reason given"

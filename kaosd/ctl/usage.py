@@ -42,7 +42,7 @@ def all_commands() -> Commands:
                 terminals only, and not with NO_COLOR.""",
             ),
             epilog=manual.epilog(
-                ("kaosctl notebook deploy -s ./example -d ./data", "kaosctl status --watch", "kaosctl logs -f"),
+                ("kaosctl up ./example -d ./data", "kaosctl status --watch", "kaosctl logs -f"),
                 codes,
                 ("socket", "state", "config"),
             ),
@@ -53,11 +53,11 @@ def all_commands() -> Commands:
     commands.parser.add_argument(
         "--version", action="version", version=f"kaosctl {__version__}", help="the version of this client alone"
     )
+    _starting(commands)
     _seeing(commands)
     _notebook(commands.group("notebook", "register, list and end notebooks"))
     _steering(commands)
     _past(commands)
-    _starting(commands)
     _daemon(commands)
     return commands
 
@@ -259,6 +259,24 @@ def _past(commands: Commands) -> None:
 
 
 def _starting(commands: Commands) -> None:
+    parser = commands.add(
+        "up",
+        "up:up",
+        "hosts a repository as it is: starts the daemon if none runs, deploys, ends with the address",
+        """The notebook is named after the directory, and the same directory is the same notebook: a second `up`
+        deploys what changed. Where `kaosd install-service` was run, systemd starts the daemon; elsewhere it runs in
+        the background until `kaosctl stop`. Under ssh it also prints the line that makes the address reachable.""",
+        examples=("kaosctl up", "kaosctl up ~/projects/churn -d ~/data/churn --open"),
+        exits=(0, 1, 2, 3, 5, 130),
+        files=("socket", "state", "config"),
+    )
+    parser.add_argument(
+        "directory", metavar="DIR", nargs="?", default=".", help="the repository (default: where you are)"
+    )
+    parser.add_argument("-d", "--data", metavar="DIR", help="the data (default: none)")
+    parser.add_argument("--name", metavar="NAME", help="default: made from the name of the directory")
+    parser.add_argument("--engine", metavar="E", help="default: what the daemon is configured for")
+    parser.add_argument("--open", dest="open_it", action="store_true", help="open the notebook in the browser")
     parser = commands.add(
         "open",
         "browse:open_notebook",
