@@ -29,12 +29,13 @@ from kaosd.plans import (
 )  # fmt: skip
 
 __all__ = [
-    "REMOVAL", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "Disk", "Failure", "Hold", "HostFact", "Look",
-    "Plan", "Renew", "Served", "Settle", "Start", "Step", "Stop", "Swap", "Sync", "Target", "Why", "about",
+    "REMOVAL", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "Directory", "Disk", "Failure", "Hold", "HostFact",
+    "Look", "Plan", "Renew", "Served", "Settle", "Start", "Step", "Stop", "Swap", "Sync", "Target", "Why", "about",
     "ends_kernels", "plan",
 ]  # fmt: skip
 
 REMOVAL = "removal"  # the key of a failure to end the host of a removed notebook
+READING = "reading the directories for the first time"
 SAVING_RETRY = 0.1  # seconds after which a file that was caught half-written is looked at again
 
 
@@ -55,22 +56,36 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
-    """The two directories as the last scan found them.
+class Directory:
+    """One of the two directories as its last scan found it.
 
-    target: None while the first scan has not ended, or when the directories cannot be taken (problem says why).
-    guard: sentence of the mass-change guard. saving: names of files caught half-written.
+    reading: the first scan has not ended. problem: why the directory cannot be taken.
+    guard: sentence of the mass-change guard; accepted: the person wants exactly this content all the same.
+    saving: names of files caught half-written.
     first, last: times of the first and last event since the last rest, if any. one: the last ones are one whole save.
     """
 
-    target: Target | None
+    reading: bool = False
     problem: str | None = None
     guard: str | None = None
+    accepted: bool = False
     saving: tuple[str, ...] = ()
     git_busy: bool = False
     first: float | None = None
     last: float | None = None
     one: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What is on disk.
+
+    target: where a directory cannot be taken or is not read yet, its part is what is served; None when nothing is.
+    """
+
+    target: Target | None
+    source: Directory = Directory()
+    data: Directory = Directory()
 
 
 class HostFact(StrEnum):
@@ -134,8 +149,7 @@ class Look:
     """All that a decision depends on.
 
     built: complete environments, by digest. building: digest of the build in flight. pinned: what a rollback asked
-    for, while the directories are as they were then. forced: the person accepted the mass change. now: the person
-    ended the wait for busy kernels.
+    for, while the directories are as they were then. now: the person ended the wait for busy kernels.
     waiting_since: when a swap began to wait for them. silent: why the host does not answer, if that is known.
     cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
     refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
@@ -152,7 +166,6 @@ class Look:
     failures: tuple[Failure, ...] = ()
     pinned: Target | None = None
     paused: bool = False
-    forced: bool = False
     now_please: bool = False
     waiting_since: float | None = None
     cut_short: frozenset[Attempt] = frozenset()
@@ -164,13 +177,24 @@ class Look:
 
 
 def plan(look: Look) -> Plan:
-    """The next step for *look*, or the reason that there is none. Neither means: the target is served."""
+    """The next step for *look*, or the reason that there is none. Neither means: the target is served.
+
+    The directories are independent: one that is held keeps the part of it that is served, the other is deployed.
+    """
     if look.removed:
         return _remove(look)
-    target, hold = _aim(look)
+    aim = _aim(look)
     if look.draining:
-        return Plan(None, Hold(Why.DRAINING, "the daemon is stopping; it goes on after its next start"), target)
-    if look.building is not None and _superseded(look.building, target, hold):
+        hold = Hold(Why.DRAINING, "the daemon is stopping; it goes on after its next start")
+        return Plan(None, hold, aim.target, aim.source, aim.data)
+    found = _step(look, aim)
+    return replace(found, hold=found.hold or aim.data, source=aim.source, data=aim.data)
+
+
+def _step(look: Look, aim: _Aim) -> Plan:
+    """The next step on the way to *aim*, or the hold, which is not that of the data."""
+    target, hold = aim.target, aim.hold
+    if look.building is not None and _superseded(look.building, aim):
         return Plan(CancelBuild(look.building), hold, target)
     if target is None:
         return Plan(None, hold)
@@ -188,38 +212,62 @@ def _remove(look: Look) -> Plan:
     return Plan(None, Hold(Why.REMOVED, away[0].text, away[0].retry_at)) if away else Plan(Stop(), hold)
 
 
-def _superseded(building: str, target: Target | None, hold: Hold | None) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What is aimed at, and the holds if that is not what is on disk. hold: of the source, or of both directories."""
+
+    target: Target | None
+    hold: Hold | None = None
+    source: Hold | None = None
+    data: Hold | None = None
+
+
+def _superseded(building: str, aim: _Aim) -> bool:
     """Whether a build in flight is of no use; a hold that passes by itself does not make it so."""
-    if hold is not None and hold.why not in (Why.PAUSED, Why.PINNED):
+    if aim.source is not None or (aim.target is None and aim.data is not None):
         return False
-    return target is None or target.environment != building
+    return aim.target is None or aim.target.environment != building
 
 
-def _aim(look: Look) -> tuple[Target | None, Hold | None]:
-    """The target, and the hold if that is not what is on disk.
+def _aim(look: Look) -> _Aim:
+    """What is on disk, as far as it is not held.
 
-    A hold on the content never takes down what is served: the target then is what is served already, so that
-    a host which ends meanwhile is still started again.
+    A hold on the content never takes down what is served: that part of the target then is what is served already, so
+    that a host which ends meanwhile is still started again. Before anything is served, both directories are needed.
     """
     disk = look.disk
     stay = look.served.target if look.served else None
     stay = replace(stay, resources=disk.target.resources) if stay and disk.target else stay
     if look.paused:
-        return stay, Hold(Why.PAUSED, "paused by you")
-    if disk.problem is not None:
-        return stay, Hold(Why.PROBLEM, disk.problem)
-    if disk.target is None:
-        return stay, Hold(Why.SCANNING, "reading the directories for the first time")
-    if disk.guard is not None and not look.forced:
-        return stay, Hold(Why.MASS_CHANGE, disk.guard)
+        return _Aim(stay, Hold(Why.PAUSED, "paused by you"))
+    source, data = _held(look, disk.source), _held(look, disk.data)
     if look.pinned is not None:
-        return look.pinned, Hold(Why.PINNED, f"rolled back to {look.pinned.source}; stays until the files change again")
-    if disk.saving:
-        names = ", ".join(disk.saving[:3]) + (f" and {len(disk.saving) - 3} more" if disk.saving[3:] else "")
-        return stay, Hold(Why.SAVING, f"still being saved: {names}", look.now + SAVING_RETRY)
-    if disk.git_busy and disk.last is not None and look.now < disk.last + look.settle.git_quiet:
-        return stay, Hold(Why.SETTLING, "git is at work in the tree", disk.last + look.settle.git_quiet)
-    return disk.target, None
+        text = f"rolled back to {look.pinned.source}; stays until the files change again"
+        return _Aim(look.pinned, source or data or Hold(Why.PINNED, text), source, data)
+    if disk.target is None or (stay is None and (source or data)):
+        return _Aim(stay, source or data or Hold(Why.SCANNING, READING), source, data)
+    target = disk.target
+    if stay is not None and source is not None:
+        target = replace(target, source=stay.source, environment=stay.environment)
+    if stay is not None and data is not None:
+        target = replace(target, data=stay.data)
+    return _Aim(target, source, source, data)
+
+
+def _held(look: Look, found: Directory) -> Hold | None:
+    """Why the content of one directory is not to be deployed as it is now."""
+    if found.problem is not None:
+        return Hold(Why.PROBLEM, found.problem)
+    if found.reading:
+        return Hold(Why.SCANNING, READING)
+    if found.guard is not None and not found.accepted:
+        return Hold(Why.MASS_CHANGE, found.guard)
+    if found.saving:
+        names = ", ".join(found.saving[:3]) + (f" and {len(found.saving) - 3} more" if found.saving[3:] else "")
+        return Hold(Why.SAVING, f"still being saved: {names}", look.now + SAVING_RETRY)
+    if found.git_busy and found.last is not None and look.now < found.last + look.settle.git_quiet:
+        return Hold(Why.SETTLING, "git is at work in the tree", found.last + look.settle.git_quiet)
+    return None
 
 
 def _bring_up(look: Look, target: Target, hold: Hold | None) -> Plan:
@@ -322,9 +370,9 @@ def _build(look: Look, target: Target, hold: Hold | None) -> Plan:
     """Build the target's environment once its inputs have settled."""
     if look.building == target.environment:
         return Plan(None, hold or Hold(Why.BUILDING, "the environment is being built"), target)
-    first, last = look.disk.first, look.disk.last
+    first, last = look.disk.source.first, look.disk.source.last
     if first is not None and last is not None and look.served is not None:
-        until = min(last + look.settle.quiet * (ONE_SAVE if look.disk.one else 1), first + look.settle.cap)
+        until = min(last + look.settle.quiet * (ONE_SAVE if look.disk.source.one else 1), first + look.settle.cap)
         if look.now < until:
             return Plan(None, Hold(Why.SETTLING, "waiting for the end of the save", until), target)
     return Plan(Build(target), hold, target)

@@ -120,11 +120,14 @@ class Plan:
     """The next step, or None; and the hold that keeps the target from being served, or None.
 
     Both can be there: data is attached while a build is held up. target: what is being aimed at.
+    source, data: why the content of this directory is not deployed as it is now, if that is so.
     """
 
     step: Step | None = None
     hold: Hold | None = None
     target: Target | None = None
+    source: Hold | None = None
+    data: Hold | None = None
 
 
 def ends_kernels(step: Step | None) -> bool:

@@ -15,6 +15,7 @@ from kaosd.planner import (
     Attempt,
     Build,
     CancelBuild,
+    Directory,
     Disk,
     Failure,
     Hold,
@@ -49,6 +50,7 @@ DATA = replace(ONE, data=DATA2)
 MORE = replace(ONE, resources=LARGE)
 REQS = replace(ONE, source=CODE2, environment="e2")
 JLAB = replace(ONE, source=CODE2, environment="e3")
+BOTH = replace(CODE, data=DATA2)
 ALL = Target(CODE2, "e2", DATA2, LARGE)
 
 NOW = 1000.0
@@ -57,17 +59,22 @@ FRESH = {"first": NOW - 0.1, "last": NOW - 0.05}
 SERVED = Served(CODE1, "e1", "server-1", DATA1, SMALL)
 
 
+def disk(target: Target | None, facts: dict[str, object], **times: float) -> Disk:
+    """What is on disk: the facts of a directory are of the source, with data_ in front of the data."""
+    source = {key: facts.pop(key) for key in tuple(facts) if key in Directory.__slots__}
+    data = {key[5:]: facts.pop(key) for key in tuple(facts) if key.removeprefix("data_") in Directory.__slots__}
+    return Disk(target, Directory(**(times | source)), Directory(**(times | data)))
+
+
 def up(target: Target = ONE, **facts: object) -> Look:
     """A look at a notebook whose host serves ONE, while *target* is on disk."""
-    disk_facts = {key: facts.pop(key) for key in tuple(facts) if key in Disk.__slots__}
-    look = Look(NOW, Disk(target, **(QUIET | disk_facts)), SERVED, HostFact.RUNNING)
+    look = Look(NOW, disk(target, facts, **QUIET), SERVED, HostFact.RUNNING)
     return replace(look, **facts)
 
 
 def down(target: Target | None = ONE, **facts: object) -> Look:
     """A look at a notebook that has never been served."""
-    disk_facts = {key: facts.pop(key) for key in tuple(facts) if key in Disk.__slots__}
-    return replace(Look(NOW, Disk(target, **disk_facts)), **facts)
+    return replace(Look(NOW, disk(target, facts)), **facts)
 
 
 def ended(target: Target = ONE, **facts: object) -> Look:
@@ -227,11 +234,55 @@ CASES = [
     Case("rollback while building", up(REQS, pinned=ONE, building="e2"), CancelBuild("e2"), Why.PINNED),
     # mass-change guard
     Case("most files are gone", up(CODE, guard="lost 20 of 30 files"), None, Why.MASS_CHANGE),
-    Case("most files are gone, and the person means it", up(CODE, guard="lost", forced=True), Sync(CODE)),
+    Case("most files are gone, and the person means it", up(CODE, guard="lost", accepted=True), Sync(CODE)),
     Case("directory vanished", up(ONE, problem="x does not exist"), None, Why.PROBLEM),
     Case("caught half-written", up(CODE, saving=("a.ipynb",)), None, Why.SAVING, NOW + 0.1),
     Case("git is at work", up(CODE, git_busy=True, **FRESH), None, Why.SETTLING, NOW - 0.05 + 2.0),
     Case("git stopped half-way long ago", up(CODE, git_busy=True, first=NOW - 60, last=NOW - 50), Sync(CODE)),
+    # one directory is held: the other is deployed as usual
+    Case("most data is gone: code is synced", up(BOTH, data_guard="lost"), Sync(CODE), Why.MASS_CHANGE),
+    Case("most data is gone: code is synced although its save is fresh", up(BOTH, data_guard="lost", **FRESH),
+         Sync(CODE), Why.MASS_CHANGE),
+    Case("most data is gone, code is live", up(DATA, data_guard="lost"), None, Why.MASS_CHANGE),
+    Case("most data is gone, and the person means it", up(DATA, data_guard="lost", data_accepted=True), Attach(DATA2)),
+    Case("most data is gone: a requirement is built", up(replace(REQS, data=DATA2), data_guard="lost"), Build(REQS),
+         Why.MASS_CHANGE),
+    Case("most data is gone: the build that goes on is what is waited for",
+         up(replace(REQS, data=DATA2), data_guard="lost", building="e2"), None, Why.BUILDING),
+    Case("most data is gone: a build that nobody wants any more is cancelled",
+         up(replace(JLAB, data=DATA2), data_guard="lost", building="e2"), CancelBuild("e2"), Why.MASS_CHANGE),
+    Case("most data is gone: the new environment is taken into use",
+         up(replace(REQS, data=DATA2), data_guard="lost", built=BUILT), Swap(REQS, ENV2, True), Why.MASS_CHANGE),
+    Case("most data is gone, and the build fails: that is said",
+         up(replace(REQS, data=DATA2), data_guard="lost", failures=failed(Attempt.BUILD, REQS)), None, Why.FAILED),
+    Case("most data is gone: limits are changed", up(replace(DATA, resources=LARGE), data_guard="lost"), Apply(LARGE),
+         Why.MASS_CHANGE),
+    Case("most data is gone, and the host has ended: it comes back with the new code and the old data",
+         ended(BOTH, built=BUILT, data_guard="lost"), Start(CODE, ENV1), Why.MASS_CHANGE),
+    Case("the data cannot be read: code is synced", up(CODE, data_problem="not readable"), Sync(CODE), Why.PROBLEM),
+    Case("the data is not read yet: code is synced", up(CODE, data_reading=True), Sync(CODE), Why.SCANNING),
+    Case("the source is not read yet: data is attached", up(DATA, reading=True), Attach(DATA2), Why.SCANNING),
+    Case("data is still being saved: code is synced", up(BOTH, data_saving=("x.csv",)), Sync(CODE), Why.SAVING,
+         NOW + 0.1),
+    Case("data is still being saved, code is live", up(DATA, data_saving=("x.csv",)), None, Why.SAVING, NOW + 0.1),
+    Case("git is at work in the data: code is synced",
+         up(BOTH, data_git_busy=True, data_first=NOW - 0.1, data_last=NOW - 0.05), Sync(CODE), Why.SETTLING,
+         NOW - 0.05 + 2.0),
+    Case("most code is gone: data is attached", up(BOTH, guard="lost"), Attach(DATA2), Why.MASS_CHANGE),
+    Case("most code is gone, and a requirement with it: nothing is built", up(REQS, guard="lost"), None,
+         Why.MASS_CHANGE),
+    Case("the source cannot be read: data is attached", up(DATA, problem="gone"), Attach(DATA2), Why.PROBLEM),
+    Case("code is still being saved: data is attached", up(BOTH, saving=("a.py",)), Attach(DATA2), Why.SAVING,
+         NOW + 0.1),
+    Case("both are held", up(BOTH, guard="lost", data_problem="gone"), None, Why.MASS_CHANGE),
+    Case("a stream of data does not keep a requirement from settling",
+         up(replace(REQS, data=DATA2), data_first=NOW - 0.1, data_last=NOW - 0.01,
+            failures=failed(Attempt.ATTACH, DATA)), Build(replace(REQS, data=DATA2)), Why.FAILED),
+    Case("first start, the data cannot be read: nothing is started without it", down(data_problem="gone"), None,
+         Why.PROBLEM),
+    Case("first start, data is still being saved", down(data_saving=("x",), building="e1"), None, Why.SAVING),
+    Case("rolled back, and the data cannot be read", up(ONE, pinned=CODE, data_problem="gone"), Sync(CODE),
+         Why.PROBLEM),
     # busy kernels
     Case("swap waits for a busy kernel", up(JLAB, built=BUILT, busy=1), None, Why.BUSY, NOW + 600),
     Case("swap waited long enough", up(JLAB, built=BUILT, busy=1, waiting_since=NOW - 600), Swap(JLAB, ENV3, False)),
@@ -353,6 +404,21 @@ def test_every_case_comes_to_rest(case: Case) -> None:
         assert look.served.target == look.disk.target
 
 
+def at_rest(found: Directory) -> Directory:
+    """A directory without events."""
+    return replace(found, first=None, last=None)
+
+
+def test_both_holds_are_told() -> None:
+    found = plan(up(BOTH, guard="code is gone", data_problem="data is unreadable"))
+    assert [found.hold, found.source, found.data] == [
+        Hold(Why.MASS_CHANGE, "code is gone"),
+        Hold(Why.MASS_CHANGE, "code is gone"),
+        Hold(Why.PROBLEM, "data is unreadable"),
+    ]
+    assert found.target == ONE
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_a_restarted_daemon_goes_on(case: Case) -> None:
     """After a restart there are no failures, no build in flight and no events: the same target is aimed at.
@@ -366,7 +432,7 @@ def test_a_restarted_daemon_goes_on(case: Case) -> None:
         waiting_since=None,
         now_please=False,
         draining=False,
-        disk=replace(case.look.disk, first=None, last=None),
+        disk=Disk(case.look.disk.target, *map(at_rest, (case.look.disk.source, case.look.disk.data))),
         built=BUILT,
     )
     found = plan(look)

@@ -57,7 +57,7 @@ class Notebook:
         self.stepping: planner.Step | None = None
         self.plan = planner.Plan()
         self.removed = self.draining = self.now_please = False
-        self.forced: tuple[Version | None, Version | None] | None = None
+        self.accepted: frozenset[Version | None] = frozenset()  # content that the person wants although much is gone
         self.waiting_since: float | None = None
         self._poked = asyncio.Event()
         self.turns = self.planned = 0  # turns that began; the one that the plan is of
@@ -90,7 +90,7 @@ class Notebook:
         await self.fresh()
         self.failures.clear()
         if force:
-            self.forced = self.looking.versions()
+            self.accepted = frozenset(self.looking.versions())
         self.now_please = now
         self.unpin()
 
@@ -310,21 +310,24 @@ class Notebook:
             return
         self.record.arrived(target)
         if self.plan.step is None and (hold is None or hold.why is Why.PINNED):
-            self.now_please, self.forced = False, None
-            for root in self.roots():
-                if not root.looking:
+            self.now_please = False
+        if self.plan.step is None:
+            self.accepted -= {target.source, target.data}
+            for root, held in ((self.source, self.plan.source), (self.data, self.plan.data)):
+                if root is not None and held is None and not root.looking:
                     root.settle()
 
     async def _wait(self) -> None:
-        """Until poked, or until the hold or the next probe is due."""
-        hold = self.plan.hold
-        due = [at for at in (hold.until if hold else None, self.hosting.probe_due) if at is not None]
+        """Until poked, or until a hold or the next probe is due."""
+        plan = self.plan
+        holds = [hold.until for hold in (plan.hold, plan.source, plan.data) if hold is not None]
+        due = [at for at in (*holds, self.hosting.probe_due) if at is not None]
         try:
             async with asyncio.timeout_at(min(due) if due else None):
                 await self._poked.wait()
         except TimeoutError:
-            if hold is not None and hold.why is Why.SAVING:
-                for root in self.roots():
+            for root, held in ((self.source, plan.source), (self.data, plan.data)):
+                if root is not None and held is not None and held.why is Why.SAVING:
                     root.retry()
 
     async def _close(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from kaosd.bundle import Scan
 from kaosd.errors import KaosError
 from kaosd.model import Environment, Version
 from kaosd.notebook.record import bare
-from kaosd.notebook.roots import Prepared
+from kaosd.notebook.roots import Prepared, Root
 from kaosd.planner import Attempt, HostFact, Target
 
 if TYPE_CHECKING:
@@ -41,9 +40,8 @@ class Looking:
             busy=actor.hosting.status.busy if actor.hosting.status else 0,
             building=actor.making.digest if actor.making else None,
             failures=actor.failures.known,
-            pinned=await self._pinned(disk),
+            pinned=await self._pinned(),
             paused=actor.intent.paused,
-            forced=actor.forced is not None and actor.forced == self.versions(),
             now_please=actor.now_please,
             waiting_since=actor.waiting_since,
             cut_short=self.cut_short(),
@@ -138,54 +136,63 @@ class Looking:
 
     async def _disk(self) -> planner.Disk:
         """The two directories as the planner sees them."""
-        actor = self.actor
-        roots = [root for root in (actor.source, actor.data) if root is not None]
-        trouble = next((root.trouble for root in roots if root.trouble), None)
-        scans = [root.scan for root in roots if root.scan is not None]
-        if len(scans) < len(roots):
-            return planner.Disk(None, problem=trouble)
-        problem = next((scan.problem for scan in scans if scan.problem), trouble)
+        actor, served = self.actor, self.served()
+        live = actor.hosting.live
         source, data = self.versions()
+        if source is None:
+            target = replace(served.target, resources=actor.spec.resources) if served is not None else None
+        else:
+            target = await self._target(source, data)
+        if target is not None and actor.data is not None:
+            target = replace(target, data=data or live.data)
+        elif target is not None:
+            target = replace(target, data=None)
         return planner.Disk(
-            target=None if problem or source is None else await self._target(source, data),
-            problem=problem,
-            guard=self._guard(),
-            saving=bare(path for scan in scans for path in scan.saving),
-            git_busy=any(scan.git_busy for scan in scans),
-            first=min((root.first for root in roots if root.first is not None), default=None),
-            last=max((root.last for root in roots if root.last is not None), default=None),
-            one=all(root.one for root in roots if root.last is not None),
+            target,
+            self._directory("source", actor.source, live.source),
+            planner.Directory() if actor.data is None else self._directory("data", actor.data, live.data),
+        )
+
+    def _directory(self, kind: str, root: Root, served: Version | None) -> planner.Directory:
+        """One directory as the planner sees it. served: its version that was deployed last."""
+        scan = root.scan
+        if scan is None:
+            return planner.Directory(reading=True, problem=root.trouble)
+        return planner.Directory(
+            problem=scan.problem or root.trouble,
+            guard=self._guard(kind, scan, served),
+            accepted=scan.version in self.actor.accepted,
+            saving=bare(scan.saving),
+            git_busy=scan.git_busy,
+            first=root.first,
+            last=root.last,
+            one=root.one,
         )
 
     async def _target(self, source: Version, data: Version | None) -> Target:
         return Target(source, await self.environment_of(source), data, self.actor.spec.resources)
 
-    def _guard(self) -> str | None:
-        """The mass-change guard's sentence, against what was deployed last."""
-        actor, live = self.actor, self.actor.hosting.live
-        served: Iterable[tuple[str, Scan | None, Version | None]] = (
-            ("source", actor.source.scan, live.source),
-            ("data", actor.data.scan if actor.data else None, live.data),
-        )
-        for kind, scan, version in served:
-            if scan is None or scan.version is None or version is None or scan.version == version:
-                continue
-            before = actor.journal.files(actor.spec.name, kind, version)
-            lost = bundle.mass_change(before, scan.files)
-            if lost is not None:
-                is_gone = "is gone" if lost == "the only file" else "are gone"
-                return (
-                    f"{lost} of the {kind} directory {is_gone}; bring back what is missing, or "
-                    f"`kaosctl redeploy {actor.spec.name} --force` when you mean it"
-                )
-        return None
-
-    async def _pinned(self, disk: planner.Disk) -> Target | None:
-        """What a rollback asked for; the pin goes when the directories differ from what they were then."""
-        intent = self.actor.intent
-        if intent.pinned_source is None or disk.target is None:
+    def _guard(self, kind: str, scan: Scan, served: Version | None) -> str | None:
+        """The mass-change guard's sentence for one directory, against what was deployed last."""
+        if scan.version is None or served is None or scan.version == served:
             return None
-        if (disk.target.source, disk.target.data) != (intent.pinned_over_source, intent.pinned_over_data):
+        lost = bundle.mass_change(self.actor.journal.files(self.actor.spec.name, kind, served), scan.files)
+        if lost is None:
+            return None
+        is_gone = "is gone" if lost == "the only file" else "are gone"
+        return (
+            f"{lost} of the {kind} directory {is_gone}; bring back what is missing, or "
+            f"`kaosctl redeploy {self.actor.spec.name} --force` when you mean it"
+        )
+
+    async def _pinned(self) -> Target | None:
+        """What a rollback asked for; the pin goes when a directory differs from what it was then."""
+        intent = self.actor.intent
+        if intent.pinned_source is None:
+            return None
+        source, data = self.versions()
+        unknown = data is None and self.actor.data is not None  # cannot be read now, or not yet
+        if source not in (None, intent.pinned_over_source) or not (unknown or data == intent.pinned_over_data):
             self.actor.unpin()
             return None
         return await self._target(intent.pinned_source, intent.pinned_data)

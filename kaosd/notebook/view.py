@@ -12,7 +12,7 @@ from kaosd import text
 from kaosd.bundle import Refused, Verdict
 from kaosd.journal import Live
 from kaosd.model import Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
-from kaosd.planner import Attempt, Failure, HostFact, Plan, Renew, Served, Start, Step, Swap, Sync, Why
+from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Step, Swap, Sync, Why
 
 HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
 WORD = {
@@ -159,8 +159,8 @@ def notebook(facts: Facts) -> dict[str, Any]:
             "gpu": spec.resources.gpu,
             "enforced": facts.enforced,
         },
-        "source": _bundle(spec.source, now.source, facts.live.source),
-        "data": _bundle(spec.data, now.data, facts.live.data) | {"mode": spec.data_mode.value},
+        "source": _bundle(spec.source, now.source, facts.live.source, now.plan.source),
+        "data": _bundle(spec.data, now.data, facts.live.data, now.plan.data) | {"mode": spec.data_mode.value},
         "deployment": None if facts.deployment is None else deployment(facts.deployment),
         "build": None if facts.build is None else job(facts.build),
         "host": {
@@ -179,11 +179,13 @@ def notebook(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _bundle(path: object, disk: Version | None, live: Version | None) -> dict[str, Any]:
+def _bundle(path: object, disk: Version | None, live: Version | None, hold: Hold | None) -> dict[str, Any]:
+    """One directory. hold: why what is on disk is not deployed, if that is so."""
     return {
         "path": str(path) if path is not None else None,
         "disk": str(disk) if disk is not None else None,
         "live": str(live) if live is not None else None,
+        "hold": hold.text if hold is not None else None,
     }
 
 

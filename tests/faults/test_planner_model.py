@@ -21,6 +21,7 @@ from kaosd.planner import (
     Attempt,
     Build,
     CancelBuild,
+    Directory,
     Disk,
     Failure,
     HostFact,
@@ -320,13 +321,38 @@ def test_directories_that_cannot_be_read_take_nothing_down_and_leave_nothing_hal
     """A disk that fails or is not mounted: what is served stays, is mended where a step was cut short, and is told."""
     for world in states:
         now, steps = replace(world, failures=()), 0
-        while (found := plan(replace(now.look(), disk=Disk(None, problem="unreadable")))).step is not None:
+        while (found := plan(replace(now.look(), disk=Disk(None, Directory(problem="unreadable"))))).step is not None:
             now, steps = parts(now, found.step)[-1], steps + 1
             assert steps < 10, (world, found)
         assert found.hold is not None, (world, now)
         assert now.is_whole, (world, now)
         if world.served is not None and world.served.environment in world.built | {world.host}:
             assert now.host is not None, (world, now)
+
+
+@pytest.mark.parametrize("held", ["source", "data"])
+def test_a_directory_that_is_held_keeps_its_part_and_the_other_is_deployed(states: set[World], held: str) -> None:
+    for world in states:
+        if world.served is None:
+            continue
+        now, steps = replace(world, failures=()), 0
+        while True:
+            disk = replace(Disk(world.disk), **{held: Directory(guard="most is gone")})
+            found = plan(replace(now.look(), disk=disk))
+            if found.step is not None:
+                now = parts(now, found.step)[-1]
+            elif found.hold is not None and found.hold.why is Why.BUILDING:
+                now = finished(now)
+            else:
+                break
+            steps += 1
+            assert steps < 20, (world, found)
+        assert found.hold is not None, (world, now)
+        assert found.hold.why is Why.MASS_CHANGE, (world, found)
+        kept = world.served.target
+        wanted = replace(world.disk, **{held: getattr(kept, held)})
+        wanted = replace(wanted, environment=kept.environment) if held == "source" else wanted
+        assert now.is_true(wanted), (world, now)
 
 
 def test_a_host_that_does_not_answer_is_left_alone_and_told(states: set[World]) -> None:
