@@ -13,8 +13,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
+from kaosd import globs
 from kaosd.errors import BundleError
 
 TEMPORARY = b".kaosd-"  # kaosd's own names in a work directory begin with this
@@ -65,26 +64,19 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class _Line:
+    """A rule, and where it stands."""
+
     text: str
     origin: str
-    line: int
-    include: bool
-    pattern: re.Pattern[str]
-    inside: bool  # "x/**" matches what is inside x, and not x itself
-
-    def matches(self, path: str) -> bool:
-        """Whether the rule names exactly *path* (directories end with "/"), and not merely a parent of it."""
-        if not self.inside:
-            return self.pattern.fullmatch(path) is not None
-        found = self.pattern.match(path)
-        return found is not None and found.end() < len(path)
+    number: int
+    rule: globs.Rule
 
 
 class Matcher:
     """The rules of one root; immutable apart from its cache of directories. Paths are relative to the root."""
 
-    def __init__(self, rules: tuple[_Rule, ...] = ()) -> None:
+    def __init__(self, rules: tuple[_Line, ...] = ()) -> None:
         self._rules = tuple(reversed(rules))  # the last one that matches decides
         self._directories: dict[bytes, Verdict] = {b"": Verdict(ignored=False)}
 
@@ -128,10 +120,9 @@ class Matcher:
         name = path.rpartition(b"/")[2]
         if name.startswith(TEMPORARY):  # never content, whatever a rule says
             return Verdict(ignored=True, rule=".kaosd-*", origin="built-in")
-        text = os.fsdecode(path) + ("/" if is_dir else "")
-        for rule in self._rules:
-            if rule.matches(text):
-                return Verdict(rule.include, rule.text, rule.origin, rule.line)
+        for line in self._rules:
+            if line.rule.matches(path, name, is_dir=is_dir):
+                return Verdict(line.rule.excludes, line.text, line.origin, line.number)
         if _built_in(name, is_dir=is_dir):
             return Verdict(ignored=True, rule=_built_in_rule(name), origin="built-in")
         return Verdict(ignored=False)
@@ -151,39 +142,32 @@ def _built_in_rule(name: bytes) -> str:
     return os.fsdecode(name)
 
 
-def _rules(file: Path) -> list[_Rule]:
-    rules = []
-    for number, line in enumerate(_read(file).splitlines(), 1):
-        text = line.strip()
-        if text and not text.startswith("#"):
-            rules.append(_rule(line, file, number))
-    return rules
+def _rules(file: Path) -> list[_Line]:
+    found = []
+    for number, line in enumerate(_read(file).split(b"\n"), 1):
+        text = os.fsdecode(line.strip())
+        try:
+            rule = globs.gitignore(line.removesuffix(b"\r"))
+        except ValueError as error:
+            raise BundleError(
+                f"{file}, line {number}: {text!r} is not a valid rule: {error}",
+                hint="correct the line or put # before it; the syntax is that of .gitignore",
+            ) from error
+        if rule is not None:
+            found.append(_Line(text, str(file), number, rule))
+    return found
 
 
-def _rule(line: str, file: Path, number: int) -> _Rule:
-    hint = "correct the line or put # before it; the syntax is that of .gitignore"
-    try:
-        pattern = GitIgnoreSpecPattern(line)
-    except (ValueError, re.error) as error:
-        raise BundleError(f"{file}, line {number}: {line.strip()!r} is not a valid rule", hint=hint) from error
-    if pattern.include is None or pattern.regex is None:
-        raise BundleError(f"{file}, line {number}: {line.strip()!r} matches nothing", hint=hint)
-    text, source = line.strip(), pattern.regex.pattern
-    anchored = source.startswith("^")  # pathspec searches for the others, such as that of "*"
-    regex = re.compile(source if anchored else f".*{source}", re.DOTALL)
-    return _Rule(text, str(file), number, pattern.include, regex, inside=anchored and text.endswith("/**"))
-
-
-def _read(file: Path) -> str:
-    """The text of a rule file, "" when there is none; never hangs on a FIFO."""
+def _read(file: Path) -> bytes:
+    """The content of a rule file, b"" when there is none; never hangs on a FIFO."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
-        return ""
+        return b""
     except OSError as error:
         raise BundleError(f"{file} cannot be read: {error.strerror}", hint="make it readable or remove it") from error
     with os.fdopen(descriptor, "rb") as stream:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > RULES_MAX:
             raise BundleError(f"{file} is not a file of ignore rules", hint="remove it")
-        return os.fsdecode(stream.read())
+        return stream.read()

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from blake3 import blake3
-from pathspec import GitIgnoreSpec
 
+from kaosd import globs
 from kaosd.bundle.ignore import Matcher
 from kaosd.bundle.store import Store
-from kaosd.bundle.tree import Entry, join, lookup, walk
+from kaosd.bundle.tree import Entry, join, lookup, split, walk
 from kaosd.bundle.writing import export_tree, write_entry
 from kaosd.errors import BundleError
 
@@ -92,27 +92,49 @@ def model_tree(store: Store, tree: str | None) -> str | None:
     return entry.digest if entry is not None and entry.kind == "d" else None
 
 
-def environment_inputs(store: Store, tree: str | None, globs: tuple[str, ...] = ()) -> tuple[tuple[bytes, Entry], ...]:
+def environment_inputs(
+    store: Store, tree: str | None, patterns: tuple[str, ...] = ()
+) -> tuple[tuple[bytes, Entry], ...]:
     """The files of *tree* that the environment is made of, sorted by path; links are replaced by what they lead to.
 
-    *globs* name more of them, in gitignore syntax relative to the bundle; with them all nodes are read.
+    *patterns* name more of them, in gitignore syntax relative to the bundle; with them all nodes are read.
     """
-    found = {path: _resolve(store, tree, path) for path in _named(store, tree, globs)}
+    found = {path: _resolve(store, tree, path) for path in _named(store, tree, patterns)}
     return tuple(sorted((path, entry) for path, entry in found.items() if entry is not None))
 
 
-def _named(store: Store, tree: str | None, globs: tuple[str, ...]) -> Iterator[bytes]:
+def _named(store: Store, tree: str | None, patterns: tuple[str, ...]) -> Iterator[bytes]:
     yield from _FIXED
     model = model_tree(store, tree)
     for entry in store.node(model) if model is not None else ():
         if entry.name.startswith(b"requirements") and entry.name.endswith(b".txt"):
             yield join(MODEL, entry.name)
-    if globs:
-        try:
-            spec = GitIgnoreSpec.from_lines(globs)
-        except ValueError as error:
-            raise BundleError(f"environment_inputs: {error}", hint="use the syntax of .gitignore") from error
-        yield from (path for path, _ in walk(store, tree) if spec.match_file(os.fsdecode(path)))
+    if patterns:
+        yield from _matching(store, tree, _rules(patterns))
+
+
+def _rules(patterns: tuple[str, ...]) -> list[globs.Rule]:
+    """The rules of *patterns*, the last one first, since that decides."""
+    try:
+        found = [globs.gitignore(os.fsencode(pattern)) for pattern in reversed(patterns)]
+    except ValueError as error:
+        raise BundleError(f"environment_inputs: {error}", hint="use the syntax of .gitignore") from error
+    return [rule for rule in found if rule is not None]
+
+
+def _matching(store: Store, tree: str | None, rules: list[globs.Rule]) -> Iterator[bytes]:
+    """Paths of the files that *rules* name, or a directory above them."""
+    inside: set[bytes] = set()
+    for path, entry in walk(store, tree):
+        above, name = split(path)
+        is_dir = entry.kind == "d"
+        decided = (rule.excludes for rule in rules if rule.matches(path, name, is_dir=is_dir))
+        if above not in inside and not next(decided, False):
+            continue
+        if is_dir:
+            inside.add(path)
+        else:
+            yield path
 
 
 def _resolve(store: Store, tree: str | None, path: bytes) -> Entry | None:
@@ -160,7 +182,7 @@ class Inputs:
         self,
         store: Store,
         tree: str | None,
-        globs: tuple[str, ...] = (),
+        patterns: tuple[str, ...] = (),
         *,
         whole: bool = False,
         owner: str | None = None,
@@ -168,7 +190,7 @@ class Inputs:
         self._store = store
         self._tree = tree
         self._whole = whole
-        self.files = environment_inputs(store, tree, globs)
+        self.files = environment_inputs(store, tree, patterns)
         self.digest = environment_digest(self.files) if owner is None else _digest_with_code(tree, owner)
 
     def export(self, target: Path) -> None:

@@ -24,6 +24,7 @@ _JSON = {"Content-Type": "application/json"}
 log = structlog.get_logger(__name__)
 PATIENCE = 10.0  # seconds for one answer; the host gives up on a tab after 6
 TRIES = 3  # of a change that waits for the text of that very moment to be kept; who types on is then changed anyway
+LARGE = 2**16  # characters from which a change is put into words in a thread
 
 Keep = Callable[[bytes, str], Awaitable[None]]  # a path, and the text of a person that is about to be changed
 
@@ -145,15 +146,20 @@ class Documents:
         """The host's answer, over the line where it is open; empty when it is none of ours."""
         try:
             async with asyncio.timeout(self._patience):
-                found = await self._line.ask(do, body) if body is not None else None
-                return found if found is not None else await self._request(do, body)
+                if body is None:
+                    return await self._request(do, None)
+                large = sum(len(value) for value in body.values() if isinstance(value, str)) > LARGE
+                question = {**body, "do": do}
+                text = await asyncio.to_thread(json.dumps, question) if large else json.dumps(question)
+                found = await self._line.ask(text)
+                return found if found is not None else await self._request(do, text)
         except TimeoutError as error:
             log.warning("documents_silent", do=do)
             raise _Silent(f"the host has not answered within {self._patience:g} s") from error
 
-    async def _request(self, do: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
-        method, url = ("GET", self._url) if body is None else ("POST", f"{self._url}/{do}")
-        data = io.BytesIO(json.dumps(body).encode()) if body is not None else None  # a stream, since it may be large
+    async def _request(self, do: str, text: str | None) -> dict[str, Any]:
+        method, url = ("GET", self._url) if text is None else ("POST", f"{self._url}/{do}")
+        data = io.BytesIO(text.encode()) if text is not None else None  # a stream, since it may be large
         try:
             async with self._session() as session, session.request(method, url, data=data, headers=_JSON) as answer:
                 if answer.status != 200:

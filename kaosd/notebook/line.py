@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -40,13 +40,12 @@ class Line:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def ask(self, do: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The answer; None when none came because the line is not open, or not any more.
+    async def ask(self, text: str) -> dict[str, Any] | None:
+        """The answer to *text*, a question in JSON of ASCII only; None when the line is not open, or not any more.
 
         Who gives up waiting ends the line: the late answer must not be taken for that of the next question.
         """
-        text = json.dumps({**body, "do": do})
-        if self._socket is None or len(text) > LARGEST:  # ASCII only: as many bytes
+        if self._socket is None or len(text) > LARGEST:
             return None
         async with self._one:
             if self._socket is None:

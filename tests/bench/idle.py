@@ -17,7 +17,7 @@ from tests.saving import tree
 START = "daemon start, tree unchanged: to ready"
 WALK = f"{BOUND}walk + stat (a Python of its own)"
 LIBRARIES = f"{BOUND}a Python that imports the libraries it stands on"
-_LIBRARIES = "import aiohttp.web, pydantic_settings, structlog, watchdog.observers, pathspec, blake3, sqlite3"
+_LIBRARIES = "import aiohttp.web, pydantic_settings, structlog, watchdog.observers, blake3, sqlite3"
 _WALK = """
 import os, sys
 for directory, _, names in os.walk(sys.argv[1]):

@@ -147,16 +147,10 @@ def test_rules_mean_what_git_takes_them_to_mean(tmp_path, rules):
     assert counted == set(os.fsdecode(listed.stdout).split("\0")) & set(PATHS)
 
 
-@pytest.mark.parametrize("line", ["!", "[z-a]", "\\"])
+@pytest.mark.parametrize("line", ["!", "/", "\\", "[a", "[[:letter:]]", "a[/]b", "!a\\/"])
 def test_a_broken_rule_is_named_with_file_and_line(tmp_path, line):
     (tmp_path / ".kaosignore").write_text(f"*.log\n\n{line}\n")
     with pytest.raises(BundleError, match=r"\.kaosignore, line 3: .* is not a valid rule"):
-        Matcher.load(tmp_path)
-
-
-def test_a_rule_that_can_match_nothing_is_named(tmp_path):
-    (tmp_path / ".kaosignore").write_text("[a\n")
-    with pytest.raises(BundleError, match=r"\.kaosignore, line 1: '\[a' matches nothing"):
         Matcher.load(tmp_path)
 
 

@@ -12,10 +12,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import SPEC, make_home
+from conftest import SPEC, Lines, make_home
 
 from kaosd.engines.base import Order
 from kaosd.engines.docker import connection, examining, limits, place, seed
+from kaosd.engines.docker.building import Heard
 from kaosd.engines.docker.connection import Connection, candidates, choose, refusal, unreachable
 from kaosd.engines.docker.dockerfile import failure, instructions, labelled, refuse_buildkit
 from kaosd.engines.docker.facts import Facts, is_podman
@@ -119,6 +120,22 @@ def test_a_failed_build_is_one_sentence(output: list[str], message: str, kind: t
     error = failure(TEXT, output, message)
     assert type(error) is kind
     assert str(error).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("\x1b[1;32mdone\x1b[0m", ["done"]),
+        ("10 %\r50 %\r100 %", ["100 %"]),
+        ("10 %\r", ["10 %"]),
+        ("a" * 65536, ["a" * 65536]),  # told at once: it is matched in the event loop
+        ("\x1b[" + "1;" * 30000, ["\x1b[" + "1;" * 30000]),
+    ],
+)
+def test_a_line_of_a_build_is_told_as_a_terminal_would_show_it(tmp_path: Path, line: str, told: list[str]) -> None:
+    log = Lines(tmp_path / "build.log")
+    Heard(log).line(json.dumps({"line": line}))
+    assert log.lines == told
 
 
 def test_where_the_engine_is_looked_for() -> None:

@@ -258,3 +258,8 @@ def test_what_a_change_asks_for() -> None:
         assert compare(before, after, ("s>=4\n", "s>=4\n")) == expected, after
     assert compare({"requirements.txt": ""}, {"requirements.txt": "s\n"}, ("s>=4\n", "")) == Change(("s",))
     assert compare({"requirements.txt": ""}, {"requirements.txt": "a\n"}, ("", "s>=4\n")) == Change(None)
+
+
+@pytest.mark.parametrize("line", ["a" * 100_000 + "@", "a" + " " * 100_000 + "@", "-r" + "=" * 100_000 + "x y"])
+def test_a_long_line_is_compared_at_once(line: str) -> None:
+    assert compare({"requirements.txt": ""}, {"requirements.txt": line}, ("", "")) is None

@@ -33,7 +33,7 @@ ADD . /opt/program/
 RUN pip install --no-cache-dir -r requirements.txt
 """
 _INDEX = ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|.*\r(?!$)")  # also what a progress line has overwritten
+_COLOUR = re.compile(r"\x1b\[[0-9;]*+[A-Za-z]")
 _DOCKERFILE = ".kaosd-dockerfile"  # lies in the context, and is no part of it
 _OUTPUT = 400  # lines of a build that are looked through for the reason of its failure
 
@@ -54,7 +54,8 @@ class Heard:
             told = json.loads(text)
         except ValueError:
             told = {"line": text}  # a traceback
-        if line := _COLOUR.sub("", told.get("line", "")).rstrip():
+        shown = told.get("line", "").rstrip().rpartition("\r")[2]  # what a progress line has not overwritten
+        if line := _COLOUR.sub("", shown).rstrip():
             self.log.line(line)
             self.lines = [*self.lines[1 - _OUTPUT :], line]
         self.image = told.get("image", self.image)
@@ -79,7 +80,7 @@ class Builder:
         with _errors(), tempfile.TemporaryDirectory(prefix="kaosd-build-") as place:
             text = await asyncio.to_thread(_lay_out, inputs, Path(place), self.variables, self.labels)
             if not facts.podman:
-                dockerfile.refuse_buildkit(text)
+                await asyncio.to_thread(dockerfile.refuse_buildkit, text)
             order = self._write_order(facts, Path(place), inputs.digest, name)
             heard = Heard(log)
             running = proc.run(
@@ -94,7 +95,7 @@ class Builder:
                 await self._remove(name)
             if heard.image is not None and finished.code == 0:
                 return heard.image
-            raise self._failure(heard, text, finished.code)
+            raise await asyncio.to_thread(self._failure, heard, text, finished.code)
 
     def _write_order(self, facts: Facts, place: Path, digest: str, name: str) -> Path:
         """Write what the child is to do; see there."""

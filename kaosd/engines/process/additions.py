@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from kaosd.engines.process.blame import MAIN
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?[^@\\/:$]*")
+# They never go back over what they have read: a line may be long.
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*+\s*+(\[[^\]]*+\])?[^@\\/:$]*+")
 _ARCHIVE = re.compile(r".*\.(whl|zip|tar|tgz|tbz|txz|gz|bz2|xz|zst)")
 _INDEX = re.compile(r"(-i|--index-url|--extra-index-url)[\s=]\S+|--no-index|--pre")
-_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)")
+_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]++(\S+)")
 
 
 @dataclass(frozen=True, slots=True)

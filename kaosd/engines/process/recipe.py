@@ -67,7 +67,7 @@ class Recipe:
         """Make *target*, an empty directory, a complete environment. Raises BuildFailed or EngineUnavailable."""
         self.log.line("step 1/4 read the environment inputs")
         model = target / "inputs" / "model"
-        files = _export(inputs, model)
+        files = await asyncio.to_thread(_export, inputs, model)
         for name in _UNUSED:
             if (model / name).exists() or (model.parent / name).exists():
                 self.log.line(f"{name} is there; the process engine does not use it")
@@ -87,7 +87,7 @@ class Recipe:
             await asyncio.to_thread(_leave_only, target, ("inputs", LOCK))
         self.log.line("step 3/4 create the virtual environment")
         made = await self._uv(model, "venv", "--allow-existing", "--python", python, str(target))
-        self._accept(made, files)
+        await self._accept(made, files)
         self.log.line("step 4/4 install")
         finished = await self._install(model, target)
         if _NONE in finished.output:  # of the lock, which was a solution a moment ago
@@ -99,13 +99,11 @@ class Recipe:
                 f"the package index names versions that it does not have: {blame(finished.output, {})}",
                 hint="it is being changed just now; kaosd tries again",
             )
-        self._accept(finished, files)
+        await self._accept(finished, files)
 
     async def _begin(self, past: Past, model: Path, files: dict[str, str]) -> Change | None:
         """Let the environment begin as a copy of the past one; None when it cannot."""
-        before = past.path / "inputs"
-        server = (before / "server.txt").read_text(), _specs(_added(files))
-        change = compare(_texts(before / "model"), files, server)
+        change = await asyncio.to_thread(_compared, past.path / "inputs", files)
         if change is None:
             return None
         reason = await past.take(model.parents[1])
@@ -124,7 +122,7 @@ class Recipe:
         """
         target, inputs = model.parents[1], model.parent
         before = distributions(target)
-        (inputs / "server.txt").write_text(_specs(_added(_texts(model))))
+        await asyncio.to_thread(lambda: (inputs / "server.txt").write_text(_specs(_added(_texts(model)))))
         (inputs / "added.txt").write_text(_specs(added))
         self.log.line("step 2/4 resolve and install what was added")
         where = ["--python", str(target / "bin/python"), "-r", str(inputs / "added.txt")]
@@ -186,7 +184,7 @@ class Recipe:
         """Write *lock*; without jupyter-collaboration where the requirements exclude it."""
         if self.preferences.exists():
             shutil.copyfile(self.preferences, lock)
-        added = _added(files)
+        added = await asyncio.to_thread(_added, files)
         finished = await self._compile(model, added, python, lock, *more)
         optional = _SERVER["jupyter-collaboration"]
         if _NONE in finished.output and optional in finished.output and optional in added:
@@ -194,7 +192,7 @@ class Recipe:
             finished = await self._compile(model, added, python, lock, *more)
             if finished.code == 0:
                 self.log.line("jupyter-collaboration is left out: the requirements exclude every version of it")
-        self._accept(finished, files)
+        await self._accept(finished, files)
 
     async def _compile(self, model: Path, added: list[str], python: str, lock: Path, *more: str) -> proc.Finished:
         server = model.parent / "server.txt"
@@ -210,12 +208,12 @@ class Recipe:
         except OSError as error:
             raise EngineUnavailable(f"uv cannot be started: {error}") from error
 
-    def _accept(self, finished: proc.Finished, files: dict[str, str]) -> None:
+    async def _accept(self, finished: proc.Finished, files: dict[str, str]) -> None:
         """Raise what a failed run means for a person."""
         if finished.code < 0:
             raise EngineUnavailable(f"uv was ended by signal {-finished.code}")
         if finished.code != 0:
-            raise failure(blame(finished.output, files))
+            raise failure(await asyncio.to_thread(blame, finished.output, files))
 
 
 def failure(found: Blame) -> BuildFailed | EngineUnavailable:
@@ -229,6 +227,12 @@ def no_space(error: OSError) -> EngineUnavailable:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return EngineUnavailable("the disk is full", hint="free some space")
     return EngineUnavailable(f"the environment cannot be written: {error}")
+
+
+def _compared(before: Path, files: dict[str, str]) -> Change | None:
+    """See `compare`; *before*: the inputs that the environment was made of."""
+    server = (before / "server.txt").read_text(), _specs(_added(files))
+    return compare(_texts(before / "model"), files, server)
 
 
 def _export(inputs: Inputs, model: Path) -> dict[str, str]:
