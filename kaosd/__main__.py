@@ -4,28 +4,50 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from pathlib import Path
 
-from kaosd import __version__, demo, install, sd
+from kaosd import __version__, demo, install, sd, streams
 from kaosd.daemon import serve
 from kaosd.errors import ConfigError, KaosError
 from kaosd.log import configure
 from kaosd.settings import load, prepare
+from kaosd.settings.places import expand
+from kaosd.text import printable
 
 EX_CONFIG = 78  # sysexits.h: systemd does not restart after it
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code."""
-    arguments = _parser().parse_args(argv)
+    streams.repair()
+    os.umask(os.umask(0) & ~0o700)  # what it makes is at least its owner's to use
     try:
+        code = _attempt(argv)
+    except OSError:  # nobody takes what there is to say
+        code = 1
+    streams.flush()
+    return code
+
+
+def _attempt(argv: list[str] | None) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
         return int(arguments.do(arguments))
+    except SystemExit as ended:  # argparse has said why
+        return ended.code if isinstance(ended.code, int) else 2
     except KaosError as error:
-        print(f"kaosd: {error}", file=sys.stderr)  # noqa: T201
-        return EX_CONFIG if isinstance(error, ConfigError) and not error.retryable else 1
+        return _tell(error)
     except KeyboardInterrupt:
         return 130
+    except OSError as error:  # a full disk, a file that is not ours: nothing that a traceback would explain
+        return _tell(KaosError(f"{error.filename or 'the system'}: {error.strerror or error}"))
+
+
+def _tell(error: KaosError) -> int:
+    print(f"kaosd: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+    return EX_CONFIG if isinstance(error, ConfigError) and not error.retryable else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,8 +63,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(do=do)
     text = "host the shipped example with the shipped data; ends with its URL"
     command = commands.add_parser("demo", help=text, description=text)
-    command.add_argument("--directory", type=Path, default=Path.home() / "kaosd-demo", help="where the example is put")
-    command.set_defaults(do=lambda chosen: demo.run(chosen.directory))
+    command.add_argument("--directory", default="~/kaosd-demo", help="where the example is put")
+    command.set_defaults(do=lambda chosen: demo.run(expand(chosen.directory, None, os.environ)))
     text = "make kaosd a service of your own systemd: starts at login, and when kaosctl asks"
     command = commands.add_parser("install-service", help=text, description=text)
     command.add_argument("--now", action="store_true", help="start it at once, or again when it runs")
@@ -62,12 +84,19 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         return asyncio.run(serve(settings, arguments.config, activated))
     except BaseExceptionGroup as group:
-        mistakes, bugs = group.split(KaosError)
-        if bugs is None and mistakes is not None and isinstance(mistakes.exceptions[0], KaosError):
-            raise mistakes.exceptions[0] from None
+        if (mistake := _mistake(group)) is not None:
+            raise mistake from None
         raise
     finally:
         end_logging()
+
+
+def _mistake(group: BaseExceptionGroup[BaseException]) -> KaosError | OSError | None:
+    """The first error of a group that has nothing but errors of ours, and of the system, in it."""
+    while isinstance(group.exceptions[0], BaseExceptionGroup) and len(group.exceptions) == 1:
+        group = group.exceptions[0]
+    found = [one for one in group.exceptions if isinstance(one, KaosError | OSError)]
+    return found[0] if len(found) == len(group.exceptions) else None
 
 
 def _check(arguments: argparse.Namespace) -> int:

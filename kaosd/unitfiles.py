@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaosd.errors import KaosError
+from kaosd.settings import places
 
 # in an installed package beside this module, in a checkout above it
 SHIPPED = next(path for up in (0, 1) if (path := Path(__file__).parents[up] / "systemd").is_dir())
@@ -36,10 +37,8 @@ class Installed:
 
 
 def directory(environ: Mapping[str, str]) -> Path:
-    """Where a person's units are; XDG_CONFIG_HOME counts when it is absolute."""
-    given = environ.get("XDG_CONFIG_HOME", "")
-    config = Path(given) if given.startswith("/") else Path(environ.get("HOME") or Path.home()) / ".config"
-    return config / "systemd" / "user"
+    """Where a person's units are."""
+    return places.config_home(environ) / "systemd" / "user"
 
 
 def render(template: str, interpreter: str, version: str, systemd: int) -> str:

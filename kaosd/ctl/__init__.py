@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from kaosd import streams
 from kaosd.ctl import failure
 from kaosd.errors import KaosError
 
@@ -13,19 +14,46 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command, and return the exit code of design section 4."""
+    streams.repair()
     given = sys.argv[1:] if arguments is None else arguments
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    code, unwritten = failure.FAILED, None
     try:
-        code = _run(given)
-        sys.stdout.flush()
+        code = _attempt(given)
+    except OSError as error:  # not even the sentence about an error can be written
+        unwritten = error
+    left = streams.flush()
+    if (failed := unwritten or left) is not None:
+        code = _unwritten(failed)
+        streams.flush()
+    return code
+
+
+def _attempt(given: list[str]) -> int:
+    try:
+        return _run(given)
+    except SystemExit as ended:  # argparse has said why
+        return ended.code if isinstance(ended.code, int) else failure.USAGE
     except KaosError as error:
         return _tell(error, as_json="--json" in given)
     except KeyboardInterrupt:
         return failure.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         return failure.BROKEN_PIPE
-    return code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _tell(KaosError(f"{os.fsdecode(error.filename)}: {error.strerror}"), as_json="--json" in given)
+
+
+def _unwritten(error: OSError) -> int:
+    """The exit code for output that nobody takes; a reader that has left is no mistake of anybody's."""
+    if isinstance(error, BrokenPipeError):
+        return failure.BROKEN_PIPE
+    try:
+        sys.stderr.write(f"kaosctl: the output cannot be written: {error.strerror}\n")
+    except OSError:
+        streams.flush()  # drops what is left
+    return failure.FAILED
 
 
 def _run(given: list[str]) -> int:

@@ -48,7 +48,7 @@ def write(target: str, findings: object) -> list[str]:
     try:
         with os.fdopen(descriptor, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, text in _members(findings):
-                archive.writestr(name, text)
+                archive.writestr(name, text.encode(errors="backslashreplace"))
                 names.append(name)
     except BaseException as error:
         os.unlink(path)  # half a bundle tells nothing, and would be in the way of the next
@@ -158,9 +158,12 @@ def _tail(path: str) -> str:
 
 
 def _text(path: str, missing: str | None = None) -> str:
-    """The content of a file; *missing*, or else why it cannot be read."""
+    """The content of a file, as far as it is not too long; *missing*, or else why it cannot be read."""
+    why = "not a regular file"
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        if os.path.isfile(path) or not os.path.exists(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read(BYTES)
     except OSError as error:
-        return f"# {path}: {error.strerror}\n" if missing is None else missing
+        why = str(error.strerror)
+    return f"# {path}: {why}\n" if missing is None else missing

@@ -26,10 +26,11 @@ def notebook_names(state: str) -> list[str]:
     """The notebooks that have files in the state directory."""
     try:
         return sorted(os.listdir(f"{state}/notebooks"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    except PermissionError:
-        raise Failure(f"{state}/notebooks may not be read by you", hint="is it another user's daemon?") from None
+    except OSError as error:
+        hint = "is it another user's daemon?"
+        raise Failure(f"{state}/notebooks cannot be read: {error.strerror}", hint=hint) from None
 
 
 def logs_of(state: str, names: list[str]) -> list[StageLog]:

@@ -101,7 +101,7 @@ def of(stream: TextIO) -> Screen:
     """The screen behind *stream*: COLUMNS, else the terminal's width; colour on a terminal and without NO_COLOR."""
     terminal = stream.isatty()
     given = os.environ.get("COLUMNS", "")
-    width = int(given) if given.isdigit() and int(given) else ENDLESS
+    width = int(given) if given.isascii() and given.isdecimal() and len(given) < 7 and int(given) else ENDLESS
     if width == ENDLESS and terminal:
         try:
             width = os.get_terminal_size(stream.fileno()).columns or 80

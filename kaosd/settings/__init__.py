@@ -138,7 +138,7 @@ _LIMITS = {"state_dir": places.STATE_DIR_MAX, "socket": places.SOCKET_PATH_MAX}
 
 def _own_path(field: str, text: str | None, default: Path, origin: Origin, environ: Mapping[str, str]) -> Path:
     """The path of state_dir or socket, short enough for the sockets that it holds or is."""
-    base = Path.cwd() if (field,) in origin.variables else origin.file.parent
+    base = None if (field,) in origin.variables else origin.file.parent
     try:
         path = places.expand(text, base, environ) if text else default
     except ValueError as error:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from kaosd.errors import ConfigError
 from kaosd.model import NAME_MAX
 
 SOCKET_PATH_MAX = 107  # bytes; what sockaddr_un holds
@@ -20,8 +21,21 @@ _ETC = Path("/etc/kaosd/kaosd.toml")
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """The person's home: HOME when it is absolute, else what the account database says."""
-    return _absolute(environ.get("HOME")) or Path(pwd.getpwuid(os.getuid()).pw_dir)
+    """The person's home: HOME when it is absolute, else what the account database says. ConfigError without either."""
+    try:
+        return _absolute(environ.get("HOME")) or Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        text = f"user id {os.getuid()} has no home directory: HOME is not set, and no account says where it is"
+        raise ConfigError(text, hint="set HOME") from None
+
+
+def here() -> Path:
+    """The working directory. ConfigError when it has been removed, or may not be entered."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        text = f"the working directory cannot be used: {error.strerror}"
+        raise ConfigError(text, hint="start kaosd in a directory that exists") from error
 
 
 def login() -> str:
@@ -42,7 +56,12 @@ def default_config(environ: Mapping[str, str]) -> Path:
     """The configuration file when none is named."""
     if in_system_unit(environ):
         return _ETC
-    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "kaosd" / "kaosd.toml"
+    return config_home(environ) / "kaosd" / "kaosd.toml"
+
+
+def config_home(environ: Mapping[str, str]) -> Path:
+    """The directory of the configuration of all programs of this person."""
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config")
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
@@ -64,10 +83,10 @@ def default_socket(environ: Mapping[str, str], state_dir: Path) -> Path:
     return runtime / "kaosd" / "kaosd.sock" if runtime else state_dir / "kaosd.sock"
 
 
-def expand(text: str, base: Path, environ: Mapping[str, str]) -> Path:
+def expand(text: str, base: Path | None, environ: Mapping[str, str]) -> Path:
     """The absolute path of *text*: "~" and "~user" expanded, a relative path taken from *base*.
 
-    Raises ValueError when "~user" names nobody.
+    base: None for the working directory. Raises ValueError when "~user" names nobody, ConfigError as `home`, `here`.
     """
     name, _, rest = text.partition("/")
     if name == "~":
@@ -77,7 +96,8 @@ def expand(text: str, base: Path, environ: Mapping[str, str]) -> Path:
             return Path(pwd.getpwnam(name[1:]).pw_dir) / rest
         except KeyError:
             raise ValueError(f"there is no user {name[1:]!r} here") from None
-    return base / text
+    path = Path(text)
+    return path if path.is_absolute() else (base or here()) / path
 
 
 def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:

@@ -39,7 +39,10 @@ def warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
 def _text(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
     """The file to read and its text; no text when it is absent and nobody named it."""
     named = str(config) if config is not None else environ.get(_CONFIG)
-    path = places.expand(named, Path.cwd(), environ) if named else places.default_config(environ)
+    try:
+        path = places.expand(named, None, environ) if named else places.default_config(environ)
+    except ValueError as error:
+        raise ConfigError(f"the configuration {named}: {error}") from error
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"the configuration {path} is not a regular file")

@@ -19,6 +19,7 @@ OWN = {
     "kaosd.ctl.screen",
     "kaosd.ctl.status",
     "kaosd.errors",
+    "kaosd.streams",
     "kaosd.text",
 }
 COMMANDS = (
