@@ -164,28 +164,10 @@ class Backend:
         """Events after a number."""
         return await self.registry.events(after, timeout)
 
-    def logs(self, name: str, query: Mapping[str, Any]) -> dict[str, Any]:
+    async def logs(self, name: str, query: Mapping[str, Any]) -> dict[str, Any]:
         """Log lines of a notebook: stage, deploy (a number or "last"), lines."""
-        actor = self.registry.actor(name)
-        found = logs.stage_logs(str(actor.home.logs), name)
-        stage = query.get("stage")
-        wanted = query.get("deploy") or "last"
-        number = max((log.number for log in found), default=0) if wanted == "last" else int(wanted)
-        excerpts = logs.of_deployment(found, number, stage)
-        lines = list(logs.merged(excerpts))[-int(query.get("lines") or 1000) :]
-        return {
-            "lines": [
-                {
-                    "time": rfc3339(line.time),
-                    "notebook": name,
-                    "deployment": line.log.number,
-                    "stage": line.log.stage,
-                    "job": line.log.job or None,
-                    "text": line.text,
-                }
-                for line in lines
-            ]
-        }
+        directory = str(self.registry.actor(name).home.logs)
+        return await asyncio.to_thread(_lines, directory, name, query)
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again; a broken one is refused and the old one stays in force."""
@@ -226,4 +208,25 @@ def _shown(problem: Problem) -> dict[str, Any]:
         "text": problem.text,
         "mend": problem.mend,
         "since": rfc3339(problem.since),
+    }
+
+
+def _lines(directory: str, name: str, query: Mapping[str, Any]) -> dict[str, Any]:
+    """The log lines of notebook *name* in *directory*; see Backend.logs. Blocking."""
+    found = logs.stage_logs(directory, name)
+    wanted = query.get("deploy") or "last"
+    number = max((log.number for log in found), default=0) if wanted == "last" else int(wanted)
+    excerpts = logs.of_deployment(found, number, query.get("stage"))
+    return {
+        "lines": [
+            {
+                "time": rfc3339(line.time),
+                "notebook": name,
+                "deployment": line.log.number,
+                "stage": line.log.stage,
+                "job": line.log.job or None,
+                "text": line.text,
+            }
+            for line in logs.newest(excerpts, int(query.get("lines") or 1000))
+        ]
     }

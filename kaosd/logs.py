@@ -12,13 +12,16 @@ import heapq
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from kaosd.hosted.logfile import LINE, LONGEST
 from kaosd.text import epoch, printable, rfc3339
 
 STAGES = ("watch", "build", "host")
+_STEP = 64 * 1024  # bytes of a file that are read first for its last lines
 _NAME = re.compile(r"([0-9]{6,})\.(watch|build|host)\.([0-9a-f]{32}|-)\.log")
 _STAMPED = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z) ?(.*)", re.DOTALL)
 _JUPYTER = re.compile(r"\[([CEWID]) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) (.*)", re.DOTALL)
@@ -103,18 +106,47 @@ def stage_logs(directory: str, notebook: str) -> list[StageLog]:
     return sorted(logs, key=lambda log: (log.number, STAGES.index(log.stage), log.job))
 
 
-def entries(excerpt: Excerpt) -> Iterator[Entry]:
-    """The lines of one file within the excerpt's time; nothing when the file was removed meanwhile."""
-    at = 0.0
+def entries(excerpt: Excerpt, newest: int | None = None) -> Iterator[Entry]:
+    """The lines of one file within the excerpt's time; nothing when the file was removed meanwhile.
+
+    newest: bytes at the end of the file that are read, None for all of it.
+    """
     try:
-        with open(excerpt.log.path, encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            for line in file:
-                told, text = split_line(line.rstrip("\r\n"))
+        with open(excerpt.log.path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            at = 0.0 if newest is None or newest >= size else None  # None: of a time that an earlier line tells
+            if at is None and newest is not None:
+                file.seek(size - newest)
+                file.readline(LINE)  # a part of one
+            while line := file.readline(LINE):
+                told, text = _read_line(line)
                 at = at if told is None else told
-                if excerpt.start <= at < excerpt.end:
+                if at is not None and excerpt.start <= at < excerpt.end:
                     yield Entry(at, excerpt.log, text)
     except FileNotFoundError:
         return
+
+
+def newest(excerpts: Iterable[Excerpt], count: int) -> list[Entry]:
+    """The last *count* lines of several files, in their order; not more is read of a file than that takes."""
+    return list(heapq.merge(*(_newest(excerpt, count) for excerpt in excerpts), key=order))[-count:]
+
+
+def _newest(excerpt: Excerpt, count: int) -> list[Entry]:
+    try:
+        size = os.stat(excerpt.log.path).st_size
+    except FileNotFoundError:
+        return []
+    step = max(_STEP, 256 * count)
+    while True:
+        found = list(deque(entries(excerpt, step), maxlen=count))
+        if len(found) == count or step >= min(size, LONGEST):
+            return found
+        step *= 4
+
+
+def _read_line(line: bytes) -> tuple[float | None, str]:
+    return split_line(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
 
 
 def merged(excerpts: Iterable[Excerpt]) -> Iterator[Entry]:
@@ -204,14 +236,16 @@ class Tail:
                 self._place, self._rest = (found.st_ino, 0), b""
             with open(self.log.path, "rb") as file:
                 file.seek(self._place[1])
-                new = file.read()
+                new = file.read(found.st_size - self._place[1])
         except FileNotFoundError:
             return []
         self._place = (self._place[0], self._place[1] + len(new))
         *lines, self._rest = (self._rest + new).split(b"\n")
+        if len(self._rest) > LINE:
+            lines, self._rest = [*lines, self._rest], b""
         return [self._entry(line) for line in lines]
 
     def _entry(self, line: bytes) -> Entry:
-        told, text = split_line(line.decode("utf-8", "backslashreplace").rstrip("\r"))
+        told, text = _read_line(line)
         self._at = self._at if told is None else told
         return Entry(self._at, self.log, text)

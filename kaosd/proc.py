@@ -11,12 +11,15 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 LINE_MAX = 64 * 1024  # bytes; a longer line is handed on in pieces
+OUTPUT_MAX = 4 * 2**20  # characters
+_AT_ONCE = 200  # lines
 _LEFT_OPEN = 1.0  # s; how long one who left the process group may hold the output open after its end
 _ENDED = frozenset(b"ZX")
 
@@ -32,7 +35,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a program ended: its exit code (negative: the signal) and all that it wrote."""
+    """How a program ended: its exit code (negative: the signal) and what it wrote, the last OUTPUT_MAX characters."""
 
     code: int
     output: str
@@ -55,8 +58,8 @@ async def run(
         if isinstance(error, asyncio.CancelledError):
             await _put_down(await spawning)
         raise
-    lines: list[str] = []
-    listening = asyncio.ensure_future(_listen(process, reading, lines, line))
+    lines = Lines(line)
+    listening = asyncio.ensure_future(_listen(process, reading, lines))
     try:
         code = await process.wait()
     finally:
@@ -66,7 +69,7 @@ async def run(
         await asyncio.gather(listening, return_exceptions=True)
     if not listening.cancelled():
         listening.result()
-    return Finished(code, "\n".join(lines))
+    return Finished(code, "\n".join(lines.kept))
 
 
 async def _spawn(argv: Sequence[str], cwd: Path, env: Mapping[str, str], output: int) -> asyncio.subprocess.Process:
@@ -85,9 +88,7 @@ async def _spawn(argv: Sequence[str], cwd: Path, env: Mapping[str, str], output:
         os.close(output)
 
 
-async def _listen(
-    process: asyncio.subprocess.Process, reading: int, lines: list[str], line: Callable[[str], None] | None
-) -> None:
+async def _listen(process: asyncio.subprocess.Process, reading: int, lines: Lines) -> None:
     """Collect the lines that *process* writes into the pipe *reading*, until nobody can write any more."""
     stream = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -99,10 +100,12 @@ async def _listen(
             *whole, rest = (rest + chunk).split(b"\n")
             if len(rest) >= LINE_MAX:
                 whole, rest = [*whole, rest], b""
-            for raw in whole:
-                _take(raw, lines, line)
+            for number, raw in enumerate(whole):
+                lines.take(raw)
+                if number % _AT_ONCE == _AT_ONCE - 1:
+                    await asyncio.sleep(0)  # a program that prints without end must not keep the loop for itself
         if rest:
-            _take(rest, lines, line)
+            lines.take(rest)
     except BaseException:
         _kill_group(process.pid)  # nobody empties its pipe any more
         raise
@@ -110,11 +113,23 @@ async def _listen(
         transport.close()
 
 
-def _take(raw: bytes, lines: list[str], line: Callable[[str], None] | None) -> None:
-    text = raw.decode("utf-8", "replace").rstrip("\r")
-    lines.append(text)
-    if line is not None:
-        line(text)
+class Lines:
+    """The lines that a program has written. hear: called with each. kept: the newest of them."""
+
+    def __init__(self, hear: Callable[[str], None] | None) -> None:
+        self.kept: deque[str] = deque()
+        self._size = 0
+        self._hear = hear
+
+    def take(self, raw: bytes) -> None:
+        """The next line, without its line break."""
+        text = raw.decode("utf-8", "replace").rstrip("\r")
+        self.kept.append(text)
+        self._size += len(text) + 1
+        while self._size > OUTPUT_MAX:
+            self._size -= len(self.kept.popleft()) + 1
+        if self._hear is not None:
+            self._hear(text)
 
 
 async def _put_down(process: asyncio.subprocess.Process) -> None:

@@ -35,6 +35,29 @@ async def test_a_line_without_end_comes_in_pieces() -> None:
     assert "".join(lines) == "x" * 300_000
 
 
+async def test_of_endless_output_the_newest_is_kept_and_the_loop_turns_meanwhile() -> None:
+    heard, turns = 0, 0
+
+    def hear(_: str) -> None:
+        nonlocal heard
+        heard += 1
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    turning = asyncio.ensure_future(turn())
+    code = "import os\nfor _ in range(60): os.write(1, b'y\\n' * 50_000)\nos.write(1, b'the end')"
+    done = await proc.run([sys.executable, "-c", code], cwd=Path("/"), env=dict(os.environ), line=hear)
+    turning.cancel()
+    assert heard == 3_000_001
+    assert len(done.output) <= proc.OUTPUT_MAX
+    assert done.output.endswith("y\nthe end")
+    assert turns > heard / 400
+
+
 async def test_bytes_that_are_not_utf8_are_replaced() -> None:
     assert (await run("import os; os.write(1, b'\\xff\\n')")).output == "\ufffd"
 

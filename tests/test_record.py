@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from kaosd.errors import StoreError
+from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live
 from kaosd.logs import log_name
 from kaosd.model import Host, JobState, Resources, Stage, Version
 from kaosd.notebook import record as records
-from kaosd.notebook.record import Record, cut
+from kaosd.notebook.record import Record
 from kaosd.planner import Target
 
 ONE = Target(Version("example", "1" * 64), "e1", None, Resources())
@@ -92,13 +93,13 @@ def test_old_logs_go_but_never_that_of_the_present_host(record: Record, monkeypa
 def test_a_log_that_grew_too_long_keeps_beginning_and_end_and_can_be_appended_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "LOG_HEAD", 100)
-    monkeypatch.setattr(records, "LOG_TAIL", 100)
+    monkeypatch.setattr(logfile, "HEAD", 100)
+    monkeypatch.setattr(logfile, "TAIL", 100)
     path = tmp_path / "log"
     with open(path, "ab", buffering=0) as writer:
         for number in range(1000):
             writer.write(b"line %d\n" % number)
-        cut(str(path))
+        logfile.cut(str(path))
         writer.write(b"line 1000\n")
     lines = path.read_text().splitlines()
     assert lines[0] == "line 0"

@@ -35,7 +35,7 @@ class Backend(Protocol):
     def recovered(self, name: str) -> Json:
         """Copies of work that newer versions replaced."""
 
-    def logs(self, name: str, query: Mapping[str, Any]) -> Json:
+    async def logs(self, name: str, query: Mapping[str, Any]) -> Json:
         """Lines of its logs; see requests.Logs."""
 
     async def why(self, path: str) -> Json:
@@ -134,7 +134,7 @@ async def _history(daemon: Backend, ask: Ask) -> Json:
 
 
 async def _logs(daemon: Backend, ask: Ask) -> Json:
-    return daemon.logs(ask.name, checked(requests.Logs, ask.query).model_dump(exclude_none=True))
+    return await daemon.logs(ask.name, checked(requests.Logs, ask.query).model_dump(exclude_none=True))
 
 
 async def _pause(daemon: Backend, ask: Ask) -> Json:

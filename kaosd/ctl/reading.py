@@ -84,7 +84,10 @@ def show(
     excerpts = selected(state, names, wanted)
     if not excerpts:
         raise nothing_found(state, name, wanted)
-    printer.show(last(filter(wanted.passes, logs.merged(excerpts)), lines))
+    if lines is not None and wanted.since is None and wanted.grep is None:
+        printer.show(logs.newest(excerpts, lines))
+    else:
+        printer.show(last(filter(wanted.passes, logs.merged(excerpts)), lines))
     return 0
 
 

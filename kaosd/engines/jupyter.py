@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from kaosd import bounded
 from kaosd.model import HostStatus
 
 SOCKET_MAX = 107  # bytes; sun_path of the kernel
@@ -73,20 +74,18 @@ class Door:
         try:
             async with self._session() as session:
                 await self._get(session, "api/status")
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, ValueError):
             return False
         return True
 
     def _session(self) -> aiohttp.ClientSession:
-        headers = {"Authorization": f"token {self._token()}"}
-        return aiohttp.ClientSession(
-            "http://localhost", connector=aiohttp.UnixConnector(self.socket), headers=headers, raise_for_status=True
-        )
+        return bounded.session("http://localhost", aiohttp.UnixConnector(self.socket), self._token())
 
     async def _get(self, session: aiohttp.ClientSession, path: str) -> Any:  # noqa: ANN401 - JSON
-        """The JSON that the host answers with. Raises aiohttp.ClientError or OSError."""
+        """The JSON that the host answers with. Raises aiohttp.ClientError, OSError or ValueError."""
         async with session.get(self.base_url + path) as response:
-            return await response.json()
+            response.raise_for_status()
+            return await bounded.json_of(response)
 
 
 async def failing(door: Door, end: Coroutine[None, None, None], within: float) -> str | None:

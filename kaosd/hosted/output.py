@@ -1,14 +1,20 @@
-"""All that the host and its kernels print, as lines with a UTC time stamp and without the token."""
+"""All that the host and its kernels print, as lines with a UTC time stamp and without the token.
+
+Whatever is printed, neither a line nor the file grows without end; see `logfile`.
+"""
 
 from __future__ import annotations
 
+import codecs
 import faulthandler
 import io
 import os
+import stat
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING
+
+from . import logfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +22,30 @@ if TYPE_CHECKING:
 _LAST_WORDS = 1.0  # seconds; longer only if a child process lives on and holds the pipe open
 
 
+class Output:
+    """The descriptor that lines are written to; a file is cut when it is too long. Thread-safe."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        """Write all of it."""
+        with self._lock:
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+            found = os.fstat(self.descriptor)
+            if stat.S_ISREG(found.st_mode) and found.st_size > logfile.LONGEST:
+                logfile.cut(f"/proc/self/fd/{self.descriptor}")
+
+
 class Lines(io.TextIOBase):
-    """A text stream that writes whole lines to *descriptor*, each with its time, each at once; thread-safe."""
+    """A text stream that writes whole lines to *output*, each with its time, each at once; thread-safe."""
 
     encoding = "utf-8"
 
-    def __init__(self, descriptor: int, token: str) -> None:
-        self._descriptor = descriptor
+    def __init__(self, output: Output, token: str) -> None:
+        self._output = output
         self._token = token
         self._lock = threading.Lock()
         self._rest = ""
@@ -33,17 +56,27 @@ class Lines(io.TextIOBase):
 
     def fileno(self) -> int:
         """The descriptor behind it, for those who write past it."""
-        return self._descriptor
+        return self._output.descriptor
 
     def write(self, text: str) -> int:
         """Write the lines that *text* completes, and keep the rest."""
         with self._lock:
             *lines, self._rest = (self._rest + text).split("\n")
-            stamped = "".join(f"{_now()} {self._masked(line)}\n" for line in lines)
-            data = stamped.encode("utf-8", "backslashreplace")
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            if len(self._rest) > logfile.LINE:
+                lines.append(self._rest)
+                self._rest = ""
+            self._put(lines)
         return len(text)
+
+    def end(self) -> None:
+        """Write the rest, which no line break will follow."""
+        with self._lock:
+            self._put([self._rest] if self._rest else [])
+            self._rest = ""
+
+    def _put(self, lines: list[str]) -> None:
+        stamped = "".join(f"{logfile.now()} {self._masked(line)}\n" for line in lines)
+        self._output.write(stamped.encode("utf-8", "backslashreplace"))
 
     def _masked(self, line: str) -> str:
         return line.replace(self._token, "[token]") if self._token else line
@@ -55,32 +88,28 @@ def take_over(token: str) -> Callable[[], None]:
     The interpreter's own goes there directly. What comes from below it (kernels, C libraries) goes through a pipe
     and a thread that puts the time in front. A crash of the interpreter is dumped past all this.
     """
-    descriptor = os.dup(1)
-    sys.stdout = sys.stderr = Lines(descriptor, token)
-    faulthandler.enable(descriptor)
+    output = Output(os.dup(1))
+    sys.stdout = sys.stderr = Lines(output, token)
+    faulthandler.enable(output.descriptor)
     reading, writing = os.pipe()
     for standard in (1, 2):
         os.dup2(writing, standard)
     os.close(writing)
-    thread = threading.Thread(target=_copy, args=(reading, Lines(descriptor, token)), name="output", daemon=True)
+    thread = threading.Thread(target=_copy, args=(reading, Lines(output, token)), name="output", daemon=True)
     thread.start()
 
     def finish() -> None:
         for standard in (1, 2):
-            os.dup2(descriptor, standard)
+            os.dup2(output.descriptor, standard)
         thread.join(_LAST_WORDS)
 
     return finish
 
 
 def _copy(descriptor: int, lines: Lines) -> None:
-    with open(descriptor, encoding="utf-8", errors="backslashreplace", newline="\n") as source:
-        for line in source:
-            lines.write(line)
-
-
-def _now() -> str:
-    """The time as "2026-11-23T14:07:31.123Z"."""
-    milliseconds = time.time_ns() // 1_000_000
-    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(milliseconds // 1000))
-    return f"{seconds}.{milliseconds % 1000:03d}Z"
+    decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+    while data := os.read(descriptor, logfile.LINE):
+        lines.write(decoder.decode(data))
+    lines.write(decoder.decode(b"", final=True))
+    lines.end()
+    os.close(descriptor)

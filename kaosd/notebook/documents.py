@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import structlog
 
+from kaosd import bounded
 from kaosd.errors import DocumentHeld
 from kaosd.hosted.keeping import digest
 from kaosd.notebook.line import Line
@@ -139,8 +140,7 @@ class Documents:
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(self._unix) if self._unix else aiohttp.TCPConnector()
-        headers = {"Authorization": f"token {self._token}"}
-        return aiohttp.ClientSession(connector=connector, headers=headers)
+        return bounded.session(None, connector, self._token)
 
     async def _ask(self, do: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
         """The host's answer, over the line where it is open; empty when it is none of ours."""
@@ -165,7 +165,7 @@ class Documents:
                 if answer.status != 200:
                     log.warning("documents_refused", status=answer.status, method=method)
                     return {}
-                found = await answer.json()
+                found = await bounded.json_of(answer)
                 return found if isinstance(found, dict) else {}
         except (aiohttp.ClientError, ValueError) as error:
             log.warning("documents_unreachable", error=str(error), method=method)

@@ -68,7 +68,7 @@ class Line:
     async def _run(self) -> None:
         """Connect, and take answers until one of the two sides ends it."""
         try:
-            async with self._session() as session, session.ws_connect(self._url, max_msg_size=0) as socket:
+            async with self._session() as session, session.ws_connect(self._url, max_msg_size=LARGEST) as socket:
                 self._socket = socket
                 async for message in socket:
                     if self._answer is None or self._answer.done():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from kaosd.bundle.failing import store_errors
+from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live
 from kaosd.journal.history import DAEMON_ENDED
 from kaosd.logs import log_name, stage_logs, stamp
@@ -20,11 +21,13 @@ COST = ("none", "apply", "sync", "attach", "swap", "build", "start")
 
 
 KEEP_LOGS = 200  # deployments whose logs are kept
-LOG_MAX, LOG_HEAD, LOG_TAIL = 16 * 2**20, 2**20, 4 * 2**20  # bytes
 
 
 class LogFile:
-    """An engine's Log: lines with a time stamp, appended to one file (mode 0600). StoreError when the disk is full."""
+    """An engine's Log: lines with a time stamp, appended to one file (mode 0600) that is cut when it gets too long.
+
+    StoreError when the disk is full.
+    """
 
     def __init__(self, path: Path, seen: Callable[[str], None] | None = None) -> None:
         self.path = path
@@ -36,6 +39,7 @@ class LogFile:
         """Append one line."""
         with store_errors("write to", self.path):
             os.write(self._fd, (stamp(text) + "\n").encode("utf-8", "backslashreplace"))
+            logfile.bound(str(self.path))
         if self._seen is not None:
             self._seen(text)
 
@@ -152,8 +156,8 @@ class Record:
         for log in found:
             if log.number <= newest - KEEP_LOGS and not (log.stage == "host" and log.number == max(hosts)):
                 os.unlink(log.path)
-            elif os.path.getsize(log.path) > LOG_MAX:
-                cut(log.path)
+            else:
+                logfile.bound(log.path)
 
     def keep(self, copies: Iterable[tuple[str, str]]) -> None:
         """Write down copies of a person's work, made before a newer version replaced it: the path and the file of each.
@@ -238,21 +242,6 @@ def _directories(path: str) -> list[str]:
         return []
     with os.scandir(path) as entries:
         return sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
-
-
-def cut(path: str) -> None:
-    """Keep the beginning and the end of a log file in place; who appends to it goes on appending."""
-    with open(path, "r+b") as file:
-        head = file.read(LOG_HEAD)
-        head = head[: head.rfind(b"\n") + 1]
-        file.seek(-LOG_TAIL, os.SEEK_END)
-        tail = file.read()
-        tail = tail[tail.find(b"\n") + 1 :]
-        size = file.tell()
-        file.seek(0)
-        gone = f"... {size - len(head) - len(tail)} bytes were cut here ..."
-        file.write(head + f"{stamp(gone)}\n".encode() + tail)
-        file.truncate()
 
 
 def bare(paths: Iterable[bytes]) -> tuple[str, ...]:

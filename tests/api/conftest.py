@@ -52,7 +52,7 @@ class Memory:
     def recovered(self, name):
         return {"recovered": [self._one(name)]}
 
-    def logs(self, name, query):
+    async def logs(self, name, query):
         return {"of": self._one(name)["name"], "query": query}
 
     async def why(self, path):

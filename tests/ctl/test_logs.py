@@ -18,6 +18,7 @@ from kaosd.logs import (
     has_failed,
     log_name,
     merged,
+    newest,
     note,
     of_deployment,
     of_job,
@@ -203,3 +204,39 @@ def test_the_stamp_of_now_is_now() -> None:
     told = epoch(stamp("x").split(" ")[0])
     assert told is not None
     assert abs(told - time.time()) < 60
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 1000, 5000])
+def test_the_newest_lines_are_those_at_the_end_however_large_the_files_are(tmp_path: Path, count: int) -> None:
+    write(tmp_path, 1, "watch", *((number, f"watch {number}") for number in range(0, 4000, 100)))
+    write(tmp_path, 1, "host", *((number, "x" * 100 + f" {number}") for number in range(4000)), job=JOB)
+    excerpts = of_deployment(stage_logs(str(tmp_path), "n"), 1)
+    assert newest(excerpts, count) == (list(merged(excerpts))[-count:] if count else [])
+
+
+def test_the_newest_lines_of_a_time_are_found_before_much_that_is_newer(tmp_path: Path) -> None:
+    write(tmp_path, 1, "host", *((number, "x" * 100 + f" {number}") for number in range(4000)), job=JOB)
+    log = stage_logs(str(tmp_path), "n")[0]
+    found = newest([Excerpt(log, AT + 5, AT + 9)], 3)
+    assert [entry.time for entry in found] == [AT + 6, AT + 7, AT + 8]
+
+
+def test_a_line_without_end_is_read_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / log_name(1, "host", JOB)
+    path.write_bytes(stamp("x", AT).encode() + b"y" * 300_000)
+    log = stage_logs(str(tmp_path), "n")[0]
+    pieces = list(entries(Excerpt(log)))
+    assert max(len(entry.text) for entry in pieces) <= 64 * 1024
+    assert "".join(entry.text for entry in pieces) == "x" + "y" * 300_000
+    assert len(Tail(log).read()) == 1
+
+
+def test_only_the_end_of_a_huge_log_is_read(tmp_path: Path) -> None:
+    path = tmp_path / log_name(1, "host", JOB)
+    with open(path, "wb") as file:
+        file.truncate(50 * 2**30)  # a hole
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + b"".join(stamp(f"line {number}", AT + number).encode() + b"\n" for number in range(9)))
+    log = stage_logs(str(tmp_path), "n")[0]
+    assert [entry.text for entry in newest([Excerpt(log)], 3)] == ["line 6", "line 7", "line 8"]
+    assert [entry.text for entry in newest([Excerpt(log)], 30)][-9:] == [f"line {number}" for number in range(9)]

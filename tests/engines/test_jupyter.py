@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
 import time
-from collections.abc import AsyncIterator
+import zlib
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,3 +59,59 @@ async def test_a_time_in_which_the_daemon_was_stopped_says_nothing_of_the_host(
     server.late = late
     status = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
     assert (status.alive, status.answering, server.late) == (True, answering, [])
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+BLOCK = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+
+
+def compressed() -> bytes:
+    """A short body that becomes 300 MB."""
+    packed = zlib.compressobj(wbits=31)
+    body = packed.compress(b" " * 300_000_000) + packed.flush()
+    return PLAIN + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+ENDLESS: dict[str, tuple[Callable[[], bytes], bytes]] = {
+    "chunks": (lambda: CHUNKED, BLOCK),
+    "a length": (lambda: PLAIN + b"Content-Length: 99999999999\r\n\r\n", b" " * 0x100000),
+    "until the end": (lambda: PLAIN + b"\r\n", b"[" * 0x100000),
+    "headers": (lambda: PLAIN, b"X: y\r\n" * 0x10000),
+    "one header": (lambda: PLAIN + b"X: ", b"y" * 0x100000),
+    "a reason": (lambda: b"HTTP/1.1 200 ", b"y" * 0x100000),
+    "compressed": (compressed, b""),
+    "nested": (lambda: PLAIN + b"Content-Length: 400000\r\n\r\n" + b"[" * 400_000, b""),
+    "no JSON": (lambda: PLAIN + b"Content-Length: 1\r\n\r\nx", b""),
+    "redirect": (lambda: b"HTTP/1.1 302 Found\r\nLocation: /n/api/status\r\nContent-Length: 0\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize(("begin", "more"), ENDLESS.values(), ids=ENDLESS)
+async def test_an_answer_without_end_is_no_answer(
+    short: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[], bytes], more: bytes
+) -> None:
+    monkeypatch.setattr(jupyter, "PROBE", 5.0)
+    first = begin()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(first)
+            await writer.drain()
+            while more:
+                writer.write(more)
+                await writer.drain()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    (short / "token").write_text("secret")
+    server = await asyncio.start_unix_server(serve, str(short / "s"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    server.close()
+    assert (status.alive, status.answering) == (True, False)
+    assert status.reason
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB

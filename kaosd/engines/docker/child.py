@@ -26,6 +26,7 @@ from kaosd import globs
 _TIMEOUT = 3600  # seconds of silence after which a build counts as lost
 _IMAGE = re.compile(r"(?:^Successfully built |sha256:)([0-9a-f]{12,64})$")
 ADDING = "/kaosd-build"
+LINE = 64 * 1024  # bytes; a longer line is told in pieces
 
 
 class Failed(Exception):
@@ -140,6 +141,8 @@ def _lines(pieces: Iterable[bytes]) -> Iterable[str]:
     rest = b""
     for piece in pieces:
         *lines, rest = (rest + piece).split(b"\n")
+        if len(rest) > LINE:
+            lines, rest = [*lines, rest], b""
         yield from (line.decode("utf-8", "replace") for line in lines if line.strip())
     if rest.strip():
         yield rest.decode("utf-8", "replace")

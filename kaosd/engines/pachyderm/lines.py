@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 
+from kaosd.hosted import logfile
+
 LAST_LINES = 3  # of a host that did not come up, in the sentence about it
 
 
@@ -27,6 +29,7 @@ def last_lines(path: str) -> str:
 
 
 def append(path: str, line: str) -> None:
-    """One line at the end of a file; blocking."""
+    """One line at the end of a file, which is cut when it gets too long; blocking."""
     with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(line + "\n")
+    logfile.bound(path)

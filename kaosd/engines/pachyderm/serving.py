@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import aiohttp
 
+from kaosd import bounded
 from kaosd.engines.pachyderm.options import Options
 from kaosd.model import Host, HostStatus
 
@@ -77,4 +78,4 @@ async def _ask(session: aiohttp.ClientSession, address: str, base_url: str, toke
     headers = {"Authorization": f"token {token}"}
     async with session.get(f"{address}{base_url}{path}", headers=headers, timeout=_PROBE) as answer:
         answer.raise_for_status()
-        return await answer.json()
+        return await bounded.json_of(answer)
