@@ -23,7 +23,8 @@ _REGULAR = 0o100000
 _LINK = 0o120000
 _FORMAT = 0o170000
 _EXECUTABLE = stat.S_IXUSR
-_UNSURE = 2**64 - 1  # in the place of the inode: no file has it, so it is read again at the next look
+_UNSURE = -1, 2**64 - 1  # in the place of ctime and inode: no file has both, so it is read again at the next look
+_FOLD = 2**63 - 25  # a prime
 
 
 class Listed(NamedTuple):
@@ -68,14 +69,7 @@ def list_directory(path: bytes, relative: bytes, inode: int, matcher: Matcher) -
 
 def file_header(name: bytes, status: os.stat_result) -> bytes:
     """The record of a file but for its name."""
-    return _pack(
-        b"x" if status.st_mode & _EXECUTABLE else b"f",
-        len(name),
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_ino,
-    )
+    return _header(b"x" if status.st_mode & _EXECUTABLE else b"f", name, status)
 
 
 def header_of(name: bytes, status: os.stat_result) -> bytes | None:
@@ -86,14 +80,23 @@ def header_of(name: bytes, status: os.stat_result) -> bytes | None:
     if form == _DIRECTORY:
         return _pack(b"d", len(name), 0, 0, 0, 0)  # its own listing holds its inode
     if form == _LINK:
-        return _pack(b"l", len(name), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return _header(b"l", name, status)
     return None
+
+
+def _header(kind: bytes, name: bytes, status: os.stat_result) -> bytes:
+    """The record of what has a content. A time that 64 bits of nanoseconds do not hold (1677 to 2262) is folded."""
+    size, mtime, ctime, inode = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+    try:
+        return _pack(kind, len(name), size, mtime, ctime, inode)
+    except struct.error:
+        return _pack(kind, len(name), size, mtime % _FOLD, ctime % _FOLD, inode)
 
 
 def unsure(header: bytes) -> bytes:
     """*header* so that it equals nothing on disk."""
-    kind, length, size, mtime, ctime, _ = _RECORD.unpack(header)
-    return _pack(kind, length, size, mtime, ctime, _UNSURE)
+    kind, length, size, mtime, _, _ = _RECORD.unpack(header)
+    return _pack(kind, length, size, mtime, *_UNSURE)
 
 
 def kind_of(header: bytes) -> bytes:
