@@ -338,8 +338,14 @@ def test_the_first_mistake_is_told_and_the_others_are_counted(tmp_path: Path) ->
 
 def test_a_file_that_is_not_utf8_is_refused_with_the_line(tmp_path: Path) -> None:
     (tmp_path / "kaosd.toml").write_bytes(b"# fine\nengine = 'pr\xf6cess'\n")
-    with pytest.raises(ConfigError, match=r"kaosd\.toml:2: a character is not UTF-8"):
+    with pytest.raises(ConfigError, match=r"kaosd\.toml is not UTF-8 in line 2; save it as UTF-8"):
         load(tmp_path / "kaosd.toml", ENVIRON)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_is_read_by_its_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "kaosd.toml").write_bytes("# größer\r\nkeep_versions = 7\r\n".encode(encoding))
+    assert load(tmp_path / "kaosd.toml", ENVIRON).keep_versions == 7
 
 
 def test_state_and_watched_directories_may_not_contain_each_other(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
-"""What counts: built-in rules for the droppings of editors and tools, then the person's own in gitignore syntax.
+"""What counts: built-in rules for temporary files of editors and tools, then the user's own in gitignore syntax.
 
-The built-in rules judge the last part of a path only, the person's rules the whole of it. The last rule that
-matches decides, so `!name` in .kaosignore brings back what a built-in rule leaves out. As in git, nothing below
-an ignored directory counts, whatever the rules say about it.
+The built-in rules judge the last part of a path only, the user's rules the whole of it. The last rule that matches
+decides, so `!name` in .kaosignore brings back what a built-in rule leaves out. As in git, nothing below an ignored
+directory counts, whatever the rules say about it.
+
+Data may be called anything, so that of data only those names are left out that nothing but a tool can have made: the
+built-in rules of a source would swallow `report~`, `core/__pycache__` of a corpus or `tmpA1b2C3`.
 """
 
 from __future__ import annotations
@@ -13,44 +16,52 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaosd import globs
+from kaosd import encodings, globs
 from kaosd.errors import BundleError
 
 TEMPORARY = b".kaosd-"  # kaosd's own names in a work directory begin with this
 RULES_MAX = 1 << 20  # bytes; a larger file is no rule file
 
 _ANY = frozenset({b".git", b".hg", b".svn", b".DS_Store", b"Thumbs.db"})
-_DIRECTORIES = frozenset(
+_DATA_DIRECTORIES = frozenset({b".ipynb_checkpoints"})
+_DIRECTORIES = _DATA_DIRECTORIES | frozenset(
     os.fsencode(name)
     for name in (
-        "__pycache__", ".ipynb_checkpoints", ".venv", "node_modules", ".idea",
-        ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox",
+        "__pycache__", ".venv", "node_modules", ".idea", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox", ".nox",
     )
 )  # fmt: skip
 # (as shown to people, as judged): files only, since a directory of such a name is more likely content
-_FILES: tuple[tuple[str, bytes], ...] = (
-    ("4913", rb"4913"),  # vim asks with it whether it may write here
-    ("*~", rb".+~"),
-    (".*.sw[a-px]", rb"\..+\.sw[a-px]"),
-    (".*.kate-swp", rb"\..+\.kate-swp"),
-    (".#*", rb"\.#.+"),
-    ("#*#", rb"#.+#"),
-    (".~*", rb"\.~.+"),  # JupyterLab's copy while it saves, LibreOffice's lock
-    (".goutputstream-*", rb"\.goutputstream-.+"),
-    (".nfs*", rb"\.nfs.+"),
-    ("*.part", rb".+\.part"),
-    ("*.crdownload", rb".+\.crdownload"),
-    ("*.pyc", rb".+\.pyc"),
-    # mkstemp of emacs and sed: must look random, so that a file called tmpmodels or tmpReport counts
-    ("tmpXXXXXX", rb"tmp(?!\d{6})[A-Za-z0-9](?=[a-z]*[A-Z0-9])[A-Za-z0-9]{5}"),
-    ("sedXXXXXX", rb"sed(?!\d{6})[A-Za-z0-9](?=[a-z]*[A-Z0-9])[A-Za-z0-9]{5}"),
-    # VS Code's atomic save, of files that one edits: model.ckpt.1000000 is content
-    ("*.EDITABLE.NNNNNNN", rb".+\.(?:py|ipynb|txt|md|json|ya?ml|toml|ini|cfg|csv|sh|sql|r|R)\.\d{7}"),
+_Shapes = tuple[tuple[str, re.Pattern[bytes]], ...]
+_DATA_FILES: _Shapes = (
+    (".~lock.*#", re.compile(rb"\.~lock\..+#", re.DOTALL)),  # LibreOffice
+    (".nfs*", re.compile(rb"\.nfs[0-9a-f]{8,}")),  # a file of NFS that is deleted while it is open
+    (".goutputstream-*", re.compile(rb"\.goutputstream-[A-Za-z0-9]{6}")),
 )
-_FILE = re.compile(b"|".join(pattern for _, pattern in _FILES), re.DOTALL)
+# of data only beside the file called as the group says
+_BESIDE: _Shapes = (
+    (".*.sw[a-px]", re.compile(rb"\.(.+)\.sw[a-px]", re.DOTALL)),
+    (".*.kate-swp", re.compile(rb"\.(.+)\.kate-swp", re.DOTALL)),
+    (".#*", re.compile(rb"\.#(.+)", re.DOTALL)),  # Emacs' lock
+)
+_FILES: _Shapes = (
+    *_DATA_FILES,
+    *_BESIDE,
+    ("*~", re.compile(rb".+~", re.DOTALL)),
+    ("#*#", re.compile(rb"#.+#", re.DOTALL)),
+    (".~*", re.compile(rb"\.~.+", re.DOTALL)),  # JupyterLab's copy while it saves
+    ("*.pyc", re.compile(rb".+\.pyc", re.DOTALL)),
+    # mkstemp of emacs and sed: must look random, so that a file called tmpmodels or tmpReport counts
+    ("tmpXXXXXX", re.compile(rb"tmp(?!\d{6})[A-Za-z0-9](?=[a-z]*[A-Z0-9])[A-Za-z0-9]{5}")),
+    ("sedXXXXXX", re.compile(rb"sed(?!\d{6})[A-Za-z0-9](?=[a-z]*[A-Z0-9])[A-Za-z0-9]{5}")),
+    # VS Code's atomic save, of files that one edits: model.ckpt.1000000 is content
+    (
+        "*.EDITABLE.NNNNNNN",
+        re.compile(rb".+\.(?:py|ipynb|txt|md|json|ya?ml|toml|ini|cfg|csv|sh|sql|r|R)\.\d{7}", re.DOTALL),
+    ),
+)
 # every name that a built-in rule matches begins or ends with one of these: a cheap test that most others pass
-SUSPECT_FIRST = frozenset(b".#4ts_nT")
-SUSPECT_LAST = frozenset(b"~tdc0123456789")
+SUSPECT_FIRST = frozenset(b".#ts_nT")
+SUSPECT_LAST = frozenset(b"~c0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +85,21 @@ class _Line:
 
 
 class Matcher:
-    """The rules of one root; immutable apart from its cache of directories. Paths are relative to the root."""
+    """The rules of one root; immutable apart from its cache of directories. Paths are relative to the root.
 
-    def __init__(self, rules: tuple[_Line, ...] = ()) -> None:
+    data: the directory when it is a root of data, where fewer built-in rules hold; None for a source.
+    """
+
+    def __init__(self, rules: tuple[_Line, ...] = (), data: bytes | None = None) -> None:
         self._rules = tuple(reversed(rules))  # the last one that matches decides
+        self._data = data
         self._directories: dict[bytes, Verdict] = {b"": Verdict(ignored=False)}
 
     @classmethod
-    def load(cls, root: Path, files: tuple[str, ...] = (".kaosignore",)) -> Matcher:
+    def load(cls, root: Path, files: tuple[str, ...] = (".kaosignore",), *, data: bool = False) -> Matcher:
         """The matcher of *root*; absent *files* are no rules. BundleError names file and line of a broken rule."""
-        return cls(tuple(rule for name in files for rule in _rules(root / name)))
+        rules = tuple(rule for name in files for rule in _rules(root / name))
+        return cls(rules, os.fsencode(root) if data else None)
 
     @property
     def only_built_in(self) -> bool:
@@ -123,23 +139,38 @@ class Matcher:
         for line in self._rules:
             if line.rule.matches(path, name, is_dir=is_dir):
                 return Verdict(line.rule.excludes, line.text, line.origin, line.number)
-        if _built_in(name, is_dir=is_dir):
-            return Verdict(ignored=True, rule=_built_in_rule(name), origin="built-in")
-        return Verdict(ignored=False)
+        rule = _built_in(name, is_dir=is_dir) if self._data is None else self._tool_of_data(path, name, is_dir=is_dir)
+        return Verdict(ignored=True, rule=rule, origin="built-in") if rule is not None else _COUNTS
+
+    def _tool_of_data(self, path: bytes, name: bytes, *, is_dir: bool) -> str | None:
+        """The built-in rule that leaves out *path* of data, as shown to people."""
+        if name in _ANY or (is_dir and name in _DATA_DIRECTORIES):
+            return os.fsdecode(name)
+        if is_dir or not name.startswith(b"."):
+            return None
+        above = os.path.join(self._data or b"", path[: -len(name)])
+        beside = (
+            shown
+            for shown, shape in _BESIDE
+            if (found := shape.fullmatch(name)) and os.path.lexists(os.path.join(above, found[1]))
+        )
+        return _shape(name, _DATA_FILES) or next(beside, None)
 
 
-def _built_in(name: bytes, *, is_dir: bool) -> bool:
-    if name in _ANY or is_dir:
-        return name in _ANY or name in _DIRECTORIES
-    return (name[0] in SUSPECT_FIRST or name[-1] in SUSPECT_LAST) and _FILE.fullmatch(name) is not None
+_COUNTS = Verdict(ignored=False)
 
 
-def _built_in_rule(name: bytes) -> str:
-    """The rule that `_built_in` followed, as shown to people."""
-    for text, pattern in _FILES:
-        if re.fullmatch(pattern, name, re.DOTALL):
-            return text
-    return os.fsdecode(name)
+def _built_in(name: bytes, *, is_dir: bool) -> str | None:
+    """The built-in rule that leaves out *name* of a source, as shown to people."""
+    if name in _ANY or (is_dir and name in _DIRECTORIES):
+        return os.fsdecode(name)
+    if is_dir or not (name[0] in SUSPECT_FIRST or name[-1] in SUSPECT_LAST):
+        return None
+    return _shape(name, _FILES)
+
+
+def _shape(name: bytes, shapes: _Shapes) -> str | None:
+    return next((shown for shown, shape in shapes if shape.fullmatch(name)), None)
 
 
 def _rules(file: Path) -> list[_Line]:
@@ -170,4 +201,7 @@ def _read(file: Path) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > RULES_MAX:
             raise BundleError(f"{file} is not a file of ignore rules", hint="remove it")
-        return stream.read()
+        try:
+            return encodings.as_utf8(stream.read())
+        except encodings.NotTextError as error:
+            raise BundleError(f"{file} {error}") from error

@@ -166,7 +166,7 @@ class Scanner:
             rules = None
         changed = identity != self._identity or rules != self._rules
         if changed:
-            self._matcher = Matcher.load(Path(os.fsdecode(self._root)), (RULES,))
+            self._matcher = Matcher.load(Path(os.fsdecode(self._root)), (RULES,), data=self._kind != "source")
         base = find_base(self._root, self._matcher) if self._kind == "source" else b""
         changed = changed or base != self._base
         self._identity, self._rules, self._base = identity, rules, base

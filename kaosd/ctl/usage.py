@@ -94,7 +94,7 @@ def _seeing(commands: Commands) -> None:
         "why",
         "asking:why",
         "whether a file counts, by which rule, and what a change of it costs",
-        """What counts: everything but the droppings of editors and tools, and what .kaosignore at the top of the
+        """What counts: everything but temporary files of editors and tools, and what .kaosignore at the top of the
         directory names.""",
         examples=("kaosctl why model/train.py",),
     )

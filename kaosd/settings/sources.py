@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
+from kaosd import encodings
 from kaosd.errors import ConfigError
 from kaosd.settings import places
 from kaosd.settings.schema import PREFIX, File, Table, Variable
@@ -46,16 +47,15 @@ def _text(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"the configuration {path} is not a regular file")
-        return path, path.read_bytes().decode("utf-8-sig")
+        return path, encodings.text(path.read_bytes())
     except FileNotFoundError as error:
         if not named:
             return path, ""
         raise ConfigError(f"the configuration {path} does not exist") from error
     except OSError as error:
         raise ConfigError(f"the configuration {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: a character is not UTF-8; save the file as UTF-8") from error
+    except encodings.NotTextError as error:
+        raise ConfigError(f"the configuration {path} {error}") from error
 
 
 def _tables(path: Path, text: str) -> dict[str, Any]:

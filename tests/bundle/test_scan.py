@@ -100,7 +100,7 @@ def test_names_that_are_not_utf8_are_bundled(data, store, root):
 
 
 def test_what_the_rules_leave_out_is_not_in_it_and_new_rules_count_at_once(data, store, root):
-    write_all(root, {b"a.log": b"1", b"b": b"2", b".git/HEAD": b"x", b"d/__pycache__/c.pyc": b""})
+    write_all(root, {b"a.log": b"1", b"b": b"2", b".git/HEAD": b"x", b"d/.ipynb_checkpoints/c.csv": b""})
     assert set(in_store(store, data.scan().tree)) == {b"a.log", b"b", b"d"}
     write(root, b".kaosignore", b"*.log\n")
     assert set(in_store(store, data.scan([b".kaosignore"]).tree)) == {b".kaosignore", b"b", b"d"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from kaosd.engines.process import recipe
 from kaosd.engines.process.launchers import ENDED, cause
 from kaosd.engines.process.limits import choose
 from kaosd.engines.process.server import Package, of_python, serving
 from kaosd.engines.process.surroundings import build_variables, host_variables
+from kaosd.errors import BuildFailed
 
 OWN = {
     "PATH": "/bin",
@@ -153,3 +157,38 @@ def test_those_used_least_are_chosen(
 )
 def test_a_unit_tells_why_its_host_ended(found: tuple[str, ...], memory: str | None, told: str) -> None:
     assert cause(dict(zip(ENDED, found, strict=False)), memory) == told
+
+
+def export(target: Path, files: dict[str, bytes]) -> dict[str, str]:
+    class Inputs:
+        digest = "d"
+
+        def export(self, target: Path) -> None:
+            for path, content in files.items():
+                (target / path).parent.mkdir(parents=True, exist_ok=True)
+                (target / path).write_bytes(content)
+
+    return recipe._export(Inputs(), target / "model")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_requirements_and_what_they_include_are_read_by_their_mark_and_uv_reads_the_same(
+    tmp_path: Path, encoding: str
+) -> None:
+    lines = {
+        "model/requirements.txt": "jupyterlab==3.6.8\r\n-r deps/base.in\r\n",
+        "model/deps/base.in": "# größe\r\nipykernel==6.0\r\n-c ../limits.txt\r\n-r base.in\r\n",
+        "model/limits.txt": "six<2\r\n",
+        "model/runtime.txt": "python-3.11\r\n",
+    }
+    found = export(tmp_path, {path: text.encode(encoding) for path, text in lines.items()})
+    assert found == {path.removeprefix("model/"): text for path, text in lines.items()}
+    assert recipe._added(found) == ["jupyter-collaboration>=4"]
+    assert {path: (tmp_path / path).read_bytes() for path in lines} == {p: t.encode() for p, t in lines.items()}
+
+
+@pytest.mark.parametrize("path", ["requirements.txt", "deps/base.in", "runtime.txt"])
+def test_a_requirements_file_that_is_no_text_is_named(tmp_path: Path, path: str) -> None:
+    files = {"model/requirements.txt": b"-r deps/base.in\n", "model/deps/base.in": b"six\n"}
+    with pytest.raises(BuildFailed, match=rf"^model/{path} is not UTF-8 in line 2; save it as UTF-8"):
+        export(tmp_path, files | {f"model/{path}": b"six\n# \xe9\n"})

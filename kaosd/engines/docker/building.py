@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uv
 
-from kaosd import proc
+from kaosd import encodings, proc
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
 from kaosd.engines.docker.connection import Connection, NoSuchThing, refusal
@@ -134,20 +134,20 @@ class Builder:
 
 
 def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: Mapping[str, str]) -> str:
-    """Write context, Dockerfile and what the child mounts below *place*; the Dockerfile's text. Raises OSError."""
+    """Write context, Dockerfile and the child's mounts below *place*; the Dockerfile's text. OSError, BuildFailed."""
     bundle, adding = place / "bundle", place / "adding"
     inputs.export(bundle)
     model = bundle / "model"
     model.mkdir(parents=True, exist_ok=True)
     (model / "requirements.txt").touch()
     own = bundle / "Dockerfile"
-    text = own.read_text(encoding="utf-8", errors="replace") if own.exists() else DEFAULT
+    text = _text(own, "Dockerfile") if own.exists() else DEFAULT
     (model / _DOCKERFILE).write_text(dockerfile.labelled(text, labels), encoding="utf-8")
     ignored = bundle / ".dockerignore"
     if ignored.exists() and not (model / ".dockerignore").exists():
         ignored.rename(model / ".dockerignore")
-    with open(model / ".dockerignore", "a", encoding="utf-8") as file:
-        file.write(f"\n{_DOCKERFILE}\n")
+    rules = model / ".dockerignore"
+    rules.write_text(f"{_text(rules, '.dockerignore') if rules.exists() else ''}\n{_DOCKERFILE}\n", encoding="utf-8")
     adding.mkdir()
     (adding / "add.sh").write_bytes(ADD.read_bytes())
     (adding / "context").write_bytes(b"\0".join(_files(os.fsencode(model))))
@@ -155,6 +155,14 @@ def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: 
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in chosen.items()]
     (adding / "variables").write_text("".join(lines))
     return text
+
+
+def _text(path: Path, shown: str) -> str:
+    """The text of a file of the bundle, which is UTF-8 afterwards. BuildFailed names it when it is no text."""
+    try:
+        return encodings.rewrite(path)
+    except encodings.NotTextError as error:
+        raise BuildFailed(f"{shown} {error}") from error
 
 
 def _files(top: bytes) -> Iterator[bytes]:

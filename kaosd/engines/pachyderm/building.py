@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kaosd import encodings
 from kaosd.engines.base import Inputs, Log, Told
 from kaosd.engines.pachyderm import archive, specs
 from kaosd.engines.pachyderm.backoff import waits
@@ -173,6 +174,11 @@ def _pack(inputs: Inputs, place: Path) -> FileContent:
         inputs.export(bundle)
         if not (bundle / "Dockerfile").is_file():
             shutil.copyfile(USUAL, bundle / "Dockerfile")
+        for path in (bundle / "Dockerfile", *bundle.glob(".dockerignore"), *bundle.glob("model/.dockerignore")):
+            try:
+                encodings.rewrite(path)
+            except encodings.NotTextError as error:
+                raise BuildFailed(f"{path.relative_to(bundle)} {error}") from error
         (bundle / "model").mkdir(exist_ok=True)
         with packed.open("wb") as file:
             archive.write(bundle, file)

@@ -79,6 +79,11 @@ def _known(line: str, files: Mapping[str, list[str]]) -> bool:
     return include is not None and include[1] in files
 
 
+def included(text: str) -> list[str]:
+    """The paths that a requirements file includes, as it names them."""
+    return [include[1] for line in _bodies(text) if (include := _INCLUDE.fullmatch(line)) is not None]
+
+
 def options(files: Mapping[str, str]) -> list[str]:
     """The options of the index, in the order of the files."""
     return [line for name in sorted(files) for line in _bodies(files[name]) if _INDEX.fullmatch(line)]

@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaosd import proc
+from kaosd import encodings, proc
 from kaosd.engines.base import Inputs, Log
-from kaosd.engines.process.additions import Change, compare, options
+from kaosd.engines.process.additions import Change, compare, included, options
 from kaosd.engines.process.blame import MAIN, Blame, blame, read
 from kaosd.engines.process.copying import complete, distributions
 from kaosd.engines.process.server import installed
@@ -232,7 +232,10 @@ def no_space(error: OSError) -> EngineUnavailable:
 def _compared(before: Path, files: dict[str, str]) -> Change | None:
     """See `compare`; *before*: the inputs that the environment was made of."""
     server = (before / "server.txt").read_text(), _specs(_added(files))
-    return compare(_texts(before / "model"), files, server)
+    try:
+        return compare(_texts(before / "model"), files, server)
+    except BuildFailed:  # an earlier kaosd left them as they were
+        return None
 
 
 def _export(inputs: Inputs, model: Path) -> dict[str, str]:
@@ -244,12 +247,22 @@ def _export(inputs: Inputs, model: Path) -> dict[str, str]:
 
 
 def _texts(model: Path) -> dict[str, str]:
-    """The texts of all requirements files by name."""
-    return {
-        name: (model / name).read_text(encoding="utf-8", errors="surrogateescape")
-        for name in sorted(os.listdir(model))
-        if name.endswith(".txt")
-    }
+    """The texts of all requirements files and of what they include, by path; uv then reads the same from the files.
+
+    BuildFailed names one that is no text.
+    """
+    found: dict[str, str] = {}
+    pending = sorted((name for name in os.listdir(model) if name.endswith(".txt")), reverse=True)
+    while pending:
+        name = pending.pop()
+        if name in found or not (model / name).is_file():
+            continue
+        try:
+            found[name] = encodings.rewrite(model / name)
+        except encodings.NotTextError as error:
+            raise BuildFailed(f"model/{name} {error}") from error
+        pending += (os.path.normpath(os.path.join(os.path.dirname(name), path)) for path in included(found[name]))
+    return found
 
 
 def _added(files: Mapping[str, str]) -> list[str]:
