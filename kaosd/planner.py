@@ -31,12 +31,12 @@ from kaosd.plans import (
 __all__ = [
     "REMOVAL", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "Directory", "Disk", "Failure", "Hold", "HostFact",
     "Look", "Plan", "Renew", "Served", "Settle", "Start", "Step", "Stop", "Swap", "Sync", "Target", "Why", "about",
-    "ends_kernels", "plan",
+    "being_written", "ends_kernels", "plan",
 ]  # fmt: skip
 
 REMOVAL = "removal"  # the key of a failure to end the host of a removed notebook
 READING = "reading the directories for the first time"
-SAVING_RETRY = 0.1  # seconds after which a file that was caught half-written is looked at again
+TOGETHER = 0.5  # seconds for which the files of one save wait for one of them that is still being written
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Directory:
 
     reading: the first scan has not ended. problem: why the directory cannot be taken.
     guard: sentence of the mass-change guard; accepted: the person wants exactly this content all the same.
-    saving: names of files caught half-written.
+    saving: names of files that are still being written; the version holds what they were before.
     first, last: times of the first and last event since the last rest, if any. one: the last ones are one whole save.
     """
 
@@ -188,7 +188,8 @@ def plan(look: Look) -> Plan:
         hold = Hold(Why.DRAINING, "the daemon is stopping; it goes on after its next start")
         return Plan(None, hold, aim.target, aim.source, aim.data)
     found = _step(look, aim)
-    return replace(found, hold=found.hold or aim.data, source=aim.source, data=aim.data)
+    source, data = aim.source or _saving(look.disk.source), aim.data or _saving(look.disk.data)
+    return replace(found, hold=found.hold or aim.data or source or data, source=source, data=data)
 
 
 def _step(look: Look, aim: _Aim) -> Plan:
@@ -262,12 +263,23 @@ def _held(look: Look, found: Directory) -> Hold | None:
         return Hold(Why.SCANNING, READING)
     if found.guard is not None and not found.accepted:
         return Hold(Why.MASS_CHANGE, found.guard)
-    if found.saving:
-        names = ", ".join(found.saving[:3]) + (f" and {len(found.saving) - 3} more" if found.saving[3:] else "")
-        return Hold(Why.SAVING, f"still being saved: {names}", look.now + SAVING_RETRY)
     if found.git_busy and found.last is not None and look.now < found.last + look.settle.git_quiet:
         return Hold(Why.SETTLING, "git is at work in the tree", found.last + look.settle.git_quiet)
+    if found.saving and found.first is not None and look.now < found.first + TOGETHER:
+        return Hold(Why.SETTLING, str(being_written(found.saving)), found.first + TOGETHER)
     return None
+
+
+def _saving(found: Directory) -> Hold | None:
+    """Why what is deployed of a directory that is not held is not all of it."""
+    written = being_written(found.saving)
+    return Hold(Why.SAVING, written) if written is not None else None
+
+
+def being_written(saving: tuple[str, ...]) -> str | None:
+    """The sentence about files that are still being written; None without any."""
+    names = ", ".join(saving[:3]) + (f" and {len(saving) - 3} more" if saving[3:] else "")
+    return f"still being written: {names}" if names else None
 
 
 def _bring_up(look: Look, target: Target, hold: Hold | None) -> Plan:

@@ -28,14 +28,14 @@ class Troubled(Scanner):
         self.gate.set()
         self.flushing.set()
 
-    def look(self, dirty: Collection[bytes] | None = None) -> Scan:
+    def look(self, dirty: Collection[bytes] | None = None, closed: Collection[bytes] = ()) -> Scan:
         self.scans += 1
         full = self.full
         self.begun.set()
         self.gate.wait()
         if full:
             raise StoreError("the disk is full", retryable=True)
-        return super().look(dirty)
+        return super().look(dirty, closed)
 
     def flush(self) -> None:
         if self._unsaved is not None:

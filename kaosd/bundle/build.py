@@ -11,8 +11,9 @@ from kaosd.bundle.index import Known
 from kaosd.bundle.listing import inode_of, kind_of, pack, records, size_and_time, unsure
 from kaosd.bundle.store import Store
 from kaosd.bundle.survey import Survey
-from kaosd.bundle.taking import SAVING, Taken, take
+from kaosd.bundle.taking import SAVING, Taken, take, torn
 from kaosd.bundle.tree import Entry, Kind, digest_of, encode, join, split
+from kaosd.bundle.writers import Writers
 
 _KINDS: dict[bytes, Kind] = {b"f": "f", b"x": "x", b"l": "l"}
 
@@ -20,15 +21,22 @@ _KINDS: dict[bytes, Kind] = {b"f": "f", b"x": "x", b"l": "l"}
 class Build:
     """One build. root: descriptor of the root. model: the directory whose links must not leave it, or None.
 
-    store None: only names, sizes and times are digested, and nothing is read or kept.
+    store None: only names, sizes and times are digested, and nothing is read or kept. writers: see `take`.
     changed: what is new for the stat cache. saving: paths that were being written; their entries are the previous
     ones. refused: as in the survey, with the files and links that could not be taken.
     """
 
     def __init__(
-        self, store: Store | None, root: int, base: bytes, model: bytes | None, known: Mapping[bytes, Known]
+        self,
+        store: Store | None,
+        writers: Writers,
+        root: int,
+        base: bytes,
+        model: bytes | None,
+        known: Mapping[bytes, Known],
     ) -> None:
         self._store = store
+        self._writers = writers
         self._root = root
         self._base = base
         self._model = model
@@ -128,41 +136,45 @@ class Build:
     ) -> None:
         """Take *names* of a directory: fills entries and refused, and brings headers up to date."""
         before = self._entries(old)
-        for name, taken in zip(names, self._take(path, names, headers, before), strict=True):
+        for name, taken in self._take(path, names, headers, before).items():
             if taken.entry is not None:
                 entries[name] = taken.entry
                 headers[name] = taken.header
                 refused.pop(name, None)
                 continue
-            headers[name] = unsure(headers[name])  # looked at again next time
+            if name in headers:
+                headers[name] = unsure(headers[name])  # looked at again next time
             if taken.refused is not None:
                 refused[name] = taken.refused
                 continue
             self.saving.append(join(path, name))
+            if taken is SAVING:
+                self._writers.later()
+            entries.pop(name, None)
             previous = before.get(name)
             if previous is not None and previous.kind != "d":
                 entries[name] = previous
 
     def _take(
         self, path: bytes, names: list[bytes], headers: dict[bytes, bytes], before: dict[bytes, Entry]
-    ) -> list[Taken]:
+    ) -> dict[bytes, Taken]:
         if self._store is None:
-            return [_linked(name, headers[name]) for name in names]
+            return {name: _linked(name, headers[name]) for name in names}
         inside = self._inside(path)
-        taken = []
+        taken = {}
         try:
             with open_beneath(self._root, path) as descriptor:
                 for name in names:
-                    previous = before.get(name)
+                    where, previous = join(path, name), before.get(name)
                     one = take(
-                        self._store, descriptor, join(path, name), headers[name], inside=inside, previous=previous
+                        self._store, self._writers, descriptor, where, headers[name], inside=inside, previous=previous
                     )
-                    taken.append(one)
+                    taken[name] = one
                     self.progress[0] += 1
                     self.progress[1] += one.entry.size if one.entry is not None else 0
+                return taken | torn(descriptor, headers, before, taken)
         except OSError:  # only from opening the directory: it was replaced since it was listed
-            return [SAVING] * len(names)
-        return taken
+            return dict.fromkeys(names, SAVING)
 
     def _inside(self, path: bytes) -> bytes:
         """The directory's path within the part that its links must not leave."""

@@ -27,6 +27,13 @@ def check_same(source: int, before: os.stat_result, size: int) -> None:
         raise ChangingError
 
 
+def check_grown(source: int, before: os.stat_result, size: int) -> None:
+    """Raise ChangingError unless *source* holds all it held *before*, of which *size* is all or more."""
+    now = os.fstat(source)
+    if size < before.st_size or now.st_size < before.st_size or now.st_ino != before.st_ino:
+        raise ChangingError
+
+
 def copy(source: int, target: int) -> int:
     """Copy *source* from its start to its end into *target* at its position; the number of bytes."""
     done = 0
@@ -65,11 +72,11 @@ def read_all(source: int, size: int) -> bytes:
     return data
 
 
-def hash_file(source: int) -> str:
-    """The digest of the whole content; several threads share a large one."""
+def hash_file(source: int, size: int | None = None) -> str:
+    """The digest of the whole content, or of its first *size* bytes; several threads share a large one."""
     hasher = blake3(max_threads=blake3.AUTO)
     done = 0
-    while data := os.pread(source, _CHUNK, done):
+    while data := os.pread(source, _CHUNK if size is None else min(_CHUNK, size - done), done):
         hasher.update(data)
         done += len(data)
     return hasher.hexdigest()

@@ -25,8 +25,9 @@ class Scan:
 
     base: the bundle's own directory, root or the one sub-directory that holds model/. files, bytes: of the version
     (of the last one when there is a problem). saving: files that were being written; the version holds what they
-    were before, so look again soon. git_busy: git is in the middle of something. identity: device and inode of
-    the root, (0, 0) when it is missing. Paths are relative to the root.
+    were before. again: seconds until the first of them is due to be looked at again, None without any. git_busy: git
+    is in the middle of something. identity: device and inode of the root, (0, 0) when it is missing. Paths are
+    relative to the root.
     """
 
     version: Version | None
@@ -36,6 +37,7 @@ class Scan:
     bytes: int
     refused: tuple[Refused, ...]
     saving: tuple[BundlePath, ...]
+    again: float | None
     git_busy: bool
     problem: str | None
     identity: tuple[int, int]

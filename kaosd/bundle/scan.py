@@ -21,6 +21,7 @@ from kaosd.bundle.source import MODEL, find_base, git_busy
 from kaosd.bundle.store import Store
 from kaosd.bundle.survey import Survey
 from kaosd.bundle.tree import join
+from kaosd.bundle.writers import Writers
 from kaosd.errors import BundleError
 from kaosd.model import Version
 
@@ -48,6 +49,7 @@ class Scanner:
         self._changed = 0  # directories that the last look found to be other ones
         self._refused: dict[bytes, dict[bytes, str]] = {}
         self._saving: tuple[bytes, ...] = ()
+        self._writers = Writers()
         self._base: bytes | None = None
         self._identity = (0, 0)
         self._rules: object = None
@@ -61,17 +63,19 @@ class Scanner:
             self._keep_tree()
         self._count()
 
-    def scan(self, dirty: Collection[bytes] | None = None) -> Scan:
+    def scan(self, dirty: Collection[bytes] | None = None, closed: Collection[bytes] = ()) -> Scan:
         """Look at *dirty* paths (relative to the root), or at everything (None); durable when it returns.
 
+        closed: of these, what the last event said to be closed or renamed, which counts where the kernel does not tell
+        whether somebody is still writing it.
         What a person has to mend in the root comes back as `problem`. StoreError when the store fails; the next
         look then walks everything.
         """
-        found = self.look(dirty)
+        found = self.look(dirty, closed)
         self.flush()
         return found
 
-    def look(self, dirty: Collection[bytes] | None = None) -> Scan:
+    def look(self, dirty: Collection[bytes] | None = None, closed: Collection[bytes] = ()) -> Scan:
         """As `scan`, but what is found can only be read: it is durable after `flush`."""
         self.flush()
         trusted, self._trusted = self._trusted, False
@@ -79,6 +83,7 @@ class Scanner:
         if distrusted or self._damages != self._store.damages:
             self._damages, self._known, self._tree, trusted = self._store.damages, {}, None, False
             self._count()
+        self._writers.begin(closed)
         try:
             with self._store.holding():
                 found = self._look(dirty if trusted else None)
@@ -150,7 +155,8 @@ class Scanner:
         else:
             survey.some({*dirty, *self._saving})
         model = join(base, MODEL) if self._kind == "source" else None
-        build = Build(None if self._kind == "link" else self._store, root, base, model, self._known)
+        store = None if self._kind == "link" else self._store
+        build = Build(store, self._writers, root, base, model, self._known)
         self.progress = build.progress
         build.run(survey)
         self._commit(survey, build, base)
@@ -191,6 +197,7 @@ class Scanner:
             if names and path not in gone:
                 self._refused[path] = names
         self._saving = tuple(sorted(build.saving))
+        self._writers.end(self._saving)
         self._changed = len(build.changed)
         self._tree = tree
         self._keep_tree()
@@ -230,6 +237,7 @@ class Scanner:
             bytes=self._bytes,
             refused=tuple(sorted(refused)),
             saving=self._saving,
+            again=self._writers.again,
             git_busy=self._kind == "source" and git_busy(self._root),
             problem=problem,
             identity=self._identity,

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from weakref import WeakKeyDictionary
 
-from kaosd.bundle.copying import check_same, copy, hash_file, read_all, write_all
+from kaosd.bundle.copying import check_grown, check_same, copy, hash_file, read_all, write_all
 from kaosd.bundle.decoded import Decoded
 from kaosd.bundle.durable import sync
 from kaosd.bundle.failing import store_error, store_errors
@@ -88,18 +88,21 @@ class Store:
         except (OSError, sqlite3.Error) as error:  # not store_errors: this is called for every file
             raise store_error("write to", self._directory, error) from error
 
-    def put_file(self, descriptor: int, before: os.stat_result) -> str:
+    def put_file(self, descriptor: int, before: os.stat_result, *, grows: bool = False) -> str:
         """Take the whole content of an open file, whose fstat was *before*; its digest.
 
-        ChangingError when its size, times or inode are not the same afterwards (nothing is taken then).
+        ChangingError when its size, times or inode are not the same afterwards (nothing is taken then). grows: of a
+        file that only grows what there was of it *before* is taken, however much follows.
         """
+        check = check_grown if grows else check_same
         if before.st_size < LARGE_FROM:
             data = read_all(descriptor, before.st_size)
-            check_same(descriptor, before, len(data))
-            return self.put(data)
+            check(descriptor, before, len(data))
+            return self.put(data[: before.st_size])
 
         def fill(target: int) -> None:
-            check_same(descriptor, before, copy(descriptor, target))
+            check(descriptor, before, copy(descriptor, target))
+            os.ftruncate(target, before.st_size)
 
         with store_errors("write to", self._directory):
             return self._put_large(fill)

@@ -7,12 +7,15 @@ import json
 import os
 import stat
 import time
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 from kaosd.bundle.copying import ChangingError, read_all
+from kaosd.bundle.databases import together
 from kaosd.bundle.listing import file_header, header_of, kind_of, unsure
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, Kind, split
+from kaosd.bundle.writers import Verdict, Writers
 from kaosd.errors import BundleError
 from kaosd.text import printable
 
@@ -32,19 +35,27 @@ _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # it is no longer what the 
 
 
 class Taken(NamedTuple):
-    """The outcome for one name: its entry and record; or why it is refused; or neither: it is being saved."""
+    """The outcome for one name: its entry and record; or why it is refused; or neither: it is being saved.
+
+    part: what was taken is the beginning of a file that grows.
+    """
 
     entry: Entry | None = None
     header: bytes = b""
     refused: str | None = None
+    part: bool = False
 
 
-SAVING = Taken()
+SAVING = Taken()  # look again soon
+WAITING = Taken()  # look again when the file is due, see Writers
 
 
-def take(store: Store, parent: int, path: bytes, header: bytes, *, inside: bytes, previous: Entry | None) -> Taken:
+def take(
+    store: Store, writers: Writers, parent: int, path: bytes, header: bytes, *, inside: bytes, previous: Entry | None
+) -> Taken:
     """Put the last name of *path*, which is in the directory descriptor *parent*, into the store.
 
+    writers: asked whether the file is whole, and told when to look again if not.
     header: as listed. inside: the directory's path within the part of the bundle that links must not leave.
     previous: its entry in the last version. StoreError when the store fails, BundleError: see `unreadable`.
     """
@@ -52,7 +63,7 @@ def take(store: Store, parent: int, path: bytes, header: bytes, *, inside: bytes
     try:
         if kind_of(header) == b"l":
             return _take_link(store, parent, name, inside)
-        return _take_file(store, parent, name, previous)
+        return _take_file(store, writers, parent, path, previous)
     except OSError as error:
         return SAVING if error.errno in _MOVED else Taken(refused=unreadable(path, error))
 
@@ -108,7 +119,8 @@ def leaves(inside: bytes, target: bytes) -> str | None:
     return None
 
 
-def _take_file(store: Store, parent: int, name: bytes, previous: Entry | None) -> Taken:
+def _take_file(store: Store, writers: Writers, parent: int, path: bytes, previous: Entry | None) -> Taken:
+    name = split(path)[1]
     descriptor = os.open(name, _READ, dir_fd=parent)
     try:
         for _ in range(ATTEMPTS):
@@ -116,18 +128,53 @@ def _take_file(store: Store, parent: int, name: bytes, previous: Entry | None) -
             now = time.time_ns()
             if not stat.S_ISREG(before.st_mode):
                 return SAVING  # replaced by something else since it was listed
+            verdict, began = writers.judge(path, name, descriptor, before, previous), writers.now()
+            if verdict is Verdict.WAIT:
+                return WAITING
             if now - before.st_mtime_ns < YOUNG and _half_written(descriptor, name, before, now, previous):
                 return SAVING
             try:
-                digest = store.put_file(descriptor, before)
+                digest = store.put_file(descriptor, before, grows=verdict is Verdict.GROWS)
             except ChangingError:
+                writers.changed(path)
                 continue
+            writers.taken(path, began)
             kind: Kind = "x" if before.st_mode & stat.S_IXUSR else "f"
             header = file_header(name, before)
-            return Taken(Entry(name, kind, digest, before.st_size), unsure(header) if _racy(before, now) else header)
+            part = verdict is Verdict.GROWS
+            unclear = part or _racy(before, now)
+            return Taken(Entry(name, kind, digest, before.st_size), unsure(header) if unclear else header, part=part)
     finally:
         os.close(descriptor)
     return SAVING
+
+
+def torn(
+    parent: int, headers: Mapping[bytes, bytes], before: Container[bytes], taken: Mapping[bytes, Taken]
+) -> dict[bytes, Taken]:
+    """The files of databases in the directory *parent* that must stay as they were *before*, as outcomes like *taken*.
+
+    A database and its journal or log belong to one moment: one of them that waits makes the others wait, those that
+    are gone as well, and so does one that has changed since it was taken or listed (*headers*).
+    """
+    found: dict[bytes, Taken] = {}
+    for group in together(taken, headers, before):
+        waits = next((one for name in group if (one := taken.get(name)) in (SAVING, WAITING)), None)
+        if waits is not None or any(_moved_on(parent, name, headers, taken) for name in group if name in headers):
+            found |= dict.fromkeys(group, waits or SAVING)
+    return found
+
+
+def _moved_on(parent: int, name: bytes, headers: Mapping[bytes, bytes], taken: Mapping[bytes, Taken]) -> bool:
+    """Whether a file is no longer what was taken of it, or listed."""
+    one = taken.get(name)
+    if one is not None and (one.part or one.refused is not None):
+        return False
+    try:
+        now = header_of(name, os.stat(name, dir_fd=parent, follow_symlinks=False))
+    except OSError:
+        return True
+    return now is None or unsure(now) != unsure(one.header if one is not None else headers[name])
 
 
 def _racy(status: os.stat_result, now: int) -> bool:

@@ -149,7 +149,7 @@ class Notebook:
         served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
         if served is None or at_work or self.looking.cut_short():
             return False
-        same = not any(root.looking or root.trouble for root in self.roots()) and (
+        same = not any(root.looking or root.trouble or root.waiting for root in self.roots()) and (
             served.source,
             served.data,
             served.resources,
@@ -309,7 +309,7 @@ class Notebook:
         if self.hosting.fact() is not HostFact.RUNNING or self.looking.cut_short():
             return
         self.record.arrived(target)
-        if self.plan.step is None and (hold is None or hold.why is Why.PINNED):
+        if self.plan.step is None and (hold is None or hold.why in (Why.PINNED, Why.SAVING)):
             self.now_please = False
         if self.plan.step is None:
             self.accepted -= {target.source, target.data}
@@ -326,9 +326,7 @@ class Notebook:
             async with asyncio.timeout_at(min(due) if due else None):
                 await self._poked.wait()
         except TimeoutError:
-            for root, held in ((self.source, plan.source), (self.data, plan.data)):
-                if root is not None and held is not None and held.why is Why.SAVING:
-                    root.retry()
+            return
 
     async def _close(self) -> None:
         if self.making is not None:
@@ -349,12 +347,18 @@ class Notebook:
         """The state as a whole, with its reason."""
         return view.state(self._standing())
 
+    def _unread(self) -> str | None:
+        """Why the latest scans need not be all that is on disk: files are being written, or events wait to be read."""
+        if waiting := planner.being_written(self.looking.saving()):
+            return waiting
+        return "a change on disk is being read" if any(root.unread for root in self.roots()) else None
+
     def facts(self) -> view.Facts:
         """All that the status shows of this notebook; answered from memory."""
         return view.Facts(
             spec=self.spec,
             url=f"{self.shop.front_url}/{self.spec.name}/lab",
-            standing=self._standing(),
+            standing=replace(self._standing(), unread=self._unread()),
             since=self.since,
             enforced=self.hosting.host is not None and self.engine.enforced(self.hosting.host),
             live=self.hosting.live,
@@ -379,6 +383,7 @@ class Notebook:
             building=self.making is not None,
             failures=self.failures.known,
             cut_short=bool(self.looking.cut_short()),
+            unread=planner.being_written(self.looking.saving()),
             paused=self.intent.paused,
             restarts=self.hosting.live.restarts,
         )

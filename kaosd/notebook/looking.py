@@ -76,6 +76,10 @@ class Looking:
         source, data = self.actor.source.scan, self.actor.data.scan if self.actor.data else None
         return source.version if source else None, data.version if data else None
 
+    def saving(self) -> tuple[str, ...]:
+        """Names of the files that were still being written when the last scans looked at them."""
+        return bare(path for scan in self.actor.scans() for path in scan.saving)
+
     def inputs(self, source: Version) -> bundle.Inputs:
         """The environment inputs of a source version; blocking."""
         engine, spec = self.actor.engine, self.actor.spec

@@ -51,11 +51,12 @@ class Root:
         self._task: asyncio.Task[None] | None = None
         self._full = True
         self._poked = False
-        self._extra: set[bytes] = set()
+        self._reading = False  # a scan looks at what events have told
         self._rules: object = None
         self.trouble: str | None = None  # why the last scan failed
         self._delay = 0.0
         self._again: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None  # to look at files that were being written
         self._flushing = False  # what the last scan found is on its way to the disk
         self._unflushed: Exception | None = None  # why it has not got there
         self._scans_begun = 0
@@ -67,6 +68,16 @@ class Root:
     def looking(self) -> bool:
         """Whether a scan runs or is due."""
         return self._task is not None and (not self._flushing or self._due())
+
+    @property
+    def unread(self) -> bool:
+        """Whether events have told of changes that no scan has read yet."""
+        return self._reading or self.pending
+
+    @property
+    def waiting(self) -> bool:
+        """Whether files are still being written, so that the version has what they were before."""
+        return self.scan is not None and bool(self.scan.saving)
 
     @property
     def pending(self) -> bool:
@@ -84,8 +95,9 @@ class Root:
             self.watcher.unwatch(self.key)
         if self._task is not None:
             await asyncio.wait([self._task])
-        if self._again is not None:
-            self._again.cancel()
+        for timer in (self._again, self._retry):
+            if timer is not None:
+                timer.cancel()
 
     def poke(self) -> None:
         """Look again: the watcher says that something may have changed."""
@@ -93,12 +105,6 @@ class Root:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._look(), name=f"scan {self.key}")
             self._task.add_done_callback(self._done)
-
-    def retry(self) -> None:
-        """Look again at the files that were caught half-written."""
-        if self.scan is not None and self.scan.saving:
-            self._extra |= set(self.scan.saving)
-            self.poke()
 
     def mend(self) -> None:
         """Read everything again, so that what the store has lost is put back."""
@@ -158,15 +164,16 @@ class Root:
         self._again = asyncio.get_running_loop().call_later(self._delay, self.poke)
 
     def _due(self) -> bool:
-        return self._full or bool(self._extra) or self._poked
+        return self._full or self._poked
 
     async def _look(self) -> None:
         """Scan until nothing is due any more, or a scan fails."""
         while self._due():
-            paths = self._take()
+            paths, closed = self._take()
             self._scans_begun += 1
             try:
-                await self._scan(paths)
+                await self._scan(paths, closed)
+                self._reading = False
                 await self._flush()
             except Exception as error:  # noqa: BLE001 - one root's trouble is no other's
                 self._failed(error)
@@ -180,15 +187,18 @@ class Root:
                 self._look_later()
                 return
 
-    async def _scan(self, paths: frozenset[bytes] | None) -> None:
+    async def _scan(self, paths: frozenset[bytes] | None, closed: frozenset[bytes]) -> None:
         def look() -> tuple[Scan, Prepared | None]:
-            scan = self.scanner.look(paths)
+            scan = self.scanner.look(paths, closed)
             return scan, self.prepare(scan, paths is not None and len(paths) <= FEW)
 
         scan, self.prepared = await asyncio.to_thread(look)
         self.scan, self.trouble = scan, None
         if scan.problem is None:
             self._delay = 0.0
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = None if scan.again is None else asyncio.get_running_loop().call_later(scan.again, self.poke)
         if self.scanner.rules != self._rules:  # other directories count now: watch those
             self._watch()
 
@@ -215,15 +225,16 @@ class Root:
         if self.watcher is not None:
             self.watcher.watch(self.key, self.path, self.scanner.ignored)
 
-    def _take(self) -> frozenset[bytes] | None:
-        """The paths to look at: None for all of them."""
+    def _take(self) -> tuple[frozenset[bytes] | None, frozenset[bytes]]:
+        """The paths to look at (None: all of them), and those that were closed or renamed since."""
         dirty = self.watcher.take(self.key) if self.watcher is not None else None
-        full, extra = self._full, frozenset(self._extra)
-        self._full, self._extra, self._poked, self._early = False, set(), False, False
+        full = self._full
+        self._full, self._poked, self._early = False, False, False
         if dirty is None:
-            return None if full else extra
+            return (None if full else frozenset()), frozenset()
+        self._reading = True
         if dirty.paths is None:
-            return None
+            return None, dirty.closed
         self.first = dirty.first if self.first is None else min(self.first, dirty.first)
         self.last, self.one, self._early = dirty.last, dirty.one, dirty.early and not full
-        return None if full else dirty.paths | extra
+        return (None if full else dirty.paths), dirty.closed

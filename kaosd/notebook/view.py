@@ -54,6 +54,7 @@ class Standing:
     paused: bool = False
     restarts: int = 0
     cut_short: bool = False  # a step was begun and did not end: nobody knows what the host holds
+    unread: str | None = None  # why *source* and *data* need not be all that is on disk, as a sentence
 
     @property
     def serving(self) -> bool:
@@ -84,7 +85,7 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
     if hold is not None and why in HELD and not (why is Why.PAUSED and now.serving and now.fresh):
         return NotebookState.HELD, hold.text
     if now.serving and now.fresh:
-        return NotebookState.LIVE, None
+        return (NotebookState.STALE, now.unread) if now.unread else (NotebookState.LIVE, None)
     if not now.serving and now.failures:
         return NotebookState.FAILED, now.failures[-1].text
     if hold is not None:

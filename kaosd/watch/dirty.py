@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from kaosd.watch.saves import UNKNOWN, Fate, one_save, patience
+from kaosd.watch.saves import UNKNOWN, Fate, in_progress, one_save, patience
 
 # Beyond so many paths a look at everything costs less, and a root that nobody takes (paused) must not grow.
 MANY = 50_000
@@ -18,6 +18,7 @@ class Dirty:
     """What may have changed below one root since it was last taken.
 
     paths: relative to the root; a directory stands for everything below it. None: look at everything.
+    closed: of these, what the last event said to be closed after a write, or renamed.
     first, last: loop times (seconds) of the earliest and the latest event. one: the last burst is one finished save.
     early: it was announced without waiting for more.
     """
@@ -27,6 +28,7 @@ class Dirty:
     last: float
     one: bool = False
     early: bool = False
+    closed: frozenset[bytes] = frozenset()
 
 
 class Collected:
@@ -39,9 +41,11 @@ class Collected:
         self.quiet = quiet
         self.cap = cap
         self._paths: set[bytes] | None = set()
+        self._closed: set[bytes] = set()
         self._fates: dict[bytes, Fate] | None = {}  # of the burst; None: not worth to be told
         self._first: float | None = None
         self._last = -math.inf
+        self._moved = -math.inf  # time of the last event that was more than a write whose close is yet to come
         self._one = self._early = False  # of the last burst that was announced, see Dirty
         self._alone = True  # whether the burst began after a whole quiet time
         self._burst: float | None = None  # time of the first event that was not announced yet
@@ -49,25 +53,31 @@ class Collected:
     def add(self, paths: Mapping[bytes, Fate] | Iterable[bytes] | None, now: float) -> None:
         """Note *paths* (None: everything) as changed at loop time *now*, with their fates where these are known."""
         self._follow(paths)
-        if self._paths is not None:
-            self._paths = None if paths is None else self._paths
-        if self._paths is not None and paths is not None:
+        if paths is None:
+            self._paths, self._closed = None, set()
+        elif self._paths is not None:
             self._paths.update(paths)
+            self._close(paths)
         if self._paths is not None and len(self._paths) > MANY:
-            self._paths = None
+            self._paths, self._closed = None, set()
         self._first = now if self._first is None else self._first
         if self._burst is None:
-            self._burst, self._alone = now, now >= self._last + self.quiet
+            self._burst, self._alone = now, now >= self._moved + self.quiet
         self._last = now
+        if not (isinstance(paths, Mapping) and paths and all(map(in_progress, paths.values()))):
+            self._moved = now
 
     def due(self) -> float | None:
         """Loop time of the next announcement; None when all is announced.
 
-        After the quiet time, of which a finished save needs a part or nothing; at the latest at the cap.
+        After the quiet time, of which a finished save needs a part or nothing; at the latest at the cap, and not sooner
+        while files are written whose close is yet to come.
         """
         if self._burst is None:
             return None
-        return min(self._burst + self.cap, self._last + self.quiet * self._patience())
+        if self._moved < self._burst:
+            return self._burst + self.cap
+        return min(self._burst + self.cap, self._moved + self.quiet * self._patience())
 
     def announced(self) -> None:
         """The poke was given: the next event begins a new burst."""
@@ -79,13 +89,22 @@ class Collected:
         if self._first is None:
             return None
         one, early = (self._one, self._early) if self._burst is None else (self._is_one_save(), not self._patience())
-        return Dirty(None if self._paths is None else frozenset(self._paths), self._first, self._last, one, early)
+        paths = None if self._paths is None else frozenset(self._paths)
+        return Dirty(paths, self._first, self._last, one, early, frozenset(self._closed))
 
     def take(self) -> Dirty | None:
         """What is collected; it is handed over, so that nothing is left to announce either."""
         dirty = self.look()
-        self._paths, self._first, self._burst, self._fates = set(), None, None, {}
+        self._paths, self._closed, self._first, self._burst, self._fates = set(), set(), None, None, {}
         return dirty
+
+    def _close(self, paths: Mapping[bytes, Fate] | Iterable[bytes]) -> None:
+        """Note which of *paths* were left closed; attributes alone change nothing about that."""
+        for path, fate in paths.items() if isinstance(paths, Mapping) else ():
+            if fate.now == "whole":
+                self._closed.add(path)
+            elif fate.now is not None:
+                self._closed.discard(path)
 
     def _patience(self) -> float:
         return patience(self._fates.values(), alone=self._alone) if self._fates is not None else 1.0

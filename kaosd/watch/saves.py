@@ -21,12 +21,13 @@ _GONE = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
 class Fate(NamedTuple):
     """What became of one path in a burst. made: its first event made it; now: how it was left by the last one.
 
-    now is None when nothing but its attributes changed: then it is as it was before. new: it was made there, not
-    brought by a rename, so it may be a temporary that is yet to be renamed.
+    now is "written" after a write that no close has followed yet, and None when nothing but its attributes changed:
+    then it is as it was before. new: it was made there, not brought by a rename, so it may be a temporary that is yet
+    to be renamed.
     """
 
     made: bool = False
-    now: Literal["open", "whole", "gone"] | None = "open"
+    now: Literal["open", "written", "whole", "gone"] | None = "open"
     new: bool = False
 
     def then(self, later: Fate) -> Fate:
@@ -46,7 +47,14 @@ def fate(mask: int) -> Fate:
         return Fate(made, "whole", new)
     if mask & _GONE:
         return Fate(made, "gone", new)
+    if mask & InotifyConstants.IN_MODIFY:
+        return Fate(made, "written", new)
     return Fate(made, None if mask & InotifyConstants.IN_ATTRIB else "open", new)
+
+
+def in_progress(fate: Fate) -> bool:
+    """Whether a file that was there before is being written: nothing waits for what it holds now."""
+    return fate.now == "written" and not fate.new
 
 
 def patience(fates: Collection[Fate], *, alone: bool) -> float:
@@ -61,12 +69,14 @@ def patience(fates: Collection[Fate], *, alone: bool) -> float:
 
 
 def one_save(fates: Iterable[Fate]) -> bool:
-    """Whether these are one file that is whole, and names that came and went."""
+    """Whether these are one file that is whole, names that came and went, and other files that are in progress."""
     whole = 0
-    for made, now, _ in fates:
-        if now == "open" or (now == "gone" and not made):
+    for fate in fates:
+        if in_progress(fate):
+            continue
+        if fate.now in {"open", "written"} or (fate.now == "gone" and not fate.made):
             return False
-        whole += now != "gone"
+        whole += fate.now != "gone"
         if whole > 1:
             return False
     return whole == 1

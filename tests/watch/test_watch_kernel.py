@@ -11,7 +11,7 @@ import threading
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD
 
-from kaosd.watch.kernel import MASK, Kernel
+from kaosd.watch.kernel import MASK, Kernel, pause
 
 
 @pytest.fixture
@@ -37,9 +37,19 @@ def test_watchdog_still_has_the_parts_we_build_on():
 
 
 def test_mask_has_what_counts_and_nothing_that_reading_makes():
-    for name in ("CREATE", "CLOSE_WRITE", "MOVED_FROM", "MOVED_TO", "DELETE", "ATTRIB", "DELETE_SELF", "MOVE_SELF"):
+    for name in (
+        "CREATE",
+        "CLOSE_WRITE",
+        "MOVED_FROM",
+        "MOVED_TO",
+        "DELETE",
+        "ATTRIB",
+        "MODIFY",
+        "DELETE_SELF",
+        "MOVE_SELF",
+    ):
         assert MASK & getattr(InotifyConstants, f"IN_{name}"), name
-    for name in ("ACCESS", "OPEN", "CLOSE_NOWRITE", "MODIFY"):
+    for name in ("ACCESS", "OPEN", "CLOSE_NOWRITE"):
         assert not MASK & getattr(InotifyConstants, f"IN_{name}"), name
 
 
@@ -50,6 +60,33 @@ def test_events_arrive_with_descriptor_and_name_in_bytes(kernel, events, tmp_pat
         pass
     event = events.get(timeout=30)
     assert (event.wd, event.name) == (descriptor, b"caf\xe9")
+
+
+@pytest.mark.parametrize(
+    ("writes", "seconds"), [(0, 0.0), (1, 0.0), (4, 0.0), (5, 0.001), (7, 0.004), (10, 0.02), (10_000, 0.02)]
+)
+def test_the_reading_of_writes_without_end_takes_pauses_that_grow(writes, seconds):
+    assert pause(writes) == pytest.approx(seconds)
+
+
+def test_a_flood_of_small_writes_makes_few_reads_and_the_close_is_told(tmp_path):
+    reads: list[int] = []
+    closed = threading.Event()
+
+    def deliver(events: list[InotifyEvent]) -> None:
+        reads.append(len(events))
+        if any(event.mask & InotifyConstants.IN_CLOSE_WRITE for event in events):
+            closed.set()
+
+    kernel = Kernel(deliver)
+    kernel.start()
+    kernel.add(os.fsencode(tmp_path))
+    with (tmp_path / "log").open("wb", buffering=0) as file:
+        for _ in range(50_000):
+            file.write(b"x")
+    assert closed.wait(30)
+    kernel.finish()
+    assert sum(reads) < 5_000
 
 
 def test_what_cannot_be_watched_has_no_descriptor(kernel, tmp_path):

@@ -16,6 +16,7 @@ from kaosd.watch.saves import Fate, fate, one_save
 from kaosd.watch.trees import Changes, Tree, Watches
 
 MADE, CLOSED, FROM, TO = Inotify.IN_CREATE, Inotify.IN_CLOSE_WRITE, Inotify.IN_MOVED_FROM, Inotify.IN_MOVED_TO
+WRITTEN = Inotify.IN_MODIFY
 DELETED, CHANGED, DIRECTORY = Inotify.IN_DELETE, Inotify.IN_ATTRIB, Inotify.IN_CREATE | Inotify.IN_ISDIR
 
 CASES = {
@@ -42,6 +43,12 @@ CASES = {
     "a temporary came and went": ([("t", MADE), ("t", CLOSED), ("t", DELETED)], False),
     "a directory": ([("d", DIRECTORY)], False),
     "renamed": ([("f", FROM), ("g", TO)], False),
+    "in place, as writes and a close": ([("f", WRITTEN), ("f", WRITTEN), ("f", CLOSED)], True),
+    "a new file as writes and a close": ([("f", MADE), ("f", WRITTEN), ("f", CLOSED)], True),
+    "a new file, written and not closed yet": ([("f", MADE), ("f", WRITTEN)], False),
+    "one saved while another one is written": ([("log", WRITTEN), ("f", CLOSED), ("log", WRITTEN)], True),
+    "one saved while a new one is written": ([("new", MADE), ("new", WRITTEN), ("f", CLOSED)], False),
+    "two saved while another one is written": ([("f", CLOSED), ("log", WRITTEN), ("g", CLOSED)], False),
 }  # fmt: skip
 
 
@@ -64,7 +71,7 @@ def test_a_finished_save_is_announced_at_once_or_soon_however_its_events_arrive(
         collected.announced()
     for path, mask in events:
         collected.add({path.encode(): fate(mask)}, 10.0)
-    at_once = alone and name != "a new file"  # which may be a temporary that is to be renamed
+    at_once = alone and not name.startswith("a new file")  # which may be a temporary that is to be renamed
     share = (0 if at_once else ONE_SAVE) if expected else 1
     assert collected.due() == pytest.approx(10.0 + 0.05 * share)
     assert collected.look().early is (expected and at_once)
