@@ -18,10 +18,9 @@ from kaosd.errors import BundleError
 
 MODEL = b"model"
 REQUIREMENTS = b"model/requirements.txt"
-_FIXED = (
-    b"Dockerfile", b".dockerignore",
-    b"model/environment.yml", b"model/pyproject.toml", b"model/uv.lock", b"model/apt.txt", b"model/runtime.txt",
-)  # fmt: skip
+_FIXED = (b"model/pyproject.toml", b"model/runtime.txt")
+# read by the build of an image only
+_OF_IMAGES = (b"Dockerfile", b".dockerignore", b"model/environment.yml", b"model/uv.lock", b"model/apt.txt")
 _GIT_BUSY = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD")
 _LINKS_MAX = 40  # as the kernel: more are a loop
 
@@ -93,18 +92,19 @@ def model_tree(store: Store, tree: str | None) -> str | None:
 
 
 def environment_inputs(
-    store: Store, tree: str | None, patterns: tuple[str, ...] = ()
+    store: Store, tree: str | None, patterns: tuple[str, ...] = (), *, image: bool = False
 ) -> tuple[tuple[bytes, Entry], ...]:
     """The files of *tree* that the environment is made of, sorted by path; links are replaced by what they lead to.
 
     *patterns* name more of them, in gitignore syntax relative to the bundle; with them all nodes are read.
+    image: the environment is an image, whose build reads more files than that of a virtual environment.
     """
-    found = {path: _resolve(store, tree, path) for path in _named(store, tree, patterns)}
+    found = {path: _resolve(store, tree, path) for path in _named(store, tree, patterns, image)}
     return tuple(sorted((path, entry) for path, entry in found.items() if entry is not None))
 
 
-def _named(store: Store, tree: str | None, patterns: tuple[str, ...]) -> Iterator[bytes]:
-    yield from _FIXED
+def _named(store: Store, tree: str | None, patterns: tuple[str, ...], image: bool) -> Iterator[bytes]:
+    yield from _FIXED + _OF_IMAGES if image else _FIXED
     model = model_tree(store, tree)
     for entry in store.node(model) if model is not None else ():
         if entry.name.startswith(b"requirements") and entry.name.endswith(b".txt"):
@@ -172,8 +172,9 @@ def _digest_with_code(tree: str | None, owner: str) -> str:
 
 
 class Inputs:
-    """The environment inputs of one version, as an engine takes them. whole: `export` writes the whole bundle.
+    """The environment inputs of one version, as an engine takes them.
 
+    whole: the environment is an image; `export` writes the whole bundle.
     owner: a notebook to which the environment belongs alone, because its image holds the code: every file then is one
     of the inputs.
     """
@@ -190,7 +191,7 @@ class Inputs:
         self._store = store
         self._tree = tree
         self._whole = whole
-        self.files = environment_inputs(store, tree, patterns)
+        self.files = environment_inputs(store, tree, patterns, image=whole)
         self.digest = environment_digest(self.files) if owner is None else _digest_with_code(tree, owner)
 
     def export(self, target: Path) -> None:

@@ -93,10 +93,14 @@ def test_environment_inputs_are_the_named_files_and_nothing_else(store):
         b"model/pyproject.toml": b"", b"model/uv.lock": b"", b"model/apt.txt": b"", b"model/runtime.txt": b"",
         b"requirements.txt": b"", b"model/sub/requirements.txt": b"", b"model/notes.txt": b"", b"model/a.ipynb": b"",
     }  # fmt: skip
-    names = [path for path, _ in environment_inputs(store, put_tree(store, files))]
-    assert names == [
+    tree = put_tree(store, files)
+    of_an_image = [path for path, _ in environment_inputs(store, tree, image=True)]
+    assert of_an_image == [
         b".dockerignore", b"Dockerfile", b"model/apt.txt", b"model/environment.yml", b"model/pyproject.toml",
         b"model/requirements-dev.txt", b"model/requirements.txt", b"model/runtime.txt", b"model/uv.lock",
+    ]  # fmt: skip
+    assert [path for path, _ in environment_inputs(store, tree)] == [
+        b"model/pyproject.toml", b"model/requirements-dev.txt", b"model/requirements.txt", b"model/runtime.txt",
     ]  # fmt: skip
 
 
@@ -109,17 +113,23 @@ def test_globs_add_environment_inputs(store):
 
 
 def test_the_environment_follows_its_inputs_and_not_the_code(store):
-    def digest(files):
-        return environment_digest(environment_inputs(store, put_tree(store, files)))
+    def digest(files, image=False):
+        return environment_digest(environment_inputs(store, put_tree(store, files), image=image))
 
     assert digest({**BUNDLE, b"model/train.py": b"2"}) == digest(BUNDLE)
-    others = [
+    requirements = [
         {**BUNDLE, b"model/requirements.txt": b"scipy\n"},
         {**BUNDLE, b"model/requirements-x.txt": b"scipy\n"},
+    ]
+    of_images = [
         {**BUNDLE, b"Dockerfile": ("x", b"FROM x")},
         {b"model/requirements.txt": b"numpy\n"},
+        {**BUNDLE, b".dockerignore": b"*.csv\n"},
+        {**BUNDLE, b"model/apt.txt": b"curl\n"},
     ]
-    assert len({digest(files) for files in (BUNDLE, *others)}) == 5
+    assert len({digest(files) for files in (BUNDLE, *requirements)}) == 3
+    assert {digest(files) for files in of_images} == {digest(BUNDLE)}
+    assert len({digest(files, image=True) for files in (BUNDLE, *requirements, *of_images)}) == 7
 
 
 def test_a_linked_input_counts_with_the_content_it_leads_to(store):
@@ -144,9 +154,7 @@ def test_inputs_are_exported_as_they_lie_in_the_bundle(store, tmp_path):
     inputs = Inputs(store, tree)
     for _ in range(2):
         inputs.export(tmp_path / "out")
-    assert on_disk(tmp_path / "out") == full(
-        {path: BUNDLE[path] for path in (b"Dockerfile", b"model/requirements.txt")}
-    )
+    assert on_disk(tmp_path / "out") == full({b"model/requirements.txt": BUNDLE[b"model/requirements.txt"]})
     whole = Inputs(store, tree, whole=True)
     whole.export(tmp_path / "whole")
     assert on_disk(tmp_path / "whole") == full(BUNDLE)
@@ -154,7 +162,8 @@ def test_inputs_are_exported_as_they_lie_in_the_bundle(store, tmp_path):
     assert owned.digest not in (inputs.digest, Inputs(store, tree, whole=True, owner="bob").digest)
     assert owned.digest == Inputs(store, tree, whole=True, owner="ada").digest
     assert owned.digest != Inputs(store, put_tree(store, {**BUNDLE, b"model/new.py": b""}), owner="ada").digest
-    assert whole.digest == inputs.digest == environment_digest(environment_inputs(store, tree))
+    assert inputs.digest == environment_digest(environment_inputs(store, tree))
+    assert whole.digest == environment_digest(environment_inputs(store, tree, image=True))
 
 
 def test_git_in_the_middle_of_something_is_told(source, root):
