@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from kaosd import __version__, demo, install, sd, streams
+from kaosd import __version__, demo, install, proc, sd, streams
 from kaosd.daemon import serve
 from kaosd.errors import ConfigError, KaosError
 from kaosd.log import configure
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    proc.unmarked()
     sd.notify(sd.status("starting"))
     activated = sd.listening()
     settings = load(arguments.config)

@@ -11,12 +11,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+HOST_MARK = "KAOS_HOST"  # in the environment of a host and of all that it starts: which one
+BUILD_MARK = "KAOS_BUILD"  # in the environment of all processes of a build: the directory that they make
 LINE_MAX = 64 * 1024  # bytes; a longer line is handed on in pieces
 OUTPUT_MAX = 4 * 2**20  # characters
 _AT_ONCE = 200  # lines
@@ -207,12 +210,26 @@ def _read(pid: int, name: str) -> bytes:
         return b""
 
 
+def unmarked() -> None:
+    """Execute this program again without the marks that its environment carries, if it does.
+
+    A daemon that was started in a notebook's terminal would otherwise count as a process of that host, and end itself
+    with it. The system shows the environment that a program was started with, so only an exec removes a mark.
+    """
+    if HOST_MARK in os.environ or BUILD_MARK in os.environ:
+        kept = {name: value for name, value in os.environ.items() if name not in (HOST_MARK, BUILD_MARK)}
+        os.execve(sys.executable, sys.orig_argv, kept)  # noqa: S606
+
+
 def family(root: int) -> set[int]:
-    """*root*, the members of the session that it leads, and the descendants of all of these."""
+    """*root*, the members of the session that it leads, and the descendants of all of these.
+
+    Never this process and what it started, even if it was itself started by one of them.
+    """
     children: dict[int, list[int]] = {}
     found: set[int] = set()
     for pid in pids():
-        if (fields := _stat(pid)) is not None:
+        if pid != os.getpid() and (fields := _stat(pid)) is not None:
             children.setdefault(int(fields[1]), []).append(pid)
             if pid == root or int(fields[3]) == root:
                 found.add(pid)
@@ -231,12 +248,14 @@ EXECUTING = 0.02  # seconds between them: a process in the middle of an exec sho
 async def kill_all(collect: Callable[[], Iterable[int]], *, deadline: float = 10.0) -> bool:
     """Kill every process that *collect* names, and again until it names none; False when some outlived *deadline* s.
 
-    Looking again catches what was forked between the look and the signal. A zombie of ours is reaped.
+    Looking again catches what was forked between the look and the signal. A zombie of ours is reaped. This very process
+    is never killed, whatever *collect* names.
     """
     loop = asyncio.get_running_loop()
     end, clean = loop.time() + deadline, 0
     while clean < LOOKS:
-        left = [pid for pid in await asyncio.to_thread(collect) if identify(pid) is not None]
+        named = await asyncio.to_thread(collect)
+        left = [pid for pid in named if pid != os.getpid() and identify(pid) is not None]
         clean = 0 if left else clean + 1
         if not left:
             await asyncio.sleep(EXECUTING)

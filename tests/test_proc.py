@@ -155,3 +155,40 @@ async def test_the_family_has_descendants_in_sessions_of_their_own() -> None:
         assert family == {process.pid, child}
         await proc.kill_all(lambda: family)
         process.returncode = 0
+
+
+async def test_the_family_of_one_that_started_us_has_neither_us_nor_what_we_started() -> None:
+    code = (
+        "import os, subprocess; from kaosd import proc\n"
+        "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "family = proc.family(os.getppid()); child.kill()\n"
+        "print(os.getppid() in family, os.getpid() in family, child.pid in family)"
+    )
+    # a shell between us, as that of a terminal
+    finished = await proc.run(
+        ["sh", "-c", f'"{sys.executable}" -c "$1"; true', "sh", code], cwd=Path.cwd(), env=dict(os.environ)
+    )
+    assert finished.output == "True False False"
+
+
+async def test_kill_all_spares_us() -> None:
+    process = subprocess.Popen(["sleep", "600"])
+    assert await proc.kill_all(lambda: [os.getpid(), process.pid])
+    process.returncode = 0
+    assert proc.identify(process.pid) is None
+
+
+@pytest.mark.parametrize(
+    "marks", [{}, {"KAOS_HOST": "/home:1"}, {"KAOS_BUILD": "/e"}, {"KAOS_HOST": "", "KAOS_BUILD": ""}]
+)
+async def test_a_program_without_marks_is_the_same_process(marks: dict[str, str]) -> None:
+    code = (
+        "import os, sys; from kaosd import proc; before = len(sys.argv)\n"
+        "proc.unmarked(); environ = proc.environ_bytes(os.getpid())\n"
+        "print(b'KAOS_' in environ, b'OTHER=x y' in environ, sys.argv[1:], os.getpid())"
+    )
+    variables = {**os.environ, **marks, "OTHER": "x y"}
+    argv = [sys.executable, "-c", code, "a b", "$HOME"]
+    process = subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, text=True)
+    printed, _ = process.communicate(timeout=60)
+    assert printed == f"False True ['a b', '$HOME'] {process.pid}\n"

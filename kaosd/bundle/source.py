@@ -159,9 +159,9 @@ def _resolve(store: Store, tree: str | None, path: bytes) -> Entry | None:
     return entry if entry is not None and entry.kind != "d" else None
 
 
-def environment_digest(inputs: tuple[tuple[bytes, Entry], ...]) -> str:
-    """The key of an environment: what its inputs are called, their kind and content, and nothing else."""
-    hasher = blake3(b"kaosd environment 1\n")
+def environment_digest(inputs: tuple[tuple[bytes, Entry], ...], *, image: bool = False) -> str:
+    """The key of an environment: what its inputs are called, their kind and content, and how it is made of them."""
+    hasher = blake3(b"kaosd environment 1\n" if image else b"kaosd environment 2\n")
     for path, entry in inputs:
         hasher.update(b"%d %s %s %s\n" % (len(path), path, entry.kind.encode(), entry.digest.encode()))
     return hasher.hexdigest()
@@ -192,7 +192,7 @@ class Inputs:
         self._tree = tree
         self._whole = whole
         self.files = environment_inputs(store, tree, patterns, image=whole)
-        self.digest = environment_digest(self.files) if owner is None else _digest_with_code(tree, owner)
+        self.digest = environment_digest(self.files, image=whole) if owner is None else _digest_with_code(tree, owner)
 
     def export(self, target: Path) -> None:
         """Write the files below *target* (made if absent) as they lie in the bundle. StoreError when it cannot."""

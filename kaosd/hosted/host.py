@@ -44,7 +44,11 @@ def isolate(host: dict[str, Any]) -> None:
     os.environ["IPYTHONDIR"] = places["ipython"]
     contributed = os.path.join(host.get("environment_link") or sys.prefix, "share", "jupyter")
     os.environ["PATH"] = os.pathsep.join([os.path.join(sys.prefix, "bin"), os.environ.get("PATH", os.defpath)])
-    os.environ["JUPYTER_PATH"] = os.pathsep.join([places["data"], contributed])
+    paths = [places["data"], contributed]
+    if "own" in host:
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        paths.insert(1, os.path.join(host["own"], version, "share", "jupyter"))
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(paths)
 
 
 def serve(configuration: dict[str, Any]) -> None:

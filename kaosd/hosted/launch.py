@@ -4,7 +4,8 @@ host.json: name · base_url ("/<name>/") · root_dir · socket (absolute path of
 token_file · origins (host:port that a browser may send as Host) · jupyter (private directory for config/ data/
 runtime/ ipython/) · environment_link (symbolic link to the environment that kernels start from; it may be
 replaced while we run; absent where this Python is the environment, as in an image) · python (command for it there;
-by default our own) · kernel_env (file with a JSON object of environment variables for kernels and terminals,
+by default our own) · own (directory of the notebook's own environment, see `overlay`; absent where the environment
+is not shared) · kernel_env (file with a JSON object of environment variables for kernels and terminals,
 read again at each start; may be absent) · checkpoints (directory outside root_dir).
 """
 

@@ -7,9 +7,13 @@ Runs as `python -I -S`, before any package, in a few milliseconds.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # which `python -I` does not search
+overlay = importlib.import_module("overlay")
 
 
 def environment(host: dict[str, str]) -> dict[str, str]:
@@ -24,8 +28,20 @@ def environment(host: dict[str, str]) -> dict[str, str]:
     prefix = os.path.realpath(host["environment_link"])
     if not os.path.exists(os.path.join(prefix, "bin", "python")):
         raise SystemExit(f"{host['environment_link']} leads to no environment: {prefix}/bin/python is missing")
-    variables["VIRTUAL_ENV"] = prefix
-    variables["PATH"] = os.pathsep.join([os.path.join(prefix, "bin"), variables.get("PATH", os.defpath)])
+    rest = variables.get("PATH", os.defpath)
+    if "own" not in host:  # a server that an older kaosd started
+        variables["VIRTUAL_ENV"] = prefix
+        variables["PATH"] = os.pathsep.join([os.path.join(prefix, "bin"), rest])
+        return variables
+    try:
+        own, scripts = overlay.ready(host["own"], prefix)
+        # the programs of the server's environment are the server's alone
+        rest = os.pathsep.join(one for one in rest.split(os.pathsep) if one != os.path.dirname(sys.executable))
+        variables["PATH"] = overlay.path(host["own"], own, scripts, rest)
+    except OSError as error:
+        raise SystemExit(f"the notebook's own environment cannot be made: {error}") from error
+    variables["VIRTUAL_ENV"], variables[overlay.VARIABLE] = own, prefix
+    variables["JUPYTER_CONFIG_PATH"] = os.path.join(prefix, "etc", "jupyter")
     return variables
 
 
@@ -33,9 +49,10 @@ def main(path: str, program: str, *arguments: str) -> None:
     """Become *program*, found by the PATH of the environment."""
     with open(path, encoding="utf-8") as file:
         host = json.load(file)
+    variables = environment(host)
     if program == "python":
-        program = host.get("python", program)
-    os.execvpe(program, [program, *arguments], environment(host))  # noqa: S606
+        program = host.get("python") or os.path.join(variables["VIRTUAL_ENV"], "bin", "python")
+    os.execvpe(program, [program, *arguments], variables)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ def test_inputs_are_exported_as_they_lie_in_the_bundle(store, tmp_path):
     assert owned.digest == Inputs(store, tree, whole=True, owner="ada").digest
     assert owned.digest != Inputs(store, put_tree(store, {**BUNDLE, b"model/new.py": b""}), owner="ada").digest
     assert inputs.digest == environment_digest(environment_inputs(store, tree))
-    assert whole.digest == environment_digest(environment_inputs(store, tree, image=True))
+    assert whole.digest == environment_digest(environment_inputs(store, tree, image=True), image=True)
 
 
 def test_git_in_the_middle_of_something_is_told(source, root):

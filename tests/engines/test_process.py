@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conformance import *  # noqa: F403 - its tests run here
 from conformance import IMPORT_EXTRA, VERSION, stored
-from conftest import Lines
+from conftest import Lines, make_home
 from lab import lab
 
 from kaosd import proc
@@ -71,6 +71,87 @@ async def test_switch_gives_new_kernels_the_new_package_and_running_ones_keep_th
         assert "ModuleNotFoundError" in await there.run(old, IMPORT_EXTRA)
         assert (await there.request("POST", f"api/kernels/{old}/restart"))[0] == 200
         assert await there.run(old, IMPORT_EXTRA) == VERSION
+
+
+HOME_OF = "import importlib.metadata as m; print(m.version('{0}'), __import__('{0}').__file__)"
+
+
+WAYS_TO_INSTALL = (
+    "%pip install -q --no-deps humanize==4.8.0",
+    "!pip install -q --no-deps humanize==4.8.0",
+    "!uv pip install -q --no-deps humanize==4.8.0",
+    "!python -m pip install -q --no-deps humanize==4.8.0",
+    "import subprocess; subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', 'humanize==4.8.0'])",
+    "!uv pip install -q --python {sys.executable} humanize==4.8.0",
+    "!VIRTUAL_ENV= pip install -q humanize==4.8.0",
+)
+
+
+async def test_what_a_cell_installs_is_there_at_once_and_in_this_notebook_alone(
+    engine: ProcessEngine, order_for: Callable[..., Order], extended: Environment, log: Lines, short: Path
+) -> None:
+    order = order_for(extended)
+    other = dataclasses.replace(order, home=make_home(short / "o"))
+    one, two = await asyncio.gather(engine.start(order, log), engine.start(other, log))
+    own = f"{order.home.root}/environments/"
+    try:
+        async with lab(one, order) as here, lab(two, other) as there:
+            for install in WAYS_TO_INSTALL:
+                kernel = await here.new_kernel()
+                printed = await here.run(kernel, f"import sys\n{install}")
+                assert "rror" not in printed, (install, printed)
+                assert (await here.run(kernel, HOME_OF.format("humanize"))).startswith(f"4.8.0 {own}"), install
+                await here.run(kernel, "!pip uninstall -q -y humanize")
+                assert VERSION in await here.run(await here.new_kernel(), HOME_OF.format("humanize")), install
+            await here.run(kernel, WAYS_TO_INSTALL[0])
+            shared = await there.run(await there.new_kernel(), HOME_OF.format("humanize"))
+            assert shared.startswith(f"{VERSION} {extended.handle}/")
+    finally:
+        await engine.stop(two, 0)
+    assert await engine.built(extended.digest) == extended
+
+
+async def test_what_was_installed_by_hand_outlives_hosts_and_environments(
+    engine: ProcessEngine, order_for: Callable[..., Order], base: Environment, extended: Environment, log: Lines
+) -> None:
+    host = await engine.start(order_for(base), log)
+    async with lab(host, order_for(base)) as here:
+        old = await here.new_kernel()
+        await here.run(old, "%pip install -q --no-deps humanize==4.8.0 iniconfig")
+        switched = await engine.switch(host, order_for(extended))
+        assert switched is not None
+        new = await here.new_kernel()
+        assert (await here.run(new, HOME_OF.format("humanize"))).startswith(f"{VERSION} {extended.handle}")
+        assert "/environments/" in await here.run(new, HOME_OF.format("iniconfig"))
+        assert (await here.run(old, HOME_OF.format("humanize"))).startswith("4.8.0")
+    await engine.stop(switched, 0)
+    host = await engine.start(order_for(extended), log)
+    async with lab(host, order_for(extended)) as here:
+        assert "/environments/" in await here.run(await here.new_kernel(), HOME_OF.format("iniconfig"))
+    await engine.forget(order_for(base).home)
+    assert not (order_for(base).home.root / "environments").exists()
+
+
+async def test_no_program_of_the_daemon_and_none_of_the_environment_itself_is_found(
+    environments: Path, order: Order, log: Lines
+) -> None:
+    own = {**os.environ, "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "VIRTUAL_ENV": sys.prefix}
+    engine = ProcessEngine(environments, variables=own)
+    host = await engine.start(order, log)
+    try:
+        async with lab(host, order) as here:
+            kernel = await here.new_kernel()
+            path = (await here.run(kernel, "import os; print(os.environ['PATH'])")).split(":")
+            assert path[0].startswith(f"{order.home.root}/environments/")
+            assert not [one for one in path if one.startswith((f"{sys.prefix}/", order.environment.handle))]
+            for program in ("python", "pip", "jupyter", "ipython", "uv"):
+                assert str(order.home.root) in await here.run(kernel, f"!command -v {program}"), program
+            assert "jupyter core" in (await here.run(kernel, "!jupyter --version")).lower().replace("_", " ")
+            code = "import sys; print(sys.prefix)"
+            assert str(order.home.root) in await here.run(kernel, f"!ipython -c '{code}'")
+    finally:
+        await engine.stop(host, 0)
+        await engine.close()
 
 
 async def test_the_token_and_the_secrets_are_in_no_process(engine: ProcessEngine, order: Order, log: Lines) -> None:

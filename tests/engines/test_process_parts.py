@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from kaosd.engines.process import recipe
 from kaosd.engines.process.launchers import ENDED, cause
 from kaosd.engines.process.limits import choose
 from kaosd.engines.process.server import Package, of_python, serving
-from kaosd.engines.process.surroundings import build_variables, host_variables
+from kaosd.engines.process.surroundings import build_variables, host_variables, outside_environments
 from kaosd.errors import BuildFailed
 
 OWN = {
@@ -65,6 +66,60 @@ def test_a_host_gets_the_person_and_what_is_passed_but_nothing_of_the_daemon(
 ) -> None:
     usual = {"PATH", "HOME", "LC_ALL", "https_proxy", "SSL_CERT_FILE", "OMP_NUM_THREADS"}
     assert host_variables(OWN, passed).keys() == usual | more
+
+
+# what a daemon that was started from a notebook, a conda shell or an activated environment carries
+LEADING = {
+    "KAOS_HOST": "/n:1",
+    "KAOS_ENVIRONMENT": "/e",
+    "CONDA_PREFIX": "/c",
+    "_CONDA_ROOT": "/c",
+    "PYTHONHOME": "/p",
+    "PYTHONUSERBASE": "/p",
+    "PIP_TARGET": "/t",
+    "PIP_PREFIX": "/t",
+    "PIP_USER": "1",
+    "UV_PYTHON": "/p",
+    "UV_SYSTEM_PYTHON": "1",
+    "UV_TARGET": "/t",
+    "UV_PROJECT_ENVIRONMENT": "/e",
+    "JUPYTER_PATH": "/j",
+    "VIRTUAL_ENV_PROMPT": "(e)",
+}
+
+
+@pytest.mark.parametrize("passed", [(), ("*",), ("PIP_*", "UV_*", "PYTHON*", "CONDA_*", "KAOS_*")])
+def test_nothing_that_leads_to_another_environment_is_passed(passed: tuple[str, ...]) -> None:
+    assert host_variables({"PATH": "/bin", **LEADING}, passed) == {"PATH": "/bin"}
+
+
+def test_no_python_environment_is_on_the_path_of_a_host(tmp_path: Path) -> None:
+    virtual, conda, plain = (tmp_path / name for name in ("virtual", "conda", "plain"))
+    for directory in (virtual / "bin", virtual / "scripts/x", conda / "bin", conda / "conda-meta", plain / "bin"):
+        directory.mkdir(parents=True)
+    (virtual / "pyvenv.cfg").touch()
+    (tmp_path / "link").symlink_to(virtual / "bin")
+    kept = [str(plain / "bin"), "/usr/bin", "/bin", str(tmp_path / "missing")]
+    dropped = [
+        virtual / "bin",
+        virtual / "scripts/x",
+        conda / "bin",
+        tmp_path / "link",
+        Path(sys.prefix, "bin"),
+        ".",
+        "",
+    ]
+    for own in dropped:
+        assert outside_environments(":".join([str(own), *kept, str(own)])).split(":") == kept
+        assert outside_environments(str(own)) == "/bin:/usr/bin"
+
+
+def test_a_python_of_the_system_hides_no_directory_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    for prefix in ("/usr", "/usr/local", "/"):
+        monkeypatch.setattr(sys, "prefix", prefix)
+        assert outside_environments("/usr/local/bin:/usr/bin:/bin") == "/usr/local/bin:/usr/bin:/bin"
+    monkeypatch.setattr(sys, "prefix", "/opt/python")  # without an environment, as of pyenv
+    assert outside_environments("/opt/python/bin:/usr/bin") == "/usr/bin"
 
 
 def package(name: str, *requires: str, serves: bool = False) -> Package:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,10 +25,11 @@ from kaosd.engines.process import limits
 from kaosd.engines.process.environment import Environments
 from kaosd.engines.process.files import read_link, replace_file, replace_link
 from kaosd.engines.process.host import Running
-from kaosd.engines.process.launchers import ENDED, Launcher, OwnUnit, PlainChild, cause, stem
+from kaosd.engines.process.launchers import ENDED, UNITS, Launcher, OwnUnit, PlainChild, cause, stem
 from kaosd.engines.process.launchers import limits as unit_limits
 from kaosd.engines.process.surroundings import build_variables, host_variables
 from kaosd.errors import EngineError, StartFailed
+from kaosd.hosted import overlay
 from kaosd.logs import stamp
 from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
 from kaosd.units import SLICE, UserUnits
@@ -67,7 +69,8 @@ class ProcessEngine:
         launcher: Launcher | None = None,
     ) -> None:
         own = dict(os.environ if variables is None else variables)
-        self._environments = Environments(environments, uv.find_uv_bin(), python, build_variables(own))
+        self._uv = uv.find_uv_bin()
+        self._environments = Environments(environments, self._uv, python, build_variables(own))
         self._variables = host_variables(own, pass_environment)
         self._start_within = start_within
         self._launcher = launcher
@@ -117,6 +120,7 @@ class ProcessEngine:
                 retryable=False,
             )
         _write_kernel_env(hosts.kernel_env_of(home), resources, self._taken_gpus())
+        await asyncio.to_thread(self._settle, order)
         replace_link(hosts.link_of(home), order.environment.handle)
         settings = _write_settings(order, socket)
         own = self._launcher or (OwnUnit(self._units) if await self._units.available() else PlainChild())
@@ -134,11 +138,19 @@ class ProcessEngine:
         for pid in pids - {0}:  # a main process that has ended already; 0 would be ourselves
             limits.limit(pid, cores, resources.memory_bytes)
 
+    def _settle(self, order: Order) -> None:
+        """Prepare what is installed by hand for the environment of *order*. Blocking. Raises OSError."""
+        gone = overlay.settle(str(hosts.own_of(order.home)), order.environment.handle, {"uv": self._uv})
+        if gone:
+            text = f"the environment brings {', '.join(gone)} now, in place of what was installed by hand"
+            log.warning("installed_by_hand_replaced", notebook=order.spec.name, packages=gone)
+            with open(order.log, "a", encoding="utf-8") as file:
+                file.write(f"{stamp(text)}\n")
+
     def _host_variables(self, order: Order) -> dict[str, str]:
         spec = order.spec
         return {
             **self._variables,
-            "PATH": os.pathsep.join([f"{order.environment.handle}/bin", self._variables.get("PATH", os.defpath)]),
             "KAOS_WORKSPACE": spec.workspace,
             "KAOS_USER": spec.user,
             "KAOS_NOTEBOOK": spec.name,
@@ -152,6 +164,7 @@ class ProcessEngine:
         if order.environment.server != host.server or not proc.alive(running.identity):
             return None
         with _writing(running.link):
+            await asyncio.to_thread(self._settle, order)
             replace_link(Path(running.link), order.environment.handle)
         switched = dataclasses.replace(running, environment=order.environment.digest)
         self._running[running.mark] = switched
@@ -244,6 +257,15 @@ class ProcessEngine:
         except EngineError as error:
             log.warning("host_stays_in_our_unit", notebook=running.base_url.strip("/"), error=str(error))
 
+    async def _out_of_hosts_unit(self) -> None:
+        """Leave the unit of a host in whose terminal this daemon was started: it ends with all that is in it."""
+        if not cgroups.of().rpartition("/")[2].startswith(UNITS):
+            return
+        try:
+            await self._units.take({os.getpid()}, f"kaosd-{secrets.token_hex(6)}.scope")
+        except EngineError as error:
+            log.warning("daemon_stays_in_unit_of_host", error=str(error))
+
     def _behind_link(self, running: Running) -> Running:
         """The host with the environment of its link, which is put back when this server cannot serve it."""
         link = Path(running.link)
@@ -256,6 +278,7 @@ class ProcessEngine:
 
     async def sweep(self, home: Home, host: Host | None) -> None:
         """See `Engine`."""
+        await self._out_of_hosts_unit()
         kept = hosts.of(host) if host is not None else None
         but, unit = (kept.mark, kept.unit) if kept is not None else (None, "")
         slice_of_hosts = (await self._units.show(SLICE, "ControlGroup")).get("ControlGroup", "")
@@ -278,6 +301,7 @@ class ProcessEngine:
         """See `Engine`."""
         await self.sweep(home, None)
         _put_back(hosts.link_of(home), None)
+        await asyncio.to_thread(shutil.rmtree, hosts.own_of(home), ignore_errors=True)
 
     async def collect(self, keep: frozenset[str]) -> None:
         """See `Engine`."""
@@ -369,6 +393,7 @@ def _write_settings(order: Order, socket: str) -> Path:
         "origins": list(order.origins),
         "jupyter": str(home.jupyter),
         "environment_link": str(hosts.link_of(home)),
+        "own": str(hosts.own_of(home)),
         "kernel_env": str(hosts.kernel_env_of(home)),
         "checkpoints": str(home.jupyter / "checkpoints"),
     }

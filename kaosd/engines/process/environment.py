@@ -25,7 +25,8 @@ from kaosd.engines.process.copying import MARKER, distributions
 from kaosd.engines.process.files import replace_file
 from kaosd.engines.process.recipe import LOCK, Past, Recipe, no_space
 from kaosd.engines.process.server import server_digest
-from kaosd.engines.process.spares import MARK, Spares
+from kaosd.engines.process.spares import Spares
+from kaosd.hosted import overlay
 from kaosd.model import Environment, NotebookSpec
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -85,7 +86,7 @@ class Environments:
         """Build under the lock; whatever ends this early leaves neither a directory nor a process."""
         target = self.path(inputs.digest)
         await self._clear(target)
-        variables = {**self._variables, MARK: str(target)}
+        variables = {**self._variables, proc.BUILD_MARK: str(target)}
         try:
             target.mkdir(mode=0o700)
             recipe = Recipe(self._uv, self._python, variables, log, self._last(spec))
@@ -115,7 +116,7 @@ class Environments:
             return
 
         def marked() -> list[int]:
-            return [pid for pid in proc.pids() if proc.environ_value(pid, MARK) == str(target)]
+            return [pid for pid in proc.pids() if proc.environ_value(pid, proc.BUILD_MARK) == str(target)]
 
         await proc.kill_all(marked)
         if (trash := _trashed(target)) is not None:
@@ -208,5 +209,8 @@ def _trashed(path: Path) -> Path | None:
 
 def _used(path: Path) -> bool:
     """Whether a running process was started from *path*, or has it on its PATH as all that a host starts."""
-    own = os.fsencode(path) + b"/"
-    return any(own in proc.command_bytes(pid) or own in proc.environ_bytes(pid) for pid in proc.pids())
+    own, named = os.fsencode(path) + b"/", os.fsencode(f"{overlay.VARIABLE}={path}\0")
+    return any(
+        own in proc.command_bytes(pid) or own in (variables := proc.environ_bytes(pid)) or named in variables
+        for pid in proc.pids()
+    )

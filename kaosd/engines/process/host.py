@@ -27,7 +27,6 @@ from kaosd.errors import EngineError, StartFailed
 from kaosd.model import Host, HostStatus
 
 LAUNCHER = Path(__file__).parents[2] / "hosted" / "launch.py"
-_MARK = "KAOS_HOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,8 @@ async def launch(
         log_from = os.fstat(log).st_size
     finally:
         os.close(log)
-    unit = await launcher.start(Command(tuple(argv), home, {**variables, _MARK: mark}, order.log, order.spec.resources))
+    marked = {**variables, proc.HOST_MARK: mark}
+    unit = await launcher.start(Command(tuple(argv), home, marked, order.log, order.spec.resources))
     identity = proc.identify(unit.pid)
     return Running(
         pid=unit.pid,
@@ -112,6 +112,11 @@ async def launch(
 def link_of(home: Home) -> Path:
     """The symbolic link to the environment that kernels of this home start from."""
     return home.root / "environment"
+
+
+def own_of(home: Home) -> Path:
+    """The directory of what is installed by hand in this home; see kaosd/hosted/overlay.py."""
+    return home.root / "environments"
 
 
 def kernel_env_of(home: Home) -> Path:
@@ -149,7 +154,7 @@ def adopt(handle: Mapping[str, object]) -> Running | None:
         isinstance(running.pid, int)
         and proc.alive(running.identity)
         and proc.command_line(running.pid) == running.argv
-        and proc.environ_value(running.pid, _MARK) == running.mark
+        and proc.environ_value(running.pid, proc.HOST_MARK) == running.mark
         and (not running.unit or cgroups.of(running.pid).endswith(f"/{running.unit}"))
     )
     return running if ours else None
@@ -192,12 +197,12 @@ def _family(running: Running) -> set[proc.Identity]:
 
 def marked(mark: str) -> list[int]:
     """All processes that carry *mark*."""
-    return [pid for pid in proc.pids() if proc.environ_value(pid, _MARK) == mark]
+    return [pid for pid in proc.pids() if proc.environ_value(pid, proc.HOST_MARK) == mark]
 
 
 def marked_in(home: Home, but: str | None) -> list[int]:
     """All processes that any host of *home* started, except those that carry the mark *but*."""
-    marks = {pid: mark for pid in proc.pids() if (mark := proc.environ_value(pid, _MARK)) is not None}
+    marks = {pid: mark for pid in proc.pids() if (mark := proc.environ_value(pid, proc.HOST_MARK)) is not None}
     return [pid for pid, mark in marks.items() if mark.rpartition(":")[0] == str(home.root) and mark != but]
 
 

@@ -25,6 +25,7 @@ from kaosd.engines.process.files import replace_file
 from kaosd.model import Resources
 from kaosd.units import Unit, UserUnits
 
+UNITS = "kaos-host-"  # how the names of the units of all hosts begin
 ENTER = Path(__file__).parents[2] / "hosted" / "enter.py"
 
 
@@ -96,7 +97,7 @@ class OwnUnit:
 
 def stem(home: Home) -> str:
     """How the names of all units of a home begin."""
-    return f"kaos-host-{blake3(os.fsencode(home.root)).hexdigest(6)}"
+    return f"{UNITS}{blake3(os.fsencode(home.root)).hexdigest(6)}"
 
 
 def limits(resources: Resources) -> list[str]:

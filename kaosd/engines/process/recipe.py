@@ -31,7 +31,9 @@ _SERVER = {
     "jupyterlab": "jupyterlab>=4",
     "ipykernel": "ipykernel>=6",
     "jupyter-collaboration": "jupyter-collaboration>=4",
+    "pip": "pip>=23",  # for %pip in a cell
 }
+_OPTIONAL = ("jupyter-collaboration", "pip")
 _UNUSED = ("environment.yml", "apt.txt", "pyproject.toml", "uv.lock", "Dockerfile")
 _NONE = "No solution found"
 _INSTALLED = re.compile(r"^ ([+~-]) (\S+)==(\S+)$", re.MULTILINE)
@@ -181,18 +183,19 @@ class Recipe:
         return found.output.strip().rpartition("\n")[2]
 
     async def _resolve(self, model: Path, files: dict[str, str], python: str, lock: Path, *more: str) -> None:
-        """Write *lock*; without jupyter-collaboration where the requirements exclude it."""
+        """Write *lock*; without what is optional where the requirements or the index exclude it."""
         if self.preferences.exists():
             shutil.copyfile(self.preferences, lock)
         added = await asyncio.to_thread(_added, files)
         finished = await self._compile(model, added, python, lock, *more)
-        optional = _SERVER["jupyter-collaboration"]
-        if _NONE in finished.output and optional in finished.output and optional in added:
-            added.remove(optional)
+        left_out = []
+        while name := _blamed(finished, added):
+            added.remove(_SERVER[name])
+            left_out.append(name)
             finished = await self._compile(model, added, python, lock, *more)
-            if finished.code == 0:
-                self.log.line("jupyter-collaboration is left out: the requirements exclude every version of it")
         await self._accept(finished, files)
+        for name in left_out:
+            self.log.line(f"{name} is left out: no version of it goes with the requirements and the package index")
 
     async def _compile(self, model: Path, added: list[str], python: str, lock: Path, *more: str) -> proc.Finished:
         server = model.parent / "server.txt"
@@ -269,6 +272,13 @@ def _added(files: Mapping[str, str]) -> list[str]:
     """What the host needs and the requirements do not name."""
     named = {requirement.name for path, text in files.items() for requirement in read(path, text)}
     return [spec for name, spec in _SERVER.items() if name not in named]
+
+
+def _blamed(finished: proc.Finished, added: list[str]) -> str | None:
+    """The optional package among *added* that a resolution names as what has no solution."""
+    if _NONE not in finished.output:
+        return None
+    return next((name for name in _OPTIONAL if _SERVER[name] in added and _SERVER[name] in finished.output), None)
 
 
 def _specs(lines: Iterable[str]) -> str:

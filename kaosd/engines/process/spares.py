@@ -17,7 +17,6 @@ from tempfile import mkdtemp
 from kaosd import proc
 from kaosd.engines.process import copying
 
-MARK = "KAOS_BUILD"  # in the environment of all processes of a build: the directory that they make
 _SPARE = ".spare"
 _LEISURELY = "10"  # nice value of what nobody waits for
 _PROGRAM = copying.__file__
@@ -92,7 +91,7 @@ class Spares:
 
     async def _run(self, what: str, old: Path, new: Path, *more: str) -> proc.Finished:
         argv = [sys.executable, "-I", "-S", _PROGRAM, what, str(old), str(new), *more]
-        return await proc.run(argv, cwd=self._root, env={**self._variables, MARK: str(new)})
+        return await proc.run(argv, cwd=self._root, env={**self._variables, proc.BUILD_MARK: str(new)})
 
     def _move(self, digest: str, target: Path) -> None:
         """The copy's own directory first, which only one can take, then what is in it."""
@@ -110,4 +109,4 @@ class Spares:
 
 
 def _being_made(path: Path) -> bool:
-    return any(proc.environ_value(pid, MARK) == str(path) for pid in proc.pids())
+    return any(proc.environ_value(pid, proc.BUILD_MARK) == str(path) for pid in proc.pids())

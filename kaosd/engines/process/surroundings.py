@@ -1,13 +1,17 @@
 """The environment variables that builds and hosts get: allow-lists, so that nothing of the daemon leaks.
 
-Pure functions from the daemon's own environment. A notebook is the person's own, but credentials that happened to be
-in the daemon's environment (cloud keys, an ssh agent) reach it only when the person names them in `pass_environment`.
+Functions of the daemon's own environment, which look at nothing but the directories of its PATH. A notebook is the
+person's own, but credentials that happened to be in the daemon's environment (cloud keys, an ssh agent) reach it only
+when the person names them in `pass_environment`.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 _PERSON = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*")
 _NETWORK = (
@@ -26,8 +30,14 @@ _NEVER = (
     *("KAOSD_*", "NOTIFY_SOCKET", "WATCHDOG_*", "LISTEN_*", "FDSTORE", "MAINPID", "MANAGERPID", "INVOCATION_ID"),
     *("JOURNAL_STREAM", "CREDENTIALS_DIRECTORY", "MEMORY_PRESSURE_*", "SYSTEMD_EXEC_PID", "CUDA_VISIBLE_DEVICES"),
     *("RUNTIME_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY", "LOGS_DIRECTORY", "CONFIGURATION_DIRECTORY"),
-    *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "JUPYTER_*"),
+    *("KAOS_*", "JUPYTER_*", "JPY_*", "IPYTHON*"),
+    # what says to Python, pip and uv where packages are and where new ones go
+    *("VIRTUAL_ENV", "VIRTUAL_ENV_*", "CONDA_*", "_CONDA_*", "PYENV_VERSION", "PYENV_VIRTUAL_ENV", "PIPENV_ACTIVE"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__"),
+    *("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON", "PIP_BREAK_SYSTEM_PACKAGES"),
+    *("UV_TARGET", "UV_PREFIX", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_PROJECT_ENVIRONMENT"),
 )
+_SYSTEM = (Path("/"), Path("/usr"), Path("/usr/local"))
 # uv does not read pip's settings; a person who has only those means them all the same
 _OF_PIP = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_EXTRA_INDEX_URL"}
 
@@ -41,7 +51,30 @@ def build_variables(own: Mapping[str, str]) -> dict[str, str]:
 
 def host_variables(own: Mapping[str, str], passed: tuple[str, ...]) -> dict[str, str]:
     """What a host gets out of the daemon's *own* environment: the allow-list and the patterns *passed* besides."""
-    return _only(own, (*_PERSON, *_NETWORK, *_COMPUTING, *passed))
+    kept = _only(own, (*_PERSON, *_NETWORK, *_COMPUTING, *passed))
+    return {**kept, "PATH": outside_environments(own.get("PATH", ""))}
+
+
+def outside_environments(path: str) -> str:
+    """*path* without directories of Python environments, the daemon's first of all, and without relative ones.
+
+    A `pip` that a notebook found there would install into that environment. The system's when nothing is left.
+    """
+    kept = [entry for entry in path.split(os.pathsep) if os.path.isabs(entry) and not _in_environment(Path(entry))]
+    return os.pathsep.join(kept) or os.defpath
+
+
+def _in_environment(directory: Path) -> bool:
+    """Whether a directory lies in a virtual or conda environment, or holds the programs of our own Python.
+
+    That of the system is not an environment, even if it is our own.
+    """
+    real = directory.resolve()
+    for above in (real, *real.parents):
+        if (above / "pyvenv.cfg").exists() or (above / "conda-meta").is_dir():
+            return True
+    own = Path(sys.prefix).resolve()
+    return real == own / "bin" and own not in _SYSTEM
 
 
 def _only(own: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]:
