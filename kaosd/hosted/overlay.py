@@ -48,6 +48,8 @@ def ready(own: str, environment: str) -> tuple[str, str]:
 
     Raises OSError.
     """
+    if not os.path.exists(python := os.path.join(environment, "bin", "python")):
+        raise FileNotFoundError(f"{python} is missing")
     version = python_of(environment)
     prefix = os.path.realpath(os.path.join(own, version))
     if not (_is_whole(prefix, version, environment) and _has_scripts(prefix, environment)):
