@@ -88,15 +88,16 @@ class Backend:
     def problems(self) -> list[Problem]:
         """What is wrong with the daemon as a whole."""
         found = [*self.own_problems, *self.watcher.problems()]
+        found += [Problem("notebook", "error", text, "", self.started_at) for text in self.registry.refused.values()]
         return [*found, self.problem] if self.problem is not None else found
 
     def notebook(self, name: str) -> dict[str, Any]:
         """One notebook's object."""
         return self.registry.notebook(name)
 
-    async def deploy(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Register or change a notebook."""
-        return await self.registry.deploy(settings_.spec_from_request(request, self.settings))
+    async def deploy(self, request: Mapping[str, Any], *, replacing: bool) -> dict[str, Any]:
+        """Register or change a notebook; keys as in [[notebook]]. replacing: it may get another source."""
+        return await self.registry.deploy(request, self.settings, replacing=replacing)
 
     async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
         """Look again, and try again what failed."""
@@ -134,8 +135,12 @@ class Backend:
         """Copies of work in the host."""
         return self.registry.recovered(name)
 
-    async def restore(self, name: str, path: str) -> dict[str, Any]:
-        """Bring a copy of work back into the host."""
+    async def clear(self, name: str) -> dict[str, Any]:
+        """Delete the copies of edits."""
+        return await self.registry.clear(name)
+
+    async def restore(self, name: str, path: str | None) -> dict[str, Any]:
+        """Bring a copy of an edit back into the host; None: the newest copy of each path."""
         return await self.registry.restore(name, path)
 
     async def why(self, path: str) -> dict[str, Any]:
@@ -184,7 +189,7 @@ class Backend:
         if later:
             text = f"a change of {', '.join(later)} takes effect when kaosd starts again"
             self._problem("restart", "warning", text, "systemctl --user restart kaosd")
-        changed = await self.registry.apply(fresh.notebooks)
+        changed = await self.registry.apply(fresh)
         if changed or fresh != self.settings:
             self.registry.shop.journal.append("settings", None, {"changed": changed}, time.time())
             self.registry.shop.news.tell()

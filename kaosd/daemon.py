@@ -77,7 +77,7 @@ async def serve(settings: Settings, config: Path | None = None, activated: socke
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
-            await registry.apply(settings.notebooks)
+            await registry.apply(settings)
             shop.watcher.watch(CONFIG, settings.config.parent, _all_but(os.fsencode(settings.config.name)))
             own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
             if settings.desktop_notices:

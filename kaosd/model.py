@@ -119,6 +119,7 @@ class NotebookSpec:
 
     swap_when_idle: seconds that a swap which ends kernels waits for busy ones.
     registered: made by `kaosctl notebook deploy` (kept in the journal) and not by the configuration file.
+    named: False when the name was only made from its directory.
     """
 
     name: str
@@ -132,6 +133,12 @@ class NotebookSpec:
     environment_inputs: tuple[str, ...] = ()
     swap_when_idle: float = 600.0
     registered: bool = False
+    named: bool = True
+
+    @property
+    def directory(self) -> Path | None:
+        """The directory that the notebook is of: its source, or its data where it has no source."""
+        return self.source or self.data
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,19 +6,23 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from kaosd import bundle
-from kaosd.engines.base import Carrier, Finding, Remote
+from kaosd import settings as settings_
+from kaosd.engines.base import Carrier, Engine, Finding, Home, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
+from kaosd.journal import Registration
 from kaosd.model import NotebookSpec, NotebookState, Version
-from kaosd.notebook import Notebook, Workshop, explain, restore, view
+from kaosd.notebook import Notebook, Workshop, explain, kept, restore, restore_all, view
 from kaosd.notebook.clearing import Unwanted, clear, shown
-from kaosd.notebook.retention import collect, is_kept, keep_work, kept_environments
+from kaosd.notebook.retention import collect, is_kept, kept_environments
+from kaosd.settings import Settings, naming
 
 log = structlog.get_logger(__name__)
 TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
@@ -34,50 +38,146 @@ class Registry:
         self._group = group
         self._changing = asyncio.Lock()
         self.draining = False
+        self.refused: dict[str, str] = {}  # notebooks that cannot be as they are wanted, each with a sentence
 
     # -- the set of notebooks ------------------------------------------------------------------------------
 
-    async def apply(self, configured: Iterable[NotebookSpec]) -> list[str]:
+    async def apply(self, settings: Settings) -> list[str]:
         """Bring the actors to the configured and the registered notebooks; the names that changed."""
         async with self._changing:
-            wanted = {spec.name: spec for spec in self.shop.journal.registered()}
-            wanted |= {spec.name: spec for spec in configured}
+            wanted = self._wanted(settings)
             changed = []
-            for name in sorted(set(self.shop.journal.hosted()) - wanted.keys() - self.actors.keys()):
+            for name in sorted(
+                set(self.shop.journal.hosted()) - wanted.keys() - self.refused.keys() - self.actors.keys()
+            ):
                 await self._end_left_over(name)
                 changed.append(name)
-            for name in sorted(self.actors.keys() - wanted.keys()):
+            for name in sorted(self.actors.keys() - wanted.keys() - self.refused.keys()):
                 if await self._reached(name):
                     await self._remove(name)
                     changed.append(name)
             for name, spec in sorted(wanted.items()):
                 if name not in self.actors or self.actors[name].spec != spec:
+                    replaces = name in self.actors and another(self.actors[name].spec.source, spec.source)
+                    if replaces and not await self._reached(name):
+                        continue
                     await self._put(spec)
                     changed.append(name)
             return changed
 
+    def _wanted(self, settings: Settings) -> dict[str, NotebookSpec]:
+        """The registered and the configured notebooks; `refused` then says which cannot be, and why."""
+        self.refused = {}
+        wanted: dict[str, NotebookSpec] = {}
+        for one in self.shop.journal.registered():
+            try:
+                wanted[one.name] = self._spec(self._current(one, settings), settings)
+            except ConfigError as error:
+                self.refused[one.name] = f"notebook {one.name!r} cannot be as it was registered: {error}"
+        taken = self._taken(wanted)
+        for spec in sorted(settings.notebooks, key=lambda one: not one.named):
+            name = spec.name if spec.named else self._name(spec, taken)
+            other = wanted.get(name)
+            if other is not None and another(other.source, spec.source):
+                self.refused[name] = (
+                    f"notebook {name!r} of the configuration file was registered before, with the source {other.source}"
+                    f" and not {spec.source}; give one of them another name, or `kaosctl notebook kill {name}`"
+                )
+                continue
+            wanted[name] = replace(spec, name=name)
+            taken[name] = str(spec.directory)
+        return wanted
+
+    def _current(self, one: Registration, settings: Settings) -> Registration:
+        """A registration in today's form; one of an earlier version is written down anew."""
+        if one.complete:
+            one = Registration(one.name, settings_.inherited(one.given, settings))
+            self.shop.journal.register(one)
+        return one
+
+    def _spec(self, one: Registration, settings: Settings) -> NotebookSpec:
+        """What a registration means with these settings. ConfigError."""
+        spec = settings_.spec_from_request(one.given | {"name": one.name}, settings)
+        self.shop.engines[spec.engine]  # ConfigError when it is not set up
+        return spec
+
+    def _taken(self, wanted: Mapping[str, NotebookSpec]) -> dict[str, str | None]:
+        """The names that notebooks have, or had when they were last served, each with its directory."""
+        taken = {name: live.directory for name, live in self.shop.journal.lives().items()}
+        known = {name: actor.spec for name, actor in self.actors.items()} | dict(wanted)
+        return taken | {name: str(spec.directory) if spec.directory else None for name, spec in known.items()}
+
+    def _name(self, spec: NotebookSpec, taken: Mapping[str, str | None]) -> str:
+        """The name of a notebook that has none but for its directory."""
+        directory, earlier = str(spec.directory), naming.EARLIER.format(user=spec.user)
+        if earlier in taken and taken[earlier] is None:  # of an earlier version, which wrote no directory down
+            live = self.shop.journal.live(earlier)
+            if live.source is not None and live.source.root == os.path.basename(directory):
+                taken = {**taken, earlier: directory}
+        homes = self.shop.state_dir / "notebooks"
+        return naming.choose(directory, earlier, taken, lambda name: (homes / name).exists())
+
     async def _put(self, spec: NotebookSpec) -> None:
-        """Add a notebook, or change one: in place where its directories and engine stay."""
-        actor = self.actors.get(spec.name)
-        if actor is not None:
-            old = actor.spec
-            same = (old.engine, old.source, old.data, old.data_mode) == (
-                spec.engine, spec.source, spec.data, spec.data_mode,
-            )  # fmt: skip
-            if same:
-                actor.change(spec)
-                return
-            actor.draining = True
-            actor.poke()
-            await asyncio.wait([self._tasks[spec.name]])
-            if old.engine != spec.engine:  # the next one would not find its host
-                await actor.hosting.end(self.shop.grace)
-        else:  # its engine may have been changed while no daemon ran
-            await self._end_host_of(spec.name, (one for one in self.shop.engines if one != spec.engine))
+        """Add a notebook, or change one: in place where its directories and engine stay.
+
+        What a person has edited is set aside first where the source becomes another one, or the next host does not
+        see the work directory.
+        """
+        actor, journal = self.actors.get(spec.name), self.shop.journal
+        if actor is None:
+            await self._clear_way(spec)
+        elif _places(actor.spec) == _places(spec):
+            actor.change(spec)
+            return
+        else:
+            await self._retire(actor, spec)
+        if not self.shop.engines[spec.engine].live_sync:
+            await self._set_aside(self.shop.home(spec.name), kept.ENGINE)
+        live = journal.live(spec.name)
+        if (directory := str(spec.source) if spec.source else None) != live.directory:
+            journal.save_live(spec.name, replace(live, directory=directory))
         actor = Notebook(spec, self.shop)
         self.actors[spec.name] = actor
         self._tasks[spec.name] = self._group.create_task(actor.run(), name=f"notebook {spec.name}")
         log.info("notebook_added", notebook=spec.name, engine=spec.engine)
+
+    async def _retire(self, actor: Notebook, spec: NotebookSpec) -> None:
+        """Let an actor end because *spec* needs another one; its host stays where that one can adopt it."""
+        if another(actor.spec.source, spec.source):
+            await self._remove(spec.name)
+            await self._forget(actor.engine, actor.home, kept.SOURCE)
+            return
+        actor.draining = True
+        actor.poke()
+        await asyncio.wait([self._tasks[spec.name]])
+        if actor.spec.engine != spec.engine:  # the next one would not find its host
+            await actor.hosting.end(self.shop.grace)
+
+    async def _clear_way(self, spec: NotebookSpec) -> None:
+        """The same for a notebook whose engine or source may have been changed while no daemon ran."""
+        before = self.shop.journal.live(spec.name).directory
+        moved = another(Path(before) if before is not None else None, spec.source)
+        await self._end_host_of(spec.name, (one for one in self.shop.engines if one != spec.engine or moved))
+        if moved:
+            await self._set_aside(self.shop.home(spec.name), kept.SOURCE)
+            self.shop.journal.forget(spec.name)
+
+    async def _forget(self, engine: Engine, home: Home, why: str) -> list[str]:
+        """Forget a notebook that was removed, but for its edits, which are set aside; their paths."""
+        try:
+            await engine.forget(home)
+        finally:
+            edits = await self._set_aside(home, why)
+            self.shop.journal.forget(home.root.name)
+        return edits
+
+    async def _set_aside(self, home: Home, why: str) -> list[str]:
+        """Empty the work directory of a notebook without a host, and keep the edits in it; their paths."""
+        journal, name = self.shop.journal, home.root.name
+        live = journal.live(name)  # before it is written down that nothing is deployed there any more
+        if live.model_tree is not None or live.syncing is not None:
+            journal.save_live(name, replace(live, model_tree=None, syncing=None, left=()))
+        return await asyncio.to_thread(kept.set_aside, self.shop.store, journal, name, home, live, why)
 
     async def _remove(self, name: str) -> None:
         """Stop the host of a notebook and let its actor end; its files stay."""
@@ -158,24 +258,39 @@ class Registry:
 
     # -- requests ------------------------------------------------------------------------------------------
 
-    async def deploy(self, spec: NotebookSpec) -> dict[str, Any]:
-        """Register a notebook (kept over restarts), or change a registered one."""
-        known = self.actors.get(spec.name)
-        if known is not None and not known.spec.registered:
-            raise ConflictError(f"notebook {spec.name!r} is in the configuration file", hint="change it there")
-        self.shop.engines[spec.engine].check(spec.resources)
-        await asyncio.to_thread(check_directories, spec)
+    async def deploy(self, request: Mapping[str, Any], settings: Settings, *, replacing: bool) -> dict[str, Any]:
+        """Register a notebook (kept over restarts), or change a registered one.
+
+        request: keys of [[notebook]]; one that is absent stays as it is, one that is None is inherited again.
+        replacing: the notebook may get another source than the one that it has.
+        """
         after = self.shop.journal.last_seq
         async with self._changing:
-            self.shop.journal.register(spec)
+            asked = settings_.spec_from_request(request, settings)
+            name = asked.name if asked.named else self._name(asked, self._taken(self._wanted(settings)))
+            known = self.actors.get(name)
+            if known is not None and not known.spec.registered:
+                raise ConflictError(f"notebook {name!r} is in the configuration file", hint="change it there")
+            before = next((one for one in self.shop.journal.registered() if one.name == name), Registration(name, {}))
+            given = self._current(before, settings).given | dict(request)
+            now = Registration(name, {key: one for key, one in given.items() if one is not None and key != "name"})
+            spec = self._spec(now, settings)
+            if known is not None and another(known.spec.source, spec.source):
+                if not replacing:
+                    raise taken_by(name, known.spec.source, spec.source)
+                await self._reach(known)
+            self.shop.engines[spec.engine].check(spec.resources)
+            await asyncio.to_thread(check_directories, spec, request)
+            self.shop.journal.register(now)
+            self.refused.pop(name, None)
             if known is None or known.spec != spec:
                 await self._put(spec)
             else:
                 await known.redeploy(force=False, now=False)
-        return self.notebook(spec.name) | {"after": after}
+        return self.notebook(name) | {"after": after}
 
     async def kill(self, name: str, unwanted: Unwanted = "none") -> dict[str, Any]:
-        """Stop and forget a registered notebook; bundles, history, own work and repos not *unwanted* are kept."""
+        """Stop and forget a registered notebook; bundles, history, edits and repos not *unwanted* are kept."""
         actor = self.actor(name)
         if not actor.spec.registered:
             raise ConflictError(
@@ -185,12 +300,12 @@ class Registry:
         async with self._changing:
             self.shop.journal.unregister(name)
             await self._remove(name)
-            kept = await asyncio.to_thread(keep_work, actor.home.root, actor.home.work)
-            await actor.engine.forget(actor.home)
-            self.shop.journal.forget(name)
+            await self._forget(actor.engine, actor.home, kept.REMOVED)
             await actor.engine.collect(await kept_environments(self.shop, self.actors.values()))
             repos = await clear(actor, unwanted)
-        return {"killed": name, "engine": actor.spec.engine, "kept": [str(path) for path in kept], "repos": repos}
+        recovered = len(self.shop.journal.recovered(name))
+        place = [str(actor.home.root / "recovered")] if recovered else []
+        return {"killed": name, "engine": actor.spec.engine, "kept": place, "recovered": recovered, "repos": repos}
 
     async def _reach(self, actor: Notebook) -> None:
         """EngineError when the host cannot be ended now: it would be forgotten, and would run on."""
@@ -241,9 +356,10 @@ class Registry:
         actor.pin(source, data)
         return await self._taken_up(name)
 
-    async def restore(self, name: str, wanted: str) -> dict[str, Any]:
-        """Bring a copy of a person's work back into the host."""
-        return await restore(self.actor(name), wanted)
+    async def restore(self, name: str, wanted: str | None) -> dict[str, Any]:
+        """Bring a copy of a person's edits back into the host; None: the newest copy of each path."""
+        actor = self.actor(name)
+        return await restore(actor, wanted) if wanted is not None else await restore_all(actor)
 
     async def _taken_up(self, name: str) -> dict[str, Any]:
         """The notebook once its actor has taken a wish up, and done what is quickly done for it.
@@ -338,18 +454,25 @@ class Registry:
         found = self.shop.journal.recovered(name)
         if not found:
             self.actor(name)
-        return {
-            "recovered": [
-                {
-                    "path": one.path,
-                    "saved_at": view.rfc3339(one.at),
-                    "deployment": one.deployment,
-                    "file": one.file,
-                    "size": one.size,
-                }
-                for one in found
-            ]
-        }
+        return {"recovered": kept.listed(found, self._recovered(name))}
+
+    async def clear(self, name: str) -> dict[str, Any]:
+        """Delete all copies of edits of a notebook, which need not be there any more."""
+        async with contextlib.AsyncExitStack() as stack:
+            if name in self.actors:  # nobody keeps another one meanwhile
+                await stack.enter_async_context(self.actors[name].steps.writing)
+            elif not self.shop.journal.recovered(name):
+                self.actor(name)
+            cleared = await asyncio.to_thread(kept.clear, self.shop.journal, name, self._recovered(name))
+            if name in self.actors:
+                self.actors[name].record.recovered = 0
+        self.shop.journal.append("cleared", name, {"copies": cleared}, time.time())
+        self.shop.news.tell()
+        return {"cleared": cleared}
+
+    def _recovered(self, name: str) -> Path:
+        """Where copies of edits of a notebook lie."""
+        return self.shop.state_dir / "notebooks" / name / "recovered"
 
     async def why(self, path: str) -> dict[str, Any]:
         """What a change of *path* means, and by which rule."""
@@ -385,10 +508,29 @@ class Registry:
         await collect(self.shop, self.actors)
 
 
-def check_directories(spec: NotebookSpec) -> None:
-    """ConfigError when a directory that a person has just named cannot be used; blocking."""
+def _places(spec: NotebookSpec) -> tuple[object, ...]:
+    """What cannot be changed under a running actor."""
+    return spec.engine, spec.source, spec.data, spec.data_mode
+
+
+def another(old: Path | None, new: Path | None) -> bool:
+    """Whether a notebook of the source *old* would be one of something else with *new*; an empty one only gains."""
+    return old is not None and (new is None or not naming.same(str(old), str(new)))
+
+
+def taken_by(name: str, old: Path | None, new: Path | None) -> ConflictError:
+    """The refusal of another source."""
+    return ConflictError(
+        f"notebook {name!r} has the source {old}, not {new if new is not None else 'none at all'}",
+        hint=f"give the new one another --name, or replace the old one by --replace: your edits in it are kept and "
+        f"listed by `kaosctl recovered {name}`",
+    )
+
+
+def check_directories(spec: NotebookSpec, given: Container[str]) -> None:
+    """ConfigError when a directory that a person has just named, so that it is *given*, cannot be used; blocking."""
     for field, path in (("source", spec.source), ("data", spec.data)):
-        if path is None:
+        if path is None or field not in given:
             continue
         if not path.exists():
             raise ConfigError(f"{field}: {path} does not exist", hint="make it, or correct its path")
@@ -396,5 +538,5 @@ def check_directories(spec: NotebookSpec) -> None:
             raise ConfigError(f"{field}: {path} is not a directory", hint="name the directory that it is in")
         if not os.access(path, os.R_OK | os.X_OK):
             raise ConfigError(f"{field}: {path} cannot be read", hint=f"chmod u+rx {path}")
-    if spec.source is not None:
+    if spec.source is not None and "source" in given:
         bundle.find_base(os.fsencode(spec.source), bundle.Matcher.load(spec.source))

@@ -13,20 +13,19 @@ import sys
 import textwrap
 import threading
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from kaosd.errors import ConfigError, NotFoundError, StoreError
-from kaosd.journal import SCHEMA, Event, Intent, Journal, Live
+from kaosd.journal import SCHEMA, Event, Intent, Journal, Live, Recovered, Registration
 from kaosd.journal.events import KEEP_EVENTS, TRIM_EVERY
 from kaosd.journal.history import KEEP_DEPLOYMENTS
-from kaosd.model import DataMode, Environment, Host, JobState, NotebookSpec, Resources, Stage, Version
+from kaosd.model import Environment, Host, JobState, Resources, Stage, Version
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
 SOURCE = Version("example", "a" * 64)
 DATA = Version(NOT_UTF8, "b" * 64)
-SPEC = NotebookSpec("mnist", "vision", "ada", source=Path("/srv") / NOT_UTF8, environment_inputs=("model/*.lock",))
+SPEC = Registration("mnist", {"workspace": "vision", "source": "/home/ada/example", "gpu": 1})
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def names(path):
 
 
 def test_registered_notebooks_come_back_by_name_after_a_restart(journal, path):
-    other = NotebookSpec("a", "w", "u", data_mode=DataMode.LINK, resources=Resources(2.0, "4Gi", 1), registered=True)
+    other = Registration("a", {"workspace": "w", "source": f"/src/{NOT_UTF8}", "cpu": 2.0, "memory": "4Gi", "gpu": 1})
     journal.register(SPEC)
     journal.register(other)
     journal.close()
@@ -65,7 +64,7 @@ def test_registered_notebooks_come_back_by_name_after_a_restart(journal, path):
 
 
 def test_registering_again_replaces_and_unregistering_twice_is_no_error(journal):
-    journal.register(NotebookSpec("mnist", "old", "ada"))
+    journal.register(Registration("mnist", {"workspace": "old"}))
     journal.register(SPEC)
     assert journal.registered() == (SPEC,)
     journal.unregister("mnist")
@@ -98,10 +97,10 @@ def test_forgetting_keeps_versions_deployments_and_recovered_files(journal):
     journal.save_live("mnist", Live(SOURCE))
     journal.save_intent("mnist", Intent(paused=True))
     journal.note_version("mnist", "source", SOURCE, 3, 100, 1.0)
-    journal.note_recovered("mnist", 1, "train.py", f"/state/recovered/{NOT_UTF8}", 5, 2.0)
+    journal.note_recovered([Recovered("mnist", 1, "train.py", f"/state/recovered/{NOT_UTF8}", 5, 2.0)])
     first = begin(journal)
     journal.forget("mnist")
-    assert (journal.registered(), journal.live("mnist"), journal.intent("mnist")) == ((), Live(), Intent())
+    assert (journal.registered(), journal.live("mnist"), journal.intent("mnist")) == ((SPEC,), Live(), Intent())
     assert [one.version for one in journal.versions("mnist", "source")] == [SOURCE]
     assert journal.deployments("mnist", 5) == (first,)
     assert begin(journal).number == 2
@@ -558,13 +557,13 @@ def test_one_row_that_cannot_be_read_does_not_take_the_others_with_it(path, tabl
         damage = "'[]'"  # nothing at all is something in these
     with Journal(path, 1.0) as journal:
         for name in ("good", "bad"):
-            journal.register(NotebookSpec(name, "w", "u"))
+            journal.register(Registration(name, {}))
             journal.save_live(name, Live(version("1")))
             journal.save_intent(name, Intent(paused=True))
             deployment = journal.begin_deployment(name, ("a",), None, None, "sync", 1.0)
             journal.begin_job(name, deployment.number, Stage.BUILD, 1.0)
             journal.note_version(name, "source", version("1"), 1, 1, 1.0)
-            journal.note_recovered(name, 1, "p", "/f", 1, 1.0)
+            journal.note_recovered([Recovered(name, 1, "p", "/f", 1, 1.0)])
         with journal._transaction() as db:
             db.execute(f"UPDATE {table} SET body = {damage} WHERE notebook = 'bad'")
             db.execute("INSERT INTO events (time, kind, data) VALUES (1.0, 'x', '{')")

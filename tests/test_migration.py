@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from kaosd.journal import Journal, migration
+from kaosd.journal import Journal, Registration, migration
 from kaosd.journal.migration import SCHEMA, migrate
-from kaosd.model import NotebookSpec
+from kaosd.settings import inherited, load
 
-SPEC = NotebookSpec("mnist", "vision", "ada")
+SPEC = Registration("mnist", {"workspace": "vision"})
 NEXT = {
     SCHEMA: ("ALTER TABLE live ADD COLUMN seen REAL", "UPDATE live SET seen = 1"),
     SCHEMA + 1: ("CREATE TABLE further (name TEXT)", "INSERT INTO further SELECT notebook FROM registrations"),
@@ -68,6 +68,29 @@ def test_an_older_one_takes_every_step_and_a_copy_stays(path: Path) -> None:
     assert copy.stat().st_mode & 0o777 == 0o600
     upgraded(path)  # nothing is left to do
     assert dump(path) == after
+
+
+FIRST = """{"name": "mnist", "workspace": "default", "user": "%s", "engine": "process", "source": "/src/\\udcff",
+ "data": null, "data_mode": "snapshot", "resources": {"cpu": 0.5, "memory": "2Gi", "gpu": 0},
+ "environment_inputs": [], "swap_when_idle": 600.0, "registered": true}"""
+
+
+def test_a_registration_of_the_first_schema_keeps_what_a_person_can_have_given(path: Path) -> None:
+    """What it holds beside that was filled in when it was registered, and is inherited from now on."""
+    settings = load(environ={"HOME": "/home/ada", "KAOSD_SWAP_WHEN_IDLE": "30"})
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("UPDATE registrations SET body = ?", (FIRST % settings.login,))
+        db.execute("INSERT INTO registrations VALUES ('broken', '{')")
+        db.execute("PRAGMA user_version = 1")
+    with Journal(path, 2.0) as journal:
+        (one,) = journal.registered()
+        assert journal.repaired is not None
+        assert "1 x registrations of broken" in journal.repaired
+    assert (one.name, one.complete) == ("mnist", True)
+    assert inherited(one.given, settings) == {"source": "/src/\udcff", "cpu": 0.5, "memory": "2Gi"}
+    other = load(environ={"HOME": "/home/ada", "KAOSD_ENGINE": "docker"})  # it was process, and stays that
+    assert inherited(one.given, other)["engine"] == "process"
+    assert inherited(one.given | {"swap_when_idle": 7.0, "gpu": 1}, other)["swap_when_idle"] == 7.0
 
 
 def test_a_step_that_fails_leaves_the_journal_as_it_was(path: Path) -> None:

@@ -15,11 +15,12 @@ from kaosd.bundle import Store, model_tree
 from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConflictError, EngineUnavailable, NotFoundError
-from kaosd.journal import Journal
+from kaosd.journal import Journal, Registration
 from kaosd.model import Host, NotebookSpec, Resources, Version
 from kaosd.notebook import News, Notebook, Workshop
 from kaosd.planner import Build, Plan, Sync, Target
 from kaosd.registry import Registry
+from kaosd.settings import load
 from kaosd.watch import Watcher
 
 
@@ -129,13 +130,13 @@ async def test_a_host_that_cannot_be_ended_now_is_not_forgotten(registry: Regist
     """The container engine is away: neither kill nor a configuration without it waits, or loses the host."""
     spec = NotebookSpec("n", "w", "u", engine="docker", registered=True)
     actor = registry.actors["n"] = Notebook(spec, registry.shop)
-    registry.shop.journal.register(spec)
+    registry.shop.journal.register(Registration("n", {"engine": "docker"}))
     actor.hosting.save(host=Host("unix:/nowhere", "e", "s", 1.0, {}))
     with pytest.raises(EngineUnavailable, match=r"there is no container engine at .*/nobody\.sock"):
         await registry.kill("n")
     assert [one.name for one in registry.shop.journal.registered()] == ["n"]
     registry.shop.journal.unregister("n")
-    assert await registry.apply(()) == []
+    assert await registry.apply(load(environ={"HOME": "/nowhere"})) == []
     assert registry.actors["n"].hosting.host is not None
 
 

@@ -44,10 +44,16 @@ class Rollback(_Fields):
     to: str | int | None = None
 
 
-class Restore(_Fields):
-    """path: of a recovered copy as listed, in the notebook or of the copy's own file."""
+class Deploy(_Fields):
+    """replace: the notebook may get another source than the one that it has."""
 
-    path: str = Field(min_length=1)
+    replace: bool = False
+
+
+class Restore(_Fields):
+    """path: of a recovered copy as listed, in the notebook or of the copy's own file; null: of every path."""
+
+    path: Annotated[str, Field(min_length=1)] | None
 
 
 class Wait(_Fields):

@@ -50,8 +50,11 @@ class Backend(Protocol):
     async def wait(self, name: str, timeout: float | None) -> Json:  # noqa: ASYNC109 - part of the answer
         """Returns when what is on disk now is live, or will not be."""
 
-    async def deploy(self, request: Mapping[str, Any]) -> Json:
-        """Register a notebook; keys as in [[notebook]]."""
+    async def deploy(self, request: Mapping[str, Any], *, replacing: bool) -> Json:
+        """Register or change a notebook; keys as in [[notebook]], None: inherited again.
+
+        replacing: it may get another source.
+        """
 
     async def redeploy(self, name: str, *, force: bool, now: bool) -> Json:
         """Look again, try again."""
@@ -68,8 +71,11 @@ class Backend(Protocol):
     async def rollback(self, name: str, to: str | None) -> Json:
         """Serve an older version."""
 
-    async def restore(self, name: str, path: str) -> Json:
-        """Bring a copy of work back into the host."""
+    async def restore(self, name: str, path: str | None) -> Json:
+        """Bring a copy of an edit back into the host; None: the newest copy of each path."""
+
+    async def clear(self, name: str) -> Json:
+        """Delete its copies of edits."""
 
     async def kill(self, name: str, unwanted: Literal["none", "source", "all"]) -> Json:
         """Stop and forget it. unwanted: which repos are deleted with it."""
@@ -114,7 +120,12 @@ async def _events(daemon: Backend, ask: Ask) -> Json:
 
 
 async def _deploy(daemon: Backend, ask: Ask) -> Json:
-    return await daemon.deploy({key: value for key, value in ask.body.items() if key in _NOTEBOOK_FIELDS})
+    fields = {key: value for key, value in ask.body.items() if key in _NOTEBOOK_FIELDS}
+    return await daemon.deploy(fields, replacing=checked(requests.Deploy, ask.body).replace)
+
+
+async def _clear(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.clear(ask.name)
 
 
 async def _kill(daemon: Backend, ask: Ask) -> Json:
@@ -200,6 +211,7 @@ ROUTES = (  # sorted by path and method
     Route("GET", f"{_NAME}/history", _history),
     Route("GET", f"{_NAME}/logs", _logs),
     Route("POST", f"{_NAME}/pause", _pause, mutating=True),
+    Route("DELETE", f"{_NAME}/recovered", _clear, mutating=True),
     Route("GET", f"{_NAME}/recovered", _recovered),
     Route("POST", f"{_NAME}/redeploy", _redeploy, mutating=True),
     Route("POST", f"{_NAME}/restore", _restore, mutating=True),

@@ -2,6 +2,7 @@
 
 from kaosd.bundle.attach import attach, attach_link
 from kaosd.bundle.durable import sync_files
+from kaosd.bundle.edits import keep_edits
 from kaosd.bundle.hosted import State
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
@@ -38,6 +39,7 @@ __all__ = [
     "environment_inputs",
     "export_tree",
     "find_base",
+    "keep_edits",
     "lookup",
     "mass_change",
     "model_tree",

@@ -19,10 +19,11 @@ _ATTEMPTS = 10
 
 
 def restore(store: Store, work: Path, path: bytes, file: Path, recovered: Path) -> tuple[Recovered, ...]:
-    """Put the content of *file* at *path* below *work*, and return what stood there and is now below *recovered*.
+    """Put the copy *file* at *path* below *work*, and return what stood there and is now below *recovered*.
 
     Nothing is done where the same content stands already. Must not run beside a sync into the same directory.
-    BundleError when *file* is no regular file; StoreError (disk full) leaves every name as it was or as it shall be.
+    BundleError when *file* is neither a file, a link nor a directory; StoreError (disk full) leaves every name as it
+    was or as it shall be.
     """
     above, name = split(path)
     with store.holding(), store_errors("write to", work):
@@ -53,8 +54,14 @@ def _write(writing: Work, above: bytes, path: bytes, entry: Entry) -> None:
 
 
 def _entry(store: Store, name: bytes, file: Path) -> Entry:
-    """The content of *file* in the store, under *name*."""
+    """The copy *file* as an entry called *name*: its content is in the store then."""
     try:
+        mode = os.lstat(file).st_mode
+        if stat.S_ISLNK(mode):
+            target = os.fsencode(os.readlink(file))
+            return Entry(name, "l", store.put(target), len(target))
+        if stat.S_ISDIR(mode):
+            return Entry(name, "d", "", 0)
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise BundleError(f"the copy {file} cannot be read: {error.strerror}") from error

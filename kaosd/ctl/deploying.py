@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from kaosd.ctl import browse, failure, files, output, places, status
@@ -26,13 +27,17 @@ REPEAT = 10.0  # seconds between two lines of progress where there is no termina
 
 
 def deploy(*, detach: bool = False, as_json: bool = False, **wanted: object) -> int:
-    """Register the notebook that *wanted* describes, and return when it is live or will not be."""
+    """Register the notebook that *wanted* describes, and return when it is live or will not be.
+
+    wanted: fields of the request; unset: names of those that are to have no value of their own any more.
+    """
     client = Client()
     if not detach:
         return deploy_and_follow(client, wanted, as_json=as_json)[0]
     notebook = _register(client, wanted)
-    line = output.here().paint("", f"{notebook['name']} is registered; kaosctl wait {notebook['name']}")
-    output.tell({"notebook": notebook}, [line], as_json=as_json)
+    where = output.here()
+    line = where.paint("", f"{notebook['name']} is registered; kaosctl wait {notebook['name']}")
+    output.tell({"notebook": notebook}, [line, *kept_from_before(notebook, where)], as_json=as_json)
     return 0
 
 
@@ -56,9 +61,13 @@ def deploy_and_follow(client: Client, wanted: dict[str, object], *, as_json: boo
     return OUTCOMES.get(outcome["outcome"], failure.FAILED), name
 
 
-def _register(client: Client, wanted: dict[str, object]) -> dict[str, Any]:
-    body = {key: value for key, value in wanted.items() if value is not None}
+def _register(client: Client, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    body = {key: value for key, value in wanted.items() if value is not None and value is not False}
+    unset = body.pop("unset", ())
+    if both := body.keys() & set(unset):
+        raise Failure(f"--{min(both)} is given and unset at once", exit_code=failure.USAGE, code="usage")
     body |= {key: places.absolute(str(body[key])) for key in ("source", "data") if key in body}
+    body |= dict.fromkeys(unset)
     try:
         return client.post("/v1/notebooks", body)
     except Failure as error:
@@ -154,12 +163,21 @@ class Progress:
             sys.stdout.write("\r\x1b[K")
 
 
+def kept_from_before(notebook: dict[str, Any], where: Screen) -> list[str]:
+    """That edits of earlier times are kept, and where they are listed."""
+    count = notebook.get("recovered") or 0
+    if not count:
+        return []
+    text = f"    {count} edited file{'' if count == 1 else 's'} kept from before"
+    return where.flow([("busy", text), ("strong", f"kaosctl recovered {notebook['name']}")], 4)
+
+
 def _closing(notebook: dict[str, Any], outcome: dict[str, Any], url: str, where: Screen) -> list[str]:
     """The last lines: the address, or what went wrong and what to do."""
     name = notebook["name"]
     if outcome["outcome"] == "live":
         head = where.flow([("good", f"● {name} live"), ("dim", span(outcome["seconds"]))], 4)
-        return [*head, where.paint("link", url), *browse.tunnel(url, where)]
+        return [*head, *kept_from_before(notebook, where), where.paint("link", url), *browse.tunnel(url, where)]
     symbol, role = ("‖", "busy") if outcome["outcome"] == "held" else ("✗", "bad")
     lines = where.flow([(role, f"{symbol} {name} {outcome['outcome']}"), ("dim", span(outcome["seconds"]))], 4)
     error = outcome.get("reason") or (notebook.get("deployment") or {}).get("error") or "no reason given"

@@ -8,10 +8,10 @@ from typing import Any
 from kaosd.ctl import failure, output
 from kaosd.ctl.client import SLOW, Client, notebook_path
 from kaosd.ctl.failure import Failure
-from kaosd.ctl.output import moment
+from kaosd.ctl.output import agreed, moment
 
 DELETING = 600.0  # seconds that a cluster may take to delete repos
-KEPT = "Its kernels end; bundles and recovered files are kept. "
+KEPT = "Its kernels end; its directories and your edits are kept. "
 TITLES = ("created_at", "name", "state", "url", "user")
 
 
@@ -78,7 +78,9 @@ def _told(answer: dict[str, Any], unwanted: str) -> list[str]:
     where = output.here()
     repos = answer.get("repos") or {"deleted": (), "kept": ()}
     lines = [where.paint("", f"{answer['killed']} is stopped and forgotten")]
-    lines += [where.paint("dim", f"    kept: {path}") for path in answer.get("kept") or ()]
+    if count := answer.get("recovered"):
+        kept = f"    kept: {count} edited file{'' if count == 1 else 's'}"
+        lines += where.flow([("dim", kept), ("strong", f"kaosctl recovered {answer['killed']}")], 4)
     lines += [where.paint("dim", f"    kept: the repo {repo} (pachctl delete repo {repo})") for repo in repos["kept"]]
     lines += [where.paint("dim", f"    deleted: the repo {repo}") for repo in repos["deleted"]]
     if unwanted != "none" and not repos["deleted"]:
@@ -94,18 +96,12 @@ def _agreed(name: str, unwanted: str) -> str:
     repos = Client().get(notebook_path(name)).get("repos") or []
     chosen = {"none": [], "source": repos[:1], "all": repos}[unwanted]
     also = f" and delete {_repos(chosen)}" if chosen else ""
-    if not _ask(f"Stop {name!r}, forget it{also}?" if also else f"Stop {name!r} and forget it?", KEPT):
+    if not agreed(f"Stop {name!r}, forget it{also}?" if also else f"Stop {name!r} and forget it?", KEPT):
         raise Failure(f"{name} was not touched")
-    if repos and unwanted == "none" and _ask(f"Delete {_repos(repos)} too?"):
+    if repos and unwanted == "none" and agreed(f"Delete {_repos(repos)} too?"):
         return "all"
     return unwanted
 
 
 def _repos(names: list[str]) -> str:
     return f"the repo{'s' if len(names) > 1 else ''} {' and '.join(names)}, with all that was ever deployed"
-
-
-def _ask(question: str, more: str = "") -> bool:
-    sys.stderr.write(f"{question} {more}[y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

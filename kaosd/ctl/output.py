@@ -26,3 +26,10 @@ def moment(text: str | None) -> str:
     """A time of the API as the person's clock shows it, to the second; "-" when there is none."""
     at = epoch(text)
     return "-" if at is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def agreed(question: str, more: str = "") -> bool:
+    """Ask the person at the terminal; whether the answer is yes."""
+    sys.stderr.write(f"{question} {more}[y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

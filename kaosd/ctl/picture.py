@@ -199,7 +199,7 @@ def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
     holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
     rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
     if notebook.get("recovered"):
-        kept = _count(notebook["recovered"], "overwritten file")
+        kept = _count(notebook["recovered"], "edited file")
         rows.append([("busy", f"{kept} kept"), ("strong", f"kaosctl recovered {notebook['name']}")])
     return rows
 

@@ -14,6 +14,7 @@ from kaosd import __version__
 from kaosd.ctl import failure, manual, values
 from kaosd.ctl.commands import ASKING, NAMED, Commands
 
+OPTIONS = ("source", "data", "cpu", "memory", "gpu", "engine", "workspace", "user")
 STAGES = ("watch", "build", "host", "daemon")
 
 
@@ -122,8 +123,16 @@ def _notebook(commands: Commands) -> None:
         "deploying:deploy",
         "registers a notebook and shows its way through Build and Host; ends with its address",
         """The notebook is kept over restarts of the daemon, and follows its directories from now on. ^C ends the
-        watching only, the deployment goes on. To change a notebook, deploy it again under its name.""",
-        examples=("kaosctl notebook deploy -s ./example -d ./data --workspace mnist --memory 4Gi",),
+        watching only, the deployment goes on.
+
+        Without --name and --workspace the notebook is named after its directory, and deploying the same directory
+        again changes the same notebook. Options that are not given keep their value; --unset takes one back to the
+        default. Another source under a name that exists is refused, unless --replace is given: then your edits in
+        the notebook are kept, and `kaosctl recovered` lists them.""",
+        examples=(
+            "kaosctl notebook deploy -s ./example -d ./data --memory 4Gi",
+            "kaosctl notebook deploy -s ./example --unset memory",
+        ),
         exits=(0, 1, 2, 3, 130),
     )
     parser.add_argument("-s", "--source", metavar="DIR", help="the bundle (default: an empty notebook)")
@@ -133,8 +142,14 @@ def _notebook(commands: Commands) -> None:
     parser.add_argument("--gpu", metavar="N", type=values.count, help="number of GPUs")
     parser.add_argument("--workspace", metavar="W", help="workspace it belongs to")
     parser.add_argument("--user", metavar="U", help="default: the login name")
-    parser.add_argument("--name", metavar="NAME", help="default: notebook-<workspace>-<user>")
+    parser.add_argument(
+        "--name", metavar="NAME", help="default: notebook-<workspace>-<user>, or made from the directory's name"
+    )
     parser.add_argument("--engine", metavar="E", help="default: what the daemon is configured for")
+    parser.add_argument(
+        "--unset", metavar="OPTION", action="append", choices=OPTIONS, help=f"back to the default: {', '.join(OPTIONS)}"
+    )
+    parser.add_argument("--replace", action="store_true", help="give the notebook another source; keeps your edits")
     parser.add_argument("--detach", action="store_true", help="return at once")
     _notebooks(commands)
 
@@ -237,16 +252,23 @@ def _past(commands: Commands) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
     parser.add_argument("to", metavar="N", nargs="?", help="deployment or version (default: the one before)")
+    _recovered(commands)
+
+
+def _recovered(commands: Commands) -> None:
     parser = commands.add(
         "recovered",
         "past:recovered",
-        "files of the host that a deployment replaced",
+        "your edits that were kept: overwritten, merged, or of a notebook that was removed or replaced",
         """What was edited both in the notebook and on disk is served as it is on disk; the notebook's own is kept as
-        a copy and listed here. --restore brings a copy back into the notebook, in its tab where it is open; what
-        is there until then becomes a copy itself. The source directory is never written to.""",
+        a copy and listed here. So is what exists only in a notebook that is killed or gets another source or engine.
+        --restore brings copies back into the notebook, in its tab where it is open; what is there until then becomes
+        a copy itself. The source directory is never written to.""",
         examples=(
             "kaosctl recovered notebook-mnist-ada",
             "kaosctl recovered notebook-mnist-ada --restore train.ipynb",
+            "kaosctl recovered notebook-mnist-ada --restore --all",
+            "kaosctl recovered notebook-mnist-ada --clear",
         ),
         files=("socket", "recovered"),
     )
@@ -254,8 +276,13 @@ def _past(commands: Commands) -> None:
     parser.add_argument(
         "--restore",
         metavar="PATH",
+        nargs="?",
+        const="",
         help="bring the newest copy of PATH back; PATH as listed, or the very file of a copy",
     )
+    parser.add_argument("--all", dest="everything", action="store_true", help="with --restore: of every path")
+    parser.add_argument("--clear", action="store_true", help="delete all copies; asks on a terminal")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def _starting(commands: Commands) -> None:

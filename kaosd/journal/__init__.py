@@ -8,10 +8,10 @@ from kaosd.journal.events import Events
 from kaosd.journal.history import History
 from kaosd.journal.migration import SCHEMA
 from kaosd.journal.notebooks import Notebooks
-from kaosd.journal.rows import Event, Intent, KnownVersion, Live, Recovered
+from kaosd.journal.rows import Event, Intent, KnownVersion, Live, Recovered, Registration
 from kaosd.journal.versions import Versions
 
-__all__ = ["SCHEMA", "Event", "Intent", "Journal", "KnownVersion", "Live", "Recovered"]
+__all__ = ["SCHEMA", "Event", "Intent", "Journal", "KnownVersion", "Live", "Recovered", "Registration"]
 
 
 class Journal(Notebooks, History, Versions, Events):

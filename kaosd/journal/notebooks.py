@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kaosd.journal.database import Database
-from kaosd.journal.rows import Intent, Live, Value, decode, encode
-from kaosd.model import NotebookSpec
+from kaosd.journal.rows import Intent, Live, Registration, Value, decode, encode
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -17,14 +16,14 @@ if TYPE_CHECKING:
 class Notebooks(Database):
     """One row of each kind per notebook."""
 
-    def register(self, spec: NotebookSpec) -> None:
+    def register(self, registration: Registration) -> None:
         """Keep a notebook that `kaosctl notebook deploy` made, in place of one of the same name."""
-        self._put("registrations", spec.name, spec)
+        self._put("registrations", registration.name, registration)
 
-    def registered(self) -> tuple[NotebookSpec, ...]:
+    def registered(self) -> tuple[Registration, ...]:
         """The notebooks that are kept, by name."""
         rows = self._rows("SELECT body FROM registrations ORDER BY notebook")
-        return tuple(decode(NotebookSpec, body) for (body,) in rows)
+        return tuple(decode(Registration, body) for (body,) in rows)
 
     def unregister(self, name: str) -> None:
         """Keep the notebook no longer; no error when it was not."""
@@ -39,10 +38,14 @@ class Notebooks(Database):
         """Keep what the notebook serves."""
         self._put("live", name, live)
 
+    def lives(self) -> dict[str, Live]:
+        """What each notebook serves or served, by name, configured or not."""
+        rows = self._rows("SELECT notebook, body FROM live ORDER BY notebook")
+        return {name: decode(Live, body) for name, body in rows}
+
     def hosted(self) -> tuple[str, ...]:
         """Names of all notebooks that a host was last known of, configured or not."""
-        rows = self._rows("SELECT notebook, body FROM live ORDER BY notebook")
-        return tuple(name for name, body in rows if decode(Live, body).host is not None)
+        return tuple(name for name, live in self.lives().items() if live.host is not None)
 
     def intent(self, name: str) -> Intent:
         """What people want of the notebook; a plain Intent when nothing is known."""
@@ -53,9 +56,9 @@ class Notebooks(Database):
         self._put("intents", name, intent)
 
     def forget(self, name: str) -> None:
-        """Drop registration, live state and intent. Versions, deployments and recovered files stay."""
+        """Drop live state and intent. Registration, versions, deployments and recovered files stay."""
         with self._transaction() as db:
-            for table in ("registrations", "live", "intents"):
+            for table in ("live", "intents"):
                 db.execute(f"DELETE FROM {table} WHERE notebook = ?", (name,))  # noqa: S608 - names of our own tables
 
     def _get(self, table: Table, name: str, kind: type[Value]) -> Value | None:

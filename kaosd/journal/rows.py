@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from kaosd.errors import StoreError
-from kaosd.model import Deployment, Environment, Host, Job, NotebookSpec, Resources, Version
+from kaosd.model import Deployment, Environment, Host, Job, Resources, Version
 
 Value = TypeVar("Value")
 
@@ -26,6 +26,7 @@ class Live:
     progress is writing into the host's directory; left: those of syncs before it that did not end either.
     restarts: how often the host ended without being asked to.
     attaching, applying: a change of data or resources was begun, and is not written down as done.
+    directory: the path of the source directory that this is of; None when there is none, or it is not known.
     """
 
     source: Version | None = None
@@ -40,6 +41,20 @@ class Live:
     attaching: bool = False
     applying: bool = False
     left: tuple[str, ...] = ()
+    directory: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A notebook that a person registered.
+
+    given: keys of [[notebook]] that were given, as JSON values; all others are inherited from the settings.
+    complete: *given* is a whole NotebookSpec, as versions before this one kept it.
+    """
+
+    name: str
+    given: dict[str, Any]
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +111,7 @@ class Event:
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (NotebookSpec, Live, Intent, Deployment, Job, KnownVersion, Recovered)
+    kind: TypeAdapter(kind) for kind in (Registration, Live, Intent, Deployment, Job, KnownVersion, Recovered)
 }
 
 

@@ -6,11 +6,11 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from kaosd.errors import StoreError
-from kaosd.journal.rows import Intent, KnownVersion, Live, Recovered, decode
-from kaosd.model import Deployment, Job, NotebookSpec
+from kaosd.journal.rows import Intent, KnownVersion, Live, Recovered, Registration, decode
+from kaosd.model import Deployment, Job
 
 _KINDS: dict[str, type[Any]] = {
-    "registrations": NotebookSpec,
+    "registrations": Registration,
     "live": Live,
     "intents": Intent,
     "deployments": Deployment,

@@ -60,11 +60,17 @@ class Versions(Database):
             found.update(one.digest for one in (intent.pinned_source, intent.pinned_data) if one is not None)
         return frozenset(found)
 
-    def note_recovered(self, notebook: str, deployment: int, path: str, file: str, size: int, at: float) -> None:
-        """Remember where a person's work was saved before a newer version replaced it."""
-        body = encode(Recovered(notebook, deployment, path, file, size, at))
+    def note_recovered(self, copies: Iterable[Recovered]) -> None:
+        """Remember where a person's edits were kept before something else took their path."""
+        rows = [(one.notebook, encode(one)) for one in copies]
         with self._transaction() as db:
-            db.execute("INSERT INTO recovered (notebook, body) VALUES (?, ?)", (notebook, body))
+            db.executemany("INSERT INTO recovered (notebook, body) VALUES (?, ?)", rows)
+
+    def forget_recovered(self, notebook: str, copies: Iterable[Recovered]) -> None:
+        """Forget these copies, which were deleted."""
+        rows = [(notebook, encode(one)) for one in copies]
+        with self._transaction() as db:
+            db.executemany("DELETE FROM recovered WHERE notebook = ? AND body = ?", rows)
 
     def recovered(self, notebook: str) -> tuple[Recovered, ...]:
         """The recovered files, oldest first."""

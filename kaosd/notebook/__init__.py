@@ -2,7 +2,7 @@
 
 from kaosd.notebook.actor import Notebook
 from kaosd.notebook.explaining import explain
-from kaosd.notebook.restoring import restore
+from kaosd.notebook.restoring import restore, restore_all
 from kaosd.notebook.workshop import News, Workshop, secret_file
 
-__all__ = ["News", "Notebook", "Workshop", "explain", "restore", "secret_file"]
+__all__ = ["News", "Notebook", "Workshop", "explain", "restore", "restore_all", "secret_file"]

@@ -39,9 +39,16 @@ class Copies:
             self._note([(path, file) for path, _, file in stay])
 
     async def keep(self, path: bytes, text: str) -> None:
-        """Return when the copy is durable. StoreError when it cannot be made."""
+        """Return when the copy is durable: the only one of *path* in this round. StoreError when it cannot be made.
+
+        Who types on while their text is being kept gives the next one, which has all that the one before it had.
+        """
         place = place_for_copies(self._home)
-        self._made.append((path, place, await asyncio.to_thread(_write, place, path, text)))
+        file = await asyncio.to_thread(_write, place, path, text)
+        before = [made for made in self._made if made[0] == path]
+        self._made = [made for made in self._made if made[0] != path] + [(path, place, file)]
+        for _, old, _ in before:
+            await asyncio.to_thread(shutil.rmtree, old, ignore_errors=True)
 
     def changed(self, paths: Collection[bytes]) -> None:
         """Say which documents were changed, or may have been."""

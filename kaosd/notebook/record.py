@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from kaosd.bundle.edits import CACHES
 from kaosd.bundle.failing import store_errors
 from kaosd.hosted import logfile
-from kaosd.journal import Journal, Live
+from kaosd.journal import Journal, Live, Recovered
 from kaosd.journal.history import DAEMON_ENDED
 from kaosd.logs import log_name, stage_logs, stamp
 from kaosd.model import Deployment, Job, JobState, Resources, Stage
@@ -174,7 +175,8 @@ class Record:
             there = os.path.lexists(file)  # nobody has deleted it since
             if there:
                 number = self.deployment.number if self.deployment is not None else 0
-                self.journal.note_recovered(self.name, number, path, file, os.lstat(file).st_size, time.time())
+                copy = Recovered(self.name, number, path, file, os.lstat(file).st_size, time.time())
+                self.journal.note_recovered([copy])
                 self.recovered += 1
             del self._unlisted[0]
             if there:
@@ -222,16 +224,22 @@ def went_live(deployment: Deployment, live: Live, wanted: Resources) -> bool:
 def saved_copies(recovered: Path) -> list[tuple[str, str]]:
     """The copies of a person's work below *recovered*: what each was called, and the file; blocking.
 
-    Each lies below tabs in a directory named by a time, or below another such one in its work; no others are ours.
+    Each lies below tabs in a directory named by a time, or below another such one in its work, or in a work directory
+    that was set aside; no others are ours.
     """
     found = []
-    for place in sorted(os.path.join(each, kind) for each in _directories(str(recovered)) for kind in ("tabs", "work")):
-        tops = [place] if place.endswith("tabs") else _directories(place)
+    places = _directories(str(recovered))
+    aside = [place for place in places if os.path.basename(place).startswith("work-")]
+    kinds = [os.path.join(each, kind) for each in places if each not in aside for kind in ("tabs", "work")]
+    for place in sorted(aside + kinds):
+        tops = _directories(place) if place.endswith("work") else [place]
         for top in tops:
             for directory, names, files in os.walk(top):
+                empty = not names and not files
+                names[:] = [name for name in names if os.fsencode(name) not in CACHES]
                 links = [name for name in names if os.path.islink(os.path.join(directory, name))]
                 leaves = [os.path.join(directory, name) for name in (*files, *links)]
-                if not names and not files and directory != top:
+                if empty and directory != top:
                     leaves = [directory]
                 found += [(printable(os.path.relpath(leaf, top)), leaf) for leaf in leaves]
     return found

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd import bundle
-from kaosd.errors import ConflictError, NotFoundError
+from kaosd.errors import BundleError, ConflictError, NotFoundError
 from kaosd.journal import Recovered
 from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.documents import Splice
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
     """Bring back the copy that *wanted* names (see `choose`); what was done. NotFoundError, ConflictError."""
     name = actor.spec.name
-    if not actor.engine.live_sync:
-        hint = f"the copy stays in `kaosctl recovered {name}`; take it over into the source directory"
-        raise ConflictError(f"the host of {name!r} has no work directory on this machine", hint=hint)
+    _check(actor)
     copy = choose(actor.journal.recovered(name), wanted)
     if copy is None:
         hint = f"`kaosctl recovered {name}` lists the copies"
@@ -48,6 +46,27 @@ async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
     actor.record.event("restored", path=copy.path, file=copy.file)
     actor.shop.news.tell()
     return {"restored": copy.path, "file": copy.file, "kept": kept, "in_tab": in_tab}
+
+
+async def restore_all(actor: Notebook) -> dict[str, Any]:
+    """Bring back the newest copy of every path: which were, and which could not be, with the reason."""
+    _check(actor)
+    newest = {copy.path: copy for copy in actor.journal.recovered(actor.spec.name)}
+    done, failed = [], []
+    for copy in newest.values():
+        try:
+            done.append(await restore(actor, copy.file))
+        except (BundleError, ConflictError) as error:
+            failed.append({"path": copy.path, "reason": str(error)})
+    return {"restored": done, "failed": failed}
+
+
+def _check(actor: Notebook) -> None:
+    """ConflictError where there is no work directory to restore into."""
+    name = actor.spec.name
+    if not actor.engine.live_sync:
+        hint = f"the copies stay in `kaosctl recovered {name}`; copy them into the source directory by hand"
+        raise ConflictError(f"the host of {name!r} has no work directory on this machine", hint=hint)
 
 
 def choose(copies: tuple[Recovered, ...], wanted: str) -> Recovered | None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -84,12 +81,3 @@ def is_kept(store: bundle.Store, version: Version) -> bool:
         return all(entry.digest in store for _, entry in bundle.walk(store, version.digest))
     except StoreError:
         return False
-
-
-def keep_work(root: Path, work: Path) -> list[Path]:
-    """Move what stands in the work directory to the recovered files; blocking."""
-    recovered = root / "recovered"
-    if any(os.scandir(work)):
-        recovered.mkdir(mode=0o700, exist_ok=True)
-        work.rename(recovered / f"work-{time.strftime('%Y%m%dT%H%M%S')}")
-    return [recovered] if recovered.exists() else []

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from kaosd.model import NotebookSpec
-from kaosd.settings import places, sources
+from kaosd.settings import naming, places, sources
 from kaosd.settings.directories import make_private
 from kaosd.settings.lines import line_of
 from kaosd.settings.schema import ENGINES, Docker, File, Front, Log, Notebook, Pachyderm, Watch
@@ -126,6 +126,23 @@ def spec_from_request(fields: Mapping[str, Any], settings: Settings) -> Notebook
         raise request_refusal([mistake]) from mistake
 
 
+def inherited(complete: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """What was given of a registration that an earlier version kept with every value filled in.
+
+    A value that the settings or the program itself would give now counts as inherited.
+    """
+    resources = complete.get("resources") or {}
+    given = {key: value for key, value in {**complete, **resources}.items() if key in Notebook.model_fields}
+    idle = (settings.swap_when_idle, File.model_fields["swap_when_idle"].default)
+    known = {"engine": (settings.engine,), "user": (settings.login,), "swap_when_idle": idle}
+    usual = {"workspace": "default", "data_mode": "snapshot", "gpu": 0, "environment_inputs": []}
+    return {
+        key: value
+        for key, value in given.items()
+        if value is not None and key != "name" and value != usual.get(key) and value not in known.get(key, ())
+    }
+
+
 def prepare(settings: Settings) -> None:
     """Make the state directory and the socket's, private to this user; ConfigError when they cannot be trusted."""
     make_private(settings.state_dir, "state directory", tighten=True)
@@ -152,19 +169,24 @@ def _own_path(field: str, text: str | None, default: Path, origin: Origin, envir
 
 def _specs(file: File, defaults: Defaults, origin: Origin, mistakes: list[Mistake]) -> Iterator[NotebookSpec]:
     """The notebooks of the file; what is wrong with one is added to *mistakes*."""
-    first_use: dict[str, int] = {}
+    specs: dict[int, NotebookSpec] = {}
     for index, table in enumerate(file.notebook):
         try:
-            spec = build_spec(table, defaults, registered=False)
+            specs[index] = build_spec(table, defaults, registered=False)
         except Mistake as mistake:
             mistakes.append(mistake.below("notebook", index))
-            continue
-        if spec.name in first_use:
-            line = line_of(origin.text, ("notebook", first_use[spec.name]))
-            what = f"{spec.name!r} is the name of the notebook in line {line} already; give this one another"
+    first_use: dict[str, int] = {}
+    taken: dict[str, str | None] = {}
+    for index, spec in sorted(specs.items(), key=lambda one: (not one[1].named, one[0])):
+        name = spec.name if spec.named else naming.choose(str(spec.directory), "", taken)
+        if name in first_use:
+            line = line_of(origin.text, ("notebook", first_use[name]))
+            what = f"{name!r} is the name of the notebook in line {line} already; give this one another"
             mistakes.append(Mistake(("notebook", index, "name"), what))
-        first_use.setdefault(spec.name, index)
-        yield spec
+        first_use.setdefault(name, index)
+        taken[name] = str(spec.directory)
+        specs[index] = replace(spec, name=name)
+    yield from specs.values()
 
 
 def _absolute(text: str) -> Path:

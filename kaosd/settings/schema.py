@@ -258,7 +258,7 @@ class Notebook(Table):
     """[[notebook]]: one hosted notebook; also the body of a request to deploy one."""
 
     name: Name | None = Field(default=None, description=_NAMES)
-    workspace: Name = Field(default="default", description=_NAMES)
+    workspace: Name | None = Field(default=None, description=_NAMES)
     user: Name | None = Field(default=None, description=_NAMES)
     engine: EngineName | None = Field(default=None, description=_ENGINES)
     source: PathText | None = Field(default=None, description=_DIRECTORY)

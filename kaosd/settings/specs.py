@@ -9,8 +9,11 @@ from pathlib import Path
 
 from kaosd.errors import ConfigError
 from kaosd.model import DataMode, NotebookSpec, Resources, check_name
+from kaosd.settings.naming import base_name
 from kaosd.settings.schema import Notebook
 from kaosd.settings.sentences import Mistake
+
+WORKSPACE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,18 @@ def build_spec(table: Notebook, defaults: Defaults, *, registered: bool) -> Note
     """The spec of *table*; Mistake, located within the table, when it cannot be."""
     user = table.user or defaults.user
     idle = defaults.swap_when_idle if table.swap_when_idle is None else table.swap_when_idle
+    source, data = _watched("source", table.source, defaults), _watched("data", table.data, defaults)
+    directory = source or data if table.name is None and table.workspace is None else None
+    workspace = table.workspace or WORKSPACE
+    name = base_name(str(directory)) if directory is not None else table.name or derived_name(workspace, user)
     return NotebookSpec(
-        name=table.name or _derived_name(table.workspace, user),
-        workspace=table.workspace,
+        name=name,
+        named=directory is None,
+        workspace=workspace,
         user=user,
         engine=table.engine or defaults.engine,
-        source=_watched("source", table.source, defaults),
-        data=_watched("data", table.data, defaults),
+        source=source,
+        data=data,
         data_mode=DataMode(table.data_mode),
         resources=Resources(cpu=table.cpu, memory=table.memory, gpu=table.gpu),
         environment_inputs=table.environment_inputs,
@@ -46,7 +54,8 @@ def build_spec(table: Notebook, defaults: Defaults, *, registered: bool) -> Note
     )
 
 
-def _derived_name(workspace: str, user: str) -> str:
+def derived_name(workspace: str, user: str) -> str:
+    """The name that kaos makes of workspace and user; Mistake when that is too long."""
     name = f"notebook-{workspace}-{user}"
     try:
         return check_name(name)

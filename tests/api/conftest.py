@@ -89,11 +89,11 @@ class Memory:
             self.waiting -= 1
         return {"outcome": "live"}
 
-    async def deploy(self, request):
+    async def deploy(self, request, *, replacing):
         if request.get("name") == "bug":
             raise ZeroDivisionError("the secret inside")
         self.notebooks[request["name"]] = dict(request)
-        return self._call("deploy", request["name"], **request)
+        return self._call("deploy", request["name"], **request, replacing=replacing)
 
     async def redeploy(self, name, *, force, now):
         return self._call("redeploy", name, force=force, now=now)
@@ -110,6 +110,9 @@ class Memory:
 
     async def rollback(self, name, to):
         return self._call("rollback", name, to=to)
+
+    async def clear(self, name):
+        return self._call("clear", name)
 
     async def restore(self, name, path):
         return self._call("restore", name, path=path)

@@ -27,8 +27,9 @@ MNIST = {"name": "mnist", "state": "live"}
 HAPPY = {
     "GET /v1/events": ("/v1/events?after=0", None, {"events": [], "last": 0, "gap": False}, None),
     "POST /v1/notebooks": (
-        "/v1/notebooks", {"name": "new", "cpu": 2, "unheard_of": 1}, {"name": "new", "cpu": 2},
-        ("deploy", "new", {"name": "new", "cpu": 2}),
+        "/v1/notebooks", {"name": "new", "cpu": 2, "memory": None, "replace": True, "unheard_of": 1},
+        {"name": "new", "cpu": 2, "memory": None},
+        ("deploy", "new", {"name": "new", "cpu": 2, "memory": None, "replacing": True}),
     ),
     "DELETE /v1/notebooks/{name}": (
         "/v1/notebooks/mnist?repos=source", None, {"killed": "mnist"}, ("kill", "mnist", {"unwanted": "source"}),
@@ -42,6 +43,7 @@ HAPPY = {
         {"of": "mnist", "query": {"stage": "build", "deploy": "3", "lines": 5}}, None,
     ),
     "POST /v1/notebooks/{name}/pause": ("/v1/notebooks/mnist/pause", None, MNIST, ("pause", "mnist", {})),
+    "DELETE /v1/notebooks/{name}/recovered": ("/v1/notebooks/mnist/recovered", None, MNIST, ("clear", "mnist", {})),
     "GET /v1/notebooks/{name}/recovered": ("/v1/notebooks/mnist/recovered", None, {"recovered": [MNIST]}, None),
     "POST /v1/notebooks/{name}/redeploy": (
         "/v1/notebooks/mnist/redeploy", {"force": True}, MNIST, ("redeploy", "mnist", {"force": True, "now": False}),

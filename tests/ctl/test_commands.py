@@ -47,6 +47,7 @@ RECOVERED = {
             "path": "model/a.ipynb",
             "saved_at": "2026-11-18T10:14:39.000Z",
             "deployment": 7,
+            "reason": "overwritten",
             "file": "/s/recovered/7/model/a.ipynb",
             "size": 12345,
         }
@@ -73,7 +74,8 @@ DOCTOR = {
 KILLED = {
     "killed": NAME,
     "engine": "pachyderm",
-    "kept": ["/s/bundles"],
+    "kept": ["/s/recovered"],
+    "recovered": 2,
     "repos": {"deleted": [], "kept": ["source-x", "data-x"]},
 }
 
@@ -325,9 +327,10 @@ def test_history_is_a_line_each_and_the_error_below(full: Daemon) -> None:
 
 def test_recovered_files_are_a_table(full: Daemon) -> None:
     assert full.run("recovered", NAME).stdout.splitlines() == [
-        "path            saved at              deployment   size       file",
-        "model/a.ipynb   2026-11-18 10:14:39   7            12,345 B   /s/recovered/7/model/a.ipynb",
+        "path            saved at              reason        size       file",
+        "model/a.ipynb   2026-11-18 10:14:39   overwritten   12,345 B   /s/recovered/7/model/a.ipynb",
         f"bring the newest copy back:   kaosctl recovered {NAME} --restore model/a.ipynb",
+        f"all of them:   kaosctl recovered {NAME} --restore --all",
     ]
     full.answers[f"GET /v1/notebooks/{NAME}/recovered"] = {"recovered": []}
     assert full.run("recovered", NAME).stdout == "nothing had to be recovered\n"
@@ -492,7 +495,7 @@ def test_kill_asks_on_a_terminal_before_it_stops_and_before_repos_go(
 
 def test_kill_says_what_is_kept_and_what_is_gone(full: Daemon) -> None:
     kept = full.run("notebook", "kill", NAME, "-y").stdout
-    assert "kept: /s/bundles" in kept
+    assert f"kept: 2 edited files   kaosctl recovered {NAME}" in kept
     assert "kept: the repo data-x (pachctl delete repo data-x)" in kept
     assert "deleted: the repo source-x" in full.run("notebook", "kill", NAME, "-y", "--all").stdout
     assert "the engine process has no repos" in full.run("notebook", "kill", NAME, "-y", "--keep-data").stdout

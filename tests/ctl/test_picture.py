@@ -199,7 +199,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         ● notebook-mnist-ada   live 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
             left out: run.sock: a socket, a: b (+1)
-            1 overwritten file kept   kaosctl recovered notebook-mnist-ada
+            1 edited file kept   kaosctl recovered notebook-mnist-ada
         """,
     ),
 }  # fmt: skip

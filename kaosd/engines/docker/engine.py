@@ -19,7 +19,7 @@ from blake3 import blake3
 
 from kaosd import proc
 from kaosd.engines.base import Finding, Home, Inputs, Log, Order
-from kaosd.engines.docker import examining, images, limits, place
+from kaosd.engines.docker import examining, images, limits, place, seed
 from kaosd.engines.docker import host as hosts
 from kaosd.engines.docker.building import Builder
 from kaosd.engines.docker.connection import Connection, NoSuchThing
@@ -279,6 +279,8 @@ class DockerEngine:
     async def forget(self, home: Home) -> None:
         """See `Engine`."""
         await self.sweep(home, None)
+        with contextlib.suppress(OSError):  # what stays then counts as an edit, and is kept
+            await asyncio.to_thread(seed.withdraw, home.work, home.root / "containers" / "brought.json")
         for path in (home.root / "containers", place.pfs(home)):
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 

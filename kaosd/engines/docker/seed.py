@@ -47,6 +47,14 @@ def bring(archive: IO[bytes], context: frozenset[str], work: Path, listing: Path
     return written
 
 
+def withdraw(work: Path, listing: Path) -> None:
+    """Remove what was brought to *work* and is still as it was. Blocking; raises OSError."""
+    for path, digest in _listed(listing).items():
+        target = _target(work, path)
+        if target is not None and os.path.lexists(target) and _ours(target, digest):
+            target.unlink()
+
+
 def read_context(archive: IO[bytes]) -> frozenset[str]:
     """The list of the build context that the build left in its image."""
     with tarfile.open(fileobj=archive, mode="r|*") as packed:

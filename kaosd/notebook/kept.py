@@ -1,0 +1,97 @@
+"""Copies of a person's edits that were kept: a whole work directory set aside, the list of all copies, their end.
+
+Where a copy lies says why it was kept, also after a crash: <recovered>/<time>/tabs/PATH,
+<recovered>/<time>/work/<time>/PATH, and <recovered>/work-<time>-<why>/PATH for a directory that was set aside.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kaosd import bundle
+from kaosd.bundle import Store
+from kaosd.bundle.failing import store_errors
+from kaosd.engines.base import Home
+from kaosd.journal import Journal, Live, Recovered
+from kaosd.notebook.record import bare
+from kaosd.notebook.view import rfc3339
+
+REMOVED, SOURCE, ENGINE = "removed", "source", "engine"  # why a work directory is set aside
+_REASONS = {
+    REMOVED: "the notebook was removed",
+    SOURCE: "another source",
+    ENGINE: "another engine",
+    "tabs": "merged",
+    "work": "overwritten",
+}
+
+
+def reason(file: str, recovered: Path) -> str:
+    """Why the copy in *file*, below the directory *recovered*, was kept: in a few words."""
+    first, kind, *_ = (*os.path.relpath(file, recovered).split("/"), "", "")
+    if first.startswith("work-"):
+        return _REASONS.get(first.rpartition("-")[2], _REASONS[REMOVED])  # earlier versions set aside for that only
+    return _REASONS.get(kind, "kept")
+
+
+def listed(copies: Iterable[Recovered], recovered: Path) -> list[dict[str, Any]]:
+    """The copies as the API shows them, oldest first. recovered: the directory that they lie in."""
+    return [
+        {
+            "path": one.path,
+            "saved_at": rfc3339(one.at),
+            "deployment": one.deployment,
+            "reason": reason(one.file, recovered),
+            "file": one.file,
+            "size": one.size,
+        }
+        for one in copies
+    ]
+
+
+def set_aside(store: Store, journal: Journal, name: str, home: Home, live: Live, why: str) -> list[str]:
+    """Empty the work directory, which nobody writes to any more, and keep a person's edits; their paths. Blocking.
+
+    live: what was deployed into it. A kill in between leaves a directory that the next daemon lists.
+    """
+    if not os.path.isdir(home.work) or not os.listdir(home.work):
+        return []
+    aside = home.root / "recovered" / f"work-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}-{why}"
+    with store_errors("write to", aside):
+        aside.parent.mkdir(mode=0o700, exist_ok=True)
+        home.work.rename(aside)
+        home.work.mkdir(mode=0o700)
+    left = bundle.keep_edits(store, aside, (live.model_tree, *live.left, live.syncing))
+    if not left:
+        aside.rmdir()
+        return []
+    newest, now = journal.deployments(name, 1), time.time()
+    number, files = newest[0].number if newest else 0, [os.path.join(aside, os.fsdecode(path)) for path in left]
+    paths = bare(left)
+    journal.note_recovered(
+        Recovered(name, number, path, file, os.lstat(file).st_size, now)
+        for path, file in zip(paths, files, strict=True)
+    )
+    return list(paths)
+
+
+def clear(journal: Journal, name: str, recovered: Path) -> int:
+    """Delete all copies of a notebook; how many there were. recovered: the directory that they lie in. Blocking."""
+    copies = journal.recovered(name)
+    with store_errors("write to", recovered):
+        for one in copies:
+            if os.path.normpath(one.file).startswith(f"{recovered}/") and os.path.lexists(one.file):
+                os.rmdir(one.file) if _is_directory(one.file) else os.unlink(one.file)
+        for directory, _, _ in os.walk(recovered, topdown=False):
+            if not os.listdir(directory):
+                os.rmdir(directory)
+    journal.forget_recovered(name, copies)
+    return len(copies)
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
