@@ -51,10 +51,12 @@ SWITCH = 0.0005  # seconds until a thread that computes lets another one go on; 
 CONFIG = "config"  # the watcher's key for the configuration file's directory
 
 
-async def serve(settings: Settings, config: Path | None = None, activated: socket.socket | None = None) -> int:
+async def serve(
+    settings: Settings, config: Path | None = None, activated: Mapping[str, tuple[socket.socket, ...]] | None = None
+) -> int:
     """Run until SIGTERM, SIGINT or `kaosctl stop`; the exit code. config: the file as it was named, for reloads.
 
-    activated: the control socket, when systemd listens on it for us.
+    activated: the sockets "control" and "front", where systemd listens on them for us.
 
     Raises ConfigError, in a group, when another daemon runs here or the front's port is taken.
     """
@@ -72,8 +74,9 @@ async def serve(settings: Settings, config: Path | None = None, activated: socke
             reloads = Reloads(backend)
             poked.to(registry.poke, reloads.ask)
             token = secret(secret_file(settings.state_dir / "token"))
-            front = Front(Lobby(registry, token), settings.front.port)
-            api = Api(backend, settings.socket, activated=activated)
+            given = activated or {}
+            front = Front(Lobby(registry, token), settings.front.port, settings.front.hosts, given.get("front", ()))
+            api = Api(backend, settings.socket, activated=next(iter(given.get("control", ())), None))
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
@@ -172,7 +175,7 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
         watcher=watcher,
         engines=engines,
         empty=Path(__file__).parent / "templates" / "empty",
-        origins=(f"127.0.0.1:{port}", f"localhost:{port}"),
+        origins=(f"127.0.0.1:{port}", f"localhost:{port}", *settings.front.hosts),
         front_url=f"http://127.0.0.1:{port}",
         news=News(),
         settle=Settle(watch.build_quiet, watch.build_cap),

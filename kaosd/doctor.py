@@ -51,8 +51,8 @@ class Check:
 def examine(examined: Examined) -> list[dict[str, Any]]:
     """All checks, in the order in which they matter."""
     checks: tuple[Callable[[Examined], Iterator[Check]], ...] = (
-        _places, _socket, _tokens, _front, _space, _inotify, _instances, _descriptors, _builder, _units, _lingering,
-        _clock,
+        _places, _socket, _tokens, _front, _kept_port, _space, _inotify, _instances, _descriptors, _builder, _units,
+        _lingering, _clock,
     )  # fmt: skip
     return [
         {"code": found.code, "severity": found.severity, "text": found.text, "mend": found.mend}
@@ -115,6 +115,22 @@ def _front(examined: Examined) -> Iterator[Check]:
         yield Check("front", "ok", f"{examined.front} answers")
     finally:
         connection.close()
+
+
+def _kept_port(examined: Examined) -> Iterator[Check]:
+    """Whether systemd keeps the front's port while kaosd is down, where kaosd is its service."""
+    try:
+        other, found = (unitfiles.read(unitfiles.directory(os.environ) / name) for name in unitfiles.SOCKETS)
+    except KaosError:
+        return  # told below
+    if not examined.front or other is None:
+        return
+    if found is None:
+        text = "systemd does not keep the front's port: another user can take it while kaosd is down"
+        yield Check("port", "warning", text, "kaosd install-service --now")
+    elif found.port != urlsplit(examined.front).port:
+        text = f"{found.path} keeps port {found.port}, and the front is at {examined.front}"
+        yield Check("port", "warning", text, "kaosd install-service --now")
 
 
 def _space(examined: Examined) -> Iterator[Check]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from kaosd import __version__, cgroups, proc, unitfiles
 from kaosd.errors import KaosError
+from kaosd.front.connections import has_ipv6
+from kaosd.settings import load
 from kaosd.units import UserUnits
 
 _MANUAL = "systemctl --user edit kaosd.service keeps changes in a file of their own"
@@ -21,10 +23,13 @@ def install(*, now: bool) -> int:
     """Write the units, enable them, start them if *now*; told on stdout. Raises KaosError; then nothing is changed."""
     version = _check()
     directory = unitfiles.directory(os.environ)
-    texts = {
-        directory / name: unitfiles.render((unitfiles.SHIPPED / name).read_text(), sys.executable, __version__, version)
-        for name in unitfiles.NAMES
-    }
+    port, ipv6 = load().front.port, has_ipv6()
+
+    def rendered(name: str) -> str:
+        template = (unitfiles.SHIPPED / name).read_text()
+        return unitfiles.render(template, sys.executable, __version__, version, port=port, ipv6=ipv6)
+
+    texts = {directory / name: rendered(name) for name in unitfiles.NAMES}
     for path in texts:
         _refuse_edited(path)
     asyncio.run(_free_notebooks())

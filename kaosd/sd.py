@@ -18,6 +18,7 @@ from kaosd.text import printable
 
 log = structlog.get_logger(__name__)
 FIRST_GIVEN = 3  # the first descriptor that systemd hands over
+GIVEN = {"control": 1, "front": 2}  # how many sockets of a name; the front has one for 127.0.0.1 and one for ::1
 
 
 class Notifier:
@@ -58,25 +59,27 @@ def notify(state: str) -> None:
     _own().notify(state)
 
 
-def listening(environ: MutableMapping[str, str] = os.environ) -> socket.socket | None:
-    """The socket named "control" that systemd listens on for this process, if it does; others that it gave are closed.
+def listening(environ: MutableMapping[str, str] = os.environ) -> dict[str, tuple[socket.socket, ...]]:
+    """The sockets that systemd listens on for this process, by name (see GIVEN); others that it gave are closed.
 
     The variables are taken out of the environment, and no child inherits the descriptors (sd_listen_fds(3)).
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not count.isdecimal():
-        return None
-    control = None
+        return {}
+    found: dict[str, tuple[socket.socket, ...]] = {}
     for offset in range(int(count)):
         descriptor = FIRST_GIVEN + offset
-        if control is None and names[offset : offset + 1] == ["control"]:
+        name = names[offset] if offset < len(names) else ""
+        if len(found.get(name, ())) < GIVEN.get(name, 0):
             os.set_inheritable(descriptor, False)
-            control = socket.socket(fileno=descriptor)
-            control.setblocking(False)
+            given = socket.socket(fileno=descriptor)
+            given.setblocking(False)
+            found[name] = (*found.get(name, ()), given)
         else:
             os.close(descriptor)
-    return control
+    return found
 
 
 def watchdog_interval() -> float | None:

@@ -18,7 +18,8 @@ from kaosd.settings import places
 
 # in an installed package beside this module, in a checkout above it
 SHIPPED = next(path for up in (0, 1) if (path := Path(__file__).parents[up] / "systemd").is_dir())
-NAMES = ("kaosd.service", "kaosd.socket")
+SOCKETS = ("kaosd.socket", "kaosd-front.socket")
+NAMES = ("kaosd.service", *SOCKETS)
 _STAMP = re.compile(r"# written by `kaosd install-service` of kaosd (\S+), sha256 ([0-9a-f]{64})\n")
 _NEW_KEYS = re.compile(r"^Restart(Steps|MaxDelaySec)=.*\n", re.MULTILINE)
 
@@ -28,12 +29,14 @@ class Installed:
     """A unit file on disk. version: of the kaosd that wrote it, None for a file of the person's own.
 
     intact: whether it is as it was written. program: the first word of ExecStart=; "" when it has none.
+    port: that it listens at; 0 for none.
     """
 
     path: Path
     version: str | None
     intact: bool
     program: str
+    port: int = 0
 
 
 def directory(environ: Mapping[str, str]) -> Path:
@@ -41,8 +44,10 @@ def directory(environ: Mapping[str, str]) -> Path:
     return places.config_home(environ) / "systemd" / "user"
 
 
-def render(template: str, interpreter: str, version: str, systemd: int) -> str:
-    """The file to install. systemd: its version; keys that it does not know are left out.
+def render(template: str, interpreter: str, version: str, systemd: int, *, port: int, ipv6: bool) -> str:
+    """The file to install. systemd: its version; keys that it does not know are left out. port: of the front.
+
+    ipv6: whether this machine has ::1; a socket unit with an address that is not there does not start.
 
     Raises KaosError when the interpreter's path cannot be written in a unit file.
     """
@@ -50,6 +55,8 @@ def render(template: str, interpreter: str, version: str, systemd: int) -> str:
     command = f"ExecStart={quoted(interpreter)} -m kaosd run"
     body = re.sub(r"^ExecStart=.*$", lambda _: command, body, flags=re.MULTILINE)
     body = body if systemd >= 254 else _NEW_KEYS.sub("", body)
+    body = re.sub(r"^(ListenStream=(?:127\.0\.0\.1|\[::1\])):[0-9]+$", rf"\1:{port}", body, flags=re.MULTILINE)
+    body = body if ipv6 else re.sub(r"^ListenStream=\[::1\].*\n", "", body, flags=re.MULTILINE)
     return f"# written by `kaosd install-service` of kaosd {version}, sha256 {_digest(body)}\n{body}"
 
 
@@ -70,7 +77,8 @@ def read(path: Path) -> Installed | None:
         raise KaosError(f"{path} cannot be read: {error}", hint="move it away") from error
     stamp = _STAMP.match(text)
     intact = stamp is not None and stamp[2] == _digest(text[stamp.end() :])
-    return Installed(path, stamp[1] if stamp else None, intact, _program(text))
+    port = re.search(r"^ListenStream=127\.0\.0\.1:([0-9]{1,5})$", text, re.MULTILINE)
+    return Installed(path, stamp[1] if stamp else None, intact, _program(text), int(port[1]) if port else 0)
 
 
 def _program(text: str) -> str:

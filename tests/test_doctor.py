@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,9 @@ def units(healthy: Examined, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def unit(interpreter: str = sys.executable, version: str = __version__) -> str:
     """A unit file as it is installed."""
-    return unitfiles.render((unitfiles.SHIPPED / "kaosd.service").read_text(), interpreter, version, 257)
+    return unitfiles.render(
+        (unitfiles.SHIPPED / "kaosd.service").read_text(), interpreter, version, 257, port=1, ipv6=True
+    )
 
 
 def of_code(examined: Examined, code: str) -> list[tuple[str, str, str]]:
@@ -254,3 +257,26 @@ def start_front() -> Iterator[str]:
 def test_places_that_are_gone_are_found(healthy: Examined) -> None:
     shutil.rmtree(healthy.socket.parent)
     assert findings(healthy)["places"]["mend"] == "restart kaosd"
+
+
+@pytest.mark.parametrize(
+    ("control", "port", "expected"),
+    [
+        (False, None, ""),
+        (True, None, "systemd does not keep the front's port: another user can take it while kaosd is down"),
+        (True, 8890, ""),
+        (True, 9999, "keeps port 9999, and the front is at http://127.0.0.1:8890"),
+    ],
+)
+def test_the_port_of_the_front_is_kept_where_kaosd_is_a_service(
+    healthy: Examined, units: Path, control: bool, port: int | None, expected: str
+) -> None:
+    names = [("kaosd.socket", 1)] * control + ([("kaosd-front.socket", port)] if port else [])
+    for name, its in names:
+        template = (unitfiles.SHIPPED / name).read_text()
+        text = unitfiles.render(template, sys.executable, __version__, 257, port=its, ipv6=True)
+        (units / name).write_text(text)
+    found = list(doctor._kept_port(replace(healthy, front="http://127.0.0.1:8890")))
+    assert [check.text for check in found if check.severity != "ok"] == [
+        text for text in [f"{units}/kaosd-front.socket {expected}" if port == 9999 else expected] if expected
+    ]

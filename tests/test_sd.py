@@ -5,6 +5,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -119,7 +120,10 @@ def test_a_status_cannot_forge_another_state() -> None:
     assert sd.status("fine\nREADY=1\x1b[31m") == "STATUS=fine\\x0aREADY=1\\x1b[31m"
 
 
-def given(names: str, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch) -> socket.socket | None:
+Given = dict[str, tuple[socket.socket, ...]]
+
+
+def given(names: str, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPatch) -> Given:
     """What `listening` makes of *sockets*, handed over from some descriptor on as systemd hands them from 3 on."""
     first = 200
     for offset, one in enumerate(sockets):
@@ -131,21 +135,30 @@ def given(names: str, sockets: list[socket.socket], monkeypatch: pytest.MonkeyPa
     return found
 
 
-def test_the_control_socket_is_taken_and_others_are_closed(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as control:
+def test_the_sockets_are_taken_by_name_and_others_are_closed(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack:
+        other, control, again, one, two, three = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(6))
         control.bind(str(short / "s"))
         control.listen()
-        found = given("other:control", [other, control], monkeypatch)
-        assert found is not None
-        with found:
-            assert found.getsockname() == str(short / "s")
-            assert not os.get_inheritable(found.fileno())
+        names = "other:control:control:front:front:front"
+        found = given(names, [other, control, again, one, two, three], monkeypatch)
+        assert {name: len(sockets) for name, sockets in found.items()} == {"control": 1, "front": 2}
+        for taken in (*found["control"], *found["front"]):
+            assert not os.get_inheritable(taken.fileno())
+            stack.enter_context(taken)
+        assert found["control"][0].getsockname() == str(short / "s")
+        for closed in (200, 202, 205):
             with pytest.raises(OSError, match="Bad file descriptor"):
-                os.fstat(200)
+                os.fstat(closed)
+
+
+def test_a_socket_without_a_name_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as two:
+        assert given("other", [one, two], monkeypatch) == {}
 
 
 def test_what_is_meant_for_another_process_is_not_taken() -> None:
     environ = {"LISTEN_PID": "1", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "control"}
-    assert sd.listening(environ) is None
+    assert sd.listening(environ) == {}
     assert environ == {}
-    assert sd.listening({}) is None
+    assert sd.listening({}) == {}

@@ -130,6 +130,7 @@ def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
     ("variable", "value", "key", "expected"),
     [
         ("KAOSD_FRONT_PORT", "9000", "front.port", 9000),
+        ("KAOSD_FRONT_HOSTS", "lab.example.org, box:8080", "front.hosts", ("lab.example.org", "box:8080")),
         ("KAOSD_WATCH_MODE", "poll", "watch.mode", "poll"),
         ("KAOSD_WATCH_BUILD_QUIET", "1.5", "watch.build_quiet", 1.5),
         ("KAOSD_LOG_LEVEL", "debug", "log.level", "debug"),
@@ -598,3 +599,9 @@ def test_root_does_not_write_into_the_home_of_another(tmp_path: Path) -> None:
         refuse_borrowed(directory, "state directory", 0)
     refuse_borrowed(directory, "state directory", 65534)
     refuse_borrowed(Path("/usr/kaosd"), "state directory", 0)
+
+
+@pytest.mark.parametrize("name", ["http://x", "a b", "x/y", "x:port", "", "*", "[::1]"])
+def test_a_host_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="is not the name of a host"):
+        loaded(tmp_path, f'[front]\nhosts = ["{name}"]\n')

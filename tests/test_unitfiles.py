@@ -14,7 +14,7 @@ TEMPLATE = (unitfiles.SHIPPED / "kaosd.service").read_text()
 
 
 def write(path: Path, interpreter: str = "/usr/bin/python3", version: str = "0.1.0") -> Path:
-    path.write_text(unitfiles.render(TEMPLATE, interpreter, version, 257))
+    path.write_text(unitfiles.render(TEMPLATE, interpreter, version, 257, port=8890, ipv6=True))
     return path
 
 
@@ -66,6 +66,27 @@ def test_a_file_of_the_persons_own_and_a_link_are_not_ours(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("systemd", "there"), [(249, False), (252, False), (254, True)])
 def test_keys_that_an_older_systemd_complains_about_are_left_out(systemd: int, there: bool) -> None:
-    text = unitfiles.render(TEMPLATE, "/usr/bin/python3", "0.1.0", systemd)
+    text = unitfiles.render(TEMPLATE, "/usr/bin/python3", "0.1.0", systemd, port=8890, ipv6=True)
     assert ("\nRestartSteps=" in text, "\nRestartMaxDelaySec=" in text) == (there, there)
     assert "\nRestartSec=1\n" in text
+
+
+@pytest.mark.parametrize(
+    ("port", "ipv6", "listens"),
+    [
+        (8890, True, ["127.0.0.1:8890", "[::1]:8890"]),
+        (9, True, ["127.0.0.1:9", "[::1]:9"]),
+        (65535, False, ["127.0.0.1:65535"]),
+    ],
+)
+def test_the_front_s_socket_holds_the_port_of_the_settings(port: int, ipv6: bool, listens: list[str]) -> None:
+    template = (unitfiles.SHIPPED / "kaosd-front.socket").read_text()
+    text = unitfiles.render(template, "/usr/bin/python3", "0.1.0", 257, port=port, ipv6=ipv6)
+    found = [line.removeprefix("ListenStream=") for line in text.splitlines() if line.startswith("ListenStream=")]
+    assert found == listens
+
+
+def test_the_control_socket_keeps_its_path() -> None:
+    template = (unitfiles.SHIPPED / "kaosd.socket").read_text()
+    text = unitfiles.render(template, "/usr/bin/python3", "0.1.0", 257, port=9, ipv6=False)
+    assert "ListenStream=%t/kaosd/kaosd.sock\n" in text

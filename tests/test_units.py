@@ -101,7 +101,7 @@ def test_the_template_of_the_system_exposes_little(template: Path) -> None:
     assert float(level[1]) < 3
 
 
-@pytest.mark.parametrize("name", ["kaosd.service", "kaosd.socket", "kaosd@.service"])
+@pytest.mark.parametrize("name", ["kaosd.service", "kaosd.socket", "kaosd-front.socket", "kaosd@.service"])
 def test_every_shipped_unit_is_in_the_package(name: str) -> None:
     assert (unitfiles.SHIPPED / name).read_text() == (UNITS / name).read_text()
 

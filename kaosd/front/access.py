@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Collection, Iterable
 from typing import Final
 from urllib.parse import unquote_plus
@@ -16,24 +17,49 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 COOKIE_PREFIX: Final = "kaosd-"
+LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+INDEX_HOST, NOTEBOOK_HOST = "localhost", "127.0.0.1"
+_HOST: Final = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 INDEX: Final = ""  # the scope of the daemon's own token; every other scope is a notebook's name
 
 
-def addresses(port: int, hosts: Iterable[str]) -> frozenset[str]:
-    """What a browser may send as Host: this machine's loopback names, and *hosts* (with or without a port)."""
-    names = {f"127.0.0.1:{port}", f"localhost:{port}"}
-    for host in hosts:
-        names |= {host.lower(), host.lower() if ":" in host else f"{host.lower()}:{port}"}
-    return frozenset(names)
+def is_ours(host: str, hosts: Collection[str]) -> bool:
+    """Whether a browser may send *host* as Host: a loopback name, or one of *hosts*; ports do not matter.
+
+    What a browser calls us depends on the tunnel that it comes through. Another site can lead its own name to this
+    machine, but never a loopback name. hosts: names in lower case; one with a port stands for that port alone.
+    """
+    found = _HOST.fullmatch(host.lower())
+    return found is not None and (found[1] in LOOPBACK or not {found[0], found[1]}.isdisjoint(hosts))
+
+
+def port_of(host: str) -> str:
+    """The port in a Host header; "" when it names none."""
+    found = _HOST.fullmatch(host.lower())
+    return found[2] or "" if found is not None else ""
+
+
+def right_host(host: str, *, index: bool) -> str:
+    """Under which host the index, or a notebook, is shown to a browser that asked at *host*; the same port.
+
+    A page of a notebook can do whatever the person can do at its own address. So the index, from where all notebooks
+    can be reached, has another one. A name that is no loopback name is the only one that there is, and is kept.
+    """
+    found = _HOST.fullmatch(host.lower())
+    name = found[1] if found is not None else ""
+    if name not in LOOPBACK or (name == INDEX_HOST) is index:
+        return host
+    port = port_of(host)
+    return (INDEX_HOST if index else NOTEBOOK_HOST) + (f":{port}" if port else "")
 
 
 def foreign(method: str, headers: Headers, known: Collection[str]) -> str | None:
     """Why a request comes from somewhere else than our own pages or a person's own doing; None when it does not.
 
-    known: see addresses(). A link on another site may lead here (top-level navigation), nothing else may.
+    known: names besides the loopback ones. A link on another site may lead here (top-level navigation), nothing else.
     """
     hosts = headers.getall("Host", [])
-    if len(hosts) != 1 or hosts[0].lower() not in known:
+    if len(hosts) != 1 or not is_ours(hosts[0], known):
         return "The Host header names another address than this one."
     origin = headers.get("Origin")
     if origin is not None:
@@ -55,31 +81,40 @@ def wants_page(method: str, headers: Headers) -> bool:
     return headers.get("Sec-Fetch-Dest", "document") in ("document", "iframe", "frame")
 
 
-def admits(headers: Headers, raw_query: str, tokens: Collection[str], cookie: tuple[str, str]) -> bool:
-    """Whether the request shows one of *tokens*, or *cookie* (name, value). Takes the same time for every wrong one."""
+def shows_token(headers: Headers, raw_query: str, tokens: Collection[str]) -> bool:
+    """Whether the request shows one of *tokens*. Takes the same time for every wrong one."""
     shown = list(_tokens_of(raw_query))
     scheme, _, credential = headers.get("Authorization", "").partition(" ")
     if scheme.lower() in ("token", "bearer"):
         shown.append(credential.strip())
-    matches = [_same(one, token) for one in shown for token in tokens]
+    return any([_same(one, token) for one in shown for token in tokens])  # noqa: C419 - all of them
+
+
+def shows_cookie(headers: Headers, cookie: tuple[str, str]) -> bool:
+    """Whether the request shows *cookie* (name, value)."""
     name, value = cookie
-    matches += [_same(given, value) for key, given in _cookies(headers) if key == name]
-    return any(matches)
+    return any([_same(given, value) for key, given in _cookies(headers) if key == name])  # noqa: C419 - all of them
 
 
-def cookie_for(scope: str, token: str, port: int) -> tuple[str, str]:
-    """Name and value of the cookie that stands for *token* in *scope*.
+def cookie_for(scope: str, token: str, port: str, key: str = "") -> tuple[str, str]:
+    """Name and value of the cookie that stands for *token* in *scope*. key: without which it is worth nothing.
 
     Cookies know no ports, so other servers of this machine may see it: it is not the token itself, and worth
-    nothing at another port or for another notebook.
+    nothing at another port (the one that the browser uses) or for another notebook.
     """
-    name = f"{COOKIE_PREFIX}{port}{'-' if scope else ''}{scope}"
-    return name, hmac.new(token.encode(), f"front {name}".encode(), hashlib.sha256).hexdigest() if token else ""
+    name = f"{COOKIE_PREFIX}{port or 80}{'-' if scope else ''}{scope}"
+    text = f"front {key} {name}"
+    return name, hmac.new(token.encode(), text.encode(), hashlib.sha256).hexdigest() if token else ""
 
 
 def has_token(raw_query: str) -> bool:
     """Whether the query carries a token (right or wrong)."""
     return any(True for _ in _tokens_of(raw_query))
+
+
+def tokens_in(raw_query: str) -> str:
+    """The part of the query that carries tokens, still percent-encoded."""
+    return "&".join(part for part in raw_query.split("&") if _is_token(part))
 
 
 def without_token(raw_query: str) -> str:

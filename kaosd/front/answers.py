@@ -55,12 +55,21 @@ def moved(target: str) -> web.Response:
     return web.Response(status=303, headers=_SAFE | {"Location": target})
 
 
+def leading_on(target: str) -> web.Response:
+    """A page that goes on to *target* at once."""
+    refresh = element("meta", http_equiv="refresh", content=f"0;url={target}")
+    link = element("p", element("a", "Continue", href=target))
+    return _html(200, "kaosd", link, refresh=refresh)
+
+
 def _spoken(part: str) -> str | bool:
     """Whether a screen reader tells a change by itself: where the notebook stands, but not every log line."""
     return "polite" if part == "headline" else False
 
 
-def _html(status: int, title: str, content: Markup, **follow: str | bool) -> web.Response:
+def _html(
+    status: int, title: str, content: Markup, *, refresh: Markup | None = None, **follow: str | bool
+) -> web.Response:
     nonce = secrets.token_urlsafe(12)
     head = [
         element("meta", charset="utf-8"),
@@ -69,6 +78,8 @@ def _html(status: int, title: str, content: Markup, **follow: str | bool) -> web
         element("link", rel="icon", href=_ICON),
         element("style", _asset("page.css"), nonce=nonce),
     ]
+    if refresh is not None:
+        head.append(refresh)
     script: list[Markup] = []
     if follow:
         head.append(element("noscript", element("meta", http_equiv="refresh", content="5")))

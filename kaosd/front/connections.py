@@ -10,7 +10,7 @@ import os
 import pwd
 import resource
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +26,63 @@ _http_log.setLevel(logging.CRITICAL)  # anybody can send rubbish; our own mistak
 _IDLE_SECONDS = 30.0  # for a connection without a complete request; browsers simply connect again
 _MOST = 512
 _LISTENING = "0A"
+_MEND = "kaosd install-service --now writes the port of [front] into kaosd-front.socket"
 
 
-def listen(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1:*port* (0: any). ConfigError names who holds the port."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+def listen(port: int, given: Iterable[socket.socket] = ()) -> list[socket.socket]:
+    """Sockets that listen at *port* (0: any) of all that localhost may mean. ConfigError names who holds the port.
+
+    A browser may take localhost for ::1: if that were left free, another user could listen there.
+    given: sockets to be used where they fit; the others are closed.
+    """
+    found: dict[str, socket.socket] = {}
+    for one in given:
+        address = one.getsockname()[:2] if one.family in (socket.AF_INET, socket.AF_INET6) else ("", 0)
+        if address in (("127.0.0.1", port), ("::1", port)) and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            one.setblocking(False)
+            found[address[0]] = one
+        else:
+            log.warning("socket_does_not_fit", listens_at=str(one.getsockname()), port=port, mend=_MEND)
+            one.close()
+    try:
+        if "127.0.0.1" not in found:
+            found["127.0.0.1"] = _listening(socket.AF_INET, "127.0.0.1", port)
+        if "::1" not in found and has_ipv6():
+            found["::1"] = _listening(socket.AF_INET6, "::1", found["127.0.0.1"].getsockname()[1])
+    except ConfigError:
+        for one in found.values():
+            one.close()
+        raise
+    return [found[address] for address in sorted(found)]
+
+
+def _listening(family: int, address: str, port: int) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((address, port))
         listener.listen(128)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
-            text = f"port {port} of 127.0.0.1 is taken by {_holder(port)}"
+            text = f"port {port} of {address} is taken by {_holder(port)}"
             raise ConfigError(text, hint="set front.port to a free port, or end that program") from error
-        text = f"port {port} of 127.0.0.1 cannot be used: {os.strerror(error.errno or 0)}"
+        text = f"port {port} of {address} cannot be used: {os.strerror(error.errno or 0)}"
         raise ConfigError(text, hint="set front.port to a free port above 1023") from error
     listener.setblocking(False)
     return listener
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has the address ::1."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
 
 
 def _holder(port: int) -> str:

@@ -8,7 +8,7 @@ import aiohttp
 from aiohttp import web
 
 from kaosd.front import answers
-from kaosd.front.headers import to_host
+from kaosd.front.headers import Back, to_host
 from kaosd.front.relay import HostAway, HostBroke, ask, pass_back
 from kaosd.front.routes import Directory, Route
 from kaosd.front.sockets import Sockets, is_websocket, open_to_host
@@ -28,7 +28,7 @@ class Passage:
         self._upstreams = Upstreams(lambda: {route.upstream for route in directory.routes() if route.upstream})
         self._sockets = Sockets()
 
-    async def take(self, request: web.BaseRequest, name: str, target: str, *, page: bool) -> web.StreamResponse | None:
+    async def take(self, request: web.BaseRequest, target: str, back: Back, *, page: bool) -> web.StreamResponse | None:
         """Pass *request* on as one for *target* and return its answer, or None when no host took it in time.
 
         page: a person looks at the answer. While no host is there at all, a page does not wait for one.
@@ -36,10 +36,10 @@ class Passage:
         now = asyncio.get_running_loop().time
         deadline = now() + (_PAGE_PATIENCE if page else _PATIENCE)
         seen = await self._directory.changed(-1, 0)
-        while (route := self._directory.route(name)) is not None:
+        while (route := self._directory.route(back.name)) is not None:
             if route.upstream is not None:
                 try:
-                    return await self._through(route, route.upstream, request, target)
+                    return await self._through(route, route.upstream, request, target, back)
                 except HostAway:
                     pause = _AGAIN
             elif page or not is_coming(route):
@@ -60,7 +60,9 @@ class Passage:
         """Close the connections to the hosts."""
         await self._upstreams.close()
 
-    async def _through(self, route: Route, address: str, request: web.BaseRequest, target: str) -> web.StreamResponse:
+    async def _through(
+        self, route: Route, address: str, request: web.BaseRequest, target: str, back: Back
+    ) -> web.StreamResponse:
         headers = to_host(request.headers, route.token, request.remote or "127.0.0.1")
         async with self._upstreams.use(address) as upstream:
             if is_websocket(request):
@@ -73,4 +75,4 @@ class Passage:
             except HostBroke:
                 text = "The host went away while it was answering; it may or may not have acted on the request."
                 return answers.problem(502, "Host went away", text)
-            return await pass_back(answer, request)
+            return await pass_back(answer, request, back)

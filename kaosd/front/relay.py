@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict
 
-from kaosd.front.headers import to_client
+from kaosd.front.headers import Back, to_client
 from kaosd.front.upstream import Upstream
 
 log = structlog.get_logger("kaosd.front")
@@ -45,12 +45,12 @@ async def ask(
         raise (HostAway if repeatable else HostBroke) from error
 
 
-async def pass_back(answer: aiohttp.ClientResponse, request: web.BaseRequest) -> web.StreamResponse:
+async def pass_back(answer: aiohttp.ClientResponse, request: web.BaseRequest, back: Back) -> web.StreamResponse:
     """Stream the host's answer to the client.
 
     When the host breaks off in the middle the client's connection is cut as well: an end would look like success.
     """
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=to_client(answer.headers))
+    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=to_client(answer.headers, back))
     async with answer:
         await response.prepare(request)
         try:

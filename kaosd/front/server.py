@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+import socket
+from urllib.parse import quote, urlencode
 
 from aiohttp import web
 
 from kaosd.front import access, answers
 from kaosd.front.connections import Server, listen, most_connections
+from kaosd.front.headers import Back
 from kaosd.front.markup import element, join
 from kaosd.front.passage import Passage
 from kaosd.front.routes import Directory
@@ -21,16 +24,21 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Front:
-    """The web server on 127.0.0.1:*port* (0: any free one), behind which the notebooks of *directory* stand.
+    """The web server on port *port* of the loopback interface (0: any free one), before the notebooks of *directory*.
 
-    hosts: further names that a browser may use for it, as they stand in its address line.
+    hosts: further names that a browser may use for it, as they stand in its address line. given: sockets that listen
+    there already, which systemd keeps while we do not run. Otherwise another user can take the port meanwhile and be
+    shown the cookies of browsers: then a cookie is worth something only for as long as this front runs.
     """
 
-    def __init__(self, directory: Directory, port: int, hosts: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, directory: Directory, port: int, hosts: tuple[str, ...] = (), given: tuple[socket.socket, ...] = ()
+    ) -> None:
         self._directory = directory
         self._port = port
-        self._hosts = hosts
-        self._known = access.addresses(port, hosts)
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._given = given
+        self._key = secrets.token_hex()
         self._nobody = secrets.token_hex()  # what an unknown notebook's token is compared with
         self._passage = Passage(directory)
         self._screens = Screens(directory)
@@ -40,17 +48,19 @@ class Front:
     @property
     def url(self) -> str:
         """The address of the front, without a slash at its end."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{access.NOTEBOOK_HOST}:{self._port}"
 
     async def start(self) -> None:
         """Listen. ConfigError when the port cannot be had."""
-        listener = await asyncio.to_thread(listen, self._port)
-        self._port = listener.getsockname()[1]
-        self._known = access.addresses(self._port, self._hosts)
+        listeners = await asyncio.to_thread(listen, self._port, self._given)
+        if set(listeners) <= set(self._given):
+            self._key = ""
+        self._port = listeners[0].getsockname()[1]
         self._server = Server(self._answer, most_connections())
         self._runner = web.ServerRunner(self._server, shutdown_timeout=_GRACE)
         await self._runner.setup()
-        await web.SockSite(self._runner, listener).start()
+        for listener in listeners:
+            await web.SockSite(self._runner, listener).start()
 
     async def close(self) -> None:
         """Stop listening, end websockets and requests in flight, and let the hosts go. Idempotent."""
@@ -63,9 +73,10 @@ class Front:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every request's way: from here, to whom it speaks, may it, and then on."""
-        reason = access.foreign(request.method, request.headers, self._known)
+        reason = access.foreign(request.method, request.headers, self._hosts)
         if reason is not None:
-            return self._refuse(request, 403, "Not from here", f"{reason} Open {self.url} instead.")
+            advice = f"Open {self.url} instead; further names of this machine go into hosts of [front]."
+            return self._refuse(request, 403, "Not from here", f"{reason} {advice}")
         path, _, query = request.raw_path.partition("?")
         scope, slash, rest = path.removeprefix("/").partition("/")
         if not path.startswith("/") or path.startswith("//") or request.method == "TRACE":
@@ -80,32 +91,43 @@ class Front:
 
     async def _index(self, request: web.BaseRequest, place: str, query: str) -> web.StreamResponse:
         token, page = self._directory.token, access.wants_page(request.method, request.headers)
-        cookie = access.cookie_for(access.INDEX, token, self._port)
-        home = f"/{OWN}/"  # not "/": a cookie for that would go to all notebooks, and to all other ports
-        if not access.admits(request.headers, query, [token], cookie):
+        home, here = f"/{OWN}/", request.headers["Host"]  # not "/": a cookie for that would go to all notebooks
+        right = access.right_host(here, index=True)
+        if page and right != here:
+            return answers.moved(f"http://{right}{request.raw_path}")
+        cookie = access.cookie_for(access.INDEX, token, access.port_of(here), self._key)
+        signed_in = right == here and access.shows_cookie(request.headers, cookie)
+        if not signed_in and not access.shows_token(request.headers, query, [token]):
             if page and request.raw_path == "/":
                 return answers.moved(home)  # where the cookie is
             return self._unknown(request, "", home)
         self._admitted(request)
         if page and access.has_token(query):
-            return _signed_in(home, cookie, home)
+            return _signed_in(request, home, cookie, home)
         if place.startswith("open/"):
-            return self._open(place.removeprefix("open/"))
+            return self._open(place.removeprefix("open/"), here)
         return await self._screens.index(request, place, page=page)
 
-    def _open(self, place: str) -> web.StreamResponse:
-        """Sign a browser that may see the index in to a notebook."""
+    def _open(self, place: str, here: str) -> web.StreamResponse:
+        """Sign a browser that may see the index in to a notebook, where that is shown."""
         name = place.partition("/")[0]
         route = self._directory.route(name) if _NAME.fullmatch(name) else None
         if route is None:
             return gone()
-        return _signed_in(f"/{place}", access.cookie_for(name, route.token, self._port), f"/{name}/")
+        return answers.moved(
+            f"http://{access.right_host(here, index=False)}/{place}?token={quote(route.token, safe='')}"
+        )
 
     async def _notebook(self, request: web.BaseRequest, name: str, rest: str, query: str) -> web.StreamResponse:
         route = self._directory.route(name) if _NAME.fullmatch(name) else None
         token, page = route.token if route else self._nobody, access.wants_page(request.method, request.headers)
-        cookie = access.cookie_for(name, token, self._port)
-        if not access.admits(request.headers, query, [token, self._directory.token], cookie):
+        here = request.headers["Host"]
+        right = access.right_host(here, index=False)
+        if page and right != here:
+            return answers.moved(f"http://{right}{request.raw_path}")
+        cookie = access.cookie_for(name, token, access.port_of(here), self._key)
+        signed_in = right == here and access.shows_cookie(request.headers, cookie)
+        if not signed_in and not access.shows_token(request.headers, query, [token, self._directory.token]):
             return self._unknown(request, name, f"/{name}/{rest}")
         if route is None:
             return gone()
@@ -113,13 +135,21 @@ class Front:
         passed = access.without_token(query)
         target = f"/{name}/{rest}?{passed}" if passed else f"/{name}/{rest}"
         if page and request.method == "GET" and access.has_token(query):
-            return _signed_in(target, cookie, f"/{name}/")
+            return _signed_in(request, target, cookie, f"/{name}/")
         if rest == OWN or rest.startswith(f"{OWN}/"):
             return await self._screens.notebook(request, name, rest.removeprefix(OWN).removeprefix("/"))
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # or aiohttp takes the answer for begun
-        answer = await self._passage.take(request, name, target, page=page)
+        # a tab of JupyterLab has the token: it signs in again by itself when its cookie is worth nothing any more
+        again = not signed_in and right == here and request.headers.get("Sec-Fetch-Site") == "same-origin"
+        back = Back(
+            name=name,
+            asked=f"http://{here}{target}",
+            tokens=access.tokens_in(query),
+            cookie=_cookie(cookie, f"/{name}/") if again else "",
+        )
+        answer = await self._passage.take(request, target, back, page=page)
         if answer is None:
             return await self._screens.waiting(name) if page else self._screens.unavailable(name)
         return answer
@@ -138,6 +168,9 @@ class Front:
         aside = element("p", again, " when you came here from another site.", class_="quiet")
         response = self._refuse(request, 401, "Not signed in", text, join(hint, aside), hint=command)
         response.headers["WWW-Authenticate"] = 'Bearer realm="kaosd"'
+        if known and request.method == "GET" and path == f"/{name}/lab":
+            # where Jupyter would send it: programs that are given a page's address learn the server's from that
+            response.headers["Location"] = f"/{name}/login?{urlencode({'next': path})}"
         return response
 
     def _refuse(
@@ -148,8 +181,17 @@ class Front:
         return answers.problem(status, title, text, **members)
 
 
-def _signed_in(target: str, cookie: tuple[str, str], path: str) -> web.Response:
-    """Give a browser the cookie and send it on to the same place without the token."""
-    response = answers.moved(target)
-    response.set_cookie(*cookie, path=path, httponly=True, samesite="Strict")
+def _signed_in(request: web.BaseRequest, target: str, cookie: tuple[str, str], path: str) -> web.Response:
+    """Give a browser the cookie and send it on to the same place without the token.
+
+    Who came from another site (the index has another name than the notebooks) would not show the cookie behind a
+    redirect, which belongs to that site still. A page of ours that leads on is a beginning of its own.
+    """
+    linked = request.headers.get("Sec-Fetch-Site") == "cross-site"
+    response = answers.leading_on(target) if linked else answers.moved(target)
+    response.headers.add("Set-Cookie", _cookie(cookie, path))
     return response
+
+
+def _cookie(cookie: tuple[str, str], path: str) -> str:
+    return f"{cookie[0]}={cookie[1]}; HttpOnly; Path={path}; SameSite=Strict"

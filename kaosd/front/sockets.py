@@ -14,6 +14,7 @@ from kaosd.front.relay import HostAway
 from kaosd.front.upstream import Upstream
 
 _FRAMES = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
+_MESSAGE = 256 * 2**20  # bytes of one message, which is held until it is whole; a large notebook with pictures fits
 _CLOSE_SECONDS = 2.0  # that a side may take to answer a close
 
 End = tuple[int, bytes]  # code and reason of a close
@@ -40,7 +41,7 @@ async def open_to_host(
             timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_SECONDS),
             autoclose=False,
             autoping=False,
-            max_msg_size=0,
+            max_msg_size=_MESSAGE,
             decode_text=False,
         )
     except aiohttp.WSServerHandshakeError as refusal:
@@ -63,7 +64,7 @@ class Sockets:
             autoclose=False,
             autoping=False,
             compress=False,  # a loopback gains nothing by it
-            max_msg_size=0,
+            max_msg_size=_MESSAGE,
             decode_text=False,
         )
         try:

@@ -130,6 +130,12 @@ def _variable_name(value: str) -> str:
     return value
 
 
+def _host_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(:[0-9]{1,5})?", value):
+        raise ValueError(f"{value!r} is not the name of a host, with or without a port")
+    return value
+
+
 def _finite(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")
@@ -143,6 +149,9 @@ YesNo = Annotated[bool, BeforeValidator(_yes_no)]
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_frozen)]
 VariableNames = Annotated[
     tuple[Annotated[str, AfterValidator(_variable_name)], ...], BeforeValidator(_frozen), BeforeValidator(_words)
+]
+HostNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_host_name)], ...], BeforeValidator(_frozen), BeforeValidator(_words)
 ]
 Words = Annotated[tuple[str, ...], BeforeValidator(_frozen), BeforeValidator(_words)]
 PachdAddress = Annotated[str, AfterValidator(_pachd_address)]
@@ -169,6 +178,7 @@ class Front(Table):
     """[front]: the one local address behind which all hosts stand."""
 
     port: Whole = Field(default=8890, ge=1, le=65535, description="a whole number from 1 to 65535")
+    hosts: HostNames = Field(default=(), description='an array of names, for example ["lab.example.org"]')
 
 
 class Watch(Table):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+
 import pytest
+from aiohttp import WSServerHandshakeError
 from multidict import CIMultiDict
 from yarl import URL
 
-from kaosd.front import access
+from kaosd.front import Front, access
+from kaosd.front.connections import listen
 
 from .world import DAEMON, TOKEN, World
 
-KNOWN = access.addresses(8890, ("box.example", "other:99"))
+KNOWN = frozenset({"box.example", "other:99"})
 HERE = {"Host": "127.0.0.1:8890"}
 LINKED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
 
@@ -27,8 +33,18 @@ LINKED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fet
         pytest.param("GET", {"Host": "other"}, False, id="configured host without its port"),
         pytest.param("GET", {}, False, id="no host"),
         pytest.param("GET", {"Host": "evil.example:8890"}, False, id="rebound name"),
-        pytest.param("GET", {"Host": "127.0.0.1"}, False, id="no port"),
-        pytest.param("GET", {"Host": "127.0.0.1:8891"}, False, id="other port"),
+        pytest.param("GET", {"Host": "127.0.0.1"}, True, id="no port"),
+        pytest.param("GET", {"Host": "127.0.0.1:9999"}, True, id="port of a tunnel"),
+        pytest.param("GET", {"Host": "[::1]:9999"}, True, id="loopback of IPv6"),
+        pytest.param("GET", {"Host": "localhost:1", "Origin": "http://localhost:1"}, True, id="own origin in a tunnel"),
+        pytest.param("GET", {"Host": "localhost:1", "Origin": "http://localhost:2"}, False, id="another tunnel"),
+        pytest.param("GET", {"Host": "localhost.evil.example:8890"}, False, id="name with localhost in front"),
+        pytest.param("GET", {"Host": "evil.localhost:8890"}, False, id="name below localhost"),
+        pytest.param("GET", {"Host": "127.0.0.1:x"}, False, id="port that is none"),
+        pytest.param("GET", {"Host": "127.0.0.1:8890:1"}, False, id="two ports"),
+        pytest.param("GET", {"Host": "user@127.0.0.1:8890"}, False, id="name with a user"),
+        pytest.param("GET", {"Host": ""}, False, id="empty host"),
+        pytest.param("GET", {"Host": "other:98"}, False, id="configured host with another port"),
         pytest.param("GET", {"Host": "127.0.0.1:8890.evil.example"}, False, id="host with our address in front"),
         pytest.param("GET", {**HERE, "Origin": "http://127.0.0.1:8890"}, True, id="own origin"),
         pytest.param("POST", {**HERE, "Origin": "http://127.0.0.1:8890"}, True, id="own origin posts"),
@@ -58,7 +74,7 @@ def test_two_hosts_are_foreign() -> None:
     assert access.foreign("GET", twice, KNOWN) is not None
 
 
-COOKIE = access.cookie_for("nb", TOKEN, 8890)
+COOKIE = access.cookie_for("nb", TOKEN, "8890")
 
 
 @pytest.mark.parametrize(
@@ -84,21 +100,34 @@ COOKIE = access.cookie_for("nb", TOKEN, 8890)
         pytest.param({"Cookie": f"{COOKIE[0]}={TOKEN}"}, "", False, id="token as cookie"),
         pytest.param({"Cookie": f"{COOKIE[0]}="}, "", False, id="empty cookie"),
         pytest.param({"Cookie": f"kaosd-8890-xx={COOKIE[1]}"}, "", False, id="cookie of another name"),
-        pytest.param({"Cookie": "{}={}".format(*access.cookie_for("xx", TOKEN, 8890))}, "", False, id="other notebook"),
-        pytest.param({"Cookie": f"{COOKIE[0]}={access.cookie_for('nb', TOKEN, 1)[1]}"}, "", False, id="other port"),
+        pytest.param(
+            {"Cookie": "{}={}".format(*access.cookie_for("xx", TOKEN, "8890"))}, "", False, id="other notebook"
+        ),
+        pytest.param({"Cookie": f"{COOKIE[0]}={access.cookie_for('nb', TOKEN, '1')[1]}"}, "", False, id="other port"),
     ],
 )
 def test_only_a_token_or_its_cookie_is_admitted(headers: dict[str, str], query: str, admitted: bool) -> None:
-    assert access.admits(CIMultiDict(headers), query, [TOKEN, "daemon"], COOKIE) is admitted
+    assert admits(headers, query, [TOKEN, "daemon"], COOKIE) is admitted
+
+
+def admits(headers: dict[str, str], query: str, tokens: list[str], cookie: tuple[str, str]) -> bool:
+    shown = CIMultiDict(headers)
+    return access.shows_token(shown, query, tokens) or access.shows_cookie(shown, cookie)
+
+
+def test_a_cookie_of_another_start_is_worth_nothing() -> None:
+    before, now = (access.cookie_for("nb", TOKEN, "8890", key) for key in ("a", "b"))
+    assert before[0] == now[0]
+    assert not access.shows_cookie(CIMultiDict({"Cookie": "{}={}".format(*before)}), now)
 
 
 def test_an_empty_token_admits_nobody() -> None:
-    headers = CIMultiDict({"Authorization": "token ", "Cookie": "kaosd-8890-nb="})
-    assert not access.admits(headers, "token=", ["", ""], access.cookie_for("nb", "", 8890))
+    headers = {"Authorization": "token ", "Cookie": "kaosd-8890-nb="}
+    assert not admits(headers, "token=", ["", ""], access.cookie_for("nb", "", "8890"))
 
 
 def test_the_cookie_holds_no_token() -> None:
-    assert TOKEN not in "".join(access.cookie_for("nb", TOKEN, 8890))
+    assert TOKEN not in "".join(access.cookie_for("nb", TOKEN, "8890"))
 
 
 @pytest.mark.parametrize(
@@ -203,23 +232,222 @@ async def test_a_program_with_the_token_in_its_query_is_served_at_once(world: Wo
 
 async def test_the_index_signs_a_browser_in_to_a_notebook(world: World) -> None:
     world.directory.put("nb", None, "building")
-    async with world.get("/", None, headers=PAGE) as answer:
+    at = {**PAGE, "Host": world.index_host}
+    async with world.get("/", None, headers=at) as answer:
         assert (answer.status, answer.headers["Location"]) == (303, "/_kaosd/")
-    async with world.get(f"/?token={DAEMON}", None, headers=PAGE) as answer:
+    async with world.get(f"/?token={DAEMON}", None, headers=at) as answer:
         assert (answer.status, answer.headers["Location"]) == (303, "/_kaosd/")
         assert "Path=/_kaosd/" in answer.headers["Set-Cookie"]
-        index = {**PAGE, "Cookie": answer.headers["Set-Cookie"].split(";")[0]}
+        index = {**at, "Cookie": answer.headers["Set-Cookie"].split(";")[0]}
     async with world.get("/_kaosd/", None, headers=index) as answer:
         assert 'href="/_kaosd/open/nb/lab"' in await answer.text()
     async with world.get("/_kaosd/open/nb/lab", None, headers=index) as answer:
-        assert (answer.status, answer.headers["Location"]) == (303, "/nb/lab")
+        assert answer.status == 303
+        there = URL(answer.headers["Location"])
+        assert (there.host, there.port, there.path) == ("127.0.0.1", world.port, "/nb/lab")
+    linked = {**PAGE, "Sec-Fetch-Site": "cross-site"}
+    async with world.get(str(there.relative()), None, headers=linked) as answer:
+        assert answer.status == 200  # a redirect would still belong to the index, and show no cookie
+        assert 'content="0;url=/nb/lab"' in await answer.text()
         notebook = {**PAGE, "Cookie": answer.headers["Set-Cookie"].split(";")[0]}
     async with world.get("/nb/_kaosd/", None, headers=notebook) as answer:
         assert answer.status == 200
-    async with world.get("/nb/_kaosd/", None, headers=index) as answer:
+    async with world.get("/nb/_kaosd/", None, headers={**PAGE, "Cookie": index["Cookie"]}) as answer:
         assert answer.status == 401
     async with world.get("/_kaosd/open/none/lab", None, headers=index) as answer:
         assert answer.status == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "index", "right"),
+    [
+        ("127.0.0.1:8890", True, "localhost:8890"),
+        ("127.0.0.1:8890", False, "127.0.0.1:8890"),
+        ("localhost:9999", True, "localhost:9999"),
+        ("localhost:9999", False, "127.0.0.1:9999"),
+        ("LocalHost", False, "127.0.0.1"),
+        ("[::1]:9999", True, "localhost:9999"),
+        ("[::1]:9999", False, "[::1]:9999"),
+        ("box.example:1", True, "box.example:1"),
+        ("box.example:1", False, "box.example:1"),
+    ],
+)
+def test_index_and_notebooks_have_names_of_their_own(host: str, index: bool, right: str) -> None:
+    assert access.right_host(host, index=index) == right
+
+
+@pytest.mark.parametrize("port", [None, 9999], ids=["own port", "tunnel"])
+@pytest.mark.parametrize("path", ["/nb/lab?a=%20b", "/nb/", "/nb/files/x.html"])
+async def test_a_page_of_a_notebook_is_never_shown_under_the_index_s_name(
+    world: World, path: str, port: int | None
+) -> None:
+    _, address, _ = await world.upstream("one")
+    world.directory.put("nb", address)
+    port = port or world.port
+    cookies = [access.cookie_for(scope, TOKEN, str(port), world.front._key) for scope in ("nb", "")]
+    shown = "; ".join("{}={}".format(*cookie) for cookie in cookies)
+    at = {"Host": f"localhost:{port}", "Cookie": shown}
+    async with world.get(path, None, headers={**PAGE, **at}) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, f"http://127.0.0.1:{port}{path}")
+    async with world.get(path, None, headers={**at, "Sec-Fetch-Site": "same-origin"}) as answer:
+        assert answer.status == 401
+    async with world.get("/nb/echo", headers={"Host": f"localhost:{port}"}) as answer:
+        assert answer.status == 200  # a program, with the token
+
+
+async def test_the_index_is_not_shown_under_the_name_of_notebooks(world: World) -> None:
+    cookie = "{}={}".format(*access.cookie_for("", DAEMON, str(world.port), world.front._key))
+    for path in ("/_kaosd/", "/_kaosd/open/nb/lab"):
+        async with world.get(path, None, headers={**PAGE, "Cookie": cookie}) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, f"http://{world.index_host}{path}")
+    for path in ("/_kaosd/state", "/_kaosd/", "/_kaosd/open/nb/lab"):
+        async with world.get(path, None, headers={"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}) as answer:
+            assert answer.status == 401
+        async with world.get(path, None, headers={"Cookie": cookie, "Host": world.index_host}) as answer:
+            assert answer.status in (200, 404)
+
+
+async def test_through_a_tunnel_all_goes_by_the_browser_s_own_port(world: World) -> None:
+    """As `ssh -L 9999:127.0.0.1:8890` brings it: the port in Host and Origin is the tunnel's."""
+    _, address, _ = await world.upstream("one")
+    world.directory.put("nb", address)
+    at = {"Host": "127.0.0.1:9999"}
+    async with world.get(f"/nb/lab?token={TOKEN}", None, headers={**PAGE, **at}) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, "/nb/lab")
+        cookie = answer.headers["Set-Cookie"].split(";")[0]
+    assert cookie.startswith("kaosd-9999-nb=")
+    own = {**at, "Cookie": cookie, "Origin": "http://127.0.0.1:9999"}
+    async with world.get("/nb/lab", None, headers={**PAGE, **own}) as answer:
+        assert answer.status == 200
+    async with world.client.ws_connect("/nb/socket", headers=own) as ws:
+        await ws.send_str("x")
+        assert await ws.receive_str() == "one: x"
+    with pytest.raises(WSServerHandshakeError) as refused:
+        await world.client.ws_connect("/nb/socket", headers={**own, "Origin": f"http://{world.host}"})
+    assert refused.value.status == 403
+    async with world.get("/nb/lab", None, headers={**PAGE, "Cookie": cookie}) as answer:
+        assert answer.status == 401  # without the tunnel it is another address
+
+
+async def test_a_refusal_says_where_names_are_added(world: World) -> None:
+    async with world.get("/nb/lab", headers={"Host": "lab.example"}) as answer:
+        assert "hosts of [front]" in (await answer.json())["detail"]
+
+
+async def test_a_cookie_ends_with_its_front_unless_the_port_is_held(short_directory: Path) -> None:
+    held = listen(0)
+    port = held[0].getsockname()[1]
+
+    async def shown(given: list[socket.socket], cookie: str | None) -> tuple[int, str]:
+        async with AsyncExitStack() as stack:
+            world = World(stack, short_directory)
+            world.front = Front(world.directory, port if given else 0, (), tuple(given))
+            world.directory.put("nb", None, "failed")
+            await world.open()
+            headers = {**PAGE, "Cookie": cookie} if cookie else PAGE
+            path = "/nb/_kaosd/" if cookie else f"/nb/_kaosd/?token={TOKEN}"
+            async with world.get(path, None, headers={**headers, "Host": "127.0.0.1:9999"}) as answer:
+                return answer.status, answer.headers.get("Set-Cookie", "").split(";")[0]
+
+    _, cookie = await shown([], None)
+    assert (await shown([], cookie))[0] == 401
+    _, cookie = await shown([one.dup() for one in held], None)
+    assert (await shown([one.dup() for one in held], cookie))[0] == 200
+    for one in held:
+        one.close()
+
+
+async def test_a_tab_that_has_the_token_signs_in_again_by_itself(world: World) -> None:
+    _, address, _ = await world.upstream("one")
+    world.directory.put("nb", address)
+    tab = {"Sec-Fetch-Site": "same-origin", "Cookie": f"kaosd-{world.port}-nb=of-an-earlier-start"}
+    async with world.get("/nb/lab", headers=tab) as answer:
+        given = answer.headers.getall("Set-Cookie")
+    assert len(given) == 1
+    assert {"HttpOnly", "SameSite=Strict", "Path=/nb/"} <= {part.strip() for part in given[0].split(";")}
+    async with world.get("/nb/lab", None, headers={**PAGE, "Cookie": given[0].split(";")[0]}) as answer:
+        assert answer.status == 200
+        assert "Set-Cookie" not in answer.headers
+    async with world.get("/nb/lab") as answer:  # a program wants none
+        assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("/nb/lab", f"/nb/lab?token={TOKEN}"),
+        ("/nb/lab?", f"/nb/lab?token={TOKEN}"),
+        ("lab?a=1#b", f"lab?a=1&token={TOKEN}#b"),
+        ("http://127.0.0.1:9999/nb/tree", f"http://127.0.0.1:9999/nb/tree?token={TOKEN}"),
+        ("http://127.0.0.1:8888/nb/tree", "http://127.0.0.1:8888/nb/tree"),
+        ("/nb/lab?token=x", "/nb/lab?token=x"),
+        ("/other/lab", "/other/lab"),
+        ("/nb/../other/lab", "/nb/../other/lab"),
+        ("../other", "../other"),
+        ("//evil.example/nb/", "//evil.example/nb/"),
+        ("https://evil.example/nb/", "https://evil.example/nb/"),
+        ("http://127.0.0.1:9999@evil.example/nb/", "http://127.0.0.1:9999@evil.example/nb/"),
+        ("javascript:alert(1)", "javascript:alert(1)"),
+        ("http://[", "http://["),
+    ],
+)
+async def test_a_program_keeps_its_token_over_a_redirect_within_the_notebook(
+    world: World, location: str, expected: str
+) -> None:
+    _, address, _ = await world.upstream("one")
+    world.directory.put("nb", address)
+    asked = URL.build(path="/nb/answer", query={"status": "302", "Location": location, "token": TOKEN})
+    async with world.client.get(asked, headers={"Host": "127.0.0.1:9999"}, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (302, expected)
+    async with world.get(str(asked.without_query_params("token")), headers={"Host": "127.0.0.1:9999"}) as answer:
+        assert answer.headers["Location"] == location
+
+
+@pytest.mark.parametrize(
+    ("cookie", "passes"),
+    [
+        ("a=1", True),
+        ("a=1; Path=/nb/", True),
+        ("a=1; path = /nb", True),
+        ("a=1; Path=/nb/deep; HttpOnly", True),
+        ("a=1; Path=/", False),
+        ("a=1; PATH=/", False),
+        ("a=1; Path=/nb/; Path=/", False),
+        ("a=1; Path=/; Path=/nb/", True),
+        ("a=1; Path=/nbx/", False),
+        ("a=1; Path=/_kaosd/", False),
+        ("a=1; Path=", True),
+        ("kaosd-8890-nb=1; Path=/nb/", False),
+        (" kaosd-8890=1", False),
+    ],
+)
+async def test_a_host_sets_cookies_for_its_own_paths_only(world: World, cookie: str, passes: bool) -> None:
+    _, address, _ = await world.upstream("one")
+    world.directory.put("nb", address)
+    asked = URL.build(path="/nb/answer", query={"Set-Cookie": cookie})
+    async with world.get(str(asked)) as answer:
+        assert [one.strip() for one in answer.headers.getall("Set-Cookie", [])] == [cookie.strip()] * passes
+
+
+@pytest.mark.parametrize(
+    "name", ["Service-Worker-Allowed", "clear-site-data", "Strict-Transport-Security", "Alt-Svc", "NEL", "Report-To"]
+)
+async def test_a_host_says_nothing_about_the_whole_origin(world: World, name: str) -> None:
+    _, address, _ = await world.upstream("one")
+    world.directory.put("nb", address)
+    async with world.get(str(URL.build(path="/nb/answer", query={name: "/", "X-Other": "1"}))) as answer:
+        assert name not in answer.headers
+        assert answer.headers["X-Other"] == "1"
+
+
+async def test_a_program_without_the_token_learns_the_server_s_address_as_from_jupyter(world: World) -> None:
+    for known in (False, True):
+        if known:
+            world.directory.put("nb", "unix:/nowhere")
+        async with world.get("/nb/lab", None) as answer:
+            assert (answer.status, answer.headers["Location"]) == (401, "/nb/login?next=%2Fnb%2Flab")
+        async with world.get("/nb/api/status", None) as answer:
+            assert "Location" not in answer.headers
 
 
 async def test_a_name_alone_leads_to_its_directory(world: World) -> None:

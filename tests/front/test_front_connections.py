@@ -13,7 +13,7 @@ import pytest
 
 from kaosd.errors import ConfigError
 from kaosd.front import Front
-from kaosd.front.connections import most_connections
+from kaosd.front.connections import has_ipv6, listen, most_connections
 
 from .world import TOKEN, FakeDirectory, World
 
@@ -129,3 +129,40 @@ def test_the_number_of_connections_follows_the_number_of_files(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
     assert most_connections() == most
+
+
+def test_the_front_listens_at_all_that_localhost_may_mean() -> None:
+    found = listen(0)
+    addresses = {one.getsockname()[:2] for one in found}
+    port = found[0].getsockname()[1]
+    assert addresses == {("127.0.0.1", port), *([("::1", port)] if has_ipv6() else [])}
+    for one in found:
+        one.close()
+
+
+def test_a_port_of_which_another_has_a_part_is_not_taken_at_all() -> None:
+    (first, *others) = listen(0)
+    port = first.getsockname()[1]
+    for one in others:
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken"):
+            listen(port)
+        first.close()
+        with pytest.raises(ConfigError, match=f"port {port} of ::1 is taken"):
+            listen(port)
+        one.close()
+        for again in listen(port):
+            again.close()
+    first.close()
+
+
+def test_given_sockets_are_used_where_they_fit_and_closed_where_not() -> None:
+    given = listen(0)
+    port = given[0].getsockname()[1]
+    assert listen(port, given) == given
+    other, deaf = listen(0), socket.socket()
+    deaf.bind(("127.0.0.1", 0))
+    with socket.socket(socket.AF_UNIX) as unix:
+        assert listen(port, [*given, *other, deaf, unix]) == given
+        assert [one.fileno() for one in (*other, deaf, unix)] == [-1] * (len(other) + 2)
+    for one in given:
+        one.close()

@@ -119,7 +119,8 @@ async def test_hostile_text_is_shown_and_not_run(world: World) -> None:
     }
     world.directory.put("nb", None, "failed", **status)
     for path, token in (("/nb/lab", TOKEN), ("/nb/_kaosd/", TOKEN), ("/_kaosd/", DAEMON)):
-        async with world.get(path, token, headers=PAGE) as answer:
+        headers = {**PAGE, "Host": world.index_host if token == DAEMON else world.host}
+        async with world.get(path, token, headers=headers) as answer:
             text = await answer.text()
         assert "alert(1)" in text
         assert "<script>" not in text
@@ -130,7 +131,8 @@ async def test_hostile_text_is_shown_and_not_run(world: World) -> None:
 async def test_our_pages_allow_only_their_own_script_and_no_frame_of_others(world: World) -> None:
     world.directory.put("nb", None, "building")
     for path, token in (("/nb/lab", TOKEN), ("/_kaosd/", DAEMON), ("/nb/lab", None)):
-        async with world.get(path, token, headers=PAGE) as answer:
+        headers = {**PAGE, "Host": world.index_host if token == DAEMON else world.host}
+        async with world.get(path, token, headers=headers) as answer:
             policy, text = answer.headers["Content-Security-Policy"], await answer.text()
             assert answer.headers["X-Content-Type-Options"] == "nosniff"
             assert answer.headers["Cache-Control"] == "no-store"

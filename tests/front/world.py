@@ -82,6 +82,7 @@ class Upstream:
         app.router.add_get("/{name}/big", self.big)
         app.router.add_get("/{name}/file", self.file)
         app.router.add_get("/{name}/lab", self.lab)
+        app.router.add_get("/{name}/answer", self.answer)
         return app
 
     async def echo(self, request: web.Request) -> web.Response:
@@ -93,8 +94,16 @@ class Upstream:
             "body": (await request.read()).decode(),
         }
         response = web.json_response(told, headers={"Connection": "X-Private", "X-Private": "1", "X-Kept": "1"})
-        response.headers.add("Set-Cookie", "a=1; Path=/")
-        response.headers.add("Set-Cookie", "b=2; Path=/")
+        response.headers.add("Set-Cookie", "a=1; Path=/nb/")
+        response.headers.add("Set-Cookie", "b=2")
+        return response
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Answers with the headers of the query's names and values."""
+        response = web.Response(status=int(request.query.get("status", 200)))
+        for name, value in request.query.items():
+            if name != "status":
+                response.headers.add(name, value)
         return response
 
     async def lab(self, request: web.Request) -> web.Response:
@@ -189,6 +198,11 @@ class World:
     @property
     def host(self) -> str:
         return self.front.url.removeprefix("http://")
+
+    @property
+    def index_host(self) -> str:
+        """What a browser that looks at the index sends as Host."""
+        return f"localhost:{self.port}"
 
     @property
     def port(self) -> int:

@@ -109,7 +109,7 @@ def wheels(machine: Machine) -> tuple[Path, Path]:
 def unserved(machine: Machine) -> Iterator[Machine]:
     """The guest, in which nothing of kaosd runs before and after."""
     yield machine
-    machine.systemctl("stop", "kaosd.socket", "kaosd.service", check=False)
+    machine.systemctl("stop", "kaosd.socket", "kaosd-front.socket", "kaosd.service", check=False)
 
 
 @pytest.mark.parametrize("name", WAYS)

@@ -48,7 +48,10 @@ def test_install_starts_it_and_explains_lingering(machine: Machine) -> None:
     told = machine.run("kaosd", "install-service", "--now")
     assert "you linger" in told
     assert machine.property("kaosd.service", "ActiveState") == "active"
-    assert machine.systemctl("is-enabled", "kaosd.service", "kaosd.socket").split() == ["enabled", "enabled"]
+    assert (
+        machine.systemctl("is-enabled", "kaosd.service", "kaosd.socket", "kaosd-front.socket").split()
+        == ["enabled"] * 3
+    )
     assert re.match(r"\d+ notebooks?|no notebooks?|0 ", machine.property("kaosd.service", "StatusText")), (
         machine.property("kaosd.service", "StatusText")
     )
