@@ -193,7 +193,9 @@ class Engines(Mapping[str, Engine]):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         environments = settings.state_dir / "environments"
-        self._process = ProcessEngine(environments, pass_environment=settings.pass_environment)
+        self._process = ProcessEngine(
+            environments, pass_environment=settings.pass_environment, python_downloads=settings.python_downloads
+        )
         self._docker = DockerEngine(
             settings.state_dir, socket=settings.docker.socket, pass_environment=settings.pass_environment
         )

@@ -118,6 +118,8 @@ class NotebookSpec:
     """A notebook as a person configured it; every field is validated.
 
     swap_when_idle: seconds that a swap which ends kernels waits for busy ones.
+    environment: the environment file, relative to the bundle; "" for the first that is there. extras, groups: of a
+    pyproject.toml, installed besides its dependencies.
     registered: made by `kaosctl notebook deploy` (kept in the journal) and not by the configuration file.
     named: False when the name was only made from its directory.
     """
@@ -130,6 +132,9 @@ class NotebookSpec:
     data: Path | None = None
     data_mode: DataMode = DataMode.SNAPSHOT
     resources: Resources = field(default_factory=Resources)
+    environment: str = ""
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     environment_inputs: tuple[str, ...] = ()
     swap_when_idle: float = 600.0
     registered: bool = False
@@ -169,12 +174,13 @@ class Environment:
 
     digest: of the inputs, the key. handle: the engine's own word for it (process: the absolute path of the
     virtual environment). server: digest of the packages that serve JupyterLab itself; two environments with
-    the same one can change under a running server.
+    the same one can change under a running server. notes: what it cannot give to a notebook, one sentence each.
     """
 
     digest: str
     handle: str
     server: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def test_without_a_file_the_defaults_hold() -> None:
         stop_grace=10.0,
         max_backoff=60.0,
         desktop_notices=False,
+        python_downloads=False,
         pass_environment=(),
         login=LOGIN,
         notebooks=(),

@@ -8,7 +8,7 @@ from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
 from kaosd.bundle.restore import restore
 from kaosd.bundle.scan import Scanner
-from kaosd.bundle.source import Inputs, environment_digest, environment_inputs, find_base, model_tree
+from kaosd.bundle.source import Inputs, declared_of, environment_digest, environment_inputs, find_base, model_tree
 from kaosd.bundle.store import Store
 from kaosd.bundle.sweep import Swept
 from kaosd.bundle.sync import Action, SyncReport, decide, sync
@@ -34,6 +34,7 @@ __all__ = [
     "attach",
     "attach_link",
     "decide",
+    "declared_of",
     "diff",
     "environment_digest",
     "environment_inputs",

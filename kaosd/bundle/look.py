@@ -23,7 +23,7 @@ class Refused(NamedTuple):
 class Scan:
     """One look. version, tree: None when `problem` says why there is none; tree is also None for a linked directory.
 
-    base: the bundle's own directory, root or the one sub-directory that holds model/. files, bytes: of the version
+    base: the bundle's own directory, root or the one sub-directory in kaos's shape. files, bytes: of the version
     (of the last one when there is a problem). saving: files that were being written; the version holds what they
     were before. again: seconds until the first of them is due to be looked at again, None without any. git_busy: git
     is in the middle of something. identity: device and inode of the root, (0, 0) when it is missing. Paths are

@@ -17,12 +17,12 @@ from kaosd.bundle.copying import stamp
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.index import CacheUpdate, Known
 from kaosd.bundle.look import Refused, Scan
-from kaosd.bundle.source import MODEL, find_base, git_busy
+from kaosd.bundle.source import REQUIREMENTS, find_base, git_busy, has_environment, is_kaos, model_of
 from kaosd.bundle.store import Store
 from kaosd.bundle.survey import Survey
-from kaosd.bundle.tree import join
+from kaosd.bundle.tree import join, lookup
 from kaosd.bundle.writers import Writers
-from kaosd.errors import BundleError
+from kaosd.errors import BundleError, ContentLost
 from kaosd.model import Version
 
 RULES = ".kaosignore"
@@ -62,6 +62,14 @@ class Scanner:
             self._tree, self._known = store.cache(self.key)
             self._keep_tree()
         self._count()
+        self._was_kaos = kind == "source" and self._tree is not None and self._has_requirements()
+
+    def _has_requirements(self) -> bool:
+        """Whether the version of the last scan had kaos's shape; not when the store has lost it."""
+        try:
+            return lookup(self._store, self._tree, REQUIREMENTS) is not None
+        except ContentLost:
+            return False
 
     def scan(self, dirty: Collection[bytes] | None = None, closed: Collection[bytes] = ()) -> Scan:
         """Look at *dirty* paths (relative to the root), or at everything (None); durable when it returns.
@@ -154,7 +162,7 @@ class Scanner:
             survey.everything()
         else:
             survey.some({*dirty, *self._saving})
-        model = join(base, MODEL) if self._kind == "source" else None
+        model = self._model(base)
         store = None if self._kind == "link" else self._store
         build = Build(store, self._writers, root, base, model, self._known)
         self.progress = build.progress
@@ -173,10 +181,32 @@ class Scanner:
         changed = identity != self._identity or rules != self._rules
         if changed:
             self._matcher = Matcher.load(Path(os.fsdecode(self._root)), (RULES,), data=self._kind != "source")
-        base = find_base(self._root, self._matcher) if self._kind == "source" else b""
+        base = self._find_base() if self._kind == "source" else b""
         changed = changed or base != self._base
         self._identity, self._rules, self._base = identity, rules, base
         return changed
+
+    def _find_base(self) -> bytes:
+        """Where the bundle lies. BundleError when it had kaos's shape and has lost the file by which it was one.
+
+        A file that is gone for a moment must not turn the directory above it into the notebook's root.
+        """
+        base = find_base(self._root, self._matcher, self._base)
+        path = os.path.join(self._root, base)
+        if is_kaos(path):
+            self._was_kaos = True
+        elif self._was_kaos and not has_environment(path):
+            raise BundleError(
+                f"model/requirements.txt of {os.fsdecode(self._root)} is gone, by which model/ is the notebook's root",
+                hint="put it back (an empty file is fine), or make the top the root by an environment file",
+            )
+        return base
+
+    def _model(self, base: bytes) -> bytes | None:
+        """The directory that becomes the notebook's root, where that is not the whole bundle."""
+        path = os.path.join(self._root, base)
+        model = model_of(path) if self._kind == "source" and is_kaos(path) else None
+        return join(base, model) if model is not None else None
 
     def _commit(self, survey: Survey, build: Build, base: bytes) -> None:
         """Make the build the state of this scanner, and what is left to do of it for `flush`."""

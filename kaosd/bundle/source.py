@@ -3,73 +3,79 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from blake3 import blake3
 
-from kaosd import globs
+from kaosd import encodings, globs
 from kaosd.bundle.ignore import Matcher
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, join, lookup, split, walk
 from kaosd.bundle.writing import export_tree, write_entry
+from kaosd.declared import Choice, Declared, declare
 from kaosd.errors import BundleError
 
 MODEL = b"model"
 REQUIREMENTS = b"model/requirements.txt"
-_FIXED = (b"model/pyproject.toml", b"model/runtime.txt")
-# read by the build of an image only
-_OF_IMAGES = (b"Dockerfile", b".dockerignore", b"model/environment.yml", b"model/uv.lock", b"model/apt.txt")
+_TOP = (b"requirements.txt", b"environment.yml", b"environment.yaml", b"Pipfile.lock", b"setup.py", b"pyproject.toml")
+_BINDER = (b"binder", b".binder")
+_OF_IMAGES = ("apt.txt", "runtime.txt", "postBuild", "start", "environment.yml", "pyproject.toml", "uv.lock")
+_TEXT_MAX = 2**20  # bytes; a larger file is not read as one that makes the environment
+_SMALL = 2**20  # bytes; larger files are not given to the build of a project whose code is read elsewhere
 _GIT_BUSY = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD")
 _LINKS_MAX = 40  # as the kernel: more are a loop
+_REMEMBERED = 16  # answers of `declared_of`
 
 
-def find_base(root: bytes, matcher: Matcher) -> bytes:
-    """The bundle's directory relative to *root*: b"" or the one sub-directory. BundleError names what was found."""
-    if _is_bundle(root):
+def find_base(root: bytes, matcher: Matcher, before: bytes | None = None) -> bytes:
+    """The bundle's directory relative to *root*: b"", or the one sub-directory in kaos's shape.
+
+    before: what it was; a bundle in kaos's shape stays what it is when another one appears. BundleError for a directory
+    that nobody means to host.
+    """
+    if is_kaos(root):
         return b""
-    shown = os.fsdecode(root)
-    if _is_directory(os.path.join(root, MODEL)):
-        raise BundleError(
-            f"source {shown} has model/ but no model/requirements.txt",
-            hint="put one there; an empty file is fine when JupyterLab alone is enough",
-        )
-    with os.scandir(root) as entries:
-        names = sorted(
-            entry.name
-            for entry in entries
-            if entry.is_dir(follow_symlinks=False) and not matcher.entry_ignored(b"", entry.name, is_dir=True)
-        )
-    found = [name for name in names if _is_bundle(os.path.join(root, name))]
+    if before and is_kaos(os.path.join(root, before)):
+        return before
+    if has_environment(root):
+        return b""
+    found = sorted(set(_sub_directories(root, matcher)))
     if len(found) == 1:
         return found[0]
-    if found:
+    if os.path.realpath(root) in {os.path.realpath(os.path.expanduser(b"~")), b"/"}:
         raise BundleError(
-            f"source {shown} holds {len(found)} bundles: {_listed(found)}",
-            hint="name the directory of one of them as the source",
+            f"source {os.fsdecode(root)} is {'the whole disk' if root == b'/' else 'your home directory'}",
+            hint="name the directory of a repository in it",
         )
-    raise BundleError(
-        f"source {shown} holds no model/requirements.txt, neither itself nor in one of its directories"
-        f" ({_listed(names) or 'it has none'})",
-        hint="kaosctl template get notebook makes a bundle to begin with",
-    )
+    return b""
 
 
-def _is_bundle(path: bytes) -> bool:
-    return _is_directory(os.path.join(path, MODEL)) and os.path.lexists(os.path.join(path, REQUIREMENTS))
+def _sub_directories(root: bytes, matcher: Matcher) -> Iterator[bytes]:
+    """The directories in *root* that are bundles in kaos's shape, links to them included; relative, without links."""
+    top = os.path.realpath(root)
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and is_kaos(entry.path)]
+    for name in names:
+        inside = os.path.relpath(os.path.realpath(os.path.join(root, name)), top)
+        if inside not in {b".", b".."} and not inside.startswith(b"../") and not matcher.ignored(inside, True):
+            yield inside
 
 
-def _is_directory(path: bytes) -> bool:
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except OSError:
-        return False
+def is_kaos(path: bytes) -> bool:
+    """Whether a directory has kaos's shape: model/, or a link to a directory in it, with requirements.txt."""
+    return os.path.lexists(os.path.join(path, REQUIREMENTS)) and model_of(path) is not None
 
 
-def _listed(names: list[bytes]) -> str:
-    shown = ", ".join(os.fsdecode(name) for name in names[:8])
-    return shown + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+def model_of(path: bytes) -> bytes | None:
+    """The directory that model/ of *path* is, relative to it and without links; None when it leads out of it."""
+    inside = os.path.relpath(os.path.realpath(os.path.join(path, MODEL)), os.path.realpath(path))
+    return None if inside in {b".", b".."} or inside.startswith(b"../") else inside
+
+
+def has_environment(path: bytes) -> bool:
+    """Whether a directory has an environment file at its top, or one of the directories for them."""
+    return any(os.path.lexists(os.path.join(path, name)) for name in (*_TOP, *_BINDER))
 
 
 def git_busy(root: bytes) -> bool:
@@ -86,29 +92,114 @@ def git_busy(root: bytes) -> bool:
 
 
 def model_tree(store: Store, tree: str | None) -> str | None:
-    """The digest of the node of model/, which becomes the notebook's root; None when there is none."""
-    entry = lookup(store, tree, MODEL)
-    return entry.digest if entry is not None and entry.kind == "d" else None
+    """The digest of the node that becomes the notebook's root: of model/ in kaos's shape, else *tree* itself."""
+    if _resolve(store, tree, REQUIREMENTS) is None:
+        return tree
+    entry = _resolve(store, tree, MODEL, directory=True)
+    return entry.digest if entry is not None else None
+
+
+class StoredFiles:
+    """The files of a stored tree, as `declare` looks at them. seen: what was asked, with its answers."""
+
+    def __init__(self, store: Store, tree: str | None) -> None:
+        self.seen: dict[tuple[str, str], object] = {}
+        self._store = store
+        self._tree = tree
+
+    def text(self, path: str) -> str | None:
+        """See `declared.Files`."""
+        entry = self._entry("text", path)
+        if entry is None or entry.size > _TEXT_MAX:
+            return None
+        content = self._store.get(entry.digest)
+        try:
+            return encodings.text(content)
+        except encodings.NotTextError:  # the engine says so when it reads the file
+            return content.decode("utf-8", "surrogateescape")
+
+    def names(self, directory: str) -> tuple[str, ...]:
+        """See `declared.Files`."""
+        digest = self._tree
+        if directory:
+            entry = _resolve(self._store, self._tree, os.fsencode(directory), directory=True)
+            digest = entry.digest if entry is not None else None
+        names = tuple(os.fsdecode(one.name) for one in self._store.node(digest)) if digest is not None else ()
+        self.seen["names", directory] = names
+        return names
+
+    def kind(self, path: str) -> str:
+        """See `declared.Files`."""
+        name = os.fsencode(path)
+        if not name or _resolve(self._store, self._tree, name, directory=True) is not None:
+            found = "directory"
+        else:
+            found = "file" if _resolve(self._store, self._tree, name) is not None else ""
+        self.seen["kind", path] = found
+        return found
+
+    def answers(self, seen: dict[tuple[str, str], object]) -> bool:
+        """Whether all that was asked of other files has the same answers here."""
+        for (question, path), answer in seen.items():
+            found: object = None
+            if question == "text":
+                self._entry("text", path)
+                found = self.seen["text", path]
+            else:
+                found = self.names(path) if question == "names" else self.kind(path)
+            if found != answer:
+                return False
+        return True
+
+    def _entry(self, question: str, path: str) -> Entry | None:
+        entry = _resolve(self._store, self._tree, os.fsencode(path))
+        self.seen[question, path] = entry.digest if entry is not None else None
+        return entry
+
+
+_known: dict[Choice, list[tuple[dict[tuple[str, str], object], Declared]]] = {}
+
+
+def declared_of(store: Store, tree: str | None, choice: Choice | None = None) -> Declared:
+    """What the files of *tree* declare. A save that touches none of them costs only to look them up."""
+    choice = choice or Choice()
+    known = _known.setdefault(choice, [])
+    for seen, found in known:
+        if StoredFiles(store, tree).answers(seen):
+            return found
+    files = StoredFiles(store, tree)
+    found = declare(files, choice)
+    known[:] = [(files.seen, found), *known[: _REMEMBERED - 1]]
+    return found
 
 
 def environment_inputs(
-    store: Store, tree: str | None, patterns: tuple[str, ...] = (), *, image: bool = False
+    store: Store,
+    tree: str | None,
+    patterns: tuple[str, ...] = (),
+    declared: Declared | None = None,
+    *,
+    image: bool = False,
 ) -> tuple[tuple[bytes, Entry], ...]:
     """The files of *tree* that the environment is made of, sorted by path; links are replaced by what they lead to.
 
     *patterns* name more of them, in gitignore syntax relative to the bundle; with them all nodes are read.
     image: the environment is an image, whose build reads more files than that of a virtual environment.
     """
-    found = {path: _resolve(store, tree, path) for path in _named(store, tree, patterns, image)}
+    declared = declared or declared_of(store, tree)
+    found = {path: _resolve(store, tree, path) for path in _named(store, tree, patterns, declared, image)}
     return tuple(sorted((path, entry) for path, entry in found.items() if entry is not None))
 
 
-def _named(store: Store, tree: str | None, patterns: tuple[str, ...], image: bool) -> Iterator[bytes]:
-    yield from _FIXED + _OF_IMAGES if image else _FIXED
-    model = model_tree(store, tree)
-    for entry in store.node(model) if model is not None else ():
-        if entry.name.startswith(b"requirements") and entry.name.endswith(b".txt"):
-            yield join(MODEL, entry.name)
+def _named(
+    store: Store, tree: str | None, patterns: tuple[str, ...], declared: Declared, image: bool
+) -> Iterator[bytes]:
+    yield from (os.fsencode(path) for path in declared.inputs)
+    for project in declared.projects:
+        if not project.live:
+            yield from (path for path, entry in _below(store, tree, project.path) if entry.kind != "d")
+    if image:
+        yield from _of_images(store, tree, declared)
     if patterns:
         yield from _matching(store, tree, _rules(patterns))
 
@@ -137,8 +228,31 @@ def _matching(store: Store, tree: str | None, rules: list[globs.Rule]) -> Iterat
             yield path
 
 
-def _resolve(store: Store, tree: str | None, path: bytes) -> Entry | None:
-    """The file at *path*, through links within the tree; None when there is none."""
+def _of_images(store: Store, tree: str | None, declared: Declared) -> Iterator[bytes]:
+    """What the build of an image reads besides."""
+    yield b".dockerignore"
+    if declared.dockerfile is not None:
+        yield os.fsencode(declared.dockerfile)
+    folder = os.fsencode(declared.folder)
+    yield from (join(folder, name.encode()) for name in _OF_IMAGES)
+    if declared.dockerfile is not None:
+        names = StoredFiles(store, tree).names(declared.folder)
+        yield from (
+            join(folder, os.fsencode(name))
+            for name in names
+            if name.startswith("requirements") and name.endswith(".txt")
+        )
+
+
+def _below(store: Store, tree: str | None, path: str) -> Iterator[tuple[bytes, Entry]]:
+    """Everything below the directory *path*, links to it followed, with its path in the bundle."""
+    entry = _resolve(store, tree, os.fsencode(path), directory=True) if path else None
+    digest = tree if not path else entry.digest if entry is not None else None
+    yield from walk(store, digest, os.fsencode(path))
+
+
+def _resolve(store: Store, tree: str | None, path: bytes, *, directory: bool = False) -> Entry | None:
+    """The file (or *directory*) at *path*, through links within the tree; None when there is none."""
     pending = path.split(b"/")[::-1]
     reached: list[bytes] = []
     links = 0
@@ -156,14 +270,24 @@ def _resolve(store: Store, tree: str | None, path: bytes) -> Entry | None:
                 reached.pop()
                 pending.extend(store.get(entry.digest).split(b"/")[::-1])
     entry = lookup(store, tree, b"/".join(reached))
-    return entry if entry is not None and entry.kind != "d" else None
+    return entry if entry is not None and (entry.kind == "d") == directory else None
 
 
-def environment_digest(inputs: tuple[tuple[bytes, Entry], ...], *, image: bool = False) -> str:
-    """The key of an environment: what its inputs are called, their kind and content, and how it is made of them."""
+def environment_digest(
+    inputs: tuple[tuple[bytes, Entry], ...], declared: Declared | None = None, owner: str = "", *, image: bool = False
+) -> str:
+    """The key of an environment: what its inputs are called, their kind and content, and how it is made of them.
+
+    declared: adds the settings that chose, and the projects whose code is read in the work directory of *owner*.
+    """
     hasher = blake3(b"kaosd environment 1\n" if image else b"kaosd environment 2\n")
     for path, entry in inputs:
         hasher.update(b"%d %s %s %s\n" % (len(path), path, entry.kind.encode(), entry.digest.encode()))
+    if declared is not None and declared.choice != Choice():
+        hasher.update(f"{declared.choice}\n".encode("utf-8", "surrogateescape"))
+    if declared is not None and any(project.live for project in declared.projects):
+        facts = (owner, declared.projects, declared.packages)
+        hasher.update(f"{facts}\n".encode("utf-8", "surrogateescape"))
     return hasher.hexdigest()
 
 
@@ -176,7 +300,7 @@ class Inputs:
 
     whole: the environment is an image; `export` writes the whole bundle.
     owner: a notebook to which the environment belongs alone, because its image holds the code: every file then is one
-    of the inputs.
+    of the inputs. work: the work directory of the notebook, where the code of its local projects is read.
     """
 
     def __init__(
@@ -187,16 +311,32 @@ class Inputs:
         *,
         whole: bool = False,
         owner: str | None = None,
+        choice: Choice | None = None,
+        work: Path | None = None,
     ) -> None:
         self._store = store
         self._tree = tree
         self._whole = whole
-        self.files = environment_inputs(store, tree, patterns, image=whole)
-        self.digest = environment_digest(self.files, image=whole) if owner is None else _digest_with_code(tree, owner)
+        self.work = work
+        self.declared = declared_of(store, tree, choice)
+        self.files = environment_inputs(store, tree, patterns, self.declared, image=whole)
+        if owner is None:
+            self.digest = environment_digest(self.files, self.declared, str(work), image=whole)
+        else:
+            self.digest = _digest_with_code(tree, owner)
 
     def export(self, target: Path) -> None:
         """Write the files below *target* (made if absent) as they lie in the bundle. StoreError when it cannot."""
         if self._whole:
             export_tree(self._store, self._tree, target)
+        for path, entry in self._code() if not self._whole else ():
+            write_entry(self._store, target, path, entry)
         for path, entry in self.files if not self._whole else ():
             write_entry(self._store, target, path, entry)
+
+    def _code(self) -> Iterator[tuple[bytes, Entry]]:
+        """The code of local projects: a build looks for packages in it, and so may need all but large data."""
+        for project in self.declared.projects:
+            for path, entry in _below(self._store, self._tree, project.path) if project.live else ():
+                if entry.size <= _SMALL:
+                    yield path, entry

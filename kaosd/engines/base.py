@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from kaosd.declared import Declared
 from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
 
 Told = Callable[[str], None]
@@ -29,6 +30,8 @@ class Inputs(Protocol):
     """The environment inputs of one source version, read from the store and never from the source directory."""
 
     digest: str
+    declared: Declared  # what the environment is to be
+    work: Path | None  # where the notebook has its root, from which the code of local projects is read
 
     def export(self, target: Path) -> None:
         """Write the inputs below *target* (made if absent) as they lie in the bundle, e.g. model/requirements.txt.

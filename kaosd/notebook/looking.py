@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
+from kaosd.declared import Choice
 from kaosd.errors import KaosError
 from kaosd.model import Environment, Version
 from kaosd.notebook.record import bare
-from kaosd.notebook.roots import Prepared, Root
+from kaosd.notebook.roots import Key, Prepared, Root
 from kaosd.planner import Attempt, HostFact, Target
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Looking:
 
     def __init__(self, actor: Notebook) -> None:
         self.actor = actor
-        self._environments: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._environments: dict[Key, str] = {}
 
     async def look(self) -> planner.Look:
         """All that a decision depends on."""
@@ -84,7 +85,15 @@ class Looking:
         """The environment inputs of a source version; blocking."""
         engine, spec = self.actor.engine, self.actor.spec
         whole, owner = engine.builds_bundle or not engine.live_sync, None if engine.live_sync else spec.name
-        return bundle.Inputs(self.actor.shop.store, source.digest, spec.environment_inputs, whole=whole, owner=owner)
+        return bundle.Inputs(
+            self.actor.shop.store,
+            source.digest,
+            spec.environment_inputs,
+            whole=whole,
+            owner=owner,
+            choice=self._choice(),
+            work=self.actor.home.work,
+        )
 
     async def durable(self) -> None:
         """Return when `versions` would outlive a power cut. StoreError when they cannot be written."""
@@ -129,10 +138,14 @@ class Looking:
         except KaosError:
             return None
 
-    def _key(self, source: Version) -> tuple[str, tuple[str, ...]]:
-        return source.digest, self.actor.spec.environment_inputs
+    def _key(self, source: Version) -> Key:
+        return source.digest, self.actor.spec.environment_inputs, self._choice()
 
-    def _remember(self, key: tuple[str, tuple[str, ...]], digest: str) -> None:
+    def _choice(self) -> Choice:
+        spec = self.actor.spec
+        return Choice(spec.environment, spec.extras, spec.groups)
+
+    def _remember(self, key: Key, digest: str) -> None:
         if key not in self._environments:
             while len(self._environments) >= CACHED:
                 del self._environments[next(iter(self._environments))]

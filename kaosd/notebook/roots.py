@@ -9,12 +9,14 @@ from pathlib import Path
 import structlog
 
 from kaosd.bundle import Scan, Scanner
+from kaosd.declared import Choice
 from kaosd.errors import ContentLost, KaosError
 from kaosd.watch import Watcher
 
 log = structlog.get_logger("kaosd.notebook")
 
-Prepared = tuple[tuple[str, tuple[str, ...]], str]  # a source version with its globs, and the environment's digest
+Key = tuple[str, tuple[str, ...], Choice]  # a source version, its globs, and what settings choose of it
+Prepared = tuple[Key, str]  # and the environment's digest
 FEW = 20  # changed paths; of more, the flush must not wait until they are looked up
 RETRY_FIRST, RETRY_LAST = 0.5, 30.0  # seconds between looks while they fail
 

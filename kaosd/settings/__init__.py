@@ -55,6 +55,7 @@ class Settings:
     stop_grace: float
     max_backoff: float
     desktop_notices: bool
+    python_downloads: bool
     pass_environment: tuple[str, ...]
     login: str
     notebooks: tuple[NotebookSpec, ...]
@@ -96,6 +97,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         stop_grace=file.stop_grace,
         max_backoff=file.max_backoff,
         desktop_notices=file.desktop_notices,
+        python_downloads=file.python_downloads,
         pass_environment=file.pass_environment,
         login=login,
         notebooks=notebooks,

@@ -279,6 +279,11 @@ class Notebook(Table):
         default=None, description='a quantity such as "512Mi" or "4Gi"'
     )
     gpu: Whole = Field(default=0, ge=0, description="a whole number, 0 or more")
+    environment: str = Field(
+        default="", description='the path of a file below the source, for example "requirements-gpu.txt"'
+    )
+    extras: Words = Field(default=(), description='an array of names, for example ["plot"]')
+    groups: Words = Field(default=(), description='an array of names, for example ["dev"]')
     environment_inputs: Patterns = Field(
         default=(), description='an array of patterns, for example ["model/setup.cfg"]'
     )
@@ -299,6 +304,7 @@ class File(BaseSettings):
     stop_grace: Seconds = Field(default=10.0, ge=0, description=_IDLE)
     max_backoff: Seconds = Field(default=60.0, ge=1, description=f"{_DURATIONS}, 1 or more")
     desktop_notices: YesNo = Field(default=False, description="true or false")
+    python_downloads: YesNo = Field(default=False, description="true or false")
     pass_environment: VariableNames = Field(
         default=(), description='an array of variable names, for example ["AWS_PROFILE"]'
     )

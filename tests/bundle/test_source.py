@@ -10,6 +10,7 @@ import pytest
 from trees import full, on_disk, put_tree, remove, write, write_all
 
 from kaosd.bundle import Inputs, Scanner, environment_digest, environment_inputs, lookup, model_tree
+from kaosd.declared import Choice
 from kaosd.errors import BundleError
 
 BUNDLE = {b"Dockerfile": b"FROM x", b"model/requirements.txt": b"numpy\n", b"model/train.py": b"1"}
@@ -50,20 +51,55 @@ def test_a_bundle_without_a_dockerfile_is_one(source, root):
 
 
 @pytest.mark.parametrize(
-    ("files", "sentence"),
+    ("files", "base", "root_holds"),
     [
-        ({}, "holds no model/requirements.txt, neither itself nor in one of its directories (it has none)"),
-        ({b"a/x": b"", b"b/x": b""}, "neither itself nor in one of its directories (a, b)"),
-        ({b"model/train.py": b""}, "has model/ but no model/requirements.txt"),
-        ({b"one/model/requirements.txt": b"", b"two/model/requirements.txt": b""}, "holds 2 bundles: one, two"),
-        ({b"model": ("l", b"src"), b"src/requirements.txt": b""}, "holds no model/requirements.txt"),
+        ({}, b"", []),
+        ({b"a/x": b"", b"b/x": b""}, b"", [b"a", b"b"]),
+        ({b"a.py": b"", b"requirements.txt": b""}, b"", [b"a.py", b"requirements.txt"]),
+        ({b"model/train.py": b""}, b"", [b"model"]),
+        ({b"model/train.py": b"", b"model/requirements.txt": b""}, b"", [b"requirements.txt", b"train.py"]),
+        ({b"requirements.txt": b"", b"model/requirements.txt": b""}, b"", [b"requirements.txt"]),
+        ({b"one/model/requirements.txt": b""}, b"one", [b"requirements.txt"]),
+        ({b"one/model/requirements.txt": b"", b"setup.py": b""}, b"", [b"one", b"setup.py"]),
+        ({b"one/model/requirements.txt": b"", b"binder/apt.txt": b""}, b"", [b"binder", b"one"]),
+        ({b"one/model/requirements.txt": b"", b".binder/x": b""}, b"", [b".binder", b"one"]),
+        ({b"one/model/requirements.txt": b"", b"two/model/requirements.txt": b""}, b"", [b"one", b"two"]),
+        ({b"model": ("l", b"src"), b"src/requirements.txt": b""}, b"", [b"requirements.txt"]),
+        ({b"now": ("l", b"of/2"), b"of/2/model/requirements.txt": b""}, b"of/2", [b"requirements.txt"]),
+        ({b"now": ("l", b"one"), b"one/model/requirements.txt": b""}, b"one", [b"requirements.txt"]),
     ],
 )  # fmt: skip
-def test_neither_shape_names_what_was_found(source, root, files, sentence):
+def test_what_becomes_the_notebooks_root(source, store, root, files, base, root_holds):
     write_all(root, full(files))
     scan = source.scan()
-    assert scan.version is None
-    assert sentence in scan.problem
+    assert scan.problem is None
+    assert scan.base == (root / os.fsdecode(base) if base else root)
+    assert [entry.name for entry in store.node(model_tree(store, scan.tree))] == root_holds
+
+
+def test_a_link_to_the_source_directory_is_as_good(tmp_path, root, store):
+    write_all(root, {b"requirements.txt": b"", b"a.py": b""})
+    (tmp_path / "link").symlink_to(root)
+    scan = Scanner(tmp_path / "link", store, kind="source").scan()
+    assert (scan.problem, scan.files) == (None, 2)
+
+
+def test_a_link_that_leads_elsewhere_becomes_the_base(source, root):
+    write_all(root, full({b"now": ("l", b"of/2"), **{b"of/%d/model/requirements.txt" % n: b"" for n in (2, 3)}}))
+    assert source.scan().base == root / "of/2"
+    (root / "now").unlink()
+    (root / "now").symlink_to("of/3")
+    assert source.scan([b"now"]).base == root / "of/2"  # it is one still, and was deployed
+    remove(root, b"of/2")
+    assert source.scan([b"of"]).base == root / "of/3"
+
+
+def test_the_home_directory_is_not_a_source(source, root, monkeypatch):
+    write_all(root, {b"a/b": b""})
+    monkeypatch.setenv("HOME", str(root))
+    assert "is your home directory (name the directory of a repository in it)" in source.scan().problem
+    write(root, b"requirements.txt", b"")
+    assert source.scan().problem is None
 
 
 def test_ignored_directories_are_no_candidates(source, root):
@@ -71,14 +107,19 @@ def test_ignored_directories_are_no_candidates(source, root):
     assert source.scan().base == root / "one"
 
 
-def test_a_problem_that_goes_away_is_forgotten(source, root):
+def test_a_bundle_that_lost_its_requirements_does_not_become_another_notebook(source, root, store):
     write_all(root, BUNDLE)
     before = source.scan()
     remove(root, b"model/requirements.txt")
     gone = source.scan([b"model/requirements.txt"])
     assert (gone.version, gone.files) == (None, 3)
+    assert "is gone, by which model/ is the notebook's root (put it back" in gone.problem
+    assert Scanner(root, store, kind="source").scan().problem == gone.problem  # nor after a restart
     write(root, b"model/requirements.txt", b"numpy\n")
     assert source.scan([]).version == before.version
+    remove(root, b"model/requirements.txt")
+    write(root, b"requirements.txt", b"numpy\n")
+    assert source.scan([b"model/requirements.txt", b"requirements.txt"]).problem is None
 
 
 def test_links_that_leave_model_are_refused_since_only_model_is_deployed(source, root):
@@ -87,7 +128,7 @@ def test_links_that_leave_model_are_refused_since_only_model_is_deployed(source,
     assert [path for path, _ in scan.refused] == [b"model/l"]
 
 
-def test_environment_inputs_are_the_named_files_and_nothing_else(store):
+def test_environment_inputs_are_the_environment_file_and_what_images_are_made_of(store):
     files = {
         **BUNDLE, b".dockerignore": b"", b"model/requirements-dev.txt": b"pytest", b"model/environment.yml": b"",
         b"model/pyproject.toml": b"", b"model/uv.lock": b"", b"model/apt.txt": b"", b"model/runtime.txt": b"",
@@ -102,6 +143,51 @@ def test_environment_inputs_are_the_named_files_and_nothing_else(store):
     assert [path for path, _ in environment_inputs(store, tree)] == [
         b"model/pyproject.toml", b"model/requirements-dev.txt", b"model/requirements.txt", b"model/runtime.txt",
     ]  # fmt: skip
+
+
+def inputs_of(store, files, **more):
+    return Inputs(store, put_tree(store, files), **more)
+
+
+def test_the_environment_follows_what_its_file_refers_to(store):
+    files = {b"requirements.txt": b"-r req/a.txt\n--find-links wheels\n", b"req/a.txt": b"-c b.txt\n",
+             b"req/b.txt": b"", b"wheels/x-1-py3-none-any.whl": b"", b"a.py": b""}  # fmt: skip
+    first = inputs_of(store, files)
+    assert [path for path, _ in first.files] == [
+        b"req/a.txt", b"req/b.txt", b"requirements.txt", b"wheels/x-1-py3-none-any.whl",
+    ]  # fmt: skip
+    assert inputs_of(store, {**files, b"a.py": b"2", b"other.txt": b""}).digest == first.digest
+    for path in (b"req/b.txt", b"wheels/x-1-py3-none-any.whl", b"wheels/y-1-py3-none-any.whl"):
+        assert inputs_of(store, {**files, path: b"x"}).digest != first.digest, path
+
+
+PROJECT = {b"requirements.txt": b"-e .\n", b"pyproject.toml": b"[project]\nname='p'\n[build-system]\nrequires=[]\n",
+           b"src/p/__init__.py": b"A = 1", b"big.bin": b"\0" * (2**20 + 1), b"a.ipynb": b"{}"}  # fmt: skip
+
+
+def test_the_code_of_a_local_project_is_no_input_but_its_build_gets_it(store, tmp_path):
+    first = inputs_of(store, PROJECT, work=tmp_path / "w")
+    assert inputs_of(store, {**PROJECT, b"src/p/__init__.py": b"A = 2"}, work=tmp_path / "w").digest == first.digest
+    assert inputs_of(store, {**PROJECT, b"src/q/__init__.py": b""}, work=tmp_path / "w").digest != first.digest
+    assert inputs_of(store, PROJECT, work=tmp_path / "another").digest != first.digest  # it belongs to one notebook
+    first.export(tmp_path / "out")
+    assert set(on_disk(tmp_path / "out")) == {
+        b"requirements.txt", b"pyproject.toml", b"src", b"src/p", b"src/p/__init__.py", b"a.ipynb",
+    }  # fmt: skip
+
+
+def test_a_project_that_compiles_is_an_input_as_a_whole(store, tmp_path):
+    files = {**PROJECT, b"setup.py": b"setup(ext_modules=[Extension('p.c', ['c.c'])])", b"c.c": b"1"}
+    first = inputs_of(store, files, work=tmp_path / "w")
+    assert inputs_of(store, files, work=tmp_path / "another").digest == first.digest
+    assert inputs_of(store, {**files, b"c.c": b"2"}, work=tmp_path / "w").digest != first.digest
+
+
+def test_an_environment_without_local_projects_is_shared(store, tmp_path):
+    assert inputs_of(store, BUNDLE, work=tmp_path / "w").digest == inputs_of(store, BUNDLE).digest
+    chosen = inputs_of(store, {**BUNDLE, b"model/other.txt": b""}, choice=Choice("model/other.txt"))
+    assert chosen.declared.file == "model/other.txt"
+    assert chosen.digest != inputs_of(store, {**BUNDLE, b"model/other.txt": b""}).digest
 
 
 def test_globs_add_environment_inputs(store):
@@ -145,7 +231,8 @@ def test_a_linked_input_counts_with_the_content_it_leads_to(store):
 def test_the_model_tree_is_what_becomes_the_notebooks_root(store):
     tree = put_tree(store, BUNDLE)
     assert model_tree(store, tree) == put_tree(store, {b"requirements.txt": b"numpy\n", b"train.py": b"1"})
-    assert model_tree(store, put_tree(store, {b"model": b"a file"})) is None
+    top = put_tree(store, {b"model": b"a file"})
+    assert model_tree(store, top) == top
     assert model_tree(store, None) is None
 
 

@@ -7,12 +7,14 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
+from kaosd import encodings
+from kaosd.declared import Choice, Texts, declare
 from kaosd.engines.base import Engine, Home, Order
 from kaosd.engines.process import ProcessEngine
 from kaosd.model import Environment, NotebookSpec, Resources
@@ -45,9 +47,13 @@ class Lines:
 class Files:
     """Environment inputs given as texts by path."""
 
-    def __init__(self, files: dict[str, str]) -> None:
+    def __init__(
+        self, files: Mapping[str, str | bytes], choice: Choice | None = None, work: Path | None = None
+    ) -> None:
         self.files = files
-        self.digest = blake3(repr(sorted(files.items())).encode()).hexdigest()
+        self.declared = declare(Texts({path: readable(content) for path, content in files.items()}), choice)
+        self.work = work
+        self.digest = blake3(repr((sorted(files.items()), choice, work)).encode()).hexdigest()
 
     @classmethod
     def of(cls, requirements: str, **others: str) -> Files:
@@ -57,7 +63,15 @@ class Files:
         for name, text in self.files.items():
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_bytes(text.encode() if isinstance(text, str) else text)
+
+
+def readable(content: str | bytes) -> str:
+    """The text as it is looked at before an engine reads it."""
+    try:
+        return content if isinstance(content, str) else encodings.text(content)
+    except encodings.NotTextError:
+        return content.decode("utf-8", "surrogateescape")
 
 
 @pytest.fixture(scope="session")

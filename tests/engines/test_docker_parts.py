@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import SPEC, Lines, make_home
+from conftest import SPEC, Files, Lines, make_home
 
 from kaosd.engines.base import Order
 from kaosd.engines.docker import building, connection, examining, limits, place, seed
@@ -138,23 +138,14 @@ def test_a_line_of_a_build_is_told_as_a_terminal_would_show_it(tmp_path: Path, l
     assert log.lines == told
 
 
-class Bundle:
-    digest = "d"
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files = files
-
-    def export(self, target: Path) -> None:
-        for path, content in self.files.items():
-            (target / path).parent.mkdir(parents=True, exist_ok=True)
-            (target / path).write_bytes(content)
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_dockerfile_and_ignore_rules_are_read_by_their_mark(tmp_path: Path, encoding: str) -> None:
     files = {"Dockerfile": "FROM a\r\nRUN größe\r\n", ".dockerignore": "*.csv\r\n!größe.csv\r\n"}
     encoded = {path: text.encode(encoding) for path, text in files.items()}
-    assert building._lay_out(Bundle(encoded), tmp_path, {}, {"o": "1"}) == files["Dockerfile"]
+    assert (
+        building._lay_out(Files({"model/requirements.txt": "", **encoded}), tmp_path, {}, {"o": "1"})
+        == files["Dockerfile"]
+    )
     model = tmp_path / "bundle/model"
     assert (model / ".kaosd-dockerfile").read_text("utf-8") == "FROM a\nLABEL o=1\nRUN größe\n"
     assert (model / ".dockerignore").read_text("utf-8").split() == ["*.csv", "!größe.csv", ".kaosd-dockerfile"]
@@ -163,7 +154,7 @@ def test_dockerfile_and_ignore_rules_are_read_by_their_mark(tmp_path: Path, enco
 @pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
 def test_a_dockerfile_that_is_no_text_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(BuildFailed, match=rf"^{name} is not UTF-8 in line 2; save it as UTF-8"):
-        building._lay_out(Bundle({name: b"FROM a\n# \xe9"}), tmp_path, {}, {})
+        building._lay_out(Files({"model/requirements.txt": "", name: b"FROM a\n# \xe9"}), tmp_path, {}, {})
 
 
 def test_where_the_engine_is_looked_for() -> None:

@@ -48,7 +48,11 @@ def picture(environment: Path) -> dict[str, str]:
     for directory, _, names in os.walk(environment):
         for name in names:
             path = Path(directory, name)
-            if path.suffix in (".pyc", ".log") or "inputs" in path.parts or name in ("REQUESTED", "uv_cache.json"):
+            if (
+                path.suffix in (".pyc", ".log")
+                or {"inputs", "kaosd"} & {*path.parts}
+                or name in ("REQUESTED", "uv_cache.json")
+            ):
                 continue
             place = str(path.relative_to(environment))
             if path.is_symlink():
@@ -106,7 +110,7 @@ TABLE = {
     ),
     "a package of the bundle is added": ({MAIN: ""}, {MAIN: "./own\n", "model/own/setup.py": LOCAL}, NEW),
     "an editable one is removed": ({MAIN: "-e ./own\n", "model/own/setup.py": LOCAL}, {MAIN: "idna==3.6\n"}, NEW),
-    "another Python is asked for": ({MAIN: ""}, {MAIN: "", "model/runtime.txt": f"{VERSION}\n"}, NEW),
+    "the same Python is asked for": ({MAIN: ""}, {MAIN: "", "model/runtime.txt": f"{VERSION}\n"}, ADDED),
     "the index is named": ({MAIN: "idna==3.6\n"}, {MAIN: "--pre\nidna==3.6\n"}, NEW),
 }
 
@@ -251,7 +255,6 @@ def test_what_a_change_asks_for() -> None:
             {"requirements.txt": "-c c.txt\na\nb\n", "c.txt": "b<2\n"},
             Change(None),
         ),
-        ({"requirements.txt": "", "runtime.txt": "3.11"}, {"requirements.txt": "", "runtime.txt": "3.12"}, None),
         ({"requirements.txt": "", "notes.txt": "./x"}, {"requirements.txt": "", "notes.txt": "./y"}, Change(None)),
     ]
     for before, after, expected in rows:

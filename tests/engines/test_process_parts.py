@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Files
 
-from kaosd.engines.process import recipe
+from kaosd.engines.process.asking import Sources, sources
 from kaosd.engines.process.launchers import ENDED, cause
 from kaosd.engines.process.limits import choose
 from kaosd.engines.process.server import Package, of_python, serving
@@ -214,16 +215,10 @@ def test_a_unit_tells_why_its_host_ended(found: tuple[str, ...], memory: str | N
     assert cause(dict(zip(ENDED, found, strict=False)), memory) == told
 
 
-def export(target: Path, files: dict[str, bytes]) -> dict[str, str]:
-    class Inputs:
-        digest = "d"
-
-        def export(self, target: Path) -> None:
-            for path, content in files.items():
-                (target / path).parent.mkdir(parents=True, exist_ok=True)
-                (target / path).write_bytes(content)
-
-    return recipe._export(Inputs(), target / "model")
+def read(top: Path, files: dict[str, bytes]) -> Sources:
+    inputs = Files(files)
+    inputs.export(top)
+    return sources(top, inputs.declared)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -236,9 +231,9 @@ def test_requirements_and_what_they_include_are_read_by_their_mark_and_uv_reads_
         "model/limits.txt": "six<2\r\n",
         "model/runtime.txt": "python-3.11\r\n",
     }
-    found = export(tmp_path, {path: text.encode(encoding) for path, text in lines.items()})
-    assert found == {path.removeprefix("model/"): text for path, text in lines.items()}
-    assert recipe._added(found) == ["jupyter-collaboration>=4"]
+    found = read(tmp_path, {path: text.encode(encoding) for path, text in lines.items()})
+    assert found.files == {path.removeprefix("model/"): text for path, text in lines.items() if "runtime" not in path}
+    assert [one.name for one in found.asked] == ["jupyterlab", "ipykernel", "six"]
     assert {path: (tmp_path / path).read_bytes() for path in lines} == {p: t.encode() for p, t in lines.items()}
 
 
@@ -246,4 +241,4 @@ def test_requirements_and_what_they_include_are_read_by_their_mark_and_uv_reads_
 def test_a_requirements_file_that_is_no_text_is_named(tmp_path: Path, path: str) -> None:
     files = {"model/requirements.txt": b"-r deps/base.in\n", "model/deps/base.in": b"six\n"}
     with pytest.raises(BuildFailed, match=rf"^model/{path} is not UTF-8 in line 2; save it as UTF-8"):
-        export(tmp_path, files | {f"model/{path}": b"six\n# \xe9\n"})
+        read(tmp_path, files | {f"model/{path}": b"six\n# \xe9\n"})

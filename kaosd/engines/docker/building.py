@@ -18,6 +18,7 @@ from pathlib import Path
 import uv
 
 from kaosd import encodings, proc
+from kaosd.declared import Declared
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
 from kaosd.engines.docker.connection import Connection, NoSuchThing, refusal
@@ -77,11 +78,12 @@ class Builder:
         """The id of the image of *inputs*. Raises BuildFailed or EngineUnavailable; cancelled, nothing is left."""
         facts = await self.connection.facts()
         name = f"{self.repository}-adding-{secrets.token_hex(4)}"
+        _refuse(inputs.declared)
         with _errors(), tempfile.TemporaryDirectory(prefix="kaosd-build-") as place:
             text = await asyncio.to_thread(_lay_out, inputs, Path(place), self.variables, self.labels)
             if not facts.podman:
                 await asyncio.to_thread(dockerfile.refuse_buildkit, text)
-            order = self._write_order(facts, Path(place), inputs.digest, name)
+            order = self._write_order(facts, Path(place), inputs, name)
             heard = Heard(log)
             running = proc.run(
                 [sys.executable, "-I", str(CHILD), str(order)],
@@ -97,15 +99,15 @@ class Builder:
                 return heard.image
             raise await asyncio.to_thread(self._failure, heard, text, finished.code)
 
-    def _write_order(self, facts: Facts, place: Path, digest: str, name: str) -> Path:
+    def _write_order(self, facts: Facts, place: Path, inputs: Inputs, name: str) -> Path:
         """Write what the child is to do; see there."""
         order = {
             "address": facts.address,
-            "context": str(place / "bundle/model"),
+            "context": str(place / "bundle" / inputs.declared.root),
             "dockerfile": _DOCKERFILE,
             "labels": dict(self.labels),
             "repository": self.repository,
-            "tag": digest,
+            "tag": inputs.digest,
             "name": name,
             "adding": str(place / "adding"),
             "uv": uv.find_uv_bin(),
@@ -135,13 +137,15 @@ class Builder:
 
 def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: Mapping[str, str]) -> str:
     """Write context, Dockerfile and the child's mounts below *place*; the Dockerfile's text. OSError, BuildFailed."""
-    bundle, adding = place / "bundle", place / "adding"
+    bundle, adding, declared = place / "bundle", place / "adding", inputs.declared
     inputs.export(bundle)
-    model = bundle / "model"
+    model = bundle / declared.root
     model.mkdir(parents=True, exist_ok=True)
-    (model / "requirements.txt").touch()
-    own = bundle / "Dockerfile"
-    text = _text(own, "Dockerfile") if own.exists() else DEFAULT
+    if declared.dockerfile is not None:
+        text = _text(bundle / declared.dockerfile, declared.dockerfile)
+    else:
+        (model / "requirements.txt").touch()
+        text = DEFAULT.replace("requirements.txt", declared.beside or "requirements.txt")
     (model / _DOCKERFILE).write_text(dockerfile.labelled(text, labels), encoding="utf-8")
     ignored = bundle / ".dockerignore"
     if ignored.exists() and not (model / ".dockerignore").exists():
@@ -163,6 +167,15 @@ def _text(path: Path, shown: str) -> str:
         return encodings.rewrite(path)
     except encodings.NotTextError as error:
         raise BuildFailed(f"{shown} {error}") from error
+
+
+def _refuse(declared: Declared) -> None:
+    """BuildFailed for an environment file that no image is made of here."""
+    if declared.dockerfile is None and declared.kind not in ("requirements", "none"):
+        raise BuildFailed(
+            f"the docker engine makes no image out of {declared.file}",
+            hint="write a Dockerfile that installs it, or use --engine process",
+        )
 
 
 def _files(top: bytes) -> Iterator[bytes]:

@@ -170,6 +170,11 @@ def blame(lines: list[str]) -> str:
 def _pack(inputs: Inputs, place: Path) -> FileContent:
     """The bundle as an archive in *place*; blocking."""
     bundle, packed = place / "bundle", place / archive.ARCHIVE
+    if not inputs.declared.root:
+        raise BuildFailed(
+            "the pachyderm engine hosts bundles in the shape of kaos, and this one has no model/requirements.txt",
+            hint="put the code and requirements.txt into model/, or use --engine process",
+        )
     try:
         inputs.export(bundle)
         if not (bundle / "Dockerfile").is_file():

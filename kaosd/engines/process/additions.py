@@ -32,30 +32,30 @@ class Change:
     added: tuple[str, ...] | None
 
 
-def compare(before: Mapping[str, str], after: Mapping[str, str], server: tuple[str, str]) -> Change | None:
-    """The change from *before* to *after* (texts by their path below model/), or None when only a fresh build is sure.
+def compare(
+    before: Mapping[str, str], after: Mapping[str, str], server: tuple[str, str], main: str = MAIN
+) -> Change | None:
+    """The change from *before* to *after* (texts by their path), or None when only a fresh build is sure.
 
-    server: the specs that the host itself adds, before and after, one on each line.
+    server: the specs that the host itself adds, before and after, one on each line. main: the file that is in use.
     """
-    if before.get("runtime.txt") != after.get("runtime.txt"):
-        return None
-    old, new = _lines(before), _lines(after)
+    old, new = _lines(before, main), _lines(after, main)
     if old is None or new is None or options(before) != options(after):
         return None
-    same_rest = {**before, MAIN: ""} == {**after, MAIN: ""}
-    missing = Counter(old[MAIN]) - Counter(new[MAIN])
-    includes = any(_INCLUDE.fullmatch(line) for line in new[MAIN])
+    same_rest = {**before, main: ""} == {**after, main: ""}
+    missing = Counter(old[main]) - Counter(new[main])
+    includes = any(_INCLUDE.fullmatch(line) for line in new[main])
     if missing or includes or not same_rest or not set(server[1].split("\n")) <= set(server[0].split("\n")):
         return Change(None)
-    fresh = Counter(new[MAIN]) - Counter(old[MAIN])
+    fresh = Counter(new[main]) - Counter(old[main])
     return Change((*options(after), *fresh.elements()))
 
 
-def _lines(files: Mapping[str, str]) -> dict[str, list[str]] | None:
+def _lines(files: Mapping[str, str], main: str) -> dict[str, list[str]] | None:
     """The requirements of each file; None when some line is not plain or includes what is not among the files."""
-    found: dict[str, list[str]] = {name: _bodies(text) for name, text in files.items() if name != "runtime.txt"}
-    used = {MAIN}
-    for name in [MAIN, *found]:
+    found: dict[str, list[str]] = {name: _bodies(text) for name, text in files.items()}
+    used = {main}
+    for name in [main, *found]:
         for line in found.get(name, []):
             include = _INCLUDE.fullmatch(line)
             if include is not None and include[1] in found:
@@ -65,7 +65,7 @@ def _lines(files: Mapping[str, str]) -> dict[str, list[str]] | None:
             _INDEX.fullmatch(line) or _known(line, found) or _plain(line) for line in found.setdefault(name, [])
         ):
             return None
-    found[MAIN] = [line for line in found[MAIN] if not _INDEX.fullmatch(line)]
+    found[main] = [line for line in found[main] if not _INDEX.fullmatch(line)]
     return found
 
 
@@ -77,11 +77,6 @@ def _plain(line: str) -> bool:
 def _known(line: str, files: Mapping[str, list[str]]) -> bool:
     include = _INCLUDE.fullmatch(line)
     return include is not None and include[1] in files
-
-
-def included(text: str) -> list[str]:
-    """The paths that a requirements file includes, as it names them."""
-    return [include[1] for line in _bodies(text) if (include := _INCLUDE.fullmatch(line)) is not None]
 
 
 def options(files: Mapping[str, str]) -> list[str]:

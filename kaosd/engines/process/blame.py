@@ -6,38 +6,42 @@ last one always answers. Tested as a table of uv's real outputs.
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from kaosd.declared import Line, lines, name_of
 from kaosd.engines.process.server import normalize
 
 MAIN = "requirements.txt"
-_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?=$|[<>=!~;@#(]|\s)")
 _REQUIRED = re.compile(r"(?:[Bb]ecause|and) you require (.+?)(?:, we can conclude|\n\s*And |$)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """What failed. line: 1-based, in the file *path* below model/; None when no line is to blame.
+    """What failed. line: 1-based, in the file *path* of the bundle; None when no line is to blame.
 
     transient: nothing is wrong with the requirements; the same attempt can succeed later.
     """
 
     sentence: str
     line: int | None = None
-    path: str = MAIN
+    path: str = ""
     hint: str = ""
     transient: bool = False
 
     def __str__(self) -> str:
-        where = f"model/{self.path}:{self.line}: " if self.line is not None else ""
+        where = f"{self.path}:{self.line}: " if self.line is not None else ""
         return where + self.sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One line of a requirements file that asks for something; name is normalized, "" for paths and addresses."""
+    """One line of a file that asks for something; name is normalized, "" for paths and addresses.
+
+    path: of the file in the bundle.
+    """
 
     path: str
     line: int
@@ -45,25 +49,29 @@ class Requirement:
     text: str
 
 
-def blame(output: str, files: Mapping[str, str]) -> Blame:
-    """Say what is wrong, given uv's *output* and the requirements *files* by their name as uv was told it."""
-    wanted = [requirement for path, text in files.items() for requirement in read(path, text)]
+def blame(output: str, files: Mapping[str, str], root: str = "model", asked: Iterable[Requirement] = ()) -> Blame:
+    """Say what is wrong, given uv's *output* and the requirements *files* by their name as uv was told it.
+
+    root: the directory of the bundle in which uv ran. asked: what is asked for, where other files say so.
+    """
+    wanted = list(asked) or [one for path, text in files.items() for one in read(path, text, root)]
     for rule in _RULES:
         if (found := rule(output, wanted)) is not None:
             return found
-    return _syntax(output, files) or _fallback(output)
+    return _syntax(output, files, root) or _fallback(output)
 
 
-def read(path: str, text: str) -> list[Requirement]:
-    """The lines of a requirements file that ask for something, without comments and options."""
-    found = []
-    for number, line in enumerate(text.split("\n"), 1):
-        body = re.sub(r"(^|\s)#.*", "", line).strip()
-        if not body or re.match(r"-(?!e\b|-editable)", body):
-            continue
-        match = _NAME.match(body)
-        found.append(Requirement(path, number, normalize(match[1]) if match else "", body))
-    return found
+def read(path: str, text: str, root: str = "model") -> list[Requirement]:
+    """The lines of a requirements file that ask for something; *path* as seen from *root*, a directory of a bundle."""
+    shown = _shown(path, root)
+    wanted = (line for line in lines(text) if line.option in ("", "--editable"))
+    return [Requirement(shown, line.number, *_named(line)) for line in wanted]
+
+
+def _named(line: Line) -> tuple[str, str]:
+    """Name and text of a requirement, without its options."""
+    text = re.split(r"\s+--", line.value)[0]
+    return (name_of(text), text) if not line.option else ("", f"-e {text}")
 
 
 def _disk_full(output: str, _wanted: list[Requirement]) -> Blame | None:
@@ -161,9 +169,7 @@ def _no_python(proof: str, wanted: list[Requirement]) -> Blame | None:
     have = re.search(r"(?:current|requested) Python version \((?:>=)?([\d.]+)\)", proof)
     if needs and have:
         sentence = f"{needs[1]} needs Python {needs[2]}, and this environment has {have[1]}"
-        return _at(
-            _of(needs[1], wanted), sentence, hint="model/runtime.txt chooses the Python, for example python-3.12"
-        )
+        return _at(_of(needs[1], wanted), sentence, hint="runtime.txt chooses the Python, for example python-3.12")
     wheel = re.search(r"(\S+) has no (?:usable )?wheels?(?: with a matching (.+?))?(?: and |, )", proof)
     if wheel is None:
         return None
@@ -195,11 +201,11 @@ def _required(proof: str, wanted: list[Requirement]) -> tuple[list[Requirement],
     return places, [spec for name, spec in names.items() if all(one.name != name for one in places)]
 
 
-def _syntax(output: str, files: Mapping[str, str]) -> Blame | None:
+def _syntax(output: str, files: Mapping[str, str], root: str) -> Blame | None:
     """What cannot be read: uv tells line and column, or a position in bytes, of included files last."""
     place = re.search(r"error: (.+): ([^\s:]+):(\d+):\d+\s*$", output, re.MULTILINE)
     if place:
-        return Blame(place[1], int(place[3]), place[2])
+        return Blame(place[1], int(place[3]), _shown(place[2], root))
     found = re.findall(r"in `([^`]+)` at position (\d+)(?=\n  cause: (.+(?:\n {9}.+)?))", output)
     if not found:
         return None
@@ -207,7 +213,11 @@ def _syntax(output: str, files: Mapping[str, str]) -> Blame | None:
     before = files.get(path, "").encode("utf-8", "surrogateescape")[: int(position)]
     line = before.count(b"\n") + 1
     reason, _, text = said.partition("\n")
-    return Blame(f"{text.strip()!r} cannot be read: {reason}" if text else reason, line, path)
+    return Blame(f"{text.strip()!r} cannot be read: {reason}" if text else reason, line, _shown(path, root))
+
+
+def _shown(path: str, root: str) -> str:
+    return posixpath.normpath(posixpath.join(root, path))
 
 
 def _fallback(output: str) -> Blame:
@@ -235,7 +245,7 @@ def _by_text(part: str, wanted: list[Requirement]) -> Requirement | None:
 
 
 def _line_of(other: Requirement, one: Requirement) -> str:
-    return f"line {other.line}" if other.path == one.path else f"model/{other.path}:{other.line}"
+    return f"line {other.line}" if other.path == one.path else f"{other.path}:{other.line}"
 
 
 def _last_cause(output: str) -> str:

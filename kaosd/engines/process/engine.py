@@ -51,7 +51,8 @@ class ProcessEngine:
     pass_environment: names (shell patterns) of the daemon's variables that hosts get besides the usual ones, such as
     "AWS_*" or "SSH_AUTH_SOCK". start_within: seconds that a host may take to answer. python: the interpreter for
     environments that ask for none. variables: stands for os.environ. launcher: None to choose at each start: a unit of
-    its own wherever the person's systemd answers.
+    its own wherever the person's systemd answers. python_downloads: whether uv may fetch a Python that a
+    bundle asks for.
     """
 
     name = "process"
@@ -67,10 +68,13 @@ class ProcessEngine:
         python: str = sys.executable,
         variables: Mapping[str, str] | None = None,
         launcher: Launcher | None = None,
+        python_downloads: bool = False,
     ) -> None:
         own = dict(os.environ if variables is None else variables)
         self._uv = uv.find_uv_bin()
-        self._environments = Environments(environments, self._uv, python, build_variables(own))
+        self._environments = Environments(
+            environments, self._uv, python, build_variables(own), downloads=python_downloads
+        )
         self._variables = host_variables(own, pass_environment)
         self._start_within = start_within
         self._launcher = launcher

@@ -37,13 +37,19 @@ _LOCK_POLL = 0.2  # s; flock cannot be awaited
 
 
 class Environments:
-    """See the module. uv: path of its binary. python: the interpreter for inputs that name none."""
+    """See the module. uv: path of its binary. python: the interpreter for inputs that name none.
 
-    def __init__(self, root: Path, uv: str, python: str, variables: Mapping[str, str]) -> None:
+    downloads: whether uv may fetch a Python that is not on this machine.
+    """
+
+    def __init__(
+        self, root: Path, uv: str, python: str, variables: Mapping[str, str], *, downloads: bool = False
+    ) -> None:
         self.root = root
         self._uv = uv
         self._python = python
         self._variables = variables
+        self._downloads = downloads
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._removing: set[asyncio.Future[None]] = set()
         self._spares = Spares(root, variables, self._remove)
@@ -57,10 +63,11 @@ class Environments:
         """The environment if its marker is there and its interpreter still is."""
         path = self.path(digest)
         try:
-            server = json.loads((path / MARKER).read_text())["server"]
-        except (OSError, ValueError, KeyError):
+            marker = json.loads((path / MARKER).read_text())
+            found = Environment(digest, str(path), marker["server"], tuple(marker.get("notes", ())))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return Environment(digest, str(path), server) if os.access(path / "bin/python", os.X_OK) else None
+        return found if os.access(path / "bin/python", os.X_OK) else None
 
     async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """Make the environment, or take the complete one. Raises BuildFailed or EngineUnavailable."""
@@ -89,16 +96,21 @@ class Environments:
         variables = {**self._variables, proc.BUILD_MARK: str(target)}
         try:
             target.mkdir(mode=0o700)
-            recipe = Recipe(self._uv, self._python, variables, log, self._last(spec))
-            await recipe.make(inputs, target, self._past(spec))
+            recipe = Recipe(self._uv, self._python, variables, log, self._last(spec), self._downloads)
+            notes = await recipe.make(inputs, target, self._past(spec))
             server = await asyncio.to_thread(server_digest, target)
-            marker = {"server": server, "python": self._python, "installed": distributions(target)}
+            marker = {
+                "server": server,
+                "python": self._python,
+                "installed": distributions(target),
+                "notes": list(notes),
+            }
             replace_file(target / MARKER, json.dumps(marker).encode())
         except BaseException:
             await self._clear(target)
             raise
         log.line(f"environment {inputs.digest[:7]} is complete")
-        return Environment(inputs.digest, str(target), server)
+        return Environment(inputs.digest, str(target), server, notes)
 
     def _past(self, spec: NotebookSpec) -> Past | None:
         """The environment that the notebook was built with most recently, as far as a new one can begin with it."""
