@@ -140,8 +140,10 @@ def test_environment_inputs_are_the_environment_file_and_what_images_are_made_of
         b".dockerignore", b"Dockerfile", b"model/apt.txt", b"model/environment.yml", b"model/pyproject.toml",
         b"model/requirements-dev.txt", b"model/requirements.txt", b"model/runtime.txt", b"model/uv.lock",
     ]  # fmt: skip
-    assert [path for path, _ in environment_inputs(store, tree)] == [
-        b"model/pyproject.toml", b"model/requirements-dev.txt", b"model/requirements.txt", b"model/runtime.txt",
+    assert [path for path, _ in environment_inputs(store, tree)] == [b"model/requirements.txt"]
+    read = {b"model/runtime.txt": b"3.11", b"model/pyproject.toml": b"[tool.uv]\nno-index = true\n"}
+    assert [path for path, _ in environment_inputs(store, put_tree(store, {**files, **read}))] == [
+        b"model/pyproject.toml", b"model/requirements.txt", b"model/runtime.txt",
     ]  # fmt: skip
 
 
@@ -205,9 +207,10 @@ def test_the_environment_follows_its_inputs_and_not_the_code(store):
     assert digest({**BUNDLE, b"model/train.py": b"2"}) == digest(BUNDLE)
     requirements = [
         {**BUNDLE, b"model/requirements.txt": b"scipy\n"},
-        {**BUNDLE, b"model/requirements-x.txt": b"scipy\n"},
+        {**BUNDLE, b"model/requirements.txt": b"-r requirements-x.txt\n", b"model/requirements-x.txt": b"scipy\n"},
     ]
     of_images = [
+        {**BUNDLE, b"model/requirements-x.txt": b"scipy\n"},
         {**BUNDLE, b"Dockerfile": ("x", b"FROM x")},
         {b"model/requirements.txt": b"numpy\n"},
         {**BUNDLE, b".dockerignore": b"*.csv\n"},
@@ -215,7 +218,7 @@ def test_the_environment_follows_its_inputs_and_not_the_code(store):
     ]
     assert len({digest(files) for files in (BUNDLE, *requirements)}) == 3
     assert {digest(files) for files in of_images} == {digest(BUNDLE)}
-    assert len({digest(files, image=True) for files in (BUNDLE, *requirements, *of_images)}) == 7
+    assert len({digest(files, image=True) for files in (BUNDLE, *requirements, *of_images)}) == 8
 
 
 def test_a_linked_input_counts_with_the_content_it_leads_to(store):

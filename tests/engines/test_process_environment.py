@@ -181,7 +181,6 @@ async def test_without_collaboration_where_the_requirements_exclude_it(own: Proc
         ("# x\nno-such-package-of-kaosd\n", "model/requirements.txt:2: there is no package no-such-package-of-kaosd"),
         ("six==1.16.0\nsix==1.17.0\n", "model/requirements.txt:2: six==1.17.0 contradicts six==1.16.0 of line 1"),
         ("tornado<6\n", "model/requirements.txt:1: tornado<6 contradicts jupyterlab>=4, which the host itself needs"),
-        ("six\n./absent\n", "model/requirements.txt:2: there is no model/absent"),
     ],
 )
 async def test_a_bad_requirement_is_a_sentence_with_its_line(
@@ -195,6 +194,14 @@ async def test_a_bad_requirement_is_a_sentence_with_its_line(
     await own.close()
     assert left_in(short / "e") == []
     assert any("error: " in line for line in log.lines)
+
+
+async def test_a_path_that_is_not_there_is_said_before_uv_is_asked(
+    own: ProcessEngine, log: Lines, uv_calls: Path
+) -> None:
+    with pytest.raises(BuildFailed, match=r"^model/requirements\.txt:2: there is no model/absent \(correct the path"):
+        await own.build(SPEC, Files.of("six\n./absent\n"), log)
+    assert uv_calls.read_text() == ""
 
 
 async def test_an_unreachable_index_is_not_the_fault_of_the_requirements(short: Path, log: Lines) -> None:
