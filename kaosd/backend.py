@@ -89,6 +89,9 @@ class Backend:
         """What is wrong with the daemon as a whole."""
         found = [*self.own_problems, *self.watcher.problems()]
         found += [Problem("notebook", "error", text, "", self.started_at) for text in self.registry.refused.values()]
+        if (repaired := self.registry.shop.store.repaired) is not None:
+            mend = "kaosd reads the directories again and puts back what it can; check the disk if this happens again"
+            found.append(Problem("store", "warning", repaired[0], mend, repaired[1]))
         return [*found, self.problem] if self.problem is not None else found
 
     def notebook(self, name: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def restore(store: Store, work: Path, path: bytes, file: Path, recovered: Path) 
         entry = _entry(store, name, file)
         work.mkdir(parents=True, exist_ok=True)
         root = open_root(work)
-        writing = Work(store, root, recovered, lambda _path: ())  # whatever is there may be somebody's
+        writing = Work(store, root, recovered, lambda _path, _left: False)  # whatever is there may be somebody's
         try:
             parent = writing.find(above)
             if parent is not None and state_at(parent, name) == state(entry):

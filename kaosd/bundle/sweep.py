@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from kaosd.bundle.decoded import Decoded
 from kaosd.bundle.index import LARGE, Index, Spot
-from kaosd.bundle.packs import Packs
-from kaosd.bundle.tree import Nodes
+from kaosd.bundle.packs import HEADER, Packs
+from kaosd.bundle.tree import Nodes, digest_of
 from kaosd.errors import StoreError
 
 _AT_ONCE = 500  # contents that are dealt with in one step
@@ -27,8 +27,12 @@ class Swept(NamedTuple):
     bytes: int
 
 
-def reachable(nodes: Nodes, trees: Iterable[str]) -> set[str]:
-    """The digests of all nodes and contents of *trees*; a node that is absent or damaged leads nowhere."""
+def reachable(nodes: Nodes, trees: Iterable[str]) -> tuple[set[str], bool]:
+    """The digests of all nodes and contents of *trees*, and whether that is all.
+
+    A node that is absent or damaged leads nowhere.
+    """
+    whole = True
     seen: set[str] = set()  # nodes
     contents: set[str] = set()
     pending = list(trees)
@@ -40,13 +44,14 @@ def reachable(nodes: Nodes, trees: Iterable[str]) -> set[str]:
         try:
             entries = nodes.node(digest)
         except StoreError:
+            whole = False
             continue
         for entry in entries:
             if entry.kind == "d":
                 pending.append(entry.digest)
             else:
                 contents.add(entry.digest)
-    return seen | contents
+    return seen | contents, whole
 
 
 def worth_compacting(lengths: Mapping[int, int], in_use: Mapping[int, int]) -> list[int]:
@@ -69,20 +74,20 @@ class Sweeping:
     held: Collection[str]
     in_use: Counter[int] = field(default_factory=Counter)
 
-    def drop_all_but(self, live: Collection[str]) -> Swept:
-        """Drop every content that is neither *live* nor held."""
+    def drop_all_but(self, live: Collection[str], *, remember: bool) -> Swept:
+        """Drop every content that is neither *live* nor held. remember: that they were here, see Index.drop."""
         last, count, size = b"", 0, 0
         while True:
             with self.lock:
                 some = self.index.spots_after(last, _AT_ONCE)
                 dead = {digest: spot for digest, spot in some.items() if digest not in live and digest not in self.held}
                 if dead:
-                    self._drop(dead)
+                    self._drop(dead, remember=remember)
             if not some:
                 return Swept(count, size)
             for digest, spot in some.items():
                 if digest not in dead:
-                    self.in_use[spot.pack] += spot.size
+                    self.in_use[spot.pack] += HEADER + spot.size
             last = bytes.fromhex(next(reversed(some)))
             count, size = count + len(dead), size + sum(spot.size for spot in dead.values())
             time.sleep(_PAUSE)
@@ -94,26 +99,30 @@ class Sweeping:
             lengths.pop(self.packs.active, None)
         return worth_compacting(lengths, self.in_use)
 
-    def copied(self, pack: int) -> dict[str, Spot]:
-        """Put the contents of *pack* where new ones go, and bring most of that to the disk; where they lie then.
+    def copied(self, pack: int) -> tuple[dict[str, Spot], list[str]]:
+        """Put the contents of *pack* where new ones go, and write most of that to the disk; where they lie then.
 
-        They are read from the old place until a flush says otherwise.
+        And those that cannot be read any more. The others are read from the old pack until a flush says otherwise.
         """
         moved: dict[str, Spot] = {}
+        lost: list[str] = []
         with self.lock:
             spots = list(self.index.spots_in(pack).items())
         for begin in range(0, len(spots), _AT_ONCE):
             with self.lock:
                 for digest, spot in spots[begin : begin + _AT_ONCE]:
                     data = self.packs.read(*spot)
-                    moved[digest] = Spot(*self.packs.append(data), len(data))
+                    if digest_of(data) != digest:
+                        lost.append(digest)
+                        continue
+                    moved[digest] = Spot(*self.packs.append(digest, data), len(data))
             time.sleep(_PAUSE)
         with self.lock:
             self.packs.write_out()
             written = tuple(self.packs.unsynced)
         for each in written:
             self.packs.sync(each)
-        return moved
+        return moved, lost
 
     def remove(self, pack: int) -> None:
         """Remove a pack whose contents have moved."""
@@ -121,9 +130,9 @@ class Sweeping:
             self.index.drop((), (pack,))
             self.packs.remove(pack)
 
-    def _drop(self, dead: Mapping[str, Spot]) -> None:
+    def _drop(self, dead: Mapping[str, Spot], *, remember: bool) -> None:
         """The caller holds the lock, so that none of them is put meanwhile."""
-        self.index.drop(dead)
+        self.index.drop(dead, lost=remember)
         for digest, spot in dead.items():
             self.nodes.drop(digest)
             if spot.pack == LARGE:

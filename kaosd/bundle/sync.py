@@ -2,10 +2,14 @@
 
 Each path is judged by what was deployed last, what is hosted now, and what comes in. Whatever leaves its name is
 taken away in one step first and looked at afterwards, so that an edit made in the last instant is seen as well.
+
+Where the store cannot tell any more what was deployed last, every file of the directory concerned is compared with
+what comes in. Then a content that is or was the store's counts as ours, and any other as a person's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import errno
 import os
@@ -14,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaosd.bundle.beneath import open_root
+from kaosd.bundle.caches import files_below
 from kaosd.bundle.failing import store_errors
 from kaosd.bundle.hosted import State, alike, state, state_at
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, diff, lookup, split
 from kaosd.bundle.work import Recovered, Work
+from kaosd.errors import ContentLost
 
 _ATTEMPTS = 10
 
@@ -39,6 +45,7 @@ class SyncReport:
 
     recovered: also what an interrupted sync before it had saved, since nobody was told.
     kept: hosted edits that stay although their path was looked at. skipped: paths of *skip* that would have changed.
+    undecided: files that stay because nobody can tell any more whether they were deployed or are a person's.
     """
 
     written: tuple[bytes, ...] = ()
@@ -46,24 +53,44 @@ class SyncReport:
     kept: tuple[bytes, ...] = ()
     recovered: tuple[Recovered, ...] = ()
     skipped: tuple[bytes, ...] = ()
+    undecided: tuple[bytes, ...] = ()
 
 
-def decide(bases: Collection[State | None], hosted: State | None, incoming: State | None) -> Action:
+def decide(
+    bases: Collection[State | None],
+    hosted: State | None,
+    incoming: State | None,
+    *,
+    unknown: bool = False,
+    ours: bool = False,
+) -> Action:
     """The three-way rule. bases: the states that count as ours; several when a sync was interrupted.
 
     After an interruption nobody knows which of them a hosted edit was made on, so it is saved and not kept.
+    unknown: the bases may have been others as well. ours: then, whether the hosted content is or was the store's.
     """
     if hosted == incoming:
         return Action.NOTHING
     if any(alike(hosted, base) for base in bases):
         return Action.DELETE if incoming is None else Action.WRITE
-    if all(base == incoming for base in bases):
+    if unknown and hosted is not None:
+        return _decide_unknown(hosted, incoming, ours=ours)
+    if all(base == incoming for base in bases) and not unknown:
         return Action.KEEP
     if hosted is None:
         return Action.WRITE
     if incoming is None and hosted.kind == "d":
         return Action.KEEP  # its files exist only in the host
     return Action.RECOVER
+
+
+def _decide_unknown(hosted: State, incoming: State | None, *, ours: bool) -> Action:
+    """What is served must be what comes in, and what may be a person's must not be lost."""
+    if incoming is not None:
+        return Action.WRITE if ours else Action.RECOVER
+    if hosted.kind == "d":
+        return Action.DELETE  # if nothing is left in it
+    return Action.RECOVER if ours else Action.KEEP  # the person may have copied it there
 
 
 def sync(
@@ -73,10 +100,13 @@ def sync(
     incoming: str | None,
     recovered: Path,
     skip: frozenset[bytes] = frozenset(),
+    *,
+    unknown: bool = False,
 ) -> SyncReport:
     """Bring *work* (made if absent) from the trees *bases* to the tree *incoming*, and return what was done.
 
     bases: the tree deployed last (None: nothing yet) and the target of a sync that was interrupted, if one was.
+    unknown: it is not known what was deployed last, so all files of *work* are compared with *incoming*.
     Hosted edits that must give way go to a fresh directory below *recovered*. StoreError (disk full) leaves every
     name either as it was or as it shall be; call again with the same incoming among *bases*.
     """
@@ -84,7 +114,7 @@ def sync(
         work.mkdir(parents=True, exist_ok=True)
         root = open_root(work)
         try:
-            return _Sync(store, root, tuple(bases) or (None,), incoming, recovered, skip).run()
+            return _Sync(store, root, tuple(bases) or (None,), incoming, recovered, skip, unknown=unknown).run()
         finally:
             os.close(root)
 
@@ -100,22 +130,32 @@ class _Sync:
         incoming: str | None,
         recovered: Path,
         skip: frozenset[bytes],
+        *,
+        unknown: bool,
     ) -> None:
         self._store = store
+        self._root = root
         self._bases = bases
         self._incoming = incoming
         self._skip = skip
-        self._work = Work(store, root, recovered, lambda path: self._states((*bases, incoming), path))
+        self._nothing_known = unknown
+        self._unknown = {b""} if unknown else set[bytes]()  # directories of which some base cannot be told
+        self._work = Work(store, root, recovered, self._is_ours)
         self._written: list[bytes] = []
         self._deleted: list[bytes] = []
         self._kept: list[bytes] = []
         self._skipped: list[bytes] = []
+        self._undecided: list[bytes] = []
 
     def run(self) -> SyncReport:
         """Do it."""
         changes = {
-            change.path: change.new for base in self._bases for change in diff(self._store, base, self._incoming)
+            change.path: change.new
+            for base in self._bases
+            for change in diff(self._store, base, self._incoming, self._unknown)
         }
+        for directory in self._unknown:
+            changes |= {path: self._new(path) for path in files_below(self._root, directory)}
         try:
             if self._work.interrupted:
                 self._work.take_over(self._names)
@@ -130,7 +170,11 @@ class _Sync:
             self._work.close()
         report = (sorted(paths) for paths in (self._written, self._deleted, self._kept))
         written, deleted, kept = map(tuple, report)
-        return SyncReport(written, deleted, kept, tuple(self._work.saved), tuple(sorted(self._skipped)))
+        skipped, undecided = tuple(sorted(self._skipped)), tuple(sorted(self._undecided))
+        return SyncReport(written, deleted, kept, tuple(self._work.saved), skipped, undecided)
+
+    def _new(self, path: bytes) -> Entry | None:
+        return lookup(self._store, self._incoming, path)
 
     def _settle(self, path: bytes, new: Entry | None) -> None:
         """Bring one path to what the three-way rule says."""
@@ -148,11 +192,13 @@ class _Sync:
         above, name = split(path)
         parent = self._work.find(above)
         hosted = state_at(parent, name) if parent is not None else None
-        action = decide(self._states(self._bases, path), hosted, state(new))
+        bases, unknown = self._states(path)
+        ours = unknown and self._is_the_stores(hosted)
+        action = decide(bases, hosted, state(new), unknown=unknown, ours=ours)
         if action is Action.NOTHING:
             return
         if action is Action.KEEP:
-            self._kept.append(path)
+            (self._undecided if unknown else self._kept).append(path)
         elif new is not None:
             self._work.write(self._work.reach(above), path, new)
             self._note(self._written, path, new.kind)
@@ -163,17 +209,36 @@ class _Sync:
         if kind != "d":
             where.append(path)
 
-    def _states(self, trees: tuple[str | None, ...], path: bytes) -> tuple[State | None, ...]:
-        return tuple(state(lookup(self._store, tree, path)) for tree in trees)
+    def _states(self, path: bytes) -> tuple[tuple[State | None, ...], bool]:
+        """What the bases say of *path*, and whether not all of them can be known."""
+        states, unknown = [], self._nothing_known
+        for tree in self._bases:
+            try:
+                states.append(state(lookup(self._store, tree, path)))
+            except ContentLost:
+                unknown = True
+        return tuple(states), unknown
+
+    def _is_ours(self, path: bytes, left: State) -> bool:
+        """Whether nobody would miss what left *path*."""
+        bases, unknown = self._states(path)
+        new = state(self._new(path))
+        if any(alike(left, one) for one in (*bases, new)):
+            return True
+        return unknown and new is not None and self._is_the_stores(left)
+
+    def _is_the_stores(self, hosted: State | None) -> bool:
+        return hosted is not None and bool(hosted.digest) and self._store.had(hosted.digest)
 
     def _names(self, directory: bytes) -> set[bytes]:
         """What kaosd's own files in *directory* are called, in all trees concerned."""
         names: set[bytes] = set()
         for tree in (*self._bases, self._incoming):
-            node = tree
-            if directory:
-                entry = lookup(self._store, tree, directory)
-                node = entry.digest if entry is not None and entry.kind == "d" else None
-            if node is not None:
-                names.update(each.name for each in self._store.node(node))
+            with contextlib.suppress(ContentLost):
+                node = tree
+                if directory:
+                    entry = lookup(self._store, tree, directory)
+                    node = entry.digest if entry is not None and entry.kind == "d" else None
+                if node is not None:
+                    names.update(each.name for each in self._store.node(node))
         return names

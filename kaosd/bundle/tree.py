@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from blake3 import blake3
 
+from kaosd.errors import ContentLost
+
 Kind = Literal["f", "x", "l", "d"]  # file, executable file, link, directory
 
 _MAGIC = b"kaosd node 1\n"  # keeps a node's digest apart from every content that is not a node
@@ -120,8 +122,10 @@ def walk(nodes: Nodes, tree: str | None, below: bytes = b"") -> Iterator[tuple[b
                 pending.append((path, entry.digest))
 
 
-def diff(nodes: Nodes, old: str | None, new: str | None) -> tuple[Change, ...]:
+def diff(nodes: Nodes, old: str | None, new: str | None, lost: set[bytes] | None = None) -> tuple[Change, ...]:
     """What differs between two trees (None: the empty tree), sorted by path, so parents come first.
+
+    lost: is given the directories of *old* that cannot be read any more, which then count as empty; None: ContentLost.
 
     Files and links that were created, removed or changed, and directories that were created, removed or changed
     their kind; a directory that is on both sides is not a change itself. Equal subtrees are not read.
@@ -132,7 +136,7 @@ def diff(nodes: Nodes, old: str | None, new: str | None) -> tuple[Change, ...]:
         directory, before, after = pairs.pop()
         if before == after:
             continue
-        olds = {entry.name: entry for entry in nodes.node(before)} if before is not None else {}
+        olds = _entries(nodes, before, directory, lost)
         news = {entry.name: entry for entry in nodes.node(after)} if after is not None else {}
         for name in olds.keys() | news.keys():
             was, now = olds.get(name), news.get(name)
@@ -145,6 +149,17 @@ def diff(nodes: Nodes, old: str | None, new: str | None) -> tuple[Change, ...]:
             if below[0] is None or below[1] is None:
                 changes.append(Change(path, was, now))
     return tuple(sorted(changes, key=lambda change: change.path))
+
+
+def _entries(nodes: Nodes, node: str | None, directory: bytes, lost: set[bytes] | None) -> dict[bytes, Entry]:
+    """The entries of a directory by name; see `diff` for *lost*."""
+    try:
+        return {entry.name: entry for entry in nodes.node(node)} if node is not None else {}
+    except ContentLost:
+        if lost is None:
+            raise
+        lost.add(directory)
+        return {}
 
 
 def _node_of(entry: Entry | None) -> str | None:

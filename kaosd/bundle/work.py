@@ -11,13 +11,14 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from kaosd.bundle import caches
 from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import read_all, write_all
-from kaosd.bundle.hosted import State, alike, mode_at, state_at
+from kaosd.bundle.hosted import State, mode_at, state_at
 from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.renaming import ASIDE, exchange, place
 from kaosd.bundle.store import Store
@@ -40,12 +41,10 @@ class Recovered(NamedTuple):
 class Work:
     """A work directory during one sync. root: its descriptor. recovered: where hosted edits are saved.
 
-    ours: the states at a path that nobody would miss. saved: what was put below recovered.
+    ours: whether nobody would miss this state of a path. saved: what was put below recovered.
     """
 
-    def __init__(
-        self, store: Store, root: int, recovered: Path, ours: Callable[[bytes], Collection[State | None]]
-    ) -> None:
+    def __init__(self, store: Store, root: int, recovered: Path, ours: Callable[[bytes, State], bool]) -> None:
         self._store = store
         self._root = root
         self._recovered = recovered
@@ -117,11 +116,11 @@ class Work:
         self._examine(parent, swap, path)
 
     def delete(self, parent: int, path: bytes, kind: str) -> bool:
-        """Remove what is at *path*: a directory only if nothing is in it. Whether it went."""
+        """Remove what is at *path*: a directory only if nothing but caches is in it. Whether it went."""
         name = split(path)[1]
         if kind == "d":
             try:
-                os.rmdir(name, dir_fd=parent)
+                caches.remove(parent, name)
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
                     raise
@@ -201,9 +200,9 @@ class Work:
             return
         if left.kind == "d":
             with contextlib.suppress(OSError):  # not empty: then it is saved
-                os.rmdir(temporary, dir_fd=parent)
+                caches.remove(parent, temporary)
                 return
-        elif any(alike(left, one) for one in self._ours(path)):
+        elif self._ours(path, left):
             os.unlink(temporary, dir_fd=parent)
             return
         self._save(parent, temporary, path)
@@ -233,8 +232,9 @@ def _throw_away(parent: int, temporary: bytes) -> None:
 
 
 def _leaves(top: bytes) -> Iterator[tuple[bytes, Path]]:
-    """What was saved below *top*: files and links, and directories that had nothing in them."""
+    """What was saved below *top*: files and links but for caches, and directories that had nothing in them."""
     for directory, names, files in os.walk(top):
+        names[:] = [name for name in names if name not in caches.CACHES]
         links = [name for name in names if os.path.islink(os.path.join(directory, name))]
         for name in (*files, *links):
             full = os.path.join(directory, name)

@@ -15,7 +15,7 @@ from kaosd.bundle import Scanner, Store
 from kaosd.bundle import packs as packs_module
 from kaosd.bundle.copying import ChangingError
 from kaosd.bundle.index import Index
-from kaosd.bundle.packs import Packs
+from kaosd.bundle.packs import HEADER, Packs
 from kaosd.bundle.store import LARGE_FROM
 from kaosd.bundle.tree import digest_of
 from kaosd.errors import StoreError
@@ -48,17 +48,20 @@ def test_what_is_put_is_read_back_before_and_after_flush_and_opening(tmp_path, c
     store.close()
 
 
-def test_what_is_put_and_not_flushed_leaves_nothing_behind(tmp_path):
+def test_what_was_put_and_not_flushed_is_whole_or_absent_after_the_next_opening(tmp_path):
     store = Store(tmp_path / "store")
     kept = store.put(b"kept")
     store.flush()
-    lost = [store.put(b"lost"), store.put(LARGE)]
-    store.flush.__self__._packs.write_out()
+    written = [store.put(b"written out"), store.put(LARGE)]
+    store._packs.write_out()
+    buffered = store.put(b"still in the buffer")
     store = reopened(store, tmp_path)
     assert store.get(kept) == b"kept"
-    assert [digest in store for digest in lost] == [False, False]
+    assert [store.get(digest) for digest in written] == [b"written out", LARGE]
+    assert buffered not in store
+    assert store.sweep([kept]).contents == 2
     assert files_of(tmp_path, "large") == []
-    assert sum(file.stat().st_size for file in files_of(tmp_path, "packs")) == len(b"kept")
+    assert store.repaired is None
     store.close()
 
 
@@ -67,7 +70,7 @@ def test_the_same_content_is_kept_once(store, tmp_path):
         store.put(b"same")
         store.put(LARGE)
     store.flush()
-    assert sum(file.stat().st_size for file in files_of(tmp_path, "packs")) == len(b"same")
+    assert sum(file.stat().st_size for file in files_of(tmp_path, "packs")) == HEADER + len(b"same")
     assert len(files_of(tmp_path, "large")) == 1
 
 
@@ -114,6 +117,7 @@ def test_damage_is_named_and_counts_as_absent_so_that_it_can_be_put_again(tmp_pa
     store.flush()
     (file,) = files_of(tmp_path, "packs" if content == b"small" else "large")
     with file.open("r+b") as stream:
+        stream.seek(HEADER)
         stream.write(b"#")
     with pytest.raises(StoreError, match=f"content {digest[:12]} in .* is damaged"):
         store.get(digest)
@@ -253,13 +257,13 @@ def test_a_save_goes_on_while_a_sweep_rewrites_a_pack(tmp_path, monkeypatch):
             saved.append(put_tree(store, {b"a": b"saved meanwhile"}))
             store.flush()
 
-    def synced(packs: Packs, pack: int) -> None:
+    def synced(packs: Packs, pack: int) -> bool:
         if threading.current_thread() is threading.main_thread() and not saved:
             saving = threading.Thread(target=save)
             saving.start()
             saving.join(30)
             assert not saving.is_alive()
-        sync(packs, pack)
+        return sync(packs, pack)
 
     monkeypatch.setattr(Packs, "sync", synced)
     store.sweep([tree])
@@ -275,8 +279,8 @@ def test_a_large_content_that_is_put_while_a_sweep_drops_it_stays(store, monkeyp
     store.flush()
     drop, putting = Index.drop, []
 
-    def dropped(index: Index, *arguments: object) -> None:
-        drop(index, *arguments)
+    def dropped(index: Index, *arguments: object, **named: object) -> None:
+        drop(index, *arguments, **named)
         if not putting:
             putting.append(threading.Thread(target=store.put, args=(LARGE,)))
             putting[0].start()

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import Tree, full, on_disk, parents, put_tree, remove, write, write_all
 
-from kaosd.bundle import Action, State, Store, decide, renaming, sync, work
+from kaosd.bundle import Action, State, Store, decide, lookup, renaming, sync, work
 from kaosd.bundle.ignore import Matcher
-from kaosd.errors import StoreError
+from kaosd.errors import ContentLost, StoreError
 
 ONE, TWO, THREE = State("f", "1"), State("f", "2"), State("f", "3")
 RUN, LINK, DIRECTORY, SOCKET = State("x", "1"), State("l", "1"), State("d"), State("?")
@@ -363,3 +363,167 @@ def test_without_hosted_edits_the_work_directory_is_the_incoming_tree(tmp_path_f
     assert on_disk(place.work) == second
     assert place.saved() == {}
     store.close()
+
+
+UNKNOWN_RULE = {
+    "as it comes in": (ONE, ONE, False, Action.NOTHING),
+    "absent, comes in": (None, ONE, False, Action.WRITE),
+    "the store's, another comes in": (TWO, ONE, True, Action.WRITE),
+    "a person's, another comes in": (TWO, ONE, False, Action.RECOVER),
+    "the store's, nothing comes in": (TWO, None, True, Action.RECOVER),
+    "a person's, nothing comes in": (TWO, None, False, Action.KEEP),
+    "a directory, nothing comes in": (DIRECTORY, None, False, Action.DELETE),
+    "a directory, a file comes in": (DIRECTORY, ONE, False, Action.RECOVER),
+}
+
+
+@pytest.mark.parametrize("bases", [[], [None], [THREE]], ids=["no base", "one was nothing", "one was another"])
+@pytest.mark.parametrize(("hosted", "incoming", "ours", "action"), UNKNOWN_RULE.values(), ids=UNKNOWN_RULE)
+def test_the_rule_where_what_was_deployed_is_not_known(bases, hosted, incoming, ours, action):
+    assert decide(bases, hosted, incoming, unknown=True, ours=ours) is action
+
+
+def test_a_base_that_can_be_told_decides_although_another_cannot():
+    assert decide([ONE], ONE, None, unknown=True, ours=False) is Action.DELETE
+    assert decide([ONE], ONE, TWO, unknown=True, ours=False) is Action.WRITE
+
+
+def lose(store: Store, tree: str, path: bytes = b"") -> None:
+    """Damage the node of a directory of *tree* in its pack."""
+    node = tree if not path else lookup(store, tree, path).digest
+    store.flush()
+    spot = store._index.find(node)
+    pack = next((store._directory / "packs").glob(f"{spot.pack}.pack"))
+    with pack.open("r+b") as file:
+        file.seek(spot.offset)
+        file.write(b"#")
+    store.forget_nodes()
+
+
+def deployed(place: Place) -> None:
+    """Sixteen files, of which the person has edited, deleted and added some; no two directories are alike."""
+    place.sync({b"%s/%d" % (above, n): b"old %d" % n for above in (b"d", b"e", b"e/f") for n in range(5)}
+               | {b"d/5": b"old 5"})  # fmt: skip
+    write_all(
+        place.work, {b"d/0": b"mine", b"d/own": b"own", b"e/f/0": b"mine too", b"e/f/own": b"own", b"top": b"own"}
+    )
+    (place.work / "d" / "1").unlink()
+    write(place.work, b"d/__pycache__/x.pyc", b"cache")
+    write(place.work, b".git/objects/1", b"own")
+
+
+WANTED = {b"d/0": b"new 0", b"d/2": b"new 2", b"d/3": b"old 3", b"e/f/0": b"old 0", b"e/f/6": b"new"}
+
+
+@pytest.mark.parametrize("path", [b"", b"d", b"e", b"e/f"])
+def test_after_a_lost_base_all_that_comes_in_is_served_and_no_edit_is_lost(place, path):
+    deployed(place)
+    lose(place.store, place.deployed, path)
+    report = place.sync(WANTED)
+    found = {path: content for path, content in on_disk(place.work).items() if content is not None}
+    served = {path: ("f", content) for path, content in WANTED.items()}
+    own = dict.fromkeys((b"d/own", b"e/f/own", b"top", b".git/objects/1"), ("f", b"own"))
+    kept = {b"e/f/0": ("f", b"mine too")} if path == b"d" else {}  # its base is known there: changed only in the host
+    assert found == served | own | kept | {b"d/__pycache__/x.pyc": ("f", b"cache")}
+    saved = {content for content in place.saved().values() if content is not None}
+    assert {("f", b"mine")} | (set() if path == b"d" else {("f", b"mine too")}) <= saved
+    assert set(report.undecided) <= {b"d/own", b"e/f/own", b"top"}
+    assert report.undecided
+
+
+def test_a_base_that_is_not_known_at_all_is_compared_file_by_file(place):
+    deployed(place)
+    incoming = put_tree(place.store, WANTED)
+    report = sync(place.store, place.work, [None], incoming, place.recovered, unknown=True)
+    found = on_disk(place.work)
+    assert {path: found[path] for path in WANTED} == {path: ("f", content) for path, content in WANTED.items()}
+    assert b"e/1" not in found
+    assert b"d/4" not in found
+    assert b"e" in found  # e/f comes in
+    assert report.undecided == (b"d/own", b"e/f/own", b"top")
+    assert ("f", b"mine") in place.saved().values()
+
+
+def test_a_lost_base_whose_files_are_all_there_changes_nothing(place):
+    files = {b"d/%d" % n: b"%d" % n for n in range(5)}
+    place.sync(files)
+    before = {path: (place.work / os.fsdecode(path)).stat() for path in files}
+    lose(place.store, place.deployed)
+    report = place.sync(files | {b"more": b"1"})
+    assert (report.written, report.recovered, report.undecided) == ((b"more",), (), ())
+    assert {path: (place.work / os.fsdecode(path)).stat() for path in files} == before
+
+
+def test_a_lost_base_of_directories_that_became_files_and_links(place, tmp_path):
+    place.sync({b"d/a": b"1", b"f": b"2", b"l": ("l", b"f"), b"gone/x/y": b"3"})
+    lose(place.store, place.deployed)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    write(outside, b"precious", b"not ours")
+    os.symlink(outside, place.work / "way")
+    place.sync({b"d": b"a file", b"f/in": b"a directory", b"l": b"a file as well"})
+    found = on_disk(place.work)
+    assert found == full({b"d": b"a file", b"f/in": b"a directory", b"l": b"a file as well",
+                          b"way": ("l", os.fsencode(outside))})  # fmt: skip
+    assert (outside / "precious").read_bytes() == b"not ours"
+
+
+def test_a_lost_incoming_tree_changes_nothing(place):
+    place.sync({b"d/a": b"1"})
+    incoming = put_tree(place.store, {b"d/a": b"2", b"e": b"3"})
+    lose(place.store, incoming, b"d")
+    with pytest.raises(ContentLost):
+        sync(place.store, place.work, [place.deployed], incoming, place.recovered)
+    assert on_disk(place.work) == full({b"d/a": b"1"})
+
+
+CACHES = [b"__pycache__/m.cpython-311.pyc", b".ipynb_checkpoints/a-checkpoint.ipynb", b".pytest_cache/v/x"]
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("deep", [b"", b"sub/", b"sub/sub/"])
+def test_caches_keep_no_deleted_directory_alive(place, cache, deep):
+    place.sync({b"pkg/__init__.py": b"1", b"pkg/sub/__init__.py": b"1", b"pkg/sub/sub/a": b"1", b"a": b"1"})
+    write(place.work, b"pkg/" + deep + cache, b"cache")
+    report = place.sync({b"a": b"1"})
+    assert on_disk(place.work) == full({b"a": b"1"})
+    assert (report.recovered, place.saved()) == ((), {})
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_caches_of_a_directory_that_becomes_a_file_are_no_recovered_work(place, cache):
+    place.sync({b"pkg/__init__.py": b"1", b"pkg/sub/a": b"1"})
+    write(place.work, b"pkg/" + cache, b"cache")
+    write(place.work, b"pkg/sub/" + cache, b"cache")
+    report = place.sync({b"pkg": b"a file"})
+    assert on_disk(place.work) == full({b"pkg": b"a file"})
+    assert (report.recovered, place.saved()) == ((), {})
+
+
+def test_caches_beside_work_of_the_person_stay_with_it_and_are_not_listed(place):
+    place.sync({b"pkg/__init__.py": b"1", b"other/a": b"1"})
+    for above in (b"pkg", b"other"):
+        write(place.work, above + b"/own.txt", b"own")
+        write(place.work, above + b"/__pycache__/m.pyc", b"cache")
+    report = place.sync({b"pkg": b"a file"})
+    assert [path for path, _ in report.recovered] == [b"pkg/own.txt"] or [
+        os.path.basename(path) for path, _ in report.recovered
+    ] == [b"pkg"]
+    assert (place.work / "other" / "own.txt").read_bytes() == b"own"
+    assert (place.work / "other" / "__pycache__" / "m.pyc").exists()
+
+
+def test_an_empty_directory_of_the_person_keeps_its_parent(place):
+    place.sync({b"pkg/__init__.py": b"1"})
+    (place.work / "pkg" / "results").mkdir()
+    write(place.work, b"pkg/__pycache__/m.pyc", b"cache")
+    place.sync({b"a": b"1"})
+    assert (place.work / "pkg" / "results").is_dir()
+
+
+def test_a_link_that_is_called_like_a_cache_is_not_followed(place, tmp_path):
+    place.sync({b"pkg/a": b"1"})
+    write(tmp_path / "outside", b"precious", b"1")
+    os.symlink(tmp_path / "outside", place.work / "pkg" / "__pycache__")
+    place.sync({b"a": b"1"})
+    assert (tmp_path / "outside" / "precious").exists()
