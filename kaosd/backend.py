@@ -15,6 +15,7 @@ from kaosd import settings as settings_
 from kaosd.doctor import Examined, examine
 from kaosd.errors import KaosError
 from kaosd.model import Problem
+from kaosd.notebook import Notebook
 from kaosd.notebook.clearing import Unwanted
 from kaosd.notebook.view import rfc3339
 from kaosd.registry import Registry
@@ -92,6 +93,7 @@ class Backend:
         if (repaired := self.registry.shop.store.repaired) is not None:
             mend = "kaosd reads the directories again and puts back what it can; check the disk if this happens again"
             found.append(Problem("store", "warning", repaired[0], mend, repaired[1]))
+        found += [one for actor in self.registry.actors.values() if (one := _undecided(actor)) is not None]
         return [*found, self.problem] if self.problem is not None else found
 
     def notebook(self, name: str) -> dict[str, Any]:
@@ -207,6 +209,17 @@ class Backend:
         """Begin an orderly end of the daemon."""
         self._ask_stop()
         return {}
+
+
+def _undecided(actor: Notebook) -> Problem | None:
+    """Files of which nobody knows whether they are a person's or left over, after what was deployed was lost."""
+    paths = actor.steps.work.undecided
+    if not paths:
+        return None
+    name, shown = actor.spec.name, ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if paths[3:] else "")
+    text = f"{name}: what was deployed is not known any more; these files are yours, or left over: {shown}"
+    mend = f"delete what you do not need in the notebook; `kaosctl logs {name} --stage watch` names all"
+    return Problem("undecided", "warning", text, mend, actor.since)
 
 
 def _shown(problem: Problem) -> dict[str, Any]:

@@ -23,7 +23,7 @@ LOOK = {
     "close": 7,
     "fcntl": 1,
     "fdatasync": 1,
-    "newfstatat": 8,
+    "newfstatat": 9,
     "openat": 6,
     "pread64": 1,
     "pwrite64": 1,

@@ -11,12 +11,13 @@ from kaosd.bundle.scan import Scanner
 from kaosd.bundle.source import Inputs, declared_of, environment_digest, environment_inputs, find_base, model_tree
 from kaosd.bundle.store import Store
 from kaosd.bundle.sweep import Swept
-from kaosd.bundle.sync import Action, SyncReport, decide, sync
+from kaosd.bundle.sync import UNKNOWN, Action, SyncReport, decide, sync
 from kaosd.bundle.tree import Change, Entry, diff, lookup, walk
 from kaosd.bundle.work import Recovered
 from kaosd.bundle.writing import export_tree
 
 __all__ = [
+    "UNKNOWN",
     "Action",
     "Change",
     "Entry",

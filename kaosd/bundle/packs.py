@@ -57,18 +57,9 @@ class Packs:
         self._active = max(lengths, default=0)
         self._written = lengths.get(self._active, PACK)
         self._descriptor = -1
+        self._inodes: dict[int, int] = {}  # of the packs that were written to
         if self._written < PACK:
-            self._descriptor = os.open(self._path(self._active), os.O_RDWR | os.O_CLOEXEC)
-
-    @property
-    def intact(self) -> bool:
-        """Whether the file of the active pack is the one that is written to."""
-        if self._descriptor < 0:
-            return True
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path(self._active)))
-        except FileNotFoundError:
-            return False
+            self._open(self._active, os.O_RDWR)
 
     @property
     def active(self) -> int:
@@ -138,16 +129,20 @@ class Packs:
             self.unsynced[self._active] = self._written
 
     def sync(self, pack: int) -> bool:
-        """Write a pack to the disk; False when it is not there any more. May be called without the lock."""
+        """Write a pack to the disk; False when its file is not there any more, or is another one.
+
+        May be called without the lock.
+        """
         try:
             descriptor = os.open(self._path(pack), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
             os.fdatasync(descriptor)
+            inode = os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
-        return True
+        return self._inodes.get(pack, inode) == inode
 
     def remove(self, pack: int) -> None:
         """Remove the file of a pack that the index has dropped; the active one is closed, and none follows it yet."""
@@ -167,11 +162,17 @@ class Packs:
         self.write_out()
         number = self._active + 1
         self._directory.mkdir(exist_ok=True, mode=0o700)  # somebody may have removed it
-        descriptor = os.open(self._path(number), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._open(number, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         self.begun = True
-        self.close()
-        self._active, self._written, self._descriptor = number, 0, descriptor
+        self._active, self._written = number, 0
         self.unsynced[number] = 0  # counts even if only empty contents come
+
+    def _open(self, number: int, flags: int) -> None:
+        """Make this pack the one that is written to. OSError leaves the one before it open."""
+        descriptor = os.open(self._path(number), flags | os.O_CLOEXEC, 0o600)
+        self.close()
+        self._descriptor = descriptor
+        self._inodes = {number: os.fstat(descriptor).st_ino}
 
     def _path(self, pack: int) -> Path:
         return self._directory / f"{pack}.pack"

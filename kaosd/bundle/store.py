@@ -213,8 +213,6 @@ class Store:
         """moved: contents that now lie elsewhere. The caller holds `_flushing`."""
         with self._lock:
             self._packs.write_out()
-            if not self._packs.intact:
-                raise self._gone(self._packs.active)
             spots, lengths, begun = {**moved, **self._pending}, dict(self._packs.unsynced), self._packs.begun
             self._packs.begun = False
         if not spots and update is None:
@@ -251,12 +249,12 @@ class Store:
 
     def cache(self, root: bytes) -> tuple[str | None, dict[bytes, Known]]:
         """The tree and the stat cache of *root* as of its last flush; None and nothing when there is none."""
-        with self._errors("read"), self._lock:
-            try:
+        try:
+            with contextlib.suppress(ContentLost), self._errors("read"), self._lock:  # then the index is another one
                 return self._index.trees().get(root), self._index.cache(root)
-            except CacheDamagedError:
-                self._lose([], "what was known of a directory is not what was written")
-                return None, {}
+        except CacheDamagedError:
+            self._lose([], "what was known of a directory is not what was written")
+        return None, {}
 
     def cached(self) -> frozenset[bytes]:
         """The roots that have a stat cache."""

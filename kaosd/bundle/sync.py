@@ -26,6 +26,7 @@ from kaosd.bundle.tree import Entry, diff, lookup, split
 from kaosd.bundle.work import Recovered, Work
 from kaosd.errors import ContentLost
 
+UNKNOWN = "f" * 64  # in the place of a tree that nobody knows; no content has this digest
 _ATTEMPTS = 10
 
 
@@ -100,13 +101,11 @@ def sync(
     incoming: str | None,
     recovered: Path,
     skip: frozenset[bytes] = frozenset(),
-    *,
-    unknown: bool = False,
 ) -> SyncReport:
     """Bring *work* (made if absent) from the trees *bases* to the tree *incoming*, and return what was done.
 
-    bases: the tree deployed last (None: nothing yet) and the target of a sync that was interrupted, if one was.
-    unknown: it is not known what was deployed last, so all files of *work* are compared with *incoming*.
+    bases: the tree deployed last (None: nothing yet; UNKNOWN: nobody knows, so all files of *work* are compared with
+    *incoming*) and the target of a sync that was interrupted, if one was.
     Hosted edits that must give way go to a fresh directory below *recovered*. StoreError (disk full) leaves every
     name either as it was or as it shall be; call again with the same incoming among *bases*.
     """
@@ -114,7 +113,7 @@ def sync(
         work.mkdir(parents=True, exist_ok=True)
         root = open_root(work)
         try:
-            return _Sync(store, root, tuple(bases) or (None,), incoming, recovered, skip, unknown=unknown).run()
+            return _Sync(store, root, tuple(bases) or (None,), incoming, recovered, skip).run()
         finally:
             os.close(root)
 
@@ -130,16 +129,13 @@ class _Sync:
         incoming: str | None,
         recovered: Path,
         skip: frozenset[bytes],
-        *,
-        unknown: bool,
     ) -> None:
         self._store = store
         self._root = root
         self._bases = bases
         self._incoming = incoming
         self._skip = skip
-        self._nothing_known = unknown
-        self._unknown = {b""} if unknown else set[bytes]()  # directories of which some base cannot be told
+        self._unknown = set[bytes]()  # directories of which some base cannot be told
         self._work = Work(store, root, recovered, self._is_ours)
         self._written: list[bytes] = []
         self._deleted: list[bytes] = []
@@ -211,8 +207,11 @@ class _Sync:
 
     def _states(self, path: bytes) -> tuple[tuple[State | None, ...], bool]:
         """What the bases say of *path*, and whether not all of them can be known."""
-        states, unknown = [], self._nothing_known
+        states, unknown = [], False
         for tree in self._bases:
+            if tree == UNKNOWN:
+                unknown = True
+                continue
             try:
                 states.append(state(lookup(self._store, tree, path)))
             except ContentLost:

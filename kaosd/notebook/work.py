@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle
@@ -13,6 +14,7 @@ from kaosd.bundle import Store
 from kaosd.errors import ContentLost, DocumentHeld
 from kaosd.journal import Live
 from kaosd.model import Host, Version
+from kaosd.notebook import deployed
 from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.documents import Documents, Outcome, Splice
 from kaosd.notebook.record import bare
@@ -47,13 +49,18 @@ class _Way:
 
 
 class WorkDirectory:
-    """See the module; of one notebook. brought: documents that a sync which waits has changed already."""
+    """See the module; of one notebook. brought: documents that a sync which waits has changed already.
+
+    undecided: files of which the last sync could not tell whether they were deployed or are a person's.
+    """
 
     def __init__(self, actor: Notebook) -> None:
         self.actor = actor
         self.store = actor.shop.store
         self.brought: frozenset[bytes] = frozenset()
+        self.undecided: tuple[str, ...] = ()
         self._unsynced: set[bytes] = set()
+        self._told = deployed.read(actor.home)  # as it stands on disk
         self._prepared: tuple[Version, Live, _Way | None] | None = None
         self._documents: Documents | None = None
 
@@ -90,8 +97,8 @@ class WorkDirectory:
             return
         if len(way.changed) > ASKED_EACH:  # may take a while, and is to be seen
             await begin()
-        incoming, bases = way.incoming, way.bases
-        left = tuple(tree for tree in bases if tree not in (None, live.model_tree, incoming))
+        incoming = way.incoming
+        left = tuple(tree for tree in way.bases if tree not in (None, live.model_tree, incoming))
         if incoming != live.syncing:
             self.brought = frozenset()
         actor.hosting.save(syncing=incoming, left=left)
@@ -99,7 +106,7 @@ class WorkDirectory:
         self.brought |= spliced.done
         skip, place = self.brought | spliced.held.keys(), place_for_copies(actor.home) / "work"
         await actor.looking.durable()
-        report = await asyncio.to_thread(bundle.sync, self.store, actor.home.work, bases, incoming, place, skip=skip)
+        report = await asyncio.to_thread(self._bring, way, place, skip, whole=not spliced.held)
         try:
             await begin()
         finally:
@@ -109,8 +116,38 @@ class WorkDirectory:
             raise DocumentHeld("; ".join(spliced.held.values()))
         self.brought = frozenset()
         actor.hosting.save(model_tree=incoming, left=())
+        self._note(source, report, len(spliced.done))
+
+    def _note(self, source: Version, report: bundle.SyncReport, in_tabs: int) -> None:
+        """What was done, in the watch log."""
+        note = self.actor.record.note
         words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
-        actor.record.note(f"synced {source}: {words}, {len(spliced.done)} changed in open tabs")
+        note(f"synced {source}: {words}, {in_tabs} changed in open tabs")
+        self.undecided = bare(report.undecided)
+        for path in self.undecided:
+            note(f"{path} stays: what was deployed is not known any more, so it is yours or an old file")
+
+    def take_up(self) -> None:
+        """After a start of the daemon: plan a sync when the files are not from where the journal says."""
+        live = self.actor.hosting.live
+        known = (live.model_tree, live.syncing, *live.left)
+        if live.model_tree is not None and not set(self._told) <= set(known):
+            self.actor.hosting.save(syncing=live.syncing or live.model_tree, left=(*live.left, *self._told))
+
+    def _bring(self, way: _Way, place: Path, skip: frozenset[bytes], *, whole: bool) -> bundle.SyncReport:
+        """The sync on disk, between two notes of where the files come from; blocking. whole: nothing is left out."""
+        home = self.actor.home
+        self._tell((*way.bases, way.incoming))
+        report = bundle.sync(self.store, home.work, way.bases, way.incoming, place, skip)
+        if whole:
+            self._tell((way.incoming,))
+        return report
+
+    def _tell(self, trees: tuple[str | None, ...]) -> None:
+        told = tuple(tree for tree in dict.fromkeys(trees) if tree is not None)
+        if told != self._told:
+            deployed.write(self.actor.home, told)
+            self._told = told
 
     async def _last(self, written: Iterable[bytes]) -> None:
         """Bring what was written to the disk: after a power cut an empty file would pass for a person's edit.
@@ -132,22 +169,29 @@ class WorkDirectory:
     def _way(self, source: Version, live: Live) -> _Way | None:
         """What a sync has to bring; None when all is there; blocking."""
         incoming = bundle.model_tree(self.store, source.digest)
-        if incoming == live.model_tree and live.syncing in (None, incoming) and not live.left:
+        bases = self._bases(live)
+        if bases == (incoming,):
             return None
-        # What interrupted syncs may have written is ours as well as what was deployed last.
-        bases = tuple(dict.fromkeys((live.model_tree, *live.left, live.syncing or live.model_tree)))
-        bases = self._readable(bases, incoming) or (None,)
         changed = self._changed_files(bases[0], incoming)
         splices = self._splices(changed) if len(changed) <= ASKED_EACH else []
         return _Way(incoming, bases, tuple(changed), tuple(splices))
+
+    def _bases(self, live: Live) -> tuple[str | None, ...]:
+        """The trees whose content counts as ours: what was deployed last, and what interrupted syncs may have written.
+
+        UNKNOWN among them when files may be there of which nobody knows.
+        """
+        trees = [tree for tree in (live.model_tree, *live.left, live.syncing, *self._told) if tree is not None]
+        if live.model_tree is None and not self._told:
+            trees.append(bundle.UNKNOWN)
+        return tuple(dict.fromkeys(trees))
 
     async def ask(self, source: Version, host: Host) -> None:
         """Raise DocumentHeld when a sync to *source* would, as far as that can be told without changing anything."""
         if not self.actor.engine.live_sync:
             return
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
-        base = await asyncio.to_thread(self._readable, (self.actor.hosting.live.model_tree,), incoming) or (None,)
-        changed = await asyncio.to_thread(self._changed_files, base[0], incoming)
+        changed = await asyncio.to_thread(self._changed_files, self.actor.hosting.live.model_tree, incoming)
         documents = await self.documents(host)
         held = await documents.held(await documents.open() & {change.path for change in changed})
         if held:
@@ -182,8 +226,8 @@ class WorkDirectory:
         self.actor.record.keep(zip(bare(path for path, _ in copies), (file for _, file in copies), strict=True))
 
     def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
-        """The files that differ, and will be files; blocking."""
-        changes = bundle.diff(self.store, base, incoming)
+        """The files that differ, and will be files; blocking. What the store has lost of *base* differs."""
+        changes = bundle.diff(self.store, base, incoming, set())
         return [change for change in changes if change.new is not None and change.new.kind in "fx"]
 
     def _splices(self, changed: Iterable[bundle.Change]) -> list[Splice]:
@@ -205,13 +249,6 @@ class WorkDirectory:
             return self.store.get(digest)
         except ContentLost:
             return None
-
-    def _readable(self, trees: Sequence[str | None], incoming: str | None) -> tuple[str | None, ...]:
-        """Those trees whose difference to *incoming* the store can still tell; blocking."""
-        found = tuple(tree for tree in trees if differences(self.store, tree, incoming) is not None)
-        if len(found) < len(trees):  # the whole tree is read only then: a save costs what it changes
-            bundle.diff(self.store, None, incoming)  # raises when this is what cannot be read
-        return found
 
 
 def differences(store: Store, old: str | None, new: str | None) -> tuple[bundle.Change, ...] | None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import Tree, full, on_disk, parents, put_tree, remove, write, write_all
 
-from kaosd.bundle import Action, State, Store, decide, lookup, renaming, sync, work
+from kaosd.bundle import UNKNOWN, Action, State, Store, decide, lookup, renaming, sync, work
 from kaosd.bundle.ignore import Matcher
 from kaosd.errors import ContentLost, StoreError
 
@@ -434,7 +434,7 @@ def test_after_a_lost_base_all_that_comes_in_is_served_and_no_edit_is_lost(place
 def test_a_base_that_is_not_known_at_all_is_compared_file_by_file(place):
     deployed(place)
     incoming = put_tree(place.store, WANTED)
-    report = sync(place.store, place.work, [None], incoming, place.recovered, unknown=True)
+    report = sync(place.store, place.work, [UNKNOWN], incoming, place.recovered)
     found = on_disk(place.work)
     assert {path: found[path] for path in WANTED} == {path: ("f", content) for path, content in WANTED.items()}
     assert b"e/1" not in found

@@ -146,6 +146,7 @@ async def test_what_is_on_disk_and_lost_from_the_store_is_put_back(life: Life) -
     (life.actor.home.work / "0.py").write_text("edited\n")
     live = life.actor.hosting.live
     life.actor.hosting.save(model_tree=None, syncing=live.model_tree)
+    life.actor.steps.work._told = ()  # as in the middle of the first sync
     spoil(life.store, entry.digest)
     life.actor.hosting.probe_due = 0.0
     life.actor.poke()

@@ -1,0 +1,38 @@
+"""Which trees the files of a work directory came from, told in a file beside it.
+
+The journal says so as well. But it can be lost, or be older than the work directory: after a power cut, or when a
+backup of it was put back. Then what it says would make old content pass for a person's edit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from kaosd.bundle.failing import store_errors
+from kaosd.engines.base import Home
+
+_WHOLE = re.compile(r"(?:[0-9a-f]{64}\n)+end\n")  # anything else is the half of one
+
+
+def read(home: Home) -> tuple[str, ...]:
+    """The trees; none when nobody knows. Several while a sync has not ended. Blocking."""
+    try:
+        text = _file(home).read_text() if _file(home).is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return ()
+    return tuple(text.split()[:-1]) if _WHOLE.fullmatch(text) else ()
+
+
+def write(home: Home, trees: Iterable[str | None]) -> None:
+    """Say which; blocking, and not synced: a power cut leaves it, or none. StoreError."""
+    draft = _file(home).with_name("deployed.new")
+    with store_errors("write to", home.root):
+        draft.write_text("".join(f"{tree}\n" for tree in dict.fromkeys(trees) if tree is not None) + "end\n")
+        os.replace(draft, _file(home))
+
+
+def _file(home: Home) -> Path:
+    return home.root / "deployed"
