@@ -26,11 +26,12 @@ SHOWN = (
     "KAOSD_CONFIG", "KAOSD_STATE_DIR", "KAOSD_SOCKET", "KAOSD_ENGINE", "KAOSD_FRONT_", "KAOSD_WATCH_", "KAOSD_LOG_",
     "XDG_", "NO_COLOR", "TERM", "LANG", "LC_",
 )  # fmt: skip
+NAMES = frozenset({"name", "workspace", "user", "path", "url", "job", "state_dir", "config", "front", "disk", "live"})
 NAMED = ("KAOSD_", *SHOWN)  # variables of which the name tells something
 NEWEST = 60  # log files of a notebook
 PATIENCE = 5.0  # seconds; the daemon may hang
-ABOUT = """Made by `kaosctl doctor --bundle`. Tokens, passwords and keys are masked as far as they can be known;
-names and paths are as they are. Look through it before you send it to anybody.
+ABOUT = """`kaosctl doctor --bundle` made this. What is not known to be harmless is masked: tokens, passwords, keys, and
+other words that look like one. Names and paths are as they are. Look through it before you send it to anybody.
 """
 Members = Iterator[tuple[str, str]]
 
@@ -63,8 +64,8 @@ def _members(findings: object) -> Members:
     status = _asked(client, "/v1/status")
     daemon = status.get("daemon") or {}  # a daemon that is silent now is asked no more, it would take as long each time
     state = str(daemon.get("state_dir") or places.state_dir())
-    masks = Masks(_secrets(state, daemon.get("pid")))
     notebooks = files.notebook_names(state)
+    masks = Masks(_secrets(state, daemon.get("pid")), [state, *notebooks, *_given(status)])
     facts: dict[str, object] = {
         "versions.json": _versions(_asked(client, "/v1/version") if daemon else status),
         "environment.json": _environment(daemon.get("pid")),
@@ -120,6 +121,18 @@ def _secrets(state: str, pid: object) -> Iterator[str]:
         yield _text(path, missing="")
     for variables in (dict(os.environ), _variables(pid)):
         yield from (value for name, value in variables.items() if names_a_secret(name))
+
+
+def _given(value: object) -> Iterator[str]:
+    """The names and paths in a status, which are no secrets wherever they stand."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if key in NAMES and isinstance(one, str):
+                yield one
+            yield from _given(one)
+    if isinstance(value, list):
+        for one in value:
+            yield from _given(one)
 
 
 def _variables(pid: object) -> dict[str, str]:

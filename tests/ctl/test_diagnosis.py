@@ -143,7 +143,7 @@ def test_no_file_is_ever_overwritten(planted: Daemon) -> None:
 def test_a_bundle_for_which_there_is_no_room_is_told_and_not_left_half(planted: Daemon) -> None:
     planted.log(NAME, 8, "build", *(os.urandom(100).hex() for _ in range(300)), job="cd" * 16)
     target = planted.root / "bundle.zip"
-    command = ["prlimit", "--fsize=8192", sys.executable, "-B", "-m", "kaosd.ctl", "doctor", "--bundle", str(target)]
+    command = ["prlimit", "--fsize=1024", sys.executable, "-B", "-m", "kaosd.ctl", "doctor", "--bundle", str(target)]
     done = subprocess.run(command, env=planted.environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert f"the bundle cannot be written to {target}: File too large" in done.stderr
