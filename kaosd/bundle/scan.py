@@ -6,13 +6,17 @@ which paths are dirty touches only those. Either way the same version comes out.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Collection
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
 from kaosd.bundle.beneath import open_root
 from kaosd.bundle.build import Build
+from kaosd.bundle.comparing import Comparison, Expected
 from kaosd.bundle.copying import stamp
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.index import CacheUpdate, Known
@@ -20,9 +24,9 @@ from kaosd.bundle.look import Refused, Scan
 from kaosd.bundle.source import REQUIREMENTS, find_base, git_busy, has_environment, is_kaos, model_of
 from kaosd.bundle.store import Store
 from kaosd.bundle.survey import Survey
-from kaosd.bundle.tree import join, lookup
+from kaosd.bundle.tree import Entry, join, lookup, split
 from kaosd.bundle.writers import Writers
-from kaosd.errors import BundleError, ContentLost
+from kaosd.errors import BundleError, ContentLost, StoreError
 from kaosd.model import Version
 
 RULES = ".kaosignore"
@@ -30,7 +34,7 @@ _MANY = 1_000  # directories that changed in one look
 
 
 class Scanner:
-    """Looks at one root; used by one thread at a time.
+    """Looks at one root; used by one thread at a time, but for `compare`, `distrust` and what only asks.
 
     kind: "source", "data" (a version with content) or "link" (a version of names, sizes and mtimes only; nothing
     is read or stored). key: the name of its stat cache in the store. progress: files and bytes that the running
@@ -50,6 +54,9 @@ class Scanner:
         self._refused: dict[bytes, dict[bytes, str]] = {}
         self._saving: tuple[bytes, ...] = ()
         self._writers = Writers()
+        self._comparison = Comparison(self._writers)
+        self._using = threading.RLock()
+        self._wanted = False  # by a look, for which a comparison stops
         self._base: bytes | None = None
         self._identity = (0, 0)
         self._rules: object = None
@@ -85,6 +92,29 @@ class Scanner:
 
     def look(self, dirty: Collection[bytes] | None = None, closed: Collection[bytes] = ()) -> Scan:
         """As `scan`, but what is found can only be read: it is durable after `flush`."""
+        with self._alone():
+            return self._look_once(dirty, closed)
+
+    def compare(self, stopped: Callable[[], bool] = lambda: False) -> tuple[frozenset[bytes], bool]:
+        """The paths that are not what the last look found, for what no event tells; and whether that is all.
+
+        Another thread may call this: it ends when *stopped*, or when a look begins, and the next call continues. It
+        does nothing while there is no good look to compare with.
+        """
+        if not self._using.acquire(blocking=False):
+            return frozenset(), False
+        try:
+            if not self._trusted:
+                return frozenset(), False
+            if not self._stands():
+                return frozenset({b""}), True
+            expected = Expected(self._root, self._known, self._refused, set(self._saving), self._matcher, self._entry)
+            found = self._comparison.run(expected, lambda: self._wanted or stopped())
+            return frozenset(found), self._comparison.complete
+        finally:
+            self._using.release()
+
+    def _look_once(self, dirty: Collection[bytes] | None, closed: Collection[bytes]) -> Scan:
         self.flush()
         trusted, self._trusted = self._trusted, False
         distrusted, self._distrusted = self._distrusted, False
@@ -107,9 +137,10 @@ class Scanner:
         """Make durable what was found. StoreError when it cannot be; then the next look tries again, and walks all."""
         if self._unsaved is None:
             return
-        trusted, self._trusted = self._trusted, False
-        self._store.flush(self._unsaved)
-        self._unsaved, self._trusted = None, trusted
+        with self._alone():
+            trusted, self._trusted = self._trusted, False
+            self._store.flush(self._unsaved)
+            self._unsaved, self._trusted = None, trusted
 
     def distrust(self) -> None:
         """Read everything again at the next look, because the store has lost something; any thread may say so."""
@@ -170,16 +201,48 @@ class Scanner:
         self._commit(survey, build, base)
         return self._found()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While inside, no comparison runs; one that does stops."""
+        self._wanted = True
+        with self._using:
+            self._wanted = False
+            yield
+
+    def _stands(self) -> bool:
+        """Whether the root is the same directory, with the same rules, as in the last look."""
+        try:
+            status = os.stat(self._root)
+        except OSError:
+            return self._identity == (0, 0)
+        return (status.st_dev, status.st_ino) == self._identity and self._stamp_of_rules() == self._rules
+
+    def _stamp_of_rules(self) -> object:
+        try:
+            return stamp(os.stat(os.path.join(self._root, os.fsencode(RULES))))
+        except OSError:
+            return None
+
+    def _entry(self, path: bytes) -> Entry | None:
+        """The entry of *path* in the last version; None when there is none, or it cannot be read."""
+        directory, name = split(path)
+        known = self._known.get(directory)
+        if known is None or self._kind == "link":
+            return None
+        try:
+            entries = self._store.node(known.node)
+        except StoreError:
+            return None
+        at = bisect_left(entries, (name,))
+        return entries[at] if at < len(entries) and entries[at].name == name else None
+
     def _prepare(self, root: int) -> bool:
         """Bring identity, rules and base up to date; whether one of them changed."""
         status = os.fstat(root)
-        identity = (status.st_dev, status.st_ino)
-        try:
-            rules: object = stamp(os.stat(os.path.join(self._root, os.fsencode(RULES))))
-        except OSError:
-            rules = None
+        identity, rules = (status.st_dev, status.st_ino), self._stamp_of_rules()
         changed = identity != self._identity or rules != self._rules
         if changed:
+            self._comparison.forget()
             self._matcher = Matcher.load(Path(os.fsdecode(self._root)), (RULES,), data=self._kind != "source")
         base = self._find_base() if self._kind == "source" else b""
         changed = changed or base != self._base

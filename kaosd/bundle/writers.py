@@ -174,6 +174,14 @@ class Writers:
         now = self._clock()
         return [path for path, kept in self._kept.items() if now >= kept.at + max(QUIET, AGAIN_SHARE * kept.took)]
 
+    def read_again(self, path: bytes, descriptor: int, began: float) -> None:
+        """A file is read again, from the clock's time *began* on; it is remembered for as long as it is kept open."""
+        kept = self._kept.get(path)
+        if kept is not None and has_writer(descriptor):
+            self._kept[path] = replace(kept, at=began)
+        else:
+            self._kept.pop(path, None)
+
     def gone(self, path: bytes) -> None:
         """A file is no more."""
         self._kept.pop(path, None)

@@ -225,7 +225,7 @@ class Root:
     def _watch(self) -> None:
         self._rules = self.scanner.rules
         if self.watcher is not None:
-            self.watcher.watch(self.key, self.path, self.scanner.ignored)
+            self.watcher.watch(self.key, self.path, self.scanner.ignored, self.scanner.compare)
 
     def _take(self) -> tuple[frozenset[bytes] | None, frozenset[bytes]]:
         """The paths to look at (None: all of them), and those that were closed or renamed since."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -17,32 +18,64 @@ from kaosd.watch.survey import Survey
 from kaosd.watch.trees import Tree, Watches
 
 RETRY = 300.0  # seconds until inotify is tried again for a root that the watch limit left out
-RESCAN_SHARE = 0.0005  # of a core that our part of the safety rescans may take
+COVER_SHARE = 0.0003  # of a core that safety looks at which directories there are may take
+SHORTEST = 1.0  # seconds between two comparisons
+TIMES = 500  # a comparison is due after so many times the processor time that the last one took
+LONGEST = 60.0  # seconds; a tree for which that is more ...
+TIMES_LARGE = 700  # ... is compared after so many times, so that it costs less than 0.2 % of a core with all else
+
+Compare = Callable[[Callable[[], bool]], tuple[frozenset[bytes], bool]]
 
 
-def rescan_interval(least: float, cpu: float) -> float:
-    """Seconds between safety rescans of a tree whose walk takes *cpu* seconds of processor."""
-    return max(least, cpu / RESCAN_SHARE)
+def nothing_differs(_: Callable[[], bool]) -> tuple[frozenset[bytes], bool]:
+    """The comparison of a root that is not compared."""
+    return frozenset(), True
+
+
+def cover_interval(least: float, cpu: float) -> float:
+    """Seconds between looks at which directories there are, of which one takes *cpu* seconds of processor."""
+    return max(least, cpu / COVER_SHARE)
+
+
+def comparison_interval(cpu: float, most: float) -> float:
+    """Seconds between comparisons that take *cpu* seconds of processor. most: a person wants no longer ones.
+
+    *most* counts also where that costs more than its share, but for LONGEST, its default.
+    """
+    usual = max(SHORTEST, cpu * TIMES)
+    if usual > LONGEST and most >= LONGEST:
+        return max(LONGEST, cpu * TIMES_LARGE)
+    return min(usual, most)
 
 
 class Root:
     """State of one root; owned by the event loop, but `gone`, which tells walks in threads to end.
 
+    compare: called in a thread with what tells whether to stop, returns the paths that differ from what is known of the
+    root, and whether these are all of them; otherwise the next call continues.
+
     found: what the last look found; None before the first. everything: the next look ends in a poke to look at
-    everything. again: another look is due. full_at: loop time of the last look at everything.
+    everything. again: another look is due. comparing: the comparison that runs.
     """
 
-    def __init__(self, key: str, path: Path, ignored: Callable[[bytes, bool], bool], collected: Collected) -> None:
+    def __init__(
+        self, key: str, path: Path, ignored: Callable[[bytes, bool], bool], collected: Collected, compare: Compare
+    ) -> None:
         self.key = key
         self.path = path
         self.ignored = ignored
         self.collected = collected
+        self.compare = compare
+        self.comparing: asyncio.Task[None] | None = None
+        self._compared_at = -math.inf  # loop time of the end of the last comparison
+        self._comparison = 0.0  # seconds of processor that it took, or has taken so far
+        self._compared, self._first = True, True  # it came to its end; there was none that did
         self.gone = threading.Event()
         self.poke_handle: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
         self.found: Survey | None = None
         self.everything = self.again = False
-        self.full_at = self.looked_at = 0.0
+        self.looked_at = 0.0
         self._limit: int | None = None  # the watch limit that was too low
         self._limited_at = 0.0
         self._polled_since: float | None = None  # seconds since the epoch
@@ -71,10 +104,26 @@ class Root:
         """Seconds between two looks of a polled root."""
         return poll_interval(self.found.cpu, self.found.wall) if self.found is not None else 0.0
 
-    def rescan_due(self, least: float, now: float) -> bool:
-        """Whether everything has to be looked at again for safety."""
-        cpu = self.found.cpu if self.found is not None else 0.0
-        return now >= self.full_at + rescan_interval(least, cpu)
+    def cover_due(self, least: float, now: float) -> bool:
+        """Whether it has to be looked, for safety, which directories there are."""
+        return now >= self.looked_at + cover_interval(least, self.found.cpu if self.found is not None else 0.0)
+
+    def comparison_due(self, now: float, beat: float, most: float) -> bool:
+        """Whether the root has to be compared at this beat, which is the nearest one to the time when it is due."""
+        if self.found is None or self.comparing is not None:
+            return False
+        wait = comparison_interval(self._comparison, most) if self._compared else 0.0
+        return now >= self._compared_at + wait - beat / 2
+
+    def compared(self, cpu: float, complete: bool, now: float) -> None:
+        """Note that a part of a comparison, or the rest of it, took *cpu* seconds of processor.
+
+        The first one does not count, since it costs more than all others.
+        """
+        self._comparison = cpu + (0.0 if self._compared else self._comparison)
+        self._compared, self._compared_at = complete, now
+        if complete and self._first:
+            self._first, self._comparison = False, 0.0
 
     def usable(self, watches: Watches | None, now: float) -> Watches | None:
         """*watches*, or None while the limit is known to be too low for this root."""
@@ -95,7 +144,6 @@ class Root:
         elif self._polled_since is None:
             self._polled_since = time.time()
         if everything or before is None or before.identity != found.identity or before.tree is not found.tree:
-            self.full_at = now
             return None
         return found.since(before)
 

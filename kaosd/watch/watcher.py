@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ from kaosd.model import Problem
 from kaosd.watch.dirty import Collected, Dirty
 from kaosd.watch.instance import Instance
 from kaosd.watch.places import same
-from kaosd.watch.root import Root
+from kaosd.watch.root import Compare, Root, nothing_differs
 from kaosd.watch.saves import Fate
 from kaosd.watch.survey import survey
 from kaosd.watch.trees import Changes
@@ -35,6 +36,8 @@ CLOSING = 5.0  # seconds that closing waits for walks in progress
 @dataclass(frozen=True, slots=True)
 class WatchStats:
     """For status. directories: under watch or polled. rescans: looks at everything, but the first of each root.
+
+    These are the ones after lost events, sleep and the like, and the comparisons that found what no event had told.
 
     last_event_at: seconds since the epoch.
     """
@@ -55,8 +58,9 @@ class Watcher:
     """Watches any number of roots and calls *poke(key)* in the event loop when one may have changed.
 
     mode: "poll" never uses inotify. quiet, cap: a poke is given after so many seconds without an event, at the
-    latest so many after the first. rescan: seconds after which everything is looked at for safety; large trees
-    less often, so that it costs next to nothing. Made in the event loop that it is to run in.
+    latest so many after the first. rescan: the most seconds between two comparisons of a root, which usually are more
+    frequent, see `comparison_interval`; and the least between looks at which directories there are. Made in the event
+    loop that it is to run in.
     """
 
     def __init__(
@@ -102,13 +106,16 @@ class Watcher:
             await asyncio.wait(self._working, timeout=CLOSING)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def watch(self, key: str, root: Path, ignored: Callable[[bytes, bool], bool]) -> None:
+    def watch(
+        self, key: str, root: Path, ignored: Callable[[bytes, bool], bool], compare: Compare = nothing_differs
+    ) -> None:
         """Watch *root*, in place of an earlier one of the same key; it need not exist yet.
 
         ignored: told a relative path and whether it is a directory; called in other threads, must not block.
+        compare: finds what no event tells, see `Root`.
         """
         self.unwatch(key)
-        self._roots[key] = Root(key, root, ignored, Collected(self._quiet, self._cap))
+        self._roots[key] = Root(key, root, ignored, Collected(self._quiet, self._cap), compare)
         if self._beating is not None:
             self._look(self._roots[key])
 
@@ -126,10 +133,7 @@ class Watcher:
     def take(self, key: str) -> Dirty | None:
         """What may have changed since the last call; it is handed over."""
         root = self._roots.get(key)
-        dirty = root.collected.take() if root is not None else None
-        if root is not None and dirty is not None and dirty.paths is None:
-            root.full_at = self._loop.time()
-        return dirty
+        return root.collected.take() if root is not None else None
 
     def pending(self, key: str) -> Dirty | None:
         """What `take` would hand over."""
@@ -198,12 +202,33 @@ class Watcher:
             self._instance.check()
         now = self._loop.time()
         for root in self._roots.values():
-            if root.task is not None:
-                continue
-            if root.rescan_due(self._rescan, now):
-                self._look(root, everything=True)
-            elif self._stale(root, now):
+            if root.task is None and (root.cover_due(self._rescan, now) or self._stale(root, now)):
                 self._look(root)
+            if root.comparison_due(now, BEAT, self._rescan):
+                root.comparing = self._loop.create_task(self._compare(root), name=f"compare {root.key}")
+                self._working.add(root.comparing)
+                root.comparing.add_done_callback(partial(self._compared, root))
+
+    async def _compare(self, root: Root) -> None:
+        """Find what no event tells; where events are missing, directories may be missing among those under watch."""
+
+        def compare() -> tuple[frozenset[bytes], bool, float]:
+            began = time.thread_time()
+            return *root.compare(root.gone.is_set), time.thread_time() - began
+
+        found, complete, cpu = await self._loop.run_in_executor(self._workers, compare)
+        root.compared(cpu, complete, self._loop.time())
+        if found and not root.gone.is_set():
+            self._rescans += 1
+            self._mark(root, found)
+            self._look(root)
+
+    def _compared(self, root: Root, task: asyncio.Task[None]) -> None:
+        root.comparing = None
+        self._working.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._log.error("watch_compare_failed", root=str(root.path), exc_info=task.exception())
+            root.compared(0.0, complete=True, now=self._loop.time())
 
     def _stale(self, root: Root, now: float) -> bool:
         """Whether a polled root is due, or the path of another one leads elsewhere than it did.
@@ -250,7 +275,7 @@ class Watcher:
         self._working.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._log.error("watch_look_failed", root=str(root.path), exc_info=task.exception())
-            root.full_at = root.looked_at = self._loop.time()
+            root.looked_at = self._loop.time()
 
     def _in_thread(self, call: Callable[[], None]) -> None:
         """Run a short blocking call in a worker; closing waits for it."""

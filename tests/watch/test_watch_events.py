@@ -159,6 +159,8 @@ async def test_directories_made_and_filled_at_once_are_covered(tmp_path):
         files = [b"copy/d%d/deep/er/%d" % (directory, file) for directory in range(20) for file in range(50)]
         await seen.covered(*files)
         await seen.until(lambda: len(seen.watched) == 62)
+        (root / "end").touch()
+        await seen.covered(b"end")  # and with it all events before
         seen.forget()
         (root / "copy/d7/deep/er/7").write_text("later")
         await seen.covered(b"copy/d7/deep/er/7")

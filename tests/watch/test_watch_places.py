@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kaosd.watch import advice, places, polling
-from kaosd.watch.root import rescan_interval
+from kaosd.watch.root import comparison_interval, cover_interval
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
@@ -73,9 +73,28 @@ def test_polling_costs_no_more_than_its_share(cpu, wall, interval, monkeypatch):
     assert polling.poll_interval(cpu, wall) == pytest.approx(interval)
 
 
-@pytest.mark.parametrize(("cpu", "interval"), [(0.0, 60.0), (0.02, 60.0), (0.25, 500.0)])
-def test_safety_rescans_of_large_trees_are_rarer(cpu, interval):
-    assert rescan_interval(60.0, cpu) == pytest.approx(interval)
+@pytest.mark.parametrize(("cpu", "interval"), [(0.0, 60.0), (0.018, 60.0), (0.3, 1000.0)])
+def test_safety_looks_at_large_trees_are_rarer(cpu, interval):
+    assert cover_interval(60.0, cpu) == pytest.approx(interval)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "most", "interval"),
+    [
+        pytest.param(0.0, 60.0, 1.0, id="an empty tree: every second"),
+        pytest.param(0.002, 60.0, 1.0, id="still affordable every second"),
+        pytest.param(0.004, 60.0, 2.0, id="1 000 files on a slow machine"),
+        pytest.param(0.12, 60.0, 60.0, id="the longest"),
+        pytest.param(0.4, 60.0, 280.0, id="100 000 files: no more than their share"),
+        pytest.param(0.09, 600.0, 45.0, id="a longer wish makes it no rarer"),
+        pytest.param(0.4, 600.0, 280.0, id="nor more frequent"),
+        pytest.param(0.012, 4.0, 4.0, id="a shorter wish counts"),
+        pytest.param(0.4, 4.0, 4.0, id="whatever it costs"),
+        pytest.param(0.001, 4.0, 1.0, id="but makes it no rarer"),
+    ],
+)
+def test_comparisons_cost_no_more_than_their_share_unless_asked_for(cpu, most, interval):
+    assert comparison_interval(cpu, most) == pytest.approx(interval)
 
 
 CHANGES = {

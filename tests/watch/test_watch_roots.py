@@ -6,12 +6,17 @@ import asyncio
 import os
 import shutil
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from watching import eye, nothing_ignored
 
 from kaosd.watch import Watcher, watcher
+from kaosd.watch.dirty import Collected
+from kaosd.watch.root import Root, nothing_differs
+from kaosd.watch.survey import Survey
 
 
 @pytest.mark.parametrize("mode", ["auto", "poll"])
@@ -120,24 +125,70 @@ async def test_a_root_that_becomes_a_file_and_a_directory_again(tmp_path):
         await seen.covered(b"x")
 
 
-async def test_safety_rescans_come_by_themselves_and_are_counted(tmp_path):
+@pytest.mark.parametrize("mode", ["auto", "poll"])
+async def test_what_a_comparison_finds_is_told_and_counted(tmp_path, mode):
+    answers = [(frozenset(), True), (frozenset({b"a"}), False), (frozenset({b"b"}), True)]
+    asked: list[bool] = []
+
+    def compare(stopped: Callable[[], bool]) -> tuple[frozenset[bytes], bool]:
+        asked.append(stopped())
+        return answers.pop(0) if answers else (frozenset(), True)
+
+    async with eye(mode=mode, rescan=0.1) as seen:
+        seen.watcher.watch("r", tmp_path, nothing_ignored, compare)
+        await seen.everything()
+        await seen.covered(b"a", b"b")
+        before = len(asked)
+        await seen.until(lambda: len(asked) > before + 2, "more comparisons")
+        assert seen.watcher.stats().rescans == 2
+        assert not any(asked)
+
+
+async def test_a_comparison_that_fails_is_tried_again(tmp_path):
+    answers: list[object] = [OSError("broken"), (frozenset({b"a"}), True)]
+
+    def compare(_: object) -> tuple[frozenset[bytes], bool]:
+        answer = answers.pop(0) if answers else (frozenset(), True)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
     async with eye(rescan=0.1) as seen:
-        await seen.watch(tmp_path)
+        seen.watcher.watch("r", tmp_path, nothing_ignored, compare)
         await seen.everything()
-        await seen.everything()
-        assert seen.watcher.stats().rescans >= 2
+        await seen.covered(b"a")
 
 
-async def test_a_look_at_everything_just_taken_puts_the_rescan_off(tmp_path):
-    async with eye(rescan=3600.0) as seen:
-        await seen.watch(tmp_path)
-        state = seen.watcher._roots["r"]
-        now = seen.watcher._loop.time()
-        state.full_at = now - 7200.0
-        assert state.rescan_due(3600.0, now)
-        state.collected.add(None, now)
-        seen.watcher.take("r")
-        assert not state.rescan_due(3600.0, now)
+async def test_a_comparison_of_a_root_that_is_no_longer_watched_ends_and_tells_nothing(tmp_path):
+    begun, ended = threading.Event(), threading.Event()
+
+    def compare(stopped: Callable[[], bool]) -> tuple[frozenset[bytes], bool]:
+        begun.set()
+        while not stopped():
+            time.sleep(0.001)
+        ended.set()
+        return frozenset({b"a"}), True
+
+    async with eye(rescan=0.1) as seen:
+        seen.watcher.watch("r", tmp_path, nothing_ignored, compare)
+        await seen.until(begun.is_set, "the comparison")
+        seen.watcher.unwatch("r")
+        seen.forget()
+        await seen.until(ended.is_set, "its end")
+    assert seen.pokes == []
+
+
+def test_the_first_comparison_does_not_count_and_one_in_parts_counts_whole(tmp_path):
+    root = Root("r", tmp_path, nothing_ignored, Collected(0.05, 0.5), nothing_differs)
+    assert not root.comparison_due(0.0, 1.0, 60.0)  # not looked at yet
+    root.found = Survey()
+    assert root.comparison_due(0.0, 1.0, 60.0)
+    root.compared(5.0, complete=True, now=10.0)
+    assert [root.comparison_due(at, 1.0, 60.0) for at in (10.4, 10.6)] == [False, True]
+    root.compared(0.01, complete=False, now=11.0)
+    assert [root.comparison_due(at, 1.0, 60.0) for at in (10.4, 10.6)] == [False, True]
+    root.compared(0.01, complete=True, now=12.0)
+    assert [root.comparison_due(at, 1.0, 60.0) for at in (21.4, 21.6)] == [False, True]
 
 
 async def test_everything_is_looked_at_after_the_machine_slept(tmp_path, monkeypatch):
