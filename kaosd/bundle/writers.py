@@ -24,6 +24,7 @@ from kaosd.bundle.databases import at_rest
 from kaosd.bundle.tree import Entry
 
 QUIET = 2.0  # seconds without a write after which a file that is kept open is taken
+STALLED = 60.0  # the same for a temporary that is going to be renamed: a transfer over a slow line may stall
 GROWN = 1.8  # seconds between two takes of a file that only grows, so that what is served is at most QUIET old
 SOON = 0.1  # seconds after which a file that was caught at a bad moment is looked at again
 SHARE = 20  # a file that only grows is taken at most every so many times what its last take took
@@ -71,7 +72,9 @@ class Seen(NamedTuple):
 def left(seen: Seen) -> float:
     """Seconds to wait before the file may be taken, if nothing more is written; 0.0: it may be taken now."""
     whole = seen.writer is False or (seen.writer is None and seen.closed)
-    return 0.0 if whole and not seen.temporary else max(0.0, QUIET - seen.quiet)
+    if seen.temporary:
+        return max(0.0, (QUIET if whole else STALLED) - seen.quiet)
+    return 0.0 if whole else max(0.0, QUIET - seen.quiet)
 
 
 class Verdict(Enum):

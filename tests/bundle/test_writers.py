@@ -15,7 +15,7 @@ from trees import in_store, write, write_all
 
 from kaosd.bundle import Scanner, Store, writers
 from kaosd.bundle.store import LARGE_FROM
-from kaosd.bundle.writers import QUIET, Seen, Writers, has_writer, is_temporary, left
+from kaosd.bundle.writers import QUIET, STALLED, Seen, Writers, has_writer, is_temporary, left
 
 NEVER = 3600.0  # seconds; so much quiet no test waits for
 
@@ -32,6 +32,10 @@ NEVER = 3600.0  # seconds; so much quiet no test waits for
         (Seen(writer=None, closed=True, quiet=0.0), 0.0),
         (Seen(writer=None, closed=False, quiet=1.5), QUIET - 1.5),
         (Seen(writer=None, closed=False, quiet=2.5), 0.0),
+        (Seen(writer=True, closed=False, quiet=3.0, temporary=True), STALLED - 3.0),
+        (Seen(writer=True, closed=False, quiet=STALLED, temporary=True), 0.0),
+        (Seen(writer=None, closed=False, quiet=3.0, temporary=True), STALLED - 3.0),
+        (Seen(writer=None, closed=True, quiet=0.5, temporary=True), QUIET - 0.5),
         (Seen(writer=False, closed=True, quiet=0.5, temporary=True), QUIET - 0.5),
         (Seen(writer=False, closed=True, quiet=2.0, temporary=True), 0.0),
     ],
