@@ -14,7 +14,7 @@ import pytest
 from kaosd.errors import ConfigError
 from kaosd.model import DataMode, NotebookSpec, Resources
 from kaosd.settings import Docker, Front, Log, Pachyderm, Settings, Watch, load, prepare, spec_from_request
-from kaosd.settings.directories import make_private, refuse_borrowed
+from kaosd.settings.directories import in_other_hands, make_private, refuse_borrowed, tighten_files
 from kaosd.settings.lines import line_of
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "kaosd.toml"
@@ -606,3 +606,58 @@ def test_root_does_not_write_into_the_home_of_another(tmp_path: Path) -> None:
 def test_a_host_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="is not the name of a host"):
         loaded(tmp_path, f'[front]\nhosts = ["{name}"]\n')
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "why"),
+    [
+        (1000, 1000, 0o755, ""),
+        (0, 0, 0o755, ""),
+        (65534, 65534, 0o755, "belongs to user id 65534"),
+        (1001, 1000, 0o755, "belongs to user id 1001"),
+        (1001, 1000, 0o1777, "belongs to user id 1001"),
+        (0, 0, 0o1777, ""),
+        (0, 0, 0o777, "is writable by everybody"),
+        (1000, 1000, 0o702, "is writable by everybody"),
+        (1000, 1000, 0o775, ""),
+        (0, 0, 0o775, ""),
+        (1000, 50, 0o775, "is writable by group id 50"),
+        (1000, 50, 0o1775, ""),
+    ],
+)
+def test_who_could_replace_what_lies_in_a_directory(owner: int, group: int, mode: int, why: str) -> None:
+    found = os.stat_result((stat.S_IFDIR | mode, 1, 1, 2, owner, group, 0, 0, 0, 0))
+    assert in_other_hands(found, {0, 1000}, 1000) == why
+
+
+@pytest.mark.parametrize("depth", ["open/state", "open/deep/er/state", "link/state"])
+@pytest.mark.parametrize("what", ["state directory", "directory of the socket"])
+def test_a_directory_that_others_could_replace_is_refused_and_not_made(tmp_path: Path, depth: str, what: str) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "open/target").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "open/target")
+    with pytest.raises(ConfigError, match=f"cannot lie below {tmp_path / 'open'}, which is writable by everybody"):
+        make_private(tmp_path / depth, what, tighten=True)
+    assert not (tmp_path / depth).exists()
+    (tmp_path / "open").chmod(0o1777)
+    make_private(tmp_path / depth, what, tighten=True)
+
+
+def test_private_files_that_others_could_read_are_tightened(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("x")
+    outside.chmod(0o644)
+    state = tmp_path / "state"
+    loose = [state / name for name in ("token", "journal.sqlite", "lock", "logs/daemon.log", "notebooks/n/token")]
+    loose += [state / "notebooks/n/logs/000001.host.-.log"]
+    for path in loose:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+        path.chmod(0o666)
+    (state / "link").symlink_to(outside)
+    os.mkfifo(state / "pipe", 0o600)
+    tighten_files(state)
+    assert {oct(path.stat().st_mode & 0o777) for path in loose} == {"0o600"}
+    assert oct(outside.stat().st_mode & 0o777) == "0o644"
+    assert (state / "notebooks/n").is_dir()

@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from kaosd.errors import ConfigError
-from kaosd.settings.directories import make_private
+from kaosd.settings.directories import make_private, refuse_replaceable
 from kaosd.settings.places import SOCKET_PATH_MAX
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def listen(path: Path) -> socket.socket:
     if size > SOCKET_PATH_MAX:
         text = f"the socket path {path} has {size} bytes, and the system allows {SOCKET_PATH_MAX}"
         raise ConfigError(text, hint="name a shorter one with KAOSD_SOCKET")
-    _refuse_foreign(path.parent.parent)
+    refuse_replaceable(path.parent, "socket's directory")
     make_private(path.parent, "directory of the socket", tighten=False)
     _clear(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
@@ -94,15 +94,3 @@ def _answers(path: Path) -> bool:
         except OSError:
             return False
         return True
-
-
-def _refuse_foreign(parent: Path) -> None:
-    """Whoever owns or may write the directory above ours could put another in our place."""
-    try:
-        found = os.stat(parent)
-    except FileNotFoundError:
-        return  # make_private makes it
-    writable = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
-    if found.st_uid not in (0, os.geteuid()) or writable:
-        why = "is writable by everybody" if writable else f"belongs to user id {found.st_uid}"
-        raise ConfigError(f"the socket cannot lie below {parent}, which {why}", hint="is XDG_RUNTIME_DIR yours?")

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from kaosd.model import NotebookSpec
 from kaosd.settings import naming, places, sources
-from kaosd.settings.directories import make_private
+from kaosd.settings.directories import make_private, tighten_files
 from kaosd.settings.lines import line_of
 from kaosd.settings.schema import ENGINES, Docker, File, Front, Log, Notebook, Pachyderm, Watch
 from kaosd.settings.sentences import Mistake, Origin, mistakes_of, request_refusal
@@ -148,6 +148,7 @@ def inherited(complete: Mapping[str, Any], settings: Settings) -> dict[str, Any]
 def prepare(settings: Settings) -> None:
     """Make the state directory and the socket's, private to this user; ConfigError when they cannot be trusted."""
     make_private(settings.state_dir, "state directory", tighten=True)
+    tighten_files(settings.state_dir)
     if settings.socket.parent != settings.state_dir:
         make_private(settings.socket.parent, "directory of the socket", tighten=False)
 
