@@ -177,7 +177,11 @@ def _closing(notebook: dict[str, Any], outcome: dict[str, Any], url: str, where:
     name = notebook["name"]
     if outcome["outcome"] == "live":
         head = where.flow([("good", f"● {name} live"), ("dim", span(outcome["seconds"]))], 4)
-        return [*head, *kept_from_before(notebook, where), where.paint("link", url), *browse.tunnel(url, where)]
+        warned = [
+            line for text in notebook.get("warnings") or () for line in where.flow([("busy", f"    ! {text}")], 4)
+        ]
+        kept = kept_from_before(notebook, where)
+        return [*head, *warned, *kept, where.paint("link", url), *browse.tunnel(url, where)]
     symbol, role = ("‖", "busy") if outcome["outcome"] == "held" else ("✗", "bad")
     lines = where.flow([(role, f"{symbol} {name} {outcome['outcome']}"), ("dim", span(outcome["seconds"]))], 4)
     error = outcome.get("reason") or (notebook.get("deployment") or {}).get("error") or "no reason given"

@@ -196,6 +196,7 @@ def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
     """What is worth a line although the notebook is fine."""
     refused = notebook.get("refused") or ()
     rows: list[list[Piece]] = [[("busy", f"left out: {some(refused)}")]] if refused else []
+    rows += [[("busy", f"! {text}")] for text in notebook.get("warnings") or ()]
     holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
     rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
     if notebook.get("recovered"):

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 
 from kaosd.declared import contents
 from kaosd.declared.following import Followed, follow
+from kaosd.declared.lines import name_of
 from kaosd.declared.looking_up import Files, beneath, joined
 from kaosd.declared.projects import Project, metadata_of, packages_of, project, sources_of
 from kaosd.declared.pythons import PythonWanted, table, wanted
@@ -261,6 +262,8 @@ def _unused(files: Files, found: Declared, there: dict[str, str]) -> Iterator[Un
 def _disagrees(files: Files, found: Declared, kind: str, path: str) -> str:
     """How an environment file that is not in use contradicts the one that is."""
     other, used = _asks(files, kind, path, found), _asks(files, found.kind, found.file or "", found)
+    if kind == "pyproject":  # its own package is not asked for by anybody
+        other.pop(_own_name(files, path), None)
     missing = sorted(name for name in other.keys() - used.keys() - _LEAST)
     versions = sorted(
         f"{name} {pin}" for name, pin in other.items() if pin and used.get(name, pin) != pin and name not in _LEAST
@@ -281,7 +284,9 @@ def _asks(files: Files, kind: str, path: str, found: Declared) -> dict[str, str]
     if kind == "pipfile":
         return contents.pipfile_asked(text)
     if kind == "pyproject":
-        return contents.asked(contents.pyproject_asks(text, found.choice.extras, found.choice.groups))
+        return contents.asked(
+            [_own_name(files, path), *contents.pyproject_asks(text, found.choice.extras, found.choice.groups)]
+        )
     if kind != "requirements":
         return {}
     asked: dict[str, str] = {}
@@ -291,8 +296,13 @@ def _asks(files: Files, kind: str, path: str, found: Declared) -> dict[str, str]
     for one in followed.projects:
         pyproject = joined(one.path, "pyproject.toml")
         asked |= contents.asked(contents.pyproject_asks(files.text(pyproject) or "", (), ()))
-        asked |= contents.asked([str(table(files.text(pyproject) or "", "project").get("name", ""))])
+        asked |= contents.asked([_own_name(files, pyproject)])
     return asked
+
+
+def _own_name(files: Files, path: str) -> str:
+    """The name of the project of a pyproject.toml, as requirements have it."""
+    return name_of(str(table(files.text(path) or "", "project").get("name", "")))
 
 
 _LOCKS = {

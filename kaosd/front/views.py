@@ -119,6 +119,7 @@ def _facts(route: Route) -> Markup:
         ("Data", _version(route, "data")),
         ("Deployment", " · ".join([number, *map(str, causes[:5])]) if number else ""),
     ]
+    facts += [("Warning", str(text)) for text in route.status.get("warnings") or ()]
     shown = [join(element("dt", label), element("dd", value)) for label, value in facts if value]
     return join(element("h2", "Details"), element("dl", *shown))
 

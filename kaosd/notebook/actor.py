@@ -368,6 +368,7 @@ class Notebook:
             deployment=self.record.deployment,
             build=self.record.jobs.get(Stage.BUILD),
             refused=tuple(text for scan in self.scans() for text in view.refusals(scan.refused)),
+            warnings=self.looking.warnings(),
             recovered=self.record.recovered,
             progress=self.looking.progress(),
         )

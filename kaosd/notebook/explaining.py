@@ -21,6 +21,6 @@ def explain(actors: Mapping[str, Notebook], path: str) -> dict[str, Any]:
             found = root.scanner.explain(encoded) if root is not None and root.watcher is not None else None
             if found is not None:
                 inside, verdict = found
-                inputs = actor.looking.environment_paths() if kind == "source" else frozenset()
-                return {"path": path, "notebook": name} | view.why(kind, inside, verdict, inputs)
+                top, inputs = actor.looking.environment_paths() if kind == "source" else (b"", frozenset[bytes]())
+                return {"path": path, "notebook": name} | view.why(kind, inside, verdict, inputs, top)
     raise NotFoundError(f"{path} is in no notebook's source or data directory", hint="kaosctl status")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
-from kaosd.declared import Choice
+from kaosd.declared import Choice, warnings
 from kaosd.errors import KaosError
 from kaosd.model import Environment, Version
 from kaosd.notebook.record import bare
-from kaosd.notebook.roots import Key, Prepared, Root
+from kaosd.notebook.roots import Asked, Key, Prepared, Root
 from kaosd.planner import Attempt, HostFact, Target
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Looking:
 
     def __init__(self, actor: Notebook) -> None:
         self.actor = actor
-        self._environments: dict[Key, str] = {}
+        self._environments: dict[Key, Asked] = {}
 
     async def look(self) -> planner.Look:
         """All that a decision depends on."""
@@ -109,10 +110,13 @@ class Looking:
                 return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
         return actor.record.sending or (actor.record.progress if actor.making is not None else None)
 
-    def environment_paths(self) -> frozenset[bytes]:
-        """Paths of the environment inputs on disk; blocking."""
+    def environment_paths(self) -> tuple[bytes, frozenset[bytes]]:
+        """The notebook's root in the bundle, and the paths of the environment inputs on disk; blocking."""
         source = self.versions()[0]
-        return frozenset(path for path, _ in self.inputs(source).files) if source is not None else frozenset()
+        if source is None:
+            return b"", frozenset()
+        inputs = self.inputs(source)
+        return os.fsencode(inputs.declared.root), frozenset(path for path, _ in inputs.files)
 
     async def environment_of(self, source: Version) -> str:
         """Digest of the environment inputs of a source version."""
@@ -120,8 +124,27 @@ class Looking:
             self._remember(*self.actor.source.prepared)
         key = self._key(source)
         if key not in self._environments:
-            self._remember(key, (await asyncio.to_thread(self.inputs, source)).digest)
-        return self._environments[key]
+            self._remember(key, await asyncio.to_thread(self._asked, source))
+        return self._environments[key].digest
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a person must know of the notebook that is served, or else of the one that is to be."""
+        live = self.actor.hosting.live
+        source = live.source or self.versions()[0]
+        asked = self._environments.get(self._key(source)) if source is not None else None
+        notes = live.environment.notes if live.environment is not None else ()
+        return (*(asked.warnings if asked is not None else ()), *notes, *self._unlimited())
+
+    def _unlimited(self) -> tuple[str, ...]:
+        """That limits are not held, if some are set."""
+        host, resources = self.actor.hosting.host, self.actor.spec.resources
+        if host is None or (resources.cpu is None and resources.memory is None) or self.actor.engine.enforced(host):
+            return ()
+        return ("its limits are kept as well as possible, and nothing enforces them: kaosctl doctor says why",)
+
+    def _asked(self, source: Version) -> Asked:
+        inputs = self.inputs(source)
+        return Asked(inputs.digest, warnings(inputs.declared, self.actor.spec.engine))
 
     def prepare(self, scan: Scan, few: bool) -> Prepared | None:
         """What is wanted next of what a scan of the source found, in its thread, since a change of threads costs.
@@ -134,7 +157,7 @@ class Looking:
         try:
             if few:
                 self.actor.steps.work.prepare(scan.version)
-            return self._key(scan.version), self.inputs(scan.version).digest
+            return self._key(scan.version), self._asked(scan.version)
         except KaosError:
             return None
 
@@ -145,11 +168,11 @@ class Looking:
         spec = self.actor.spec
         return Choice(spec.environment, spec.extras, spec.groups)
 
-    def _remember(self, key: Key, digest: str) -> None:
+    def _remember(self, key: Key, asked: Asked) -> None:
         if key not in self._environments:
             while len(self._environments) >= CACHED:
                 del self._environments[next(iter(self._environments))]
-            self._environments[key] = digest
+            self._environments[key] = asked
 
     async def _disk(self) -> planner.Disk:
         """The two directories as the planner sees them."""

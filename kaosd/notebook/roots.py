@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -16,7 +17,16 @@ from kaosd.watch import Watcher
 log = structlog.get_logger("kaosd.notebook")
 
 Key = tuple[str, tuple[str, ...], Choice]  # a source version, its globs, and what settings choose of it
-Prepared = tuple[Key, str]  # and the environment's digest
+
+
+class Asked(NamedTuple):
+    """The environment that a source version asks for. warnings: what of that the engine does not honour."""
+
+    digest: str
+    warnings: tuple[str, ...]
+
+
+Prepared = tuple[Key, Asked]
 FEW = 20  # changed paths; of more, the flush must not wait until they are looked up
 RETRY_FIRST, RETRY_LAST = 0.5, 30.0  # seconds between looks while they fail
 

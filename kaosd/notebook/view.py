@@ -135,6 +135,7 @@ class Facts:
     deployment: Deployment | None
     build: Job | None
     refused: tuple[str, ...]
+    warnings: tuple[str, ...]
     recovered: int
     progress: str | None
 
@@ -174,6 +175,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
             "notice": (status.notice if status else "") or None,
         },
         "refused": list(facts.refused),
+        "warnings": list(facts.warnings),
         "recovered": facts.recovered,
         "progress": facts.progress,
         "registered": spec.registered,
@@ -220,18 +222,21 @@ def job(one: Job) -> dict[str, Any]:
     }
 
 
-def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes]) -> dict[str, Any]:
-    """What a change of one path means. inside: the path in the bundle. inputs: the environment inputs."""
+def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes], top: bytes = b"model") -> dict[str, Any]:
+    """What a change of one path means. inside: the path in the bundle. inputs: the environment inputs.
+
+    top: the directory of the bundle that is the notebook's root, b"" for the bundle itself.
+    """
     if verdict.ignored:
         costs, says = "nothing", "is left out of the bundle"
     elif kind == "data":
         costs, says = "attach", "is data"
     elif inside in inputs:
         costs, says = "build", "is an environment input"
-    elif inside.startswith(b"model/"):
+    elif not top or inside.startswith(top + b"/"):
         costs, says = "sync", "is code"
     else:
-        costs, says = "nothing", "is in the bundle, but neither an environment input nor below model/"
+        costs, says = "nothing", f"is in the bundle, but neither an environment input nor below {os.fsdecode(top)}/"
     shown = text.printable(os.fsdecode(inside)) if inside != b"." else f"the {kind} directory itself"
     rule = f" (rule {verdict.rule} of {verdict.origin})" if verdict.rule else ""
     if rule and verdict.line is not None:

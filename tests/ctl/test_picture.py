@@ -192,13 +192,20 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         """,
     ),
     "live, with files left out and recovered": (
-        status(notebook(refused=["run.sock: a socket", "a: b", "c: d"], recovered=1)),
+        status(
+            notebook(
+                refused=["run.sock: a socket", "a: b", "c: d"],
+                recovered=1,
+                warnings=["apt.txt: its packages are not installed"],
+            )
+        ),
         100,
         """\
         kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
         ● notebook-mnist-ada   live 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
             left out: run.sock: a socket, a: b (+1)
+            ! apt.txt: its packages are not installed
             1 edited file kept   kaosctl recovered notebook-mnist-ada
         """,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from conftest import Files
 from kaosd.engines.process.asking import Sources, sources
 from kaosd.engines.process.launchers import ENDED, cause
 from kaosd.engines.process.limits import choose
+from kaosd.engines.process.pip_settings import for_uv
 from kaosd.engines.process.server import Package, of_python, serving
 from kaosd.engines.process.surroundings import build_variables, host_variables, outside_environments
 from kaosd.errors import BuildFailed
@@ -40,7 +42,7 @@ OWN = {
 
 def test_a_build_gets_the_person_the_network_and_the_index() -> None:
     wanted = {"PATH", "HOME", "LC_ALL", "https_proxy", "SSL_CERT_FILE", "UV_INDEX_URL"}
-    assert build_variables(OWN).keys() == wanted
+    assert build_variables({**OWN, "PIP_CONFIG_FILE": os.devnull}).keys() == wanted
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,37 @@ def test_a_build_gets_the_person_the_network_and_the_index() -> None:
 )
 def test_the_index_of_pip_counts_where_uv_has_none(own: dict[str, str], index: str) -> None:
     assert build_variables(own)["UV_DEFAULT_INDEX"] == index
+
+
+def test_all_of_pips_settings_are_put_into_the_words_of_uv(tmp_path: Path) -> None:
+    home, config = tmp_path / "home", tmp_path / "config"
+    for path, text in (
+        (home / ".pip/pip.conf", "[global]\nindex-url = https://old\nno-index = yes\n"),
+        (
+            config / "pip/pip.conf",
+            "[global]\nindex_url = https://new\nfind-links =\n  /a\n  ~/b\n[install]\npre = true\n",
+        ),
+        (tmp_path / "broken.conf", "no section\n"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    own = {"HOME": str(home), "XDG_CONFIG_HOME": str(config), "XDG_CONFIG_DIRS": str(tmp_path / "none")}
+    found = for_uv(own)
+    assert (
+        found
+        | {
+            "UV_DEFAULT_INDEX": "https://new",
+            "UV_FIND_LINKS": f"/a,{os.path.expanduser('~')}/b",
+            "UV_PRERELEASE": "allow",
+            "UV_NO_INDEX": "1",
+        }
+        == found
+    )
+    more = {"PIP_CONFIG_FILE": str(tmp_path / "broken.conf"), "PIP_FIND_LINKS": "/c /d", "PIP_NO_INDEX": "0"}
+    found = for_uv({**own, **more, "PIP_TRUSTED_HOST": "h:1", "PIP_CONSTRAINT": "c.txt"})
+    assert (found["UV_FIND_LINKS"], found["UV_INSECURE_HOST"], found["UV_CONSTRAINT"]) == ("/c,/d", "h:1", "c.txt")
+    assert "UV_NO_INDEX" not in found
+    assert for_uv({**own, "PIP_CONFIG_FILE": os.devnull}) == {}
 
 
 @pytest.mark.parametrize(

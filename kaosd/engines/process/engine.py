@@ -27,7 +27,7 @@ from kaosd.engines.process.files import read_link, replace_file, replace_link
 from kaosd.engines.process.host import Running
 from kaosd.engines.process.launchers import ENDED, UNITS, Launcher, OwnUnit, PlainChild, cause, stem
 from kaosd.engines.process.launchers import limits as unit_limits
-from kaosd.engines.process.surroundings import build_variables, host_variables
+from kaosd.engines.process.surroundings import host_variables
 from kaosd.errors import EngineError, StartFailed
 from kaosd.hosted import overlay
 from kaosd.logs import stamp
@@ -72,9 +72,7 @@ class ProcessEngine:
     ) -> None:
         own = dict(os.environ if variables is None else variables)
         self._uv = uv.find_uv_bin()
-        self._environments = Environments(
-            environments, self._uv, python, build_variables(own), downloads=python_downloads
-        )
+        self._environments = Environments(environments, self._uv, python, own, downloads=python_downloads)
         self._variables = host_variables(own, pass_environment)
         self._start_within = start_within
         self._launcher = launcher

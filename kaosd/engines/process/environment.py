@@ -26,6 +26,7 @@ from kaosd.engines.process.files import replace_file
 from kaosd.engines.process.recipe import LOCK, Past, Recipe, no_space
 from kaosd.engines.process.server import server_digest
 from kaosd.engines.process.spares import Spares
+from kaosd.engines.process.surroundings import build_variables
 from kaosd.hosted import overlay
 from kaosd.model import Environment, NotebookSpec
 
@@ -39,20 +40,18 @@ _LOCK_POLL = 0.2  # s; flock cannot be awaited
 class Environments:
     """See the module. uv: path of its binary. python: the interpreter for inputs that name none.
 
-    downloads: whether uv may fetch a Python that is not on this machine.
+    own: the daemon's environment. downloads: whether uv may fetch a Python that is not on this machine.
     """
 
-    def __init__(
-        self, root: Path, uv: str, python: str, variables: Mapping[str, str], *, downloads: bool = False
-    ) -> None:
+    def __init__(self, root: Path, uv: str, python: str, own: Mapping[str, str], *, downloads: bool = False) -> None:
         self.root = root
         self._uv = uv
         self._python = python
-        self._variables = variables
+        self._own = own
         self._downloads = downloads
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._removing: set[asyncio.Future[None]] = set()
-        self._spares = Spares(root, variables, self._remove)
+        self._spares = Spares(root, build_variables(own), self._remove)
         (root / _LAST).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -93,7 +92,8 @@ class Environments:
         """Build under the lock; whatever ends this early leaves neither a directory nor a process."""
         target = self.path(inputs.digest)
         await self._clear(target)
-        variables = {**self._variables, proc.BUILD_MARK: str(target)}
+        variables = await asyncio.to_thread(build_variables, self._own)  # pip's files may have changed
+        variables |= {proc.BUILD_MARK: str(target)}
         try:
             target.mkdir(mode=0o700)
             recipe = Recipe(self._uv, self._python, variables, log, self._last(spec), self._downloads)

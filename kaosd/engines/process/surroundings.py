@@ -1,8 +1,8 @@
 """The environment variables that builds and hosts get: allow-lists, so that nothing of the daemon leaks.
 
-Functions of the daemon's own environment, which look at nothing but the directories of its PATH. A notebook is the
-person's own, but credentials that happened to be in the daemon's environment (cloud keys, an ssh agent) reach it only
-when the person names them in `pass_environment`.
+Functions of the daemon's own environment, which look at nothing but the directories of its PATH and pip's files. A
+notebook is the person's own, but credentials that happened to be in the daemon's environment (cloud keys, an ssh agent)
+reach it only when the person names them in `pass_environment`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+from kaosd.engines.process import pip_settings
 
 _PERSON = ("HOME", "USER", "LOGNAME", "SHELL", "PATH", "TMPDIR", "TZ", "LANG", "LANGUAGE", "LC_*", "XDG_*")
 _NETWORK = (
@@ -23,6 +25,7 @@ _INDEX = (
     *("UV_INDEX", "UV_INDEX_*", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_NO_INDEX"),
     *("UV_KEYRING_PROVIDER", "UV_INSECURE_HOST", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_OFFLINE", "UV_CONFIG_FILE"),
     *("UV_CACHE_DIR", "UV_LINK_MODE", "UV_HTTP_*", "UV_CONCURRENT_*", "UV_EXCLUDE_NEWER", "NETRC"),
+    *("UV_PRERELEASE", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_INDEX_STRATEGY", "UV_PYTHON_INSTALL_DIR", "PYENV_ROOT"),
     *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
 )
 _COMPUTING = ("LD_LIBRARY_PATH", "CUDA_*", "NVIDIA_*", "OMP_*", "MKL_*", "OPENBLAS_*", "NUMEXPR_*", "HF_HOME")
@@ -38,15 +41,12 @@ _NEVER = (
     *("UV_TARGET", "UV_PREFIX", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_PROJECT_ENVIRONMENT"),
 )
 _SYSTEM = (Path("/"), Path("/usr"), Path("/usr/local"))
-# uv does not read pip's settings; a person who has only those means them all the same
-_OF_PIP = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_EXTRA_INDEX_URL"}
 
 
 def build_variables(own: Mapping[str, str]) -> dict[str, str]:
     """What uv and the build backends that it runs get out of the daemon's *own* environment."""
     kept = _only(own, (*_PERSON, *_NETWORK, *_INDEX))
-    translated = {new: kept[old] for old, new in _OF_PIP.items() if old in kept}
-    return {**translated, **kept}
+    return {**pip_settings.for_uv(own), **kept}
 
 
 def host_variables(own: Mapping[str, str], passed: tuple[str, ...]) -> dict[str, str]:
