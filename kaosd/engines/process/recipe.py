@@ -121,6 +121,11 @@ class Recipe:
             self.log.line(f"warning: {text}")
         if declared.problems:
             raise BuildFailed(declared.problems[0].text, hint=declared.problems[0].hint)
+        if declared.kind == "conda":
+            raise BuildFailed(
+                f"{declared.file} asks for packages of conda, which are not installed yet",
+                hint="write a requirements.txt beside it",
+            )
         found = await asyncio.to_thread(asking.sources, target / "inputs", declared)
         (own / "wanted.txt").write_text(_specs(found.lines))
         python = await interpreters.choose(
