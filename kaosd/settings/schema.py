@@ -186,7 +186,7 @@ class Watch(Table):
 
     quiet, cap: cheap steps start after so much quiet, at the latest after cap. build_quiet, build_cap: likewise for
     builds. When one file was saved and is whole, a tenth of the quiet time is enough, and cheap steps often need none.
-    rescan: everything is looked at again this often, whatever the events say.
+    rescan: the most between two comparisons of a directory with what is known of it, whatever the events say.
     """
 
     mode: Literal["auto", "poll"] = Field(default="auto", description='"auto" or "poll"')
