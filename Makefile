@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test faults bench lint lock clean venv venv-test
+.PHONY: help demo test quick faults bench lint lock clean venv venv-test
 
 PYTHON ?= python3
 ARGS ?=
@@ -15,7 +15,21 @@ demo: venv ## host the shipped notebook with the shipped data; ends with its add
 	@.venv/bin/kaosd demo
 
 test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
-	@.venv/bin/python -m pytest -p tests.no_skips $(ARGS)
+ifeq ($(ARGS),)
+	@$(PYTEST) $(BESIDE_EACH_OTHER) $(filter-out $(ALONE),$(TESTS))
+	@$(PYTEST) --durations=50 $(ALONE)
+else
+	@$(PYTEST) $(ARGS)
+endif
+
+quick: venv-test ## run all tests but those of container engines, browsers, systemd and whole daemons, in minutes
+	@$(PYTEST) $(BESIDE_EACH_OTHER) $(filter-out $(ALONE),$(TESTS))
+
+PYTEST := .venv/bin/python -m pytest -p tests.no_skips
+BESIDE_EACH_OTHER := --numprocesses auto --dist loadfile
+TESTS = $(sort $(wildcard tests/test_*.py) $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py))))
+# these start whole daemons, engines and machines, or end what they find: one after the other
+ALONE := tests/browser tests/e2e tests/engines tests/faults tests/systemd
 
 faults: venv-test ## work under faults, and tell what was lost: make faults ROUNDS=1000 [SEED=7 [BESIDE=2]] [ENGINE=docker]; or LONG=1
 	@.venv/bin/python -m tests.faults.$(if $(LONG),long $(LONG),$(if $(ENGINE),away $(ENGINE),rounds) $(ROUNDS) $(SEED) $(BESIDE))
