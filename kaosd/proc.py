@@ -221,8 +221,8 @@ def unmarked() -> None:
         os.execve(sys.executable, sys.orig_argv, kept)  # noqa: S606
 
 
-def family(root: int) -> set[int]:
-    """*root*, the members of the session that it leads, and the descendants of all of these.
+def family(*roots: int) -> set[int]:
+    """The *roots*, the members of the sessions that they lead, and the descendants of all of these.
 
     Never this process and what it started, even if it was itself started by one of them.
     """
@@ -231,7 +231,7 @@ def family(root: int) -> set[int]:
     for pid in pids():
         if pid != os.getpid() and (fields := _stat(pid)) is not None:
             children.setdefault(int(fields[1]), []).append(pid)
-            if pid == root or int(fields[3]) == root:
+            if pid in roots or int(fields[3]) in roots:
                 found.add(pid)
     queue = list(found)
     while queue:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from . import output, served, settings
+from . import orphans, output, served, settings
 
 # Costs a second to import, and checks nothing but internationalised addresses in JSON schemas.
 _BLOCKED = "rfc3987_syntax"
@@ -22,6 +22,7 @@ def main(path: str) -> None:
     if not token:
         raise SystemExit(f"{host['token_file']} is empty: a host without a token would be open to everybody")
     finish_output = output.take_over(token)
+    orphans.adopt()
     isolate(host)
     settings.write_files(host, path)
     sys.modules[_BLOCKED] = None  # type: ignore[assignment]

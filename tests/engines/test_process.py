@@ -201,12 +201,15 @@ async def test_directories_and_files_of_a_host_are_private(engine: ProcessEngine
 async def test_stop_leaves_no_process_not_even_one_that_hid(engine: ProcessEngine, order: Order, log: Lines) -> None:
     host = await engine.start(order, log)
     hidden = "import subprocess; p = subprocess.Popen(['sleep', '600'], start_new_session=True, env={}); print(p.pid)"
+    orphan = "import os; print(os.popen('env -i setsid sh -c \"sleep 600 >/dev/null 2>&1 & echo \\$!\"').read())"
     async with lab(host, order) as there:
-        child = proc.identify(int(await there.run(await there.new_kernel(), hidden)))
-    assert child is not None
+        kernel = await there.new_kernel()
+        found = [proc.identify(int(await there.run(kernel, cell))) for cell in (hidden, orphan)]
+    children = [one for one in found if one is not None]
+    assert len(children) == 2
     await engine.stop(host, 10)
     assert everything_of(order) == []
-    assert not proc.alive(child)
+    assert not any(proc.alive(child) for child in children)
     assert not Path(host.upstream.removeprefix("unix:")).exists()
 
 

@@ -1,7 +1,8 @@
 """One running JupyterLab as processes and a socket: launch, wait for its answer, ask, find again, end.
 
 A host is known by its mark: `KAOS_HOST=<home>:<random>` in the environment of the server, which its kernels, terminals
-and all that they start inherit. Ending a host ends everything that carries its mark.
+and all that they start inherit. Ending a host ends everything that carries its mark, and all that descends from it:
+also what gave itself another session and environment, because the server adopts orphans (kaosd/hosted/orphans.py).
 """
 
 from __future__ import annotations
@@ -175,7 +176,8 @@ async def stop(running: Running, grace: float) -> None:
         await proc.ended(running.pid, timeout=grace)
 
     def left() -> set[int]:
-        return {one.pid for one in family if proc.alive(one)} | set(marked(running.mark)) | cgroups.pids(running.cgroup)
+        known = {one.pid for one in family if proc.alive(one)}
+        return proc.family(*known) | set(marked(running.mark)) | cgroups.pids(running.cgroup)
 
     if not await proc.kill_all(left):
         raise EngineError(f"processes {sorted(left())} of a host do not end", hint="they may hang in the kernel")
