@@ -204,6 +204,7 @@ class HostStatus:
     """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log.
 
     notice: what a person should know of a host that answers, such as a kernel that its memory limit has ended.
+    damage: why kernels may not start although it answers: what is wrong with its environment, as a sentence.
     """
 
     alive: bool
@@ -212,6 +213,7 @@ class HostStatus:
     busy: int = 0
     reason: str = ""
     notice: str = ""
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ class Look:
     waiting_since: when a swap began to wait for them. silent: why the host does not answer, if that is known.
     cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
     refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
+    damage: what is wrong with the environment of the running host; it is built again, or, being there, gets a new host.
     """
 
     now: float
@@ -170,6 +171,7 @@ class Look:
     waiting_since: float | None = None
     cut_short: frozenset[Attempt] = frozenset()
     refused: frozenset[tuple[Attempt, object]] = frozenset()
+    damage: str = ""
     swap_when_idle: float = 600.0
     settle: Settle = Settle()
     removed: bool = False
@@ -195,7 +197,8 @@ def plan(look: Look) -> Plan:
 def _step(look: Look, aim: _Aim) -> Plan:
     """The next step on the way to *aim*, or the hold, which is not that of the data."""
     target, hold = aim.target, aim.hold
-    if look.building is not None and _superseded(look.building, aim):
+    repaired = look.damage and look.served is not None and look.building == look.served.environment
+    if look.building is not None and not repaired and _superseded(look.building, aim):
         return Plan(CancelBuild(look.building), hold, target)
     if target is None:
         return Plan(None, hold)
@@ -333,7 +336,7 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     elif target.source != served.source or Attempt.SYNC in look.cut_short:
         failed = _failed(look, Attempt.SYNC, target)
         rest = Plan(None if failed else Sync(target), failed or hold, target)
-    if rest.step is None and new != served.target and not _swaps_soon(rest):
+    if rest.step is None and (new != served.target or look.damage) and not _swaps_soon(rest):
         renewal = _renew(look, new, hold)
         rest = replace(rest, step=renewal.step, hold=renewal.hold or rest.hold)
     first = next((hold for hold in (rest.hold, *holds) if hold is not None), None)
@@ -379,8 +382,8 @@ def _busy(look: Look) -> Hold | None:
 
 
 def _build(look: Look, target: Target, hold: Hold | None) -> Plan:
-    """Build the target's environment once its inputs have settled."""
-    if look.building == target.environment:
+    """Build the target's environment once its inputs have settled, and what is being built is there."""
+    if look.building is not None:
         return Plan(None, hold or Hold(Why.BUILDING, "the environment is being built"), target)
     first, last = look.disk.source.first, look.disk.source.last
     if first is not None and last is not None and look.served is not None:

@@ -103,6 +103,7 @@ class Case(NamedTuple):
 
 
 BUILT = (ENV1, ENV2, ENV3)
+GONE = "the environment was removed"
 CASES = [
     # first start
     Case("first start, nothing scanned yet", down(None), None, Why.SCANNING),
@@ -348,6 +349,29 @@ CASES = [
          Why.FAILED),
     Case("a host with the new limits cannot be, and the old one has ended: it comes back with its own",
          ended(MORE, built=BUILT, failures=failed(Attempt.HOST, MORE)), Start(ONE, ENV1), Why.FAILED),
+    # the environment that kernels start from is damaged
+    Case("damaged: it is built again", up(damage=GONE), Build(ONE)),
+    Case("damaged, being built again", up(damage=GONE, building="e1"), None, Why.BUILDING),
+    Case("damaged, and what was saved is synced first", up(CODE, damage=GONE), Sync(CODE)),
+    Case("damaged, and new data comes first", up(DATA, damage=GONE), Attach(DATA2)),
+    Case("damaged, but there again: the server needs another host", up(damage=GONE, built=BUILT), Renew(ONE, ENV1)),
+    Case("damaged, there again, a kernel is busy", up(damage=GONE, built=BUILT, busy=1), None, Why.BUSY, NOW + 600),
+    Case("damaged, and it does not build", up(damage=GONE, failures=failed(Attempt.BUILD, ONE)), None, Why.FAILED),
+    Case("damaged, not built, retry due", up(damage=GONE, failures=failed(Attempt.BUILD, ONE, NOW - 1)), Build(ONE)),
+    Case("damaged, another one is wanted: that replaces it", up(REQS, damage=GONE), Build(REQS)),
+    Case("damaged, another one is wanted and there", up(REQS, damage=GONE, built=(ENV2,)), Swap(REQS, ENV2, True)),
+    Case("damaged, another one is wanted and does not build",
+         up(REQS, damage=GONE, failures=failed(Attempt.BUILD, REQS)), Build(ONE), Why.FAILED),
+    Case("damaged, being built again when another one is wanted: one after the other",
+         up(REQS, damage=GONE, building="e1"), None, Why.BUILDING),
+    Case("damaged while paused", up(REQS, damage=GONE, paused=True), Build(ONE), Why.PAUSED),
+    Case("damaged while pinned", up(REQS, damage=GONE, pinned=ONE), Build(ONE), Why.PINNED),
+    Case("damaged, pinned to another environment, which is there",
+         up(damage=GONE, pinned=REQS, built=(ENV2,)), Swap(REQS, ENV2, True), Why.PINNED),
+    Case("damaged while files are gone", up(CODE, damage=GONE, guard="3 of 4 files are gone"), Build(ONE),
+         Why.MASS_CHANGE),
+    Case("damaged before the first scan", up(None, damage=GONE), Build(ONE), Why.SCANNING),
+    Case("damaged, and the host does not answer", up(damage=GONE, host=HostFact.SILENT), None, Why.SILENT),
     # removed from the configuration
     Case("removed", up(removed=True), Stop(), Why.REMOVED),
     Case("removed while building", up(REQS, removed=True, building="e2"), CancelBuild("e2"), Why.REMOVED),
@@ -378,7 +402,8 @@ def apply(look: Look, step: Step) -> Look:
     match step:
         case Build(target):
             environment = Environment(target.environment, "", f"server-of-{target.environment}")
-            return replace(look, built=(*look.built, environment))
+            again = look.served is not None and look.served.environment == target.environment
+            return replace(look, built=(*look.built, environment), damage="" if again else look.damage)
         case CancelBuild():
             return replace(look, building=None)
         case Start(target, environment):
@@ -387,11 +412,11 @@ def apply(look: Look, step: Step) -> Look:
         case Swap(target, environment):
             assert served is not None
             now = replace(served, source=target.source, environment=target.environment, server=environment.server)
-            return replace(look, served=now, disk=disk, cut_short=look.cut_short - {Attempt.SYNC})
+            return replace(look, served=now, disk=disk, cut_short=look.cut_short - {Attempt.SYNC}, damage="")
         case Renew(target):
             assert served is not None
             now = replace(served, data=target.data, resources=target.resources)
-            return replace(look, served=now, refused=frozenset())
+            return replace(look, served=now, refused=frozenset(), damage="")
         case Sync(target):
             assert served is not None
             now = replace(served, source=target.source)

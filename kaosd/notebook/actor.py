@@ -131,7 +131,7 @@ class Notebook:
             caught_up, outcome = self.planned >= first, self._given_up()
             if caught_up and self.fully_live():
                 status = await self.engine.probe(self.hosting.host) if self.hosting.host is not None else None
-                if status is not None and status.answering and self.fully_live():
+                if status is not None and status.answering and not status.damage and self.fully_live():
                     return "live"
                 self.hosting.probe_due = 0.0  # let the actor find out
                 self.poke()
@@ -147,7 +147,7 @@ class Notebook:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
         source, data = self.looking.versions()
         served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
-        if served is None or at_work or self.looking.cut_short():
+        if served is None or at_work or self.looking.cut_short() or self.hosting.damage:
             return False
         same = not any(root.looking or root.trouble or root.waiting for root in self.roots()) and (
             served.source,
@@ -298,6 +298,8 @@ class Notebook:
         self.record.job_ended(making.job, state, text)
         making.log.close()
         self.making = None  # not before all is written down
+        if self.hosting.damage:
+            await self.hosting.probe(now=True)
 
     def _note_rest(self) -> None:
         """End the deployment that has reached its target, and the episode of events."""
@@ -307,7 +309,7 @@ class Notebook:
             self.waiting_since = hold.until - self.spec.swap_when_idle
         if target is None or served is None or served.target != target:
             return
-        if self.hosting.fact() is not HostFact.RUNNING or self.looking.cut_short():
+        if self.hosting.fact() is not HostFact.RUNNING or self.looking.cut_short() or self.hosting.damage:
             return
         self.record.arrived(target)
         if self.plan.step is None and (hold is None or hold.why in (Why.PINNED, Why.SAVING)):
@@ -386,6 +388,7 @@ class Notebook:
             failures=self.failures.known,
             cut_short=bool(self.looking.cut_short()),
             unread=planner.being_written(self.looking.saving()),
+            damage=self.hosting.damage,
             paused=self.intent.paused,
             restarts=self.hosting.live.restarts,
         )

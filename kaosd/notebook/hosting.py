@@ -49,6 +49,11 @@ class Hosting:
         """The host, as far as is known."""
         return self.live.host
 
+    @property
+    def damage(self) -> str:
+        """What is wrong with the environment of a host that runs, as a sentence; "" when nothing is known to be."""
+        return self.status.damage if self.status is not None and self.status.alive else ""
+
     def fact(self) -> HostFact:
         """What the planner needs to know."""
         if self.live.host is None:
@@ -147,9 +152,10 @@ class Hosting:
         status = await self.engine.probe(host)
         if self.live.host is not host:
             return
+        before = self.damage
         if status.answering:
             self.status, self._asked_at = status, loop.time()
-        else:
+        if not status.answering or self.damage != before:
             self.probe_due = 0.0
             self.poke()
 

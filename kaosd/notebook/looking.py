@@ -48,6 +48,7 @@ class Looking:
             waiting_since=actor.waiting_since,
             cut_short=self.cut_short(),
             refused=actor.hosting.refused,
+            damage=actor.hosting.damage,
             swap_when_idle=actor.spec.swap_when_idle,
             settle=actor.shop.settle,
             removed=actor.removed,
@@ -241,7 +242,7 @@ class Looking:
         """Those environments that exist, of the ones that this look can lead to."""
         wanted = {target.environment for target in (look.disk.target, look.pinned) if target is not None}
         if look.served is not None:
-            if look.host is HostFact.RUNNING and not look.refused:
+            if look.host is HostFact.RUNNING and not look.refused and not look.damage:
                 wanted.discard(look.served.environment)
             else:
                 wanted.add(look.served.environment)

@@ -328,7 +328,7 @@ class Steps:
         causes += self._data_causes(live.data, target.data)
         if target.resources != live.resources:
             causes += ("[resources]",)
-        return causes[:CAUSES] or ("[host ended]",)
+        return causes[:CAUSES] or (f"[{self.actor.hosting.damage or 'host ended'}]",)
 
     def _data_causes(self, old: Version | None, new: Version | None) -> tuple[str, ...]:
         if old == new:

@@ -55,6 +55,7 @@ class Standing:
     restarts: int = 0
     cut_short: bool = False  # a step was begun and did not end: nobody knows what the host holds
     unread: str | None = None  # why *source* and *data* need not be all that is on disk, as a sentence
+    damage: str = ""  # what is wrong with the environment of the host
 
     @property
     def serving(self) -> bool:
@@ -81,11 +82,13 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
     if hold is not None and why in (Why.FAILED, Why.BACKING_OFF, Why.SILENT):
         return NotebookState.FAILED, hold.text
     if now.building:
-        return NotebookState.BUILDING, "the environment is being built"
-    if hold is not None and why in HELD and not (why is Why.PAUSED and now.serving and now.fresh):
+        again = f" again: {now.damage}" if now.damage else ""
+        return NotebookState.BUILDING, f"the environment is being built{again}"
+    if hold is not None and why in HELD and not (why is Why.PAUSED and now.serving and now.fresh and not now.damage):
         return NotebookState.HELD, hold.text
     if now.serving and now.fresh:
-        return (NotebookState.STALE, now.unread) if now.unread else (NotebookState.LIVE, None)
+        wrong = now.damage or now.unread
+        return (NotebookState.STALE, wrong) if wrong else (NotebookState.LIVE, None)
     if not now.serving and now.failures:
         return NotebookState.FAILED, now.failures[-1].text
     if hold is not None:

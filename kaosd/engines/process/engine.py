@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -43,6 +44,10 @@ os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 compileall.compile_dir(sys.argv[1], quiet=2)
 """
 _PRECOMPILED = "kaosd-bytecode"
+_EXAMINE_EVERY, _EXAMINE_SHARE = (
+    60.0,
+    2000,
+)  # a look at every file: at the least after so many seconds, and times its own
 
 
 class ProcessEngine:
@@ -80,14 +85,20 @@ class ProcessEngine:
         self._running: dict[str, Running] = {}  # by mark; to share out cores and GPUs
         self._killed: dict[str, int] = {}  # by mark: how many processes the kernel had killed when we told of it
         self._precompiling: dict[str, asyncio.Task[None]] = {}  # by path of the environment
+        self._examining: dict[str, asyncio.Task[None]] = {}  # by digest of the environment
+        self._examine_at: dict[str, float] = {}  # monotonic time, by digest
 
     async def built(self, digest: str) -> Environment | None:
         """See `Engine`."""
-        return self._environments.complete(digest)
+        return await asyncio.to_thread(self._environments.complete, digest)
 
     async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """See `Engine`."""
-        return await self._environments.build(spec, inputs, log)
+        environment = await self._environments.build(spec, inputs, log)
+        if any(running.environment == environment.digest for running in self._running.values()):
+            self._precompile(environment.handle)  # it was built again below a running host
+        self._examine(environment.digest)
+        return environment
 
     async def start(self, order: Order, log: Log) -> Host:
         """See `Engine`. The link that kernels start from points back when the start fails."""
@@ -193,11 +204,41 @@ class ProcessEngine:
         """See `Engine`."""
         running = hosts.of(host)
         status = await hosts.probe(running)
+        if status.alive:
+            status = dataclasses.replace(status, damage=await asyncio.to_thread(self._damage, running))
+            self._examine(running.environment)
         if not running.unit:
             return status
         if not status.alive:
             return dataclasses.replace(status, reason=await self._cause(running) or status.reason)
         return dataclasses.replace(status, notice=self._out_of_memory(running))
+
+    def _damage(self, running: Running) -> str:
+        """What is wrong with what kernels start from, as a sentence; "" when nothing is. Blocking."""
+        if not os.path.lexists(running.link):
+            with contextlib.suppress(OSError):
+                replace_link(Path(running.link), str(self._environments.path(running.environment)))
+        found = self._environments.damage(running.environment, running.server)
+        python = running.argv[0]
+        return found or ("" if os.access(python, os.X_OK) else f"JupyterLab has lost its environment: {python} is gone")
+
+    def _examine(self, digest: str) -> None:
+        """Look at every file of an environment in the background, if that is due."""
+        if digest in self._examining or time.monotonic() < self._examine_at.get(digest, 0):
+            return
+
+        async def examine() -> None:
+            begun = time.monotonic()
+            try:
+                with contextlib.suppress(OSError):  # it is gone, which every probe sees
+                    if found := await self._environments.examine(digest):
+                        log.warning("environment_damaged", environment=digest[:7], found=found)
+            finally:
+                now = time.monotonic()
+                self._examine_at[digest] = now + max(_EXAMINE_EVERY, (now - begun) * _EXAMINE_SHARE)
+                del self._examining[digest]
+
+        self._examining[digest] = asyncio.ensure_future(examine())
 
     async def _cause(self, running: Running) -> str:
         """Why the host ended, where its unit knows; else ""."""
@@ -321,7 +362,7 @@ class ProcessEngine:
 
     async def close(self) -> None:
         """End what the engine itself runs in the background; hosts go on."""
-        tasks = list(self._precompiling.values())
+        tasks = [*self._precompiling.values(), *self._examining.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -14,15 +14,19 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from kaosd import proc
 from kaosd.engines.base import Inputs, Log
+from kaosd.engines.process import intact
 from kaosd.engines.process.copying import MARKER, distributions
 from kaosd.engines.process.files import replace_file
+from kaosd.engines.process.intact import damage, seal
 from kaosd.engines.process.recipe import LOCK, Past, Recipe, no_space
 from kaosd.engines.process.server import server_digest
 from kaosd.engines.process.spares import Spares
@@ -59,14 +63,32 @@ class Environments:
         return self.root / digest
 
     def complete(self, digest: str) -> Environment | None:
-        """The environment if its marker is there and its interpreter still is."""
+        """The environment if its marker is there and it is what was built, as far as a look at its top tells."""
         path = self.path(digest)
-        try:
-            marker = json.loads((path / MARKER).read_text())
-            found = Environment(digest, str(path), marker["server"], tuple(marker.get("notes", ())))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        marker = _marker(path)
+        if marker is None or damage(path, _seal(marker)):
             return None
-        return found if os.access(path / "bin/python", os.X_OK) else None
+        return Environment(digest, str(path), marker["server"], tuple(marker.get("notes", ())))
+
+    def damage(self, digest: str, server: str) -> str:
+        """What is wrong with an environment that a host with the digest *server* uses, as a sentence; "": nothing."""
+        path = self.path(digest)
+        marker = _marker(path)
+        if found := damage(path, _seal(marker)):
+            return found
+        if marker is None:
+            return "the environment is not complete"
+        return "" if marker["server"] == server else "the environment was built again with other packages of JupyterLab"
+
+    async def examine(self, digest: str) -> str:
+        """Look at every file of an environment; what was found, which `damage` tells from now on. Raises OSError."""
+        path = self.path(digest)
+        argv = [sys.executable, "-I", "-S", intact.__file__, str(path), str((path / MARKER).stat().st_mtime_ns)]
+        finished = await proc.run(argv, cwd=self.root, env=self._variables)
+        if finished.code != 0 or not finished.output:
+            return ""
+        replace_file(path / intact.DAMAGED, finished.output.encode())
+        return finished.output
 
     async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """Make the environment, or take the complete one. Raises BuildFailed or EngineUnavailable."""
@@ -104,6 +126,7 @@ class Environments:
                 "python": self._python,
                 "installed": distributions(target),
                 "notes": list(notes),
+                "seal": await asyncio.to_thread(seal, target),
             }
             replace_file(target / MARKER, json.dumps(marker).encode())
         except BaseException:
@@ -184,6 +207,20 @@ class Environments:
 
     def _last(self, spec: NotebookSpec) -> Path:
         return self.root / _LAST / f"{spec.name}.txt"
+
+
+def _marker(path: Path) -> dict[str, Any] | None:
+    """What was written down of an environment when it was complete; None when it is not."""
+    try:
+        marker = json.loads((path / MARKER).read_text())
+    except (OSError, ValueError):
+        return None
+    return marker if isinstance(marker, dict) and "server" in marker else None
+
+
+def _seal(marker: dict[str, Any] | None) -> dict[str, str]:
+    found: dict[str, str] = (marker or {}).get("seal", {})
+    return found
 
 
 def _digest_of(last: Path) -> str | None:
