@@ -19,6 +19,7 @@ from kaosd.model import HostStatus
 SOCKET_MAX = 107  # bytes; sun_path of the kernel
 PROBE = 5.0  # seconds that an answer to a probe may take
 _STOPPED = 1.0  # seconds more than that: then it was the daemon that did not run
+_TRIAL = 60.0  # s; a kernel of a machine under load may take so long to start
 _POLL = 0.02  # s between questions to a host that is starting
 _LINES, _LONGEST = 3, 200  # of its log in a sentence, and characters of each
 _CALM = re.compile(r"[DI] \w+ |JupyterLab ")  # how lines begin that tell of no trouble: of Jupyter, and our own
@@ -66,6 +67,19 @@ class Door:
         async with asyncio.timeout(PROBE), self._session() as session:
             await self._get(session, "api/status")
             return await self._get(session, "api/kernels")
+
+    async def starts_kernels(self) -> bool | None:
+        """Whether the host can start a kernel: one is started and ended. None when it does not answer within a minute."""
+        try:
+            async with asyncio.timeout(_TRIAL), self._session() as session:
+                async with session.post(f"{self.base_url}api/kernels", json={"name": "python3"}) as response:
+                    if not response.ok:
+                        return False
+                    kernel = (await bounded.json_of(response))["id"]
+                async with session.delete(f"{self.base_url}api/kernels/{kernel}"):
+                    return True
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
+            return None
 
     def _token(self) -> str:
         return Path(self.token_file).read_text()

@@ -85,6 +85,7 @@ class ProcessEngine:
         self._running: dict[str, Running] = {}  # by mark; to share out cores and GPUs
         self._killed: dict[str, int] = {}  # by mark: how many processes the kernel had killed when we told of it
         self._precompiling: dict[str, asyncio.Task[None]] = {}  # by path of the environment
+        self._fit: dict[str, float] = {}  # by mark: when the environment was built in which it can start kernels
         self._examining: dict[str, asyncio.Task[None]] = {}  # by digest of the environment
         self._examine_at: dict[str, float] = {}  # monotonic time, by digest
 
@@ -205,7 +206,8 @@ class ProcessEngine:
         running = hosts.of(host)
         status = await hosts.probe(running)
         if status.alive:
-            status = dataclasses.replace(status, damage=await asyncio.to_thread(self._damage, running))
+            wrong = await asyncio.to_thread(self._damage, running) or await self._unfit(running)
+            status = dataclasses.replace(status, damage=wrong)
             self._examine(running.environment)
         if not running.unit:
             return status
@@ -219,8 +221,22 @@ class ProcessEngine:
             with contextlib.suppress(OSError):
                 replace_link(Path(running.link), str(self._environments.path(running.environment)))
         found = self._environments.damage(running.environment, running.server)
-        python = running.argv[0]
-        return found or ("" if os.access(python, os.X_OK) else f"JupyterLab has lost its environment: {python} is gone")
+        if not found and not os.access(running.argv[0], os.X_OK):
+            found = f"JupyterLab has lost its own environment: {running.argv[0]} is gone"
+        return found
+
+    async def _unfit(self, running: Running) -> str:
+        """Why JupyterLab cannot start kernels, in an environment that was built again below it; "" when it can.
+
+        It may have loaded parts while others were missing; only a trial tells.
+        """
+        built_at = self._environments.built_at(Path(running.argv[0]).parents[1])
+        if built_at <= running.started_at or self._fit.get(running.mark) == built_at:
+            return ""
+        starts = await hosts.door(running).starts_kernels()
+        if starts:
+            self._fit[running.mark] = built_at
+        return "JupyterLab cannot start kernels since its environment was built again" if starts is False else ""
 
     def _examine(self, digest: str) -> None:
         """Look at every file of an environment in the background, if that is due."""
@@ -270,6 +286,7 @@ class ProcessEngine:
             await self._units.forget(running.unit)
         self._running.pop(running.mark, None)
         self._killed.pop(running.mark, None)
+        self._fit.pop(running.mark, None)
 
     async def adopt(self, handle: dict[str, object]) -> Host | None:
         """See `Engine`. A switch that was not written down any more is seen from the link."""

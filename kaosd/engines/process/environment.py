@@ -80,6 +80,13 @@ class Environments:
             return "the environment is not complete"
         return "" if marker["server"] == server else "the environment was built again with other packages of JupyterLab"
 
+    def built_at(self, path: Path) -> float:
+        """When the environment at *path* was complete; 0 when it is not."""
+        try:
+            return (path / MARKER).stat().st_mtime
+        except OSError:
+            return 0.0
+
     async def examine(self, digest: str) -> str:
         """Look at every file of an environment; what was found, which `damage` tells from now on. Raises OSError."""
         path = self.path(digest)

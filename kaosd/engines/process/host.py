@@ -127,7 +127,7 @@ def kernel_env_of(home: Home) -> Path:
 
 async def answering(running: Running, within: float) -> None:
     """Return when the host answers with its token. StartFailed when it ends or *within* seconds have passed."""
-    what = await jupyter.failing(_door(running), ended(running), within)
+    what = await jupyter.failing(door(running), ended(running), within)
     if what is None:
         return
     raise StartFailed(f"JupyterLab {what}{last_words(running)}", hint=f"the whole log is {running.log}")
@@ -138,10 +138,11 @@ async def probe(running: Running) -> HostStatus:
     if not proc.alive(running.identity):
         proc.reap(running.pid)
         return HostStatus(alive=False, answering=False, reason=f"JupyterLab has ended{last_words(running)}")
-    return await _door(running).probe(partial(last_words, running, running=True))
+    return await door(running).probe(partial(last_words, running, running=True))
 
 
-def _door(running: Running) -> Door:
+def door(running: Running) -> Door:
+    """Where the host is asked."""
     return Door(running.socket, running.base_url, running.token_file)
 
 
