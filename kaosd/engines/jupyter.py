@@ -69,7 +69,7 @@ class Door:
             return await self._get(session, "api/kernels")
 
     async def starts_kernels(self) -> bool | None:
-        """Whether the host can start a kernel: one is started and ended. None when it does not answer within a minute."""
+        """Whether the host can start a kernel: one is started and ended. None when it does not answer in time."""
         try:
             async with asyncio.timeout(_TRIAL), self._session() as session:
                 async with session.post(f"{self.base_url}api/kernels", json={"name": "python3"}) as response:
