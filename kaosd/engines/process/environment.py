@@ -91,7 +91,7 @@ class Environments:
         """Look at every file of an environment; what was found, which `damage` tells from now on. Raises OSError."""
         path = self.path(digest)
         argv = [sys.executable, "-I", "-S", intact.__file__, str(path), str((path / MARKER).stat().st_mtime_ns)]
-        finished = await proc.run(argv, cwd=self.root, env=self._variables)
+        finished = await proc.run(argv, cwd=self.root, env=self._own)
         if finished.code != 0 or not finished.output:
             return ""
         replace_file(path / intact.DAMAGED, finished.output.encode())
