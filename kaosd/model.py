@@ -246,8 +246,9 @@ class Job:
 class Deployment:
     """One attempt to bring a notebook to a version; numbered per notebook from 1.
 
-    cause: paths that changed (as shown to people), or one word in brackets such as "[first start]".
-    action: the costliest step that it took: sync, attach, build, swap or start.
+    cause: paths that changed (as shown to people), or one word in brackets such as "[first start]"; after "[reverted]"
+    the paths that went back to what is served.
+    action: the costliest step that it took: sync, attach, build, swap or start; none when all was served already.
     outcome: "running", "live", "failed", "superseded" or "cancelled".
     """
 

@@ -17,10 +17,11 @@ from kaosd import bundle
 from kaosd import settings as settings_
 from kaosd.engines.base import Carrier, Engine, Finding, Home, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
-from kaosd.journal import Registration
+from kaosd.journal import Live, Registration
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, explain, kept, restore, restore_all, view
 from kaosd.notebook.clearing import Unwanted, clear, shown
+from kaosd.notebook.past import Past
 from kaosd.notebook.retention import collect, is_kept, kept_environments
 from kaosd.settings import Settings, naming
 
@@ -350,9 +351,7 @@ class Registry:
         source, data = self._older(actor, to)
         for version in (source, data):
             if version is not None and not await asyncio.to_thread(is_kept, self.shop.store, version):
-                raise NotFoundError(
-                    f"the content of {version} is not kept any more", hint=f"keep_versions is {self.shop.keep_versions}"
-                )
+                raise NotFoundError(f"the content of {version} is damaged", hint=f"kaosctl history {name}")
         actor.pin(source, data)
         return await self._taken_up(name)
 
@@ -377,20 +376,26 @@ class Registry:
     def _older(self, actor: Notebook, to: str | None) -> tuple[Version, Version | None]:
         """The versions that a rollback means: a deployment's number, a version's prefix, or the one before."""
         name, live = actor.spec.name, actor.hosting.live
-        for deployment in self.shop.journal.deployments(name, 1000):
-            source = deployment.source
-            if source is None or deployment.outcome not in ("live", "superseded"):
-                continue
-            if to is None:
-                found = deployment.outcome == "live" and source != live.source
-            elif to.isdigit() and int(to) == deployment.number:
-                found = True
-            else:
-                found = len(to) >= 4 and source.digest.startswith(to.rpartition(":")[2])
-            if found:
-                return source, deployment.data or live.data
-        what = "no earlier version" if to is None else f"no deployment or version {to!r}"
-        raise NotFoundError(f"notebook {name!r} has {what}", hint=f"kaosctl history {name}")
+        past = Past(self.shop.journal, name, live)
+        if to is None:
+            found = past.before()
+            what = "no earlier version that is kept"
+        else:
+            short = to.rpartition(":")[2] if len(to) >= 4 else None
+            meant = [
+                one
+                for one in self.shop.journal.deployments(name, 1000)
+                if to == str(one.number) or (short and one.source is not None and one.source.digest.startswith(short))
+            ]
+            found = next((one for one in meant if past.can_return_to(one)), None)
+            gone = f"the content of deployment {to} is not kept any more" if meant else ""
+            what = gone or f"no deployment or version {to!r}"
+        if found is not None and found.source is not None:
+            return found.source, found.data or live.data
+        numbers = ", ".join(str(one.number) for one in past.deployments()[:5] if one.source != live.source)
+        hint = f"you can go back to {numbers}; " if numbers else ""
+        text = what if what.startswith("the content") else f"notebook {name!r} has {what}"
+        raise NotFoundError(text, hint=f"{hint}kaosctl history {name}")
 
     async def wait(self, name: str, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
         """Return when what is on disk now is live and has answered a request; see Notebook.settled."""
@@ -441,8 +446,12 @@ class Registry:
         """A notebook's deployments, newest first, with their jobs."""
         pinned = self.actors[name].intent.pinned_source if name in self.actors else None
         journal = self.shop.journal
+        live = self.actors[name].hosting.live if name in self.actors else Live()
+        past = Past(journal, name, live)
         deployments = [
-            view.deployment(one) | {"jobs": [view.job(job) for job in journal.jobs(name, one.number)]}
+            view.deployment(one)
+            | {"jobs": [view.job(job) for job in journal.jobs(name, one.number)]}
+            | {"can_roll_back": name in self.actors and one.source != live.source and past.can_return_to(one)}
             for one in journal.deployments(name, 100)
         ]
         if not deployments:

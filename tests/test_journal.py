@@ -17,9 +17,8 @@ from contextlib import closing
 import pytest
 
 from kaosd.errors import ConfigError, NotFoundError, StoreError
-from kaosd.journal import SCHEMA, Event, Intent, Journal, Live, Recovered, Registration
+from kaosd.journal import SCHEMA, Event, Intent, Journal, Live, Recovered, Registration, history
 from kaosd.journal.events import KEEP_EVENTS, TRIM_EVERY
-from kaosd.journal.history import KEEP_DEPLOYMENTS
 from kaosd.model import Environment, Host, JobState, Resources, Stage, Version
 
 NOT_UTF8 = os.fsdecode(b"caf\xe9")
@@ -164,15 +163,18 @@ def test_a_missing_deployment_or_job_is_named(journal):
         journal.job_state("abc", JobState.SUCCESS, None, 1.0)
 
 
-def test_the_oldest_deployments_go_with_their_jobs_and_numbers_go_on(journal):
-    begin(journal)
-    journal.begin_job("mnist", 1, Stage.BUILD, 11.0)
+def test_the_oldest_deployments_go_with_their_jobs_whatever_gaps_the_numbers_have(journal, monkeypatch):
+    monkeypatch.setattr(history, "KEEP_DEPLOYMENTS", 2)
+    first, second = begin(journal), begin(journal)
+    for one in (first, second):
+        journal.begin_job("mnist", one.number, Stage.BUILD, 11.0)
+    assert journal.drop_deployment(begin(journal))
     with journal._transaction() as db:
-        db.execute("UPDATE deployments SET number = ?", (KEEP_DEPLOYMENTS,))
-        db.execute("UPDATE jobs SET deployment = 1")
-    assert begin(journal).number == KEEP_DEPLOYMENTS + 1
-    assert journal.jobs("mnist", 1) == ()
-    assert len(journal.deployments("mnist", KEEP_DEPLOYMENTS)) == 2
+        db.execute("UPDATE deployments SET number = 9 WHERE number = 2")
+        db.execute("UPDATE jobs SET deployment = 9 WHERE deployment = 2")
+    assert begin(journal).number == 10
+    assert len(journal.deployments("mnist", 9)) == 2
+    assert (journal.jobs("mnist", 1), len(journal.jobs("mnist", 9))) == ((), 1)
 
 
 def test_what_an_earlier_daemon_left_unfinished_is_ended_once(journal, path):
@@ -215,16 +217,34 @@ def test_versions_are_newest_first_and_a_count_once_known_stays(journal):
     assert journal.files("mnist", "data", version("1")) == 0
 
 
-def test_pruning_keeps_the_newest_and_the_protected(journal):
+def test_pruning_forgets_all_versions_of_one_kind_but_those_that_are_to_stay(journal):
     for at, digit in enumerate("12345"):
         journal.note_version("mnist", "source", version(digit), 1, 1, float(at))
     journal.note_version("mnist", "data", DATA, 1, 1, 0.0)
     journal.note_version("other", "source", version("9"), 1, 1, 0.0)
-    gone = journal.prune("mnist", 2, ["1" * 64])
+    gone = journal.prune("mnist", "source", {digit * 64 for digit in "154"})
     assert [one.version for one in gone] == [version("3"), version("2")]
     assert [one.version for one in journal.versions("mnist", "source")] == [version(d) for d in "541"]
     assert [one.version for one in journal.versions("mnist", "data")] == [DATA]
     assert [one.version for one in journal.versions("other", "source")] == [version("9")]
+
+
+def test_a_deployment_that_is_dropped_takes_the_versions_that_nobody_else_brought(journal):
+    made = [journal.begin_deployment("mnist", ("a",), version(d), DATA, "sync", float(d)) for d in "12134"]
+    for one in made:
+        journal.note_version("mnist", "source", one.source, 1, 1, one.started_at)
+    journal.note_version("mnist", "data", DATA, 1, 1, 1.0)
+    assert journal.drop_deployment(made[0])
+    assert journal.drop_deployment(made[1])
+    assert [one.version for one in journal.versions("mnist", "source")] == [version(d) for d in "431"]
+    assert [one.version for one in journal.versions("mnist", "data")] == [DATA]
+    assert [one.number for one in journal.deployments("mnist", 9)] == [5, 4, 3]
+    journal.begin_job("mnist", 4, Stage.BUILD, 1.0)
+    journal.note_recovered([Recovered("mnist", 5, "a", "/f", 1, 1.0)])
+    assert not journal.drop_deployment(made[3])
+    assert not journal.drop_deployment(made[4])
+    assert [one.number for one in journal.deployments("mnist", 9)] == [5, 4, 3]
+    assert begin(journal).number == 6
 
 
 def test_roots_are_all_trees_that_anything_refers_to(journal):

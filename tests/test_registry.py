@@ -98,7 +98,12 @@ async def test_rolling_back_to_what_is_not_there_is_refused(registry: Registry, 
     gone = Version("example", "ab" * 32)
     deployment = registry.shop.journal.begin_deployment("n", (), gone, None, "sync", 1.0)
     registry.shop.journal.finish_deployment("n", deployment.number, "live", None, 2.0)
-    with pytest.raises(NotFoundError, match="not kept any more"):
+    with pytest.raises(NotFoundError, match="no earlier version that is kept"):
+        await registry.rollback("n", None)
+    with pytest.raises(NotFoundError, match="content of deployment 1 is not kept any more"):
+        await registry.rollback("n", "1")
+    registry.shop.journal.note_version("n", "source", gone, 1, 1, 2.0)  # it should be there
+    with pytest.raises(NotFoundError, match="is damaged"):
         await registry.rollback("n", None)
     assert actor.intent.pinned_source is None
 

@@ -49,6 +49,15 @@ class Names:
 
         return [(name, "") for name in templates.names()]
 
+    def deployments(self, name: str) -> Words:
+        """The deployments that a notebook can be rolled back to."""
+        found = Client().get(notebook_path(name, "history"), timeout=QUICK)
+        return [
+            (str(one["number"]), ", ".join(map(str, one["cause"][:3])))
+            for one in found["deployments"]
+            if one.get("can_roll_back")
+        ]
+
     def copies(self, name: str) -> Words:
         """The paths of a notebook's recovered copies."""
         found = Client().get(notebook_path(name, "recovered"), timeout=QUICK)
@@ -111,6 +120,7 @@ def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -
     asks: dict[object, Callable[[], Words]] = {
         "NAME": names.notebooks,
         "TEMPLATE": names.templates,
+        "DEPLOYMENT": lambda: names.deployments(seen[0]) if seen else [],
         "PATH": lambda: names.copies(seen[0]) if seen else [],
         "N|last|failed": lambda: [("last", ""), ("failed", "")],
         "COMMAND": lambda: _commands(seen),

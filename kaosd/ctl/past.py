@@ -34,6 +34,7 @@ def history_lines(answer: dict[str, Any], where: Screen) -> list[str]:
             ("", took),
             ("", "  ".join(str(one[key]) for key in ("source", "data") if one.get(key))),
             ("dim", some(one["cause"])),
+            ("dim", "can be rolled back to" if one.get("can_roll_back") else ""),
         ]
         lines += where.flow([piece for piece in pieces if piece[1]], 6)
         for text in (one.get("error") or "").splitlines():

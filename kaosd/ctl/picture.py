@@ -163,7 +163,7 @@ def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
         source = notebook.get("source") or {}
         if NOW in _reason(notebook):
             commands.append(("go on:", f"kaosctl redeploy {name} --now"))
-        elif source.get("live") and source.get("live") != source.get("disk"):
+        elif source.get("live") != source.get("disk") and source.get("live") and notebook.get("can_roll_back", True):
             commands.append(("back:", f"kaosctl rollback {name}"))
         return commands
     if _paused(notebook) or (state == "live" and notebook.get("paused")):

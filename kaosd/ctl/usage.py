@@ -251,7 +251,9 @@ def _past(commands: Commands) -> None:
         examples=("kaosctl rollback notebook-mnist-ada", "kaosctl rollback notebook-mnist-ada 5"),
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
-    parser.add_argument("to", metavar="N", nargs="?", help="deployment or version (default: the one before)")
+    parser.add_argument(
+        "to", metavar="DEPLOYMENT", nargs="?", help="its number, or a version (default: the one before)"
+    )
     _recovered(commands)
 
 

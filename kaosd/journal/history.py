@@ -33,15 +33,41 @@ class History(Database):
         action: str,
         at: float,
     ) -> Deployment:
-        """A new deployment with the next number; the oldest beyond KEEP_DEPLOYMENTS go."""
+        """A new deployment with the next number; the oldest beyond KEEP_DEPLOYMENTS go.
+
+        Numbers only grow: what `drop_deployment` has taken out leaves a gap.
+        """
         with self._transaction() as db:
             newest = db.execute("SELECT MAX(number) FROM deployments WHERE notebook = ?", (notebook,)).fetchone()[0]
             deployment = Deployment(notebook, (newest or 0) + 1, cause, action, source, data, at)
             _save(db, deployment)
-            oldest = deployment.number - KEEP_DEPLOYMENTS
-            db.execute("DELETE FROM jobs WHERE notebook = ? AND deployment <= ?", (notebook, oldest))
-            db.execute("DELETE FROM deployments WHERE notebook = ? AND number <= ?", (notebook, oldest))
+            oldest = "SELECT number FROM deployments WHERE notebook = ? ORDER BY number DESC LIMIT 1 OFFSET ?"
+            row = db.execute(oldest, (notebook, KEEP_DEPLOYMENTS)).fetchone()
+            if row is not None:
+                db.execute("DELETE FROM jobs WHERE notebook = ? AND deployment <= ?", (notebook, row[0]))
+                db.execute("DELETE FROM deployments WHERE notebook = ? AND number <= ?", (notebook, row[0]))
         return deployment
+
+    def drop_deployment(self, one: Deployment) -> bool:
+        """Take a deployment out of the history, and its versions as far as no other one brought them.
+
+        False, and nothing is changed, when it has jobs or copies of edits.
+        """
+        key = (one.notebook, one.number)
+        with self._transaction() as db:
+            uses = "SELECT EXISTS (SELECT 1 FROM {} WHERE notebook = ?{})"
+            jobs = db.execute(uses.format("jobs", " AND deployment = ?"), key).fetchone()[0]
+            copies = " AND json_extract(body, '$.deployment') = ?"
+            if jobs or db.execute(uses.format("recovered", copies), key).fetchone()[0]:
+                return False
+            db.execute("DELETE FROM deployments WHERE notebook = ? AND number = ?", key)
+            for kind, version in (("source", one.source), ("data", one.data)):
+                digest = version.digest if version is not None else ""
+                others = f" AND json_extract(body, '$.{kind}.digest') = ?"
+                if not db.execute(uses.format("deployments", others), (one.notebook, digest)).fetchone()[0]:
+                    forget = "DELETE FROM versions WHERE notebook = ? AND kind = ? AND digest = ?"
+                    db.execute(forget, (one.notebook, kind, digest))
+        return True
 
     def update_deployment(self, notebook: str, number: int, *, action: str) -> Deployment:
         """Name the costliest step that the deployment takes."""
@@ -80,6 +106,13 @@ class History(Database):
         """The jobs of a deployment in the order in which they began."""
         query = "SELECT body FROM jobs WHERE notebook = ? AND deployment = ? ORDER BY rowid"
         return tuple(decode(Job, body) for (body,) in self._rows(query, notebook, number))
+
+    def last_job(self, notebook: str, stage: Stage, state: JobState) -> Job | None:
+        """The job of this stage that began last of those that came to *state*."""
+        query = """SELECT body FROM jobs WHERE notebook = ? AND json_extract(body, '$.stage') = ?
+            AND json_extract(body, '$.state') = ? ORDER BY rowid DESC LIMIT 1"""
+        rows = self._rows(query, notebook, stage, state)
+        return decode(Job, rows[0][0]) if rows else None
 
     def build_seconds(self, notebook: str) -> tuple[float, ...]:
         """How long the last builds that succeeded took, newest first; those of all notebooks when this one has none."""

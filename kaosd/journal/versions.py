@@ -8,7 +8,7 @@ from kaosd.journal.database import Database
 from kaosd.journal.rows import Intent, KnownVersion, Live, Recovered, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Literal
 
     from kaosd.model import Version
@@ -40,11 +40,9 @@ class Versions(Database):
         known = self._known(notebook, kind, version)
         return known.files if known is not None else 0
 
-    def prune(self, notebook: str, keep: int, protected: Iterable[str]) -> tuple[KnownVersion, ...]:
-        """Forget all but the newest *keep* versions of each kind and the *protected* digests; the forgotten ones."""
-        safe = frozenset(protected)
-        old = [one for kind in ("source", "data") for one in self.versions(notebook, kind)[keep:]]
-        gone = tuple(one for one in old if one.version.digest not in safe)
+    def prune(self, notebook: str, kind: str, keep: Collection[str]) -> tuple[KnownVersion, ...]:
+        """Forget all versions of one kind but those with the digests *keep*; the forgotten ones."""
+        gone = tuple(one for one in self.versions(notebook, kind) if one.version.digest not in keep)
         with self._transaction() as db:
             delete = "DELETE FROM versions WHERE notebook = ? AND kind = ? AND digest = ?"
             db.executemany(delete, [(notebook, one.kind, one.version.digest) for one in gone])

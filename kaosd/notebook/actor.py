@@ -8,6 +8,7 @@ the daemon, which adopts the hosts again after its next start.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -25,12 +26,15 @@ from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
 from kaosd.notebook.looking import Looking
 from kaosd.notebook.making import Making
+from kaosd.notebook.past import Past
 from kaosd.notebook.record import Record, saved_copies
 from kaosd.notebook.roots import Root
 from kaosd.notebook.steps import Steps
 from kaosd.notebook.workshop import Workshop
 from kaosd.planner import Attempt, HostFact, Target, Why
 
+OFFERED = 100  # deployments, the newest, among which an earlier version is looked for before it is offered
+WRITTEN = 3.0  # seconds that what may be a failure waits for files that are still being written
 STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
 
 
@@ -45,7 +49,7 @@ class Notebook:
         self.engine = shop.engines[spec.engine]
         self.journal = shop.journal
         self.log = structlog.get_logger("kaosd.notebook").bind(notebook=spec.name)
-        self.record = Record(spec.name, shop.journal, self.home.logs)
+        self.record = Record(spec.name, shop.journal, self.home.logs, shop.settle.quiet)
         self.hosting = Hosting(spec.name, self.engine, shop.journal, self.poke)
         self.intent = self.journal.intent(spec.name)
         self.looking = Looking(self)
@@ -124,6 +128,7 @@ class Notebook:
     async def settled(self) -> str:
         """Return "live" when what is on disk now is served and has answered; "failed" or "held" when it won't be."""
         await self.fresh()
+        await self._written()
         self.poke()
         first = self.turns + 1  # a plan of an earlier turn knows nothing of those scans
         while True:
@@ -138,6 +143,13 @@ class Notebook:
             elif caught_up and outcome is not None:
                 return outcome
             await self.shop.news.after(seen)
+
+    async def _written(self) -> None:
+        """Return when no file is still being written, or not whole for so long that it is taken as it is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WRITTEN):
+                while any(root.waiting for root in self.roots()):
+                    await self.shop.news.after(self.shop.news.number)
 
     def _given_up(self) -> str | None:
         """How `settled` ends when nothing is planned, and a hold will not pass by itself."""
@@ -219,7 +231,7 @@ class Notebook:
                 self._host_ended()
             self.plan = planner.plan(await self.looking.look())
         self.planned = self.turns
-        self._note_rest()
+        await self._note_rest()
         if self.plan.step is not None:
             await self._take(self.plan.step)
             return False
@@ -301,12 +313,14 @@ class Notebook:
         if self.hosting.damage:
             await self.hosting.probe(now=True)
 
-    def _note_rest(self) -> None:
+    async def _note_rest(self) -> None:
         """End the deployment that has reached its target, and the episode of events."""
         target, served, hold = self.plan.target, self.looking.served(), self.plan.hold
         self.waiting_since = None
         if hold is not None and hold.why is Why.BUSY and hold.until is not None:
             self.waiting_since = hold.until - self.spec.swap_when_idle
+        if hold is not None and hold.why is Why.FAILED and self.plan.step is None and self.making is None:
+            self.record.finish("failed", hold.text)  # where only a part of it failed, and the rest was brought
         if target is None or served is None or served.target != target:
             return
         if self.hosting.fact() is not HostFact.RUNNING or self.looking.cut_short() or self.hosting.damage:
@@ -315,6 +329,7 @@ class Notebook:
         if self.plan.step is None and (hold is None or hold.why in (Why.PINNED, Why.SAVING)):
             self.now_please = False
         if self.plan.step is None:
+            await self.steps.way_back(self.plan)
             self.accepted -= {target.source, target.data}
             for root, held in ((self.source, self.plan.source), (self.data, self.plan.data)):
                 if root is not None and held is None and not root.looking:
@@ -350,6 +365,12 @@ class Notebook:
         """The state as a whole, with its reason."""
         return view.state(self._standing())
 
+    def _can_roll_back(self) -> bool | None:
+        """Whether an earlier version is kept; only told where that is the way out."""
+        if self.state()[0] is not NotebookState.FAILED:
+            return None
+        return Past(self.journal, self.spec.name, self.hosting.live).before(OFFERED) is not None
+
     def _unread(self) -> str | None:
         """Why the latest scans need not be all that is on disk: files are being written, or events wait to be read."""
         if waiting := planner.being_written(self.looking.saving()):
@@ -373,6 +394,7 @@ class Notebook:
             warnings=self.looking.warnings(),
             recovered=self.record.recovered,
             progress=self.looking.progress(),
+            can_roll_back=self._can_roll_back(),
         )
 
     def _standing(self) -> view.Standing:

@@ -14,6 +14,7 @@ from kaosd.journal import Journal, Live, Recovered
 from kaosd.journal.history import DAEMON_ENDED
 from kaosd.logs import log_name, stage_logs, stamp
 from kaosd.model import Deployment, Job, JobState, Resources, Stage
+from kaosd.notebook.past import SHORT, one_line
 from kaosd.planner import Target
 from kaosd.text import printable
 
@@ -52,8 +53,10 @@ class LogFile:
 class Record:
     """The deployment in progress of one notebook, and its jobs. Owned by the actor."""
 
-    def __init__(self, name: str, journal: Journal, logs: Path) -> None:
+    def __init__(self, name: str, journal: Journal, logs: Path, settle: float = 0.4) -> None:
         self.name = name
+        self.settle = settle  # seconds of quiet after a save; see past.one_line
+        self.grown = False  # the deployment in progress brings one file that has become larger
         self.journal = journal
         self.logs = logs
         self.deployment: Deployment | None = None
@@ -75,7 +78,11 @@ class Record:
         self.deployment = known[0] if known else None
         for deployment in reversed(known):
             for job in self.journal.jobs(self.name, deployment.number):
-                self.jobs[job.stage] = job
+                before = self.jobs.get(job.stage)
+                beside = before is not None and before.error == DAEMON_ENDED and job.state is JobState.FAILURE
+                if not (job.stage is Stage.HOST and beside):  # the one before it went on serving
+                    self.jobs[job.stage] = job
+        self._forget_undone()
         self._unlisted = [(path, file) for path, file in copies if file not in listed]
         self.keep_again()
 
@@ -92,10 +99,15 @@ class Record:
             self.deployment = self.journal.update_deployment(self.name, self.deployment.number, action=action)
         return True
 
-    def begin(self, target: Target, cause: tuple[str, ...], action: str, at: float | None = None) -> None:
-        """A new deployment that brings *target*, begun *at* (None: now); one in progress is superseded."""
+    def begin(
+        self, target: Target, cause: tuple[str, ...], action: str, at: float | None = None, *, grown: bool = False
+    ) -> None:
+        """A new deployment that brings *target*, begun *at* (None: now); one in progress is superseded.
+
+        grown: all that it brings is one file that has become larger.
+        """
         self.finish("superseded")
-        self.target = target
+        self.target, self.grown = target, grown
         self.deployment = self.journal.begin_deployment(
             self.name, cause, target.source, target.data, action, at if at is not None else time.time()
         )
@@ -108,8 +120,41 @@ class Record:
             return
         number = self.deployment.number
         self.deployment = self.journal.finish_deployment(self.name, number, outcome, error, time.time())
+        self._forget_undone()
+        self._join()
         self.event("deployment_finished", number=number, outcome=outcome, error=error)
         self.note(f"deployment {number}: {outcome}" + (f": {error}" if error else ""))
+
+    def _join(self) -> None:
+        """Drop the deployment before the last one where both are one line of the history."""
+        last = self.deployment
+        if last is None or last.outcome != "live" or last.action not in SHORT:
+            return
+        for before in self.journal.deployments(self.name, 2)[1:]:
+            if one_line(before, last, grown=self.grown, settle=self.settle) and self.journal.drop_deployment(before):
+                (self.logs / log_name(before.number, Stage.WATCH.value, "-")).unlink(missing_ok=True)
+
+    def _forget_undone(self) -> None:
+        """Once a deployment went live, the last build is the last one that succeeded: nothing waits for another."""
+        if self.deployment is None or self.deployment.outcome != "live" or Stage.BUILD not in self.jobs:
+            return
+        if self.jobs[Stage.BUILD].state in (JobState.FAILURE, JobState.KILLED):
+            built = self.journal.last_job(self.name, Stage.BUILD, JobState.SUCCESS)
+            if built is None:
+                del self.jobs[Stage.BUILD]
+            else:
+                self.jobs[Stage.BUILD] = built
+
+    @property
+    def undone(self) -> Deployment | None:
+        """The last deployment if it came to nothing, so that another one must say when its change was taken back."""
+        last = self.deployment
+        return last if last is not None and last.outcome in ("failed", "cancelled", "superseded") else None
+
+    def reverted(self, target: Target, cause: tuple[str, ...]) -> None:
+        """Write down that *target* is served and wanted again, after a deployment that came to nothing."""
+        self.begin(target, cause, "none")
+        self.finish("live")
 
     def arrived(self, target: Target) -> None:
         """*target* is served: the deployment in progress went live if that is what it was to bring."""
@@ -144,6 +189,11 @@ class Record:
             self.jobs[job.stage] = ended
         self.event("job_finished", job=job.id, stage=job.stage.value, state=state.value, error=error)
 
+    def goes_on(self, job: Job | None) -> None:
+        """A job that was to be replaced goes on after all, as the last one of its stage."""
+        if job is not None:
+            self.jobs[job.stage] = job
+
     def newest_log(self) -> Path | None:
         """The log of the job that began last."""
         begun = sorted(self.jobs.values(), key=lambda job: job.started_at)
@@ -152,10 +202,11 @@ class Record:
     def trim(self) -> None:
         """Remove the logs of deployments long past, and cut what a talkative host has written; blocking."""
         found = stage_logs(str(self.logs), self.name)
+        known = self.journal.deployments(self.name, KEEP_LOGS)  # numbers have gaps
+        oldest = known[-1].number if len(known) == KEEP_LOGS else 0
         hosts = [log.number for log in found if log.stage == "host"]
-        newest = self.deployment.number if self.deployment is not None else 0
         for log in found:
-            if log.number <= newest - KEEP_LOGS and not (log.stage == "host" and log.number == max(hosts)):
+            if log.number < oldest and not (log.stage == "host" and log.number == max(hosts)):
                 os.unlink(log.path)
             else:
                 logfile.bound(log.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import structlog
 
 from kaosd import bundle
 from kaosd.errors import EngineError, StoreError
+from kaosd.journal import Intent, Live
 from kaosd.model import Version
+from kaosd.notebook.past import Past, kept_versions
 from kaosd.notebook.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -23,9 +26,7 @@ KEEP_ENVIRONMENTS = 3  # newest environments of a notebook that are not collecte
 async def collect(shop: Workshop, actors: Mapping[str, Notebook]) -> None:
     """Drop what no notebook of *actors*, which are all, can come back to."""
     for name, actor in list(actors.items()):
-        protected = {v.digest for v in (actor.hosting.live.source, actor.hosting.live.data) if v is not None}
-        protected |= {v.digest for v in (actor.intent.pinned_source, actor.intent.pinned_data) if v is not None}
-        shop.journal.prune(name, shop.keep_versions, protected)
+        prune(shop, name, actor.hosting.live, actor.intent)
         await asyncio.to_thread(actor.record.trim)
     keep = await kept_environments(shop, actors.values())  # told from contents that the sweep may drop
     swept = await asyncio.to_thread(_sweep, shop, actors)
@@ -35,6 +36,17 @@ async def collect(shop: Workshop, actors: Mapping[str, Notebook]) -> None:
             await engine.collect(keep)
         except (EngineError, OSError) as error:  # the others' turn comes all the same
             log.warning("environments_not_collected", engine=engine.name, error=str(error))
+
+
+def prune(shop: Workshop, name: str, live: Live, intent: Intent) -> None:
+    """Forget the versions of a notebook that are neither new, live, pinned or the one before, nor of an hour or day."""
+    before = Past(shop.journal, name, live).before()
+    used = [live.source, live.data, intent.pinned_source, intent.pinned_data]
+    used += [before.source, before.data] if before is not None else []
+    protected = {version.digest for version in used if version is not None}
+    for kind in ("source", "data"):
+        versions = shop.journal.versions(name, kind)
+        shop.journal.prune(name, kind, kept_versions(versions, time.time(), shop.keep_versions, protected))
 
 
 async def kept_environments(shop: Workshop, actors: Iterable[Notebook]) -> frozenset[str]:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from kaosd import bundle, planner
 from kaosd.engines.base import Carrier, Order
 from kaosd.errors import ConfigError, DocumentHeld, EngineError
-from kaosd.model import DataMode, Environment, Host, JobState, Stage, Version
+from kaosd.model import DataMode, Deployment, Environment, Host, JobState, Stage, Version
 from kaosd.notebook.content import StoredContent
 from kaosd.notebook.making import Making
 from kaosd.notebook.record import bare
 from kaosd.notebook.work import WorkDirectory, differences
-from kaosd.planner import Attempt, Target
+from kaosd.planner import Attempt, Target, Why
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
@@ -206,7 +206,11 @@ class Steps:
         """A new host beside *old*, which ends when the new one serves *serving*; on failure *old* goes on."""
         actor, data = self.actor, serving.data != self.actor.hosting.live.data
         leaving = actor.record.jobs.get(Stage.HOST)
-        host = await self._host(target, environment)
+        try:
+            host = await self._host(target, environment)
+        except BaseException:
+            actor.record.goes_on(leaving)
+            raise
         try:
             await self.work.sync(target.source, old)
             if data:  # the old one cannot see it: not before the last moment
@@ -216,6 +220,8 @@ class Steps:
             if isinstance(error, DocumentHeld):
                 error.costly = True
             await actor.engine.stop(host, 0)  # nobody knows of it
+            actor.record.job_ended(actor.record.jobs[Stage.HOST], JobState.KILLED, "it did not come to serve")
+            actor.record.goes_on(leaving)
             raise
         try:
             done = {"attaching": False} if data else {}
@@ -314,7 +320,21 @@ class Steps:
             self.actor.publish()
             causes = await asyncio.to_thread(self._causes, target)
             await self.actor.looking.durable()
-            self.actor.record.begin(target, causes, action, at)
+            grown = len(causes) == 1 and await asyncio.to_thread(self._is_grown, target)
+            self.actor.record.begin(target, causes, action, at, grown=grown)
+
+    async def way_back(self, plan: planner.Plan) -> None:
+        """Write down that what is served is wanted again, if the deployment before came to nothing."""
+        record, store, target, last = self.actor.record, self.store, plan.target, self.actor.record.undone
+        if last is None or target is None or not _is_wanted(plan, target, last):
+            return
+        causes = ["[rollback]" if target.source == self.actor.intent.pinned_source else "[reverted]"]
+        for what, old, new in (("", last.source, target.source), ("data: ", last.data, target.data)):
+            if old is None or new is None or old == new or (what and self.actor.spec.data_mode is DataMode.LINK):
+                continue
+            changes = await asyncio.to_thread(differences, store, old.digest, new.digest)
+            causes += [f"{what}{path}" for path in bare(change.path for change in changes or ())]
+        record.reverted(target, tuple(causes[:CAUSES]))
 
     def _causes(self, target: Target) -> tuple[str, ...]:
         """What differs between what is served and *target*, for people."""
@@ -329,6 +349,19 @@ class Steps:
         if target.resources != live.resources:
             causes += ("[resources]",)
         return causes[:CAUSES] or (f"[{self.actor.hosting.damage or 'host ended'}]",)
+
+    def _is_grown(self, target: Target) -> bool:
+        """Whether *target* differs from what is served by one file, which has only become larger; blocking."""
+        live = self.actor.hosting.live
+        pairs: list[tuple[Version | None, Version | None]] = [(live.source, target.source)]
+        pairs += [(live.data, target.data)] if self.actor.spec.data_mode is not DataMode.LINK else []
+        sizes = [
+            (change.old.size if change.old is not None else None, change.new.size if change.new is not None else 0)
+            for old, new in pairs
+            if old is not None and new is not None and old != new
+            for change in differences(self.store, old.digest, new.digest) or ()
+        ]
+        return len(sizes) == 1 and sizes[0][0] is not None and sizes[0][0] < sizes[0][1]
 
     def _data_causes(self, old: Version | None, new: Version | None) -> tuple[str, ...]:
         if old == new:
@@ -346,3 +379,17 @@ class Steps:
                 same = root.scan.version == version
                 files, size = (root.scan.files, root.scan.bytes) if same else (0, 0)
                 actor.journal.note_version(actor.spec.name, kind, version, files, size, now)
+
+
+def _is_wanted(plan: planner.Plan, target: Target, last: Deployment) -> bool:
+    """Whether *target* is what a person wants, and not only what is served because the change of *last* is held."""
+    match plan.hold:
+        case None:
+            return True
+        case planner.Hold(Why.PINNED):
+            return True
+        case hold if hold == plan.data:
+            return last.data == target.data
+        case hold if hold == plan.source:
+            return last.source == target.source
+    return False

@@ -141,6 +141,7 @@ class Facts:
     warnings: tuple[str, ...]
     recovered: int
     progress: str | None
+    can_roll_back: bool | None = None  # only told where that is the way out
 
 
 def notebook(facts: Facts) -> dict[str, Any]:
@@ -181,6 +182,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "warnings": list(facts.warnings),
         "recovered": facts.recovered,
         "progress": facts.progress,
+        "can_roll_back": facts.can_roll_back,
         "registered": spec.registered,
     }
 
