@@ -316,6 +316,10 @@ def _starting(commands: Commands) -> None:
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="the notebook (default: the page that lists all)")
     parser.add_argument("--print", dest="only_print", action="store_true", help="print the address with its token")
+    _templates(commands)
+
+
+def _templates(commands: Commands) -> None:
     templates = commands.group("template", "notebooks and data to start from")
     templates.add(
         "list",
