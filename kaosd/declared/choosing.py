@@ -109,7 +109,7 @@ def declare(files: Files, choice: Choice | None = None) -> Declared:
             text = f"the setting environment names {choice.file}, and there is no such file in the source directory"
             problems = (Problem(text, "correct its name, which is relative to the source directory"),)
     followed = _follow(files, kind, file, root, choice)
-    python = wanted(files, folder, root, file)
+    python = wanted(files, folder, root, file) if kind != "conda" else None  # its packages bring it
     found = Declared(
         root=root,
         folder=folder,
@@ -131,7 +131,8 @@ def _completed(files: Files, found: Declared, followed: Followed, there: dict[st
     inputs = {*followed.files, *(one for it in found.projects for one in metadata_of(files, it.path))}
     inputs |= {one for one in (found.file, found.lock, found.python.path if found.python else None) if one}
     inputs |= set(_settings_of_uv(files, found))
-    return replace(found, inputs=tuple(sorted(inputs)), unused=tuple(_unused(files, found, there)))
+    found = replace(found, inputs=tuple(sorted(inputs)))
+    return replace(found, unused=tuple(_unused(files, found, there)))
 
 
 def _there(files: Files, folder: str) -> Iterator[tuple[str, str]]:
@@ -350,6 +351,10 @@ def _scripts(files: Files, found: Declared) -> Iterator[Unused]:
             path, f"{path}: {text}{words}; an image of its own can: write a Dockerfile and use --engine docker"
         )
     runtime = files.text(joined(found.folder, "runtime.txt")) or ""
+    if found.kind == "conda" and runtime.strip():
+        path = joined(found.folder, "runtime.txt")
+        yield Unused(path, f"{path} is not used: {found.file} chooses the Python, for example python=3.12")
+        return
     if re.match(r"\s*r-", runtime):
         path = joined(found.folder, "runtime.txt")
         yield Unused(path, f"{path} asks for R ({runtime.strip()[:40]}), which is not installed")

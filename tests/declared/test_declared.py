@@ -259,6 +259,7 @@ def test_what_is_not_honoured_is_said(files: dict[str, str], sentence: str) -> N
         {"model/requirements.txt": "", "model/pyproject.toml": "[project]\nname = 'x'\n"},
         {"model/requirements.txt": "", "Dockerfile": "FROM a\nRUN pip install -U jupyterlab -r requirements.txt\n"},
         {"apt.txt": "# nothing\n\n", "postBuild": "\n"},
+        {"binder/requirements.txt": "-e .\n", "pyproject.toml": PROJECT + BUILD},
         {"requirements.txt": "", "requirements-dev.txt": "pytest"},
         {"Pipfile": "", "Pipfile.lock": "{}"},
     ],

@@ -47,6 +47,8 @@ def sources(bundle: Path, declared: Declared) -> Sources:
             raise BuildFailed(f"{path} {error}", hint="make it again: pipenv lock") from error
         asked_of = _asked(path, text, lines)
         return Sources({}, tuple(lines), asked_of, any(_HASHED.search(line) for line in lines))
+    if declared.kind == "conda":
+        return Sources({}, (), (), False)
     projects = tuple(f"./{posixpath.relpath(one.path or '.', declared.root or '.')}" for one in declared.projects)
     if declared.kind == "pyproject":
         choice = declared.choice

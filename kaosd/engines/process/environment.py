@@ -114,6 +114,8 @@ class Environments:
         before = _digest_of(self._last(spec))
         lock = (self.path(inputs.digest) / LOCK).read_bytes()
         replace_file(self._last(spec), f"# environment {inputs.digest}\n".encode() + lock)
+        if inputs.declared.kind == "conda":  # no other can begin with it
+            return found
         self._spares.prepare(inputs.digest, before if before != inputs.digest else None)
         return found
 

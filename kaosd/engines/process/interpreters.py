@@ -66,15 +66,20 @@ async def choose(
             hint="install it, for example `uv python install`, let kaosd fetch it (python_downloads = true), "
             "or ask for another one",
         )
-    version = await _version(found)
+    version = await check_python(found, place)
+    return Chosen(found, f"Python {version}, as {place} asks for: {found}")
+
+
+async def check_python(python: str, place: str) -> str:
+    """The version of an interpreter. BuildFailed when it is too old; *place*: what asks for it."""
+    version = await _version(python)
     if tuple(int(part) for part in version.split(".")[:2]) < LOWEST_PYTHON:
         lowest = ".".join(map(str, LOWEST_PYTHON))
         raise BuildFailed(
             f"{place} asks for Python {version}, and a notebook can be hosted from Python {lowest} on",
-            hint=f"ask for a newer one, for example python-{lowest}; "
-            "an image of its own can hold an older one beside it (--engine docker)",
+            hint=f"ask for a newer one, for example Python {lowest}",
         )
-    return Chosen(found, f"Python {version}, as {place} asks for: {found}")
+    return version
 
 
 def _is_other_language(wanted: PythonWanted) -> bool:

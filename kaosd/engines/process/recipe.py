@@ -22,7 +22,7 @@ from pathlib import Path
 from kaosd import proc
 from kaosd.declared import Declared, warnings
 from kaosd.engines.base import Inputs, Log
-from kaosd.engines.process import asking, interpreters, projects
+from kaosd.engines.process import asking, conda, interpreters, projects
 from kaosd.engines.process.additions import Change, compare, options
 from kaosd.engines.process.blame import Blame, Requirement, blame
 from kaosd.engines.process.copying import complete, distributions
@@ -83,6 +83,8 @@ class Recipe:
             self.log.line("it cannot be added to what is there; all is resolved again")
         if build.declared.lock is not None:
             return await self._synced(build)
+        if build.declared.kind == "conda":
+            return await self._conda(build)
         self.log.line("step 2/4 resolve the requirements")
         notes = await self._resolve(build)
         if change is not None:
@@ -121,16 +123,13 @@ class Recipe:
             self.log.line(f"warning: {text}")
         if declared.problems:
             raise BuildFailed(declared.problems[0].text, hint=declared.problems[0].hint)
-        if declared.kind == "conda":
-            raise BuildFailed(
-                f"{declared.file} asks for packages of conda, which are not installed yet",
-                hint="write a requirements.txt beside it",
-            )
         found = await asyncio.to_thread(asking.sources, target / "inputs", declared)
         (own / "wanted.txt").write_text(_specs(found.lines))
-        python = await interpreters.choose(
-            self._uv_in(own), self.python, declared.python, self.variables, self.downloads
-        )
+        python = interpreters.Chosen(self.python)
+        if declared.kind != "conda":  # which brings its own
+            python = await interpreters.choose(
+                self._uv_in(own), self.python, declared.python, self.variables, self.downloads
+            )
         if python.says:
             self.log.line(python.says)
         texts = found.files if declared.kind in ("requirements", "none") else {}
@@ -249,11 +248,33 @@ class Recipe:
         await self._install_live(build)
         return notes
 
+    async def _conda(self, build: Build) -> tuple[str, ...]:
+        """Install the packages of conda, those of the pip section, and what the host needs besides."""
+        shown, own = build.declared.file or "", build.target / _OWN
+        directory = (build.target / "inputs" / shown).parent
+        wanted = await asyncio.to_thread(conda.read, build.target / "inputs" / shown, shown)
+        self.log.line("step 2/4 solve and install the packages of conda")
+        note = await conda.install(wanted, build.target, own, self.variables, self.log, shown)
+        await interpreters.check_python(str(build.target / "bin/python"), shown)
+        if wanted.pip:
+            self.log.line("step 3/4 install the packages of pip")
+            section = directory / "kaosd-pip.txt"
+            section.write_text(_specs(wanted.pip))
+            python = ["--python", str(build.target / "bin/python"), "--break-system-packages"]
+            await self._accept(await self._uv(directory, "pip", "install", *python, "-r", section.name), build)
+        self.log.line("step 4/4 install what the host needs")
+        have = {package.name: package.version for package in await asyncio.to_thread(installed, build.target)}
+        (own / "exact.txt").write_text(_specs(f"{name}=={version}" for name, version in sorted(have.items())))
+        notes = await self._add_server(build, have)
+        await self._install_live(build)
+        said = (note, await asyncio.to_thread(conda.unactivated, build.target))
+        return (*filter(None, said), *notes)
+
     async def _add_server(self, build: Build, have: Mapping[str, str]) -> tuple[str, ...]:
         """Add what the host needs to an environment that holds exactly *have*, none of which moves."""
         own = build.target / _OWN
         added = [spec for name, spec in _SERVER.items() if name not in have]
-        python = ["--python", str(build.target / "bin/python")]
+        python = ["--python", str(build.target / "bin/python"), "--break-system-packages"]
 
         async def add() -> proc.Finished:
             if not added:
@@ -278,7 +299,7 @@ class Recipe:
         self.log.line(f"the code of {', '.join(path or 'the project' for path in live)} is read in the notebook itself")
         bundle = build.target / "inputs"
         arguments = [word for path in live for word in ("-e", str(bundle / path))]
-        python = ["--python", str(build.target / "bin/python")]
+        python = ["--python", str(build.target / "bin/python"), "--break-system-packages"]
         await self._accept(await self._uv(build.root, "pip", "install", *python, "--no-deps", *arguments), build)
         root = bundle / build.declared.root
         await asyncio.to_thread(projects.lead_to, build.target, str(root), str(build.work))
