@@ -136,7 +136,7 @@ def _lock(settings: Settings, stack: AsyncExitStack) -> None:
         raise ConfigError(f"{path} cannot be opened: {error.strerror}", hint="remove what stands there") from error
     stack.callback(os.close, fd)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        raise ConfigError(f"{path} is not a regular file", hint=f"rm {path}")
+        raise ConfigError(f"{path} is not a regular file", hint=f"remove it: `rm -r {path}`")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kaosd.aside import discard, is_file
 from kaosd.errors import ConfigError
 
 SCHEMA = 1
 FILE = "schema"
+_FIX = f"if no newer kaosd was here, `echo {SCHEMA} > {{}}` puts it right"
 
 
 def check(state_dir: Path) -> None:
@@ -18,14 +20,16 @@ def check(state_dir: Path) -> None:
     """
     path = state_dir / FILE
     try:
-        text = path.read_text()
-    except FileNotFoundError:
+        if os.path.lexists(path) and not is_file(path):
+            raise ConfigError(f"{path} is not a regular file", hint=f"remove it: `rm -r {path}`")
+        text = path.read_text().strip("\0 \n") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", hint=_FIX.format(path)) from error
+    if not text:  # made before there was such a file; or a power cut has emptied it
         _write(path)
         return
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", hint="see `ls -l` on it") from error
-    if not text.strip().isdecimal():
-        raise ConfigError(f"{path} holds no number", hint=f"this kaosd writes {SCHEMA} there; was it edited?")
+    if not (text.isascii() and text.isdecimal()):
+        raise ConfigError(f"{path} holds no number: {text[:20]!a}", hint=_FIX.format(path))
     if int(text) > SCHEMA:
         raise ConfigError(
             f"{state_dir} belongs to a newer kaosd (layout {int(text)}, this one knows {SCHEMA})",
@@ -38,7 +42,11 @@ def check(state_dir: Path) -> None:
 def _write(path: Path) -> None:
     draft = path.with_name(f".{FILE}.new")
     try:
-        draft.write_text(f"{SCHEMA}\n")
+        discard(draft)
+        with draft.open("x") as file:
+            file.write(f"{SCHEMA}\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(draft, path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}", hint="is the disk full?") from error

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from kaosd.bundle.caches import CACHES
 from kaosd.bundle.failing import store_errors
 from kaosd.bundle.hosted import alike, state, state_at
 from kaosd.bundle.ignore import TEMPORARY
@@ -13,7 +14,6 @@ from kaosd.bundle.store import Store
 from kaosd.bundle.tree import join, lookup
 from kaosd.errors import StoreError
 
-CACHES = frozenset({b"__pycache__", b".ipynb_checkpoints"})
 _OURS = (TEMPORARY + b"syncing", TEMPORARY + b"part")  # see work.py; what it swaps may be a person's
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from kaosd.aside import discard, is_file, set_aside
 from kaosd.errors import ConfigError, StoreError
 from kaosd.journal import migration
 from kaosd.journal.migration import SCHEMA
-from kaosd.journal.salvage import remove_unreadable, sentence
+from kaosd.journal.salvage import remove_unreadable, sentence, take_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,16 +103,19 @@ class Database:
     # -- opening -------------------------------------------------------------------------------------------
 
     def _open(self, at: float, busy: float) -> sqlite3.Connection:
-        first = 0
+        first, aside = 0, None
+        for beside in (self.path.with_name(self.path.name + each) for each in ("-wal", "-shm")):
+            if not is_file(beside):
+                discard(beside)
         if os.path.lexists(self.path):
-            damage = _damage(self.path, busy)
+            damage = _damage(self.path, busy) if is_file(self.path) else "it is not a file"
             if damage is not None:
-                aside = _set_aside(self.path, at)
+                aside = set_aside(self.path, at)
                 self.repaired = f"{self.path} was damaged ({damage}): it is now {aside.name}, and a new one was begun"
                 # Ahead of every number that the old journal can have given out, at one event per second.
                 first = int(at)
         if not os.path.lexists(self.path):
-            _create(self.path, first)
+            _create(self.path, first, aside)
         db = _connect(self.path, busy)
         try:
             migration.migrate(db, self.path)
@@ -152,15 +155,11 @@ def _damage(path: Path, busy: float) -> str | None:
         raise
 
 
-def _set_aside(path: Path, at: float) -> Path:
-    """Give the file another name; sqlite has brought its write-ahead log into it when it was checked."""
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(at))}")
-    os.rename(path, aside)
-    return aside
+def _create(path: Path, first: int, damaged: Path | None) -> None:
+    """Make a journal whose events begin after number *first*: under another name, then renamed.
 
-
-def _create(path: Path, first: int) -> None:
-    """Make an empty journal whose events begin after number *first*: under another name, then renamed."""
+    It holds what can still be read of the *damaged* one: a notebook whose registration is lost would be forgotten.
+    """
     new = path.with_name(path.name + ".new")
     # A write-ahead log without its file would be applied to the new one.
     for stale in (f"{new}", f"{new}-wal", f"{new}-shm", f"{path}-wal", f"{path}-shm"):
@@ -173,6 +172,10 @@ def _create(path: Path, first: int) -> None:
         db.execute("INSERT INTO sqlite_sequence VALUES ('events', ?)", (first,))
         db.execute(f"PRAGMA user_version = {SCHEMA}")
         db.execute("COMMIT")
+        if damaged is not None:
+            db.execute("BEGIN")
+            take_over(db, damaged)
+            db.execute("COMMIT")
     os.rename(new, path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from kaosd.aside import is_file
 from kaosd.errors import StoreError
 from kaosd.journal.rows import Intent, KnownVersion, Live, Recovered, Registration, decode
 from kaosd.model import Deployment, Job
@@ -18,6 +21,40 @@ _KINDS: dict[str, type[Any]] = {
     "versions": KnownVersion,
     "recovered": Recovered,
 }
+
+
+_COLUMNS = {
+    "registrations": 2, "live": 2, "intents": 2, "deployments": 3, "jobs": 4, "versions": 5, "recovered": 3,
+}  # fmt: skip
+
+
+def take_over(db: sqlite3.Connection, damaged: Path) -> None:
+    """Bring over to *db* the rows of a journal that was set aside which can still be read; none is an error.
+
+    Events stay behind: readers count on their order.
+    """
+    if not is_file(damaged):
+        return
+    try:
+        with closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)) as old:
+            old.execute("PRAGMA writable_schema = ON")  # or sqlite refuses a file that was cut off
+            for table, columns in _COLUMNS.items():
+                _take_table(db, old, table, columns)
+    except sqlite3.Error:
+        return  # nothing can be read; that it is damaged is told already
+
+
+def _take_table(db: sqlite3.Connection, old: sqlite3.Connection, table: str, columns: int) -> None:
+    """Forwards up to the damage, then backwards from the end up to it."""
+    marks = ", ".join("?" * columns)
+    for order in ("ASC", "DESC"):
+        try:
+            for row in old.execute(f"SELECT * FROM {table} NOT INDEXED ORDER BY rowid {order}"):  # noqa: S608
+                if len(row) == columns:
+                    db.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
+        except sqlite3.Error:
+            continue
+        return
 
 
 class Lost(NamedTuple):

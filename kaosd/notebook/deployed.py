@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from kaosd.aside import discard, is_file
 from kaosd.bundle.failing import store_errors
 from kaosd.engines.base import Home
 
@@ -20,7 +21,7 @@ _WHOLE = re.compile(r"(?:[0-9a-f]{64}\n)+end\n")  # anything else is the half of
 def read(home: Home) -> tuple[str, ...]:
     """The trees; none when nobody knows. Several while a sync has not ended. Blocking."""
     try:
-        text = _file(home).read_text() if _file(home).is_file() else ""
+        text = _file(home).read_text() if is_file(_file(home)) else ""
     except (OSError, UnicodeDecodeError):
         return ()
     return tuple(text.split()[:-1]) if _WHOLE.fullmatch(text) else ()
@@ -30,6 +31,9 @@ def write(home: Home, trees: Iterable[str | None]) -> None:
     """Say which; blocking, and not synced: a power cut leaves it, or none. StoreError."""
     draft = _file(home).with_name("deployed.new")
     with store_errors("write to", home.root):
+        for path in (draft, _file(home)):
+            if os.path.lexists(path) and not is_file(path):
+                discard(path)
         draft.write_text("".join(f"{tree}\n" for tree in dict.fromkeys(trees) if tree is not None) + "end\n")
         os.replace(draft, _file(home))
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kaosd.bundle.edits import CACHES
+from kaosd.aside import is_file, set_aside
+from kaosd.bundle.caches import CACHES
 from kaosd.bundle.failing import store_errors
 from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live, Recovered
@@ -35,6 +36,8 @@ class LogFile:
         self.path = path
         self._seen = seen
         with store_errors("write to", path):
+            if os.path.lexists(path) and not is_file(path):
+                set_aside(path, time.time())
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def line(self, text: str) -> None:

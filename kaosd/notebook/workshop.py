@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
+from kaosd.aside import discard, is_file, set_aside
 from kaosd.bundle import Store
 from kaosd.engines.base import Engine, Home
 from kaosd.journal import Journal
 from kaosd.planner import Settle
 from kaosd.watch import Watcher
+
+log = structlog.get_logger(__name__)
+_TOKEN = re.compile("[0-9a-f]{48}")
 
 
 class News:
@@ -72,21 +80,38 @@ class Workshop:
             run=self.state_dir / "run",
         )
         for path in (root.parent, root, home.work, home.jupyter, home.logs, home.run):
-            path.mkdir(mode=0o700, exist_ok=True)
+            _directory(path)
         secret_file(home.token_file)
         return home
 
 
 def secret_file(path: Path) -> str:
-    """The random token in *path* (mode 0600, no newline), made if absent: whole or not at all."""
-    if path.exists():
-        return path.read_text()
+    """The random token in *path* (mode 0600, no newline), made whole or not at all: if absent, or no token of ours."""
+    found = path.read_bytes().decode("latin-1") if is_file(path) else ""
+    if not _TOKEN.fullmatch(found):
+        if os.path.lexists(path):
+            log.warning("token_made_again", path=str(path), reason="the file held no token")
+        found = secrets.token_hex(24)
+        put_secret(path, found)
+    return found
+
+
+def put_secret(path: Path, token: str) -> None:
+    """Write *token* to *path*, whatever stands there. OSError."""
     new = path.with_suffix(".new")
-    new.unlink(missing_ok=True)
+    discard(new)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w") as file:
-        file.write(secrets.token_hex(24))
+        file.write(token)
         file.flush()
         os.fsync(file.fileno())
+    if path.is_dir():
+        discard(path)
     new.rename(path)
-    return path.read_text()
+
+
+def _directory(path: Path) -> None:
+    """Make a directory, mode 0700, if it is absent; what else stands there is set aside. OSError."""
+    if os.path.lexists(path) and not path.is_dir():
+        log.warning("set_aside", path=str(path), aside=str(set_aside(path, time.time())))
+    path.mkdir(mode=0o700, exist_ok=True)
