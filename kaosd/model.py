@@ -205,6 +205,7 @@ class HostStatus:
 
     notice: what a person should know of a host that answers, such as a kernel that its memory limit has ended.
     damage: why kernels may not start although it answers: what is wrong with its environment, as a sentence.
+    lost: it does not answer and never will: its socket is gone, or it has another token.
     """
 
     alive: bool
@@ -214,6 +215,7 @@ class HostStatus:
     reason: str = ""
     notice: str = ""
     damage: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ class HostFact(StrEnum):
     NONE = "none"
     ENDED = "ended"
     SILENT = "silent"  # runs, but does not answer
+    LOST = "lost"  # and never will
     RUNNING = "running"
 
 
@@ -306,10 +307,11 @@ def _bring_up(look: Look, target: Target, hold: Hold | None) -> Plan:
 def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     """A host runs: the cheap steps first, then the environment."""
     served = look.served
-    if look.host is HostFact.SILENT or served is None:
+    if look.host in (HostFact.SILENT, HostFact.LOST) or served is None:
         text = f"{look.silent or 'the host runs but does not answer'}; `kaosctl redeploy --now` starts it anew"
-        failed = _failed(look, Attempt.HOST, target) if look.now_please else None
-        step = Stop() if look.now_please and failed is None else None
+        ends = look.now_please or look.host is HostFact.LOST
+        failed = _failed(look, Attempt.HOST, target) if ends else None
+        step = Stop() if ends and failed is None else None
         return Plan(step, failed or Hold(Why.SILENT, text), target)
     holds = [hold]
     new = served.target  # and what of the target only a new host can have

@@ -349,8 +349,9 @@ class Registry:
         """Serve an older version until the files change again."""
         actor = self.actor(name)
         source, data = self._older(actor, to)
-        for version in (source, data):
-            if version is not None and not await asyncio.to_thread(is_kept, self.shop.store, version):
+        live = actor.hosting.live
+        for version, served in ((source, live.source), (data, live.data)):
+            if version is not None and not await asyncio.to_thread(is_kept, self.shop.store, version, served):
                 raise NotFoundError(f"the content of {version} is damaged", hint=f"kaosctl history {name}")
         actor.pin(source, data)
         return await self._taken_up(name)

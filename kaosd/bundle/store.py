@@ -161,6 +161,15 @@ class Store:
         finally:
             os.close(source)
 
+    def check(self, digest: str) -> None:
+        """ContentLost when the content is not what it must be."""
+        with self._errors("read"), self._lock:
+            spot = self._spot(digest)
+        if spot.pack == LARGE:
+            os.close(self._verified_file(digest))
+        else:
+            self.get(digest)
+
     def __contains__(self, digest: str) -> bool:
         with self._errors("read"), self._lock:
             return digest in self._pending or self._index.find(digest) is not None

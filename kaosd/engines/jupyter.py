@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import time
@@ -47,7 +48,8 @@ class Door:
             reason = f"JupyterLab runs, but does not answer within {PROBE:g} s{last_words()}"
             return HostStatus(alive=True, answering=False, reason=reason)
         except (aiohttp.ClientError, OSError) as error:
-            return HostStatus(alive=True, answering=False, reason=f"JupyterLab runs, but does not answer: {error}")
+            reason = f"JupyterLab runs, but does not answer: {error}"
+            return HostStatus(alive=True, answering=False, reason=reason, lost=_never_answers(error))
         except (ValueError, KeyError, TypeError) as error:
             reason = f"what answers at its socket is no JupyterLab: {type(error).__name__}"
             return HostStatus(alive=True, answering=False, reason=reason)
@@ -100,6 +102,13 @@ class Door:
         async with session.get(self.base_url + path) as response:
             response.raise_for_status()
             return await bounded.json_of(response)
+
+
+def _never_answers(error: Exception) -> bool:
+    """Whether nobody listens at the socket any more, or whoever does has another token."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.status in (401, 403)
+    return isinstance(error, aiohttp.ClientConnectorError) and error.errno in (errno.ENOENT, errno.ECONNREFUSED)
 
 
 async def failing(door: Door, end: Coroutine[None, None, None], within: float) -> str | None:

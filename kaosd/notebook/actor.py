@@ -30,12 +30,14 @@ from kaosd.notebook.past import Past
 from kaosd.notebook.record import Record, saved_copies
 from kaosd.notebook.roots import Root
 from kaosd.notebook.steps import Steps
-from kaosd.notebook.workshop import Workshop
+from kaosd.notebook.workshop import Workshop, put_secret, secret_file
 from kaosd.planner import Attempt, HostFact, Target, Why
 
 OFFERED = 100  # deployments, the newest, among which an earlier version is looked for before it is offered
 WRITTEN = 3.0  # seconds that what may be a failure waits for files that are still being written
 STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
+
+LOST_FOR_GOOD = 3  # tries after which what the directories do not hold will not come back
 
 
 class Notebook:
@@ -221,6 +223,7 @@ class Notebook:
         self.turns += 1
         self.hosting.save_again()
         self.record.keep_again()
+        self._keep_token()
         soon = self.plan.hold is not None and self.plan.hold.why in (Why.BUSY, Why.SILENT)
         if await self.hosting.probe(soon=soon):
             self._host_ended()
@@ -240,6 +243,12 @@ class Notebook:
             return True
         await self._wait()
         return False
+
+    def _keep_token(self) -> None:
+        """The host knows the token that this daemon began with: what became of its file is put right."""
+        with contextlib.suppress(OSError):  # a full disk; again at the next turn
+            if secret_file(self.home.token_file) != self.token:
+                put_secret(self.home.token_file, self.token)
 
     async def _take(self, step: planner.Step) -> None:
         """One step, inside the inner ring of failure."""
@@ -273,6 +282,9 @@ class Notebook:
         for root in self.roots() if isinstance(error, ContentLost) else ():
             root.mend()
         self.record.finish("failed", str(error))
+        if isinstance(error, ContentLost) and tries >= LOST_FOR_GOOD and self.intent.pinned_source is not None:
+            self.record.note("the version that was rolled back to is lost: what is on disk is served again")
+            self.unpin()
 
     def _host_ended(self) -> None:
         """The host is gone without our doing: say why, start it again, with back-off when it was short-lived."""

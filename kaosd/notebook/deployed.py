@@ -19,8 +19,9 @@ _WHOLE = re.compile(r"(?:[0-9a-f]{64}\n)+end\n")  # anything else is the half of
 
 
 def read(home: Home) -> tuple[str, ...]:
-    """The trees; none when nobody knows. Several while a sync has not ended. Blocking."""
+    """The trees; none when nobody knows. Several while a sync has not ended. What a killed `write` left goes."""
     try:
+        discard(_draft(home))
         text = _file(home).read_text() if is_file(_file(home)) else ""
     except (OSError, UnicodeDecodeError):
         return ()
@@ -29,7 +30,7 @@ def read(home: Home) -> tuple[str, ...]:
 
 def write(home: Home, trees: Iterable[str | None]) -> None:
     """Say which; blocking, and not synced: a power cut leaves it, or none. StoreError."""
-    draft = _file(home).with_name("deployed.new")
+    draft = _draft(home)
     with store_errors("write to", home.root):
         for path in (draft, _file(home)):
             if os.path.lexists(path) and not is_file(path):
@@ -40,3 +41,7 @@ def write(home: Home, trees: Iterable[str | None]) -> None:
 
 def _file(home: Home) -> Path:
     return home.root / "deployed"
+
+
+def _draft(home: Home) -> Path:
+    return home.root / "deployed.new"

@@ -62,6 +62,8 @@ class Hosting:
             return HostFact.RUNNING
         if not self.status.alive:
             return HostFact.ENDED
+        if self.status.lost:
+            return HostFact.LOST
         return HostFact.RUNNING if self.status.answering else HostFact.SILENT
 
     def save(self, **changes: object) -> None:

@@ -87,9 +87,12 @@ def _sweep(shop: Workshop, all_actors: Mapping[str, Notebook]) -> bundle.Swept:
         return store.sweep(shop.journal.roots() | scanned)
 
 
-def is_kept(store: bundle.Store, version: Version) -> bool:
-    """Whether the whole tree of a version is still in the store; blocking."""
+def is_kept(store: bundle.Store, version: Version, served: Version | None) -> bool:
+    """Whether the whole tree of a version is still in the store, and what differs from *served* undamaged; blocking."""
     try:
+        for change in bundle.diff(store, served.digest if served is not None else None, version.digest, set()):
+            if change.new is not None and change.new.kind != "d":
+                store.check(change.new.digest)
         return all(entry.digest in store for _, entry in bundle.walk(store, version.digest))
     except StoreError:
         return False

@@ -250,9 +250,15 @@ class Steps:
         actor = self.actor
         host = actor.hosting.host
         if host is not None:
+            status = actor.hosting.status
+            lost = status.reason if status is not None and status.lost else None
             await actor.engine.stop(host, actor.shop.grace)
+            if lost is not None:
+                actor.record.note(f"the host was ended, since nobody can reach it any more: {lost}")
+                actor.hosting.save(restarts=actor.hosting.live.restarts + 1)
             if Stage.HOST in actor.record.jobs:
-                actor.record.job_ended(actor.record.jobs[Stage.HOST], JobState.KILLED, None)
+                state = JobState.KILLED if lost is None else JobState.FAILURE
+                actor.record.job_ended(actor.record.jobs[Stage.HOST], state, lost)
         await self.work.close()
         actor.hosting.gone()
         actor.now_please = False

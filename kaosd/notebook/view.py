@@ -114,7 +114,7 @@ def host_state(now: Standing) -> HostState:
     if now.host is HostFact.RUNNING:
         return HostState.RUNNING
     starting = isinstance(now.stepping, Start)
-    if now.host is HostFact.SILENT:
+    if now.host in (HostFact.SILENT, HostFact.LOST):
         return HostState.FAILURE
     if not starting and any(failure.attempt is Attempt.HOST for failure in now.failures):
         return HostState.FAILURE

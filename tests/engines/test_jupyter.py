@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
@@ -115,3 +116,45 @@ async def test_an_answer_without_end_is_no_answer(
     assert (status.alive, status.answering) == (True, False)
     assert status.reason
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024  # KiB
+
+
+@pytest.mark.parametrize(("status", "lost"), [(401, True), (403, True), (404, False), (500, False), (302, False)])
+async def test_a_host_that_has_another_token_is_lost(short: Path, status: int, lost: bool) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    app = web.Application()
+    app.router.add_get("/n/api/{_:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(short / "s")).start()
+    (short / "token").write_text("secret")
+    found = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    await runner.cleanup()
+    assert (found.alive, found.answering, found.lost) == (True, False, lost)
+
+
+def nothing(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def a_file(path: Path) -> None:
+    path.touch()
+
+
+def left_behind(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.parametrize("stands", [nothing, a_file, left_behind])
+async def test_a_host_at_whose_socket_nobody_listens_is_lost(short: Path, stands: Callable[[Path], None]) -> None:
+    (short / "token").write_text("secret")
+    stands(short / "s")
+    found = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    assert (found.alive, found.answering, found.lost) == (True, False, True)
+
+
+async def test_a_token_that_cannot_be_read_says_nothing_of_the_host(server: Server, short: Path) -> None:
+    found = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    assert (found.alive, found.answering, found.lost) == (True, False, False)

@@ -119,7 +119,7 @@ class Editor:
 
     def _content(self) -> bytes:
         self.number += 1
-        return b"source %d\n" % self.number * self.chance.choice([1, 1, 3, 200, 20_000])
+        return b"source %d\n" % self.number * self.chance.choice([1, 1, 1, 1, 3, 3, 200, 200, 20_000, 120_000])
 
     def _files(self) -> list[str]:
         return sorted(path for path, file in read_tree(self.model).items() if path != "requirements.txt")

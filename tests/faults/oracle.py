@@ -13,38 +13,46 @@ LOSSES = ("saves lost", "edits lost", "wrong content", "false history", "orphans
 SLACK = 12  # descriptors that may come and go
 
 
-def compare(editor: Editor, *, amnesia: bool) -> list[tuple[str, str]]:
-    """What is wrong with the content in the host: column and sentence. amnesia: kaosd has lost its journal."""
+def compare(editor: Editor, *, damaged: bool = False, told: bool = False) -> list[tuple[str, str]]:
+    """What is wrong with the content in the host: column and sentence.
+
+    damaged: kaosd may have lost what it had deployed. That excuses nothing that is old: only that an edit of the host
+    was saved and replaced where it could have stayed, and where *told* that one stayed which the disk has deleted.
+    """
     source, work = read_tree(editor.model), read_tree(editor.work)
     wrong = []
     for path in sorted(source.keys() | work.keys() | editor.hosted.keys()):
         if any(part.startswith((TEMPORARY, ".~")) for part in path.split("/")):
             wrong.append(("leaked files", f"{path} was left behind"))
         elif path not in editor.hosted:
-            wrong += _untouched(editor, path, source, work, amnesia=amnesia)
+            wrong += _untouched(editor, path, source, work)
         else:
-            wrong += _touched(editor, path, source, work, amnesia=amnesia)
+            wrong += _touched(editor, path, source, work, damaged=damaged, told=told)
     if read_tree(editor.data) != read_tree(editor.work.parent / "data"):
         wrong.append(("saves lost", "the data in the host is not what is on disk"))
     return wrong
 
 
-def _untouched(editor: Editor, path: str, source: Tree, work: Tree, *, amnesia: bool) -> list[tuple[str, str]]:
+def _untouched(editor: Editor, path: str, source: Tree, work: Tree) -> list[tuple[str, str]]:
     here, there = source.get(path), work.get(path)
-    if here == there or (amnesia and here is None):  # what it was deployed from is not known any more
+    if here == there:
         return []
     kind = "saves lost" if path in editor.touched else "wrong content"
     return [(kind, f"{path} is {_short(there)} in the host and {_short(here)} on disk")]
 
 
-def _touched(editor: Editor, path: str, source: Tree, work: Tree, *, amnesia: bool) -> list[tuple[str, str]]:
+def _touched(
+    editor: Editor, path: str, source: Tree, work: Tree, *, damaged: bool, told: bool
+) -> list[tuple[str, str]]:
     """The three-way rule for a file that was edited in the host; whether it is saved is looked at in `lost`."""
     here, there, edit = source.get(path), work.get(path), editor.hosted[path]
     is_kept = (there.content if there is not None else None) == edit
     is_incoming = there == here
     changed = here != editor.base.get(path)
-    either = path in editor.loose or amnesia or _blocked(path, source) or (path in editor.touched and not changed)
-    if (is_incoming and (changed or either)) or (is_kept and (not changed or either)):
+    either = path in editor.loose or _blocked(path, source) or (path in editor.touched and not changed)
+    if (is_incoming and (changed or either or damaged)) or (is_kept and (not changed or either)):
+        return []
+    if is_kept and damaged and told and here is None:
         return []
     return [("wrong content", f"{path} is {_short(there)} in the host, edited to {edit!r}, {_short(here)} on disk")]
 

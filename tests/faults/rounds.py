@@ -55,7 +55,10 @@ class Broken(AssertionError):
 
 
 class World:
-    """One daemon, one notebook, one person. amnesia, damaged: what the present round did to the state."""
+    """One daemon, one notebook, one person.
+
+    damaged: the file of the state that the present round has damaged, "" for none; amnesia: that was the journal.
+    """
 
     name = "faults"
 
@@ -156,24 +159,24 @@ class World:
         wrong = self.machine(baseline)
         if not self.amnesia:
             wrong += oracle.history(self.daemon, self.name)
-        if self.amnesia:
-            self._forget_extras()
         return wrong
 
     def compare(self) -> list[tuple[str, str]]:
         """What is wrong with the content that is served."""
-        return oracle.compare(self.editor, amnesia=self.amnesia)
+        told = bool(self.damaged) and self._told_undecided()
+        return oracle.compare(self.editor, damaged=bool(self.damaged), told=told)
+
+    def _told_undecided(self) -> bool:
+        """Whether status says that files may be left over, or be the person's."""
+        try:
+            problems = self.daemon.ask("GET", "/v1/status")["daemon"]["problems"]
+        except Unreachable:
+            return False
+        return any(problem["code"] == "undecided" for problem in problems)
 
     def machine(self, baseline: int) -> list[tuple[str, str]]:
         """What is wrong with processes, files and descriptors."""
         return oracle.machine(self.daemon, self.name, baseline)
-
-    def _forget_extras(self) -> None:
-        """After a lost journal, files that only the host has may be kaosd's own: the person tidies up."""
-        here, there = oracle.read_tree(self.editor.model), oracle.read_tree(self.editor.work)
-        for path in there.keys() - here.keys():
-            if path not in self.editor.hosted:
-                (self.editor.work / path).unlink()
 
     def run(self, rounds: int, drawn: Mapping[Any, int] = STRIKES | SURROUNDINGS) -> None:
         """So many rounds; Broken at the first that goes wrong. drawn: strikes, and how often."""

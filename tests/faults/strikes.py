@@ -296,27 +296,65 @@ def take_front_port(world: World, chance: random.Random) -> Iterator[None]:
 
 
 def damage_state(world: World, chance: random.Random) -> Iterator[None]:
-    """A file of the state directory is cut short or has bits that are another way round."""
+    """A file of the state directory is damaged while no daemon runs."""
     world.daemon.kill()
     yield
     state, home = world.daemon.state, world.daemon.home(world.name)
-    packs = sorted((state / "store" / "packs").iterdir())
-    choices = [state / "journal.sqlite", state / "store" / "index.db", home / "jupyter" / "host.json", *packs[-1:],
-               *sorted((home / "data-versions").glob("*.tree"))]  # fmt: skip
-    victim = chance.choice([path for path in choices if path.exists()])
-    if victim.name in ("journal.sqlite", "index.db") or victim.suffix == ".pack":
-        world.amnesia = True
-    content = bytearray(victim.read_bytes())
-    if chance.random() < 0.5:
-        del content[chance.randrange(len(content) or 1) :]
-    else:
-        for _ in range(8):
-            if content:
-                content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    victim.write_bytes(bytes(content))
-    world.damaged = victim.name
+    victim = chance.choice([state / "journal.sqlite", state / "store" / "index.db", *_stored(world, chance), *(
+        path for path in (home / "jupyter" / "host.json", home / "token", home / "deployed", state / "token")
+        if path.exists()
+    ), *sorted((home / "data-versions").glob("*.tree"))])  # fmt: skip
+    _damage(world, victim, chance)
     world.daemon.start()
     yield
+
+
+def damage_running(world: World, chance: random.Random) -> Iterator[None]:
+    """A file of the store is damaged while the daemon uses it; often so that what it held is wanted next."""
+    world.editor.change(2)
+    _damage(world, chance.choice([world.daemon.state / "store" / "index.db", *_stored(world, chance) * 3]), chance)
+    yield
+    if chance.random() < 0.5:
+        _damage(world, chance.choice(_stored(world, chance)), chance)
+        yield
+    if chance.random() < 0.3:
+        world.daemon.kill()
+        world.daemon.start()
+        yield
+
+
+def _stored(world: World, chance: random.Random) -> list[Path]:
+    """The last pack, another one, and a large content if there is one."""
+    store = world.daemon.state / "store"
+    packs = sorted((store / "packs").glob("*.pack"), key=lambda path: int(path.stem))
+    large = [path for path in sorted((store / "large").iterdir()) if path.name.isalnum()]
+    return [*packs[-1:], *chance.sample(packs, min(1, len(packs))), *chance.sample(large, min(1, len(large)))]
+
+
+def _damage(world: World, victim: Path, chance: random.Random) -> None:
+    """Flip bits, zero a part, cut it, empty it, put something else in its place, or take it away."""
+    world.damaged, world.amnesia = victim.name, world.amnesia or victim.name == "journal.sqlite"
+    try:
+        content = bytearray(victim.read_bytes())
+    except FileNotFoundError:
+        return  # swept meanwhile
+    way = chance.choice(["flip", "flip", "flip many", "zero", "cut", "empty", "garbage", "remove"])
+    start = chance.randrange(len(content) or 1)
+    if way == "remove":
+        victim.unlink()
+        return
+    with victim.open("r+b") as file:  # in place, as a disk does
+        if way in ("cut", "empty"):
+            file.truncate(start if way == "cut" else 0)
+        elif way in ("zero", "garbage"):
+            length = min(len(content) - start, chance.choice([100, 4096, 100_000]))
+            file.seek(start)
+            file.write(bytes(length) if way == "zero" else chance.randbytes(length))
+        else:
+            for _ in range(8 if way == "flip" else 200):
+                at = chance.randrange(len(content) or 1)
+                file.seek(at)
+                file.write(bytes([content[at] ^ 1 << chance.randrange(8)] if content else []))
 
 
 # How often each is drawn.
@@ -325,5 +363,5 @@ STRIKES: dict[Strike, int] = {
     no_room_at_any_write: 4, full_disk: 4, kill_host: 3, kill_both: 2, hang_host: 2, hang_daemon: 3, overflow: 2,
     kill_build: 2, no_memory_in_build: 2, move_root: 5,
     delete_socket: 2, second_daemon: 1, lock_journal: 3, no_descriptors: 3, slow_disk: 3,
-    set_clock: 3, take_front_port: 1, damage_state: 5,
+    set_clock: 3, take_front_port: 1, damage_state: 8, damage_running: 8,
 }  # fmt: skip

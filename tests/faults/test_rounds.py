@@ -15,7 +15,8 @@ CHOSEN = [
     strikes.no_room_at_any_write, strikes.kill_while_starting, strikes.full_disk, strikes.hang_daemon,
     strikes.move_root, strikes.kill_both, strikes.no_descriptors, strikes.lock_journal, strikes.delete_socket,
     strikes.kill_at_point, strikes.kill_at_named_call, strikes.set_clock, strikes.slow_disk, strikes.overflow,
-    strikes.take_front_port, strikes.damage_state, strikes.hang_host, strikes.kill_host, strikes.second_daemon,
+    strikes.take_front_port, strikes.damage_state, strikes.damage_running, strikes.hang_host,
+    strikes.kill_host, strikes.second_daemon,
     surroundings.failing_disk, surroundings.host_that_lies, surroundings.unmount_root, surroundings.slow_host,
     strikes.kill_build, strikes.no_memory_in_build, surroundings.state_of_the_future, surroundings.watch_limit,
 ]  # fmt: skip

@@ -43,6 +43,7 @@ os.nice(19)
 os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 compileall.compile_dir(sys.argv[1], quiet=2)
 """
+_MOVED_GRACE = 5.0  # seconds
 _PRECOMPILED = "kaosd-bytecode"
 _EXAMINE_EVERY, _EXAMINE_SHARE = (
     60.0,
@@ -289,9 +290,16 @@ class ProcessEngine:
         self._fit.pop(running.mark, None)
 
     async def adopt(self, handle: dict[str, object]) -> Host | None:
-        """See `Engine`. A switch that was not written down any more is seen from the link."""
+        """See `Engine`. A switch that was not written down any more is seen from the link.
+
+        A host whose home was moved while it ran is ended: it would go on writing, and no kernel of it would start.
+        """
         running = hosts.adopt(handle)
         if running is None or not await self._same_start(running):
+            return None
+        if not Path(running.link).parent.is_dir():  # the state directory was moved: nothing it was given is there
+            log.warning("host_of_a_moved_state", notebook=running.base_url.strip("/"), was=running.link)
+            await self.stop(running.host(), _MOVED_GRACE)
             return None
         running = self._behind_link(running)
         self._killed[running.mark] = cgroups.killed_for_memory(running.cgroup)
