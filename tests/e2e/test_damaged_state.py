@@ -103,7 +103,8 @@ def test_all_files_of_the_state_can_be_damaged_at_once(damaged: Daemon, damage) 
     files = [path for path in files_of(damaged.state) if path.is_file() and not path.is_symlink()]
     assert {"token", "lock", "journal.sqlite", "index.db", "1.pack", "deployed", "host.json"} <= {p.name for p in files}
     for path in files:
-        damage(path)
+        if path != damaged.state / "lock" or damage not in (directory, fifo):  # that is refused in a sentence
+            damage(path)
     damaged.start()
     if NAME not in [one["name"] for one in damaged.status()["notebooks"]]:  # its registration was in the journal alone
         damaged.deploy(NAME, damaged.place / "src" / "example", damaged.place / "src" / "data")
@@ -140,10 +141,10 @@ def test_files_that_disk_lost_leave_the_host_although_the_journal_is_lost(damage
 @pytest.mark.parametrize("harm", ["gone", "another one"])
 def test_a_host_without_its_socket_is_started_again(damaged: Daemon, harm: str) -> None:
     before = launchers(damaged)
-    (socket,) = (damaged.state / "run").glob("*.sock")
-    socket.unlink()
-    if harm == "another one":
-        shutil.copy2(damaged.state / "token", socket)
+    for socket in (damaged.state / "run").glob("*.sock"):
+        socket.unlink()
+        if harm == "another one":
+            shutil.copy2(damaged.state / "token", socket)
     until(lambda: launchers(damaged) not in ([], before), "another host")
     save(damaged, f"socket {harm}\n")
 
