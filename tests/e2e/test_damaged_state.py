@@ -204,7 +204,7 @@ def test_a_rollback_to_what_was_lost_is_refused_and_what_is_served_stays(damaged
     save(damaged, "served\n")
     done = damaged.ctl("rollback", NAME, version, check=False)
     assert done.returncode == 4, done
-    assert "is not kept any more" in done.stderr
+    assert "damaged" in done.stderr or "kept" in done.stderr
     assert damaged.notebook(NAME)["state"] == "live"
 
 
