@@ -1,9 +1,13 @@
-"""Moving bytes between descriptors: by the kernel where it can (a clone on btrfs and xfs), by hand where not."""
+"""Moving bytes between descriptors: by the kernel where it can (a clone on btrfs and xfs), by hand where not.
+
+Holes of sparse files stay holes, and are not read.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 
 from blake3 import blake3
 
@@ -35,23 +39,44 @@ def check_grown(source: int, before: os.stat_result, size: int) -> None:
 
 
 def copy(source: int, target: int) -> int:
-    """Copy *source* from its start to its end into *target* at its position; the number of bytes."""
-    done = 0
+    """Copy what *source* holds at this moment into the empty file *target*; the number of bytes, holes included."""
+    size = os.fstat(source).st_size
+    for start, end in data_in(source, size):
+        _copy_part(source, target, start, end)
+    os.ftruncate(target, size)
+    return size
+
+
+def data_in(source: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where the first *size* bytes of a file hold data, in order; all between is zeros. One part where none can say."""
+    at = 0
+    while at < size:
+        try:
+            start = os.lseek(source, at, os.SEEK_DATA)
+            end = os.lseek(source, start, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # the file system does not know of holes
+                yield at, size
+            return
+        if start >= size:
+            return
+        yield start, min(end, size)
+        at = end
+
+
+def _copy_part(source: int, target: int, start: int, end: int) -> None:
+    done = start
     try:
-        while count := os.copy_file_range(source, target, 1 << 30, offset_src=done):
+        while done < end:
+            count = os.copy_file_range(source, target, min(1 << 30, end - done), offset_src=done, offset_dst=done)
+            if not count:  # some file systems end early, and say nothing
+                break
             done += count
     except OSError as error:
         if error.errno not in _CANNOT:
             raise
-    return done + _copy_by_hand(source, target, done)  # some file systems end early, and say nothing
-
-
-def _copy_by_hand(source: int, target: int, start: int) -> int:
-    done = 0
-    while data := os.pread(source, _CHUNK, start + done):
-        write_all(target, data)
-        done += len(data)
-    return done
+    while done < end and (data := os.pread(source, min(_CHUNK, end - done), done)):
+        done += os.pwrite(target, data, done)
 
 
 def write_all(target: int, data: bytes) -> None:
@@ -75,8 +100,21 @@ def read_all(source: int, size: int) -> bytes:
 def hash_file(source: int, size: int | None = None) -> str:
     """The digest of the whole content, or of its first *size* bytes; several threads share a large one."""
     hasher = blake3(max_threads=blake3.AUTO)
+    found = os.fstat(source).st_size
+    whole = found if size is None else min(size, found)
     done = 0
-    while data := os.pread(source, _CHUNK if size is None else min(_CHUNK, size - done), done):
-        hasher.update(data)
-        done += len(data)
+    for start, end in data_in(source, whole):
+        _hash_zeros(hasher, start - done)
+        done = start
+        while done < end and (data := os.pread(source, min(_CHUNK, end - done), done)):
+            hasher.update(data)
+            done += len(data)
+    _hash_zeros(hasher, whole - done)
     return hasher.hexdigest()
+
+
+def _hash_zeros(hasher: blake3, count: int) -> None:
+    zeros = bytes(min(count, _CHUNK))
+    while count > 0:
+        hasher.update(zeros if count >= len(zeros) else zeros[:count])
+        count -= len(zeros)
