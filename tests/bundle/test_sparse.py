@@ -14,7 +14,7 @@ from blake3 import blake3
 from kaosd.bundle import Scanner, attach, copying, export_tree, sync
 from kaosd.bundle.copying import copy, data_in, hash_file
 from kaosd.bundle.tree import lookup
-from kaosd.engines.docker import seed
+from kaosd.engines.docker import child, seed
 
 MIB = 1 << 20
 # name: size, and what is written where
@@ -140,3 +140,21 @@ def test_a_hole_that_an_image_brings_is_one_again(tmp_path):
     assert (tmp_path / "work/zero").read_bytes() == bytes(MIB)
     assert (tmp_path / "work/empty").read_bytes() == b""
     assert used(tmp_path / "work/big.bin") < MIB
+
+
+def test_a_build_context_has_the_content_and_takes_no_room_for_holes(tmp_path):
+    top = tmp_path / "model"
+    top.mkdir()
+    for shape in SHAPES:
+        make(top / f"{shape}.bin", shape)
+    (top / ".dockerignore").write_text("# größe\n\nsmall.bin\n.file\n")
+    (top / ".file").write_text("FROM a")
+    with (tmp_path / "packed").open("w+b", buffering=0) as file, child.Context(file) as packed:
+        child.pack(str(top), ".file", packed)
+        most = 8 * MIB
+        assert used(tmp_path / "packed") < most < (tmp_path / "packed").stat().st_size
+        with tarfile.open(fileobj=packed) as archive:
+            found = {member.name: archive.extractfile(member).read() for member in archive}
+    assert found.pop(".dockerignore") == (top / ".dockerignore").read_bytes()
+    assert found.pop(".file") == b"FROM a"
+    assert found == {f"{shape}.bin": content(shape) for shape in SHAPES if shape != "small"}

@@ -11,10 +11,12 @@ security (options).
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -78,14 +80,42 @@ def main(path: str) -> int:
 
 def build(client: Any, order: Mapping[str, Any]) -> str:
     """The image of the bundle's own Dockerfile."""
-    wishes = {"rm": True, "forcerm": True, "decode": True}  # the labels are in the Dockerfile
+    wishes = {"rm": True, "forcerm": True, "decode": True, "dockerfile": order["dockerfile"]}  # labels are in there
     try:
-        image = follow(client.build(path=order["context"], dockerfile=order["dockerfile"], **wishes))
+        with tempfile.TemporaryFile(buffering=0) as file, Context(file) as packed:
+            pack(order["context"], order["dockerfile"], packed)
+            image = follow(client.build(fileobj=packed, custom_context=True, **wishes))
     except docker.errors.APIError as error:  # before the first step: it does not parse
         raise Failed("build", str(error.explanation)) from error
     if image is None:
         raise Failed("build", "the engine has not named the image that it built")
     return image
+
+
+class Context(io.BufferedRandom):
+    """A temporary file in which zeros take no room, so that holes of sparse files cost nothing until they are sent."""
+
+    end = 0  # where the last zeros ended
+
+    def write(self, data: Any) -> int:
+        """Write *data*, or leave a hole where it is nothing but zeros."""
+        if data.count(0) < len(data):
+            return super().write(data)
+        self.end = self.seek(len(data), os.SEEK_CUR)
+        return len(data)
+
+
+def pack(top: str, dockerfile: str, into: Context) -> None:
+    """Write the directory *top* as an archive, without what its .dockerignore names; *into* is read from its start."""
+    rules = os.path.join(top, ".dockerignore")
+    lines: list[str] = []
+    if os.path.exists(rules):
+        with open(rules, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    exclude = [line for line in lines if line and not line.startswith("#")]
+    docker.utils.build.tar(top, exclude=exclude, dockerfile=(dockerfile, None), fileobj=into)
+    into.truncate(max(into.end, into.seek(0, os.SEEK_END)))
+    into.seek(0)
 
 
 def follow(chunks: Iterable[Mapping[str, Any]]) -> str | None:
