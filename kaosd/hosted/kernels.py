@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from traitlets import Unicode, default
+
+from .subprocesses import PIPE
 
 _ROOM = 107 - len("/123456789abc-5")  # what the address of a Unix socket leaves for the directory
 
@@ -34,3 +37,9 @@ class Kernel(ServerKernelManager):
     def _ip_default(self) -> str:
         name, _ = os.path.splitext(os.path.basename(self.connection_file))
         return f"{self.directory}/{name[-12:]}"
+
+    def cleanup_ipc_files(self) -> None:
+        """Remove the kernel's sockets, and the one of `subprocesses`."""
+        super().cleanup_ipc_files()
+        with contextlib.suppress(OSError):
+            os.remove(f"{self.ip}-{PIPE}")

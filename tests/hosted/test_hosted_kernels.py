@@ -2,6 +2,9 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+
+from kaosd.hosted import subprocesses
 
 PREFIX = "import sys, os; print(os.path.basename(sys.prefix))"
 PACKAGE = "import iniconfig; print('there')"
@@ -81,3 +84,44 @@ async def test_kernels_listen_on_no_port(host, client):
     assert await client.run(kernel, "print(2)") == "2\n"
     await client.call("DELETE", f"api/kernels/{kernel}")
     assert not list(host.socket.parent.glob(f"{kernel[-12:]}*"))
+
+
+CHILDREN = """
+import multiprocessing
+def say(number): print(f"child {number}")
+for number in range(3):
+    process = multiprocessing.get_context("fork").Process(target=say, args=(number,))
+    process.start()
+    process.join()
+    print(process.exitcode)
+"""
+PORTS = """
+import os, glob
+held = {os.readlink(path) for path in glob.glob("/proc/self/fd/*") if os.path.islink(path)}
+lines = [line.split() for table in ("tcp", "tcp6") for line in open(f"/proc/self/net/{table}").readlines()[1:]]
+print([line[1] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in held])
+"""
+
+
+async def test_a_kernel_listens_at_no_port_and_hears_its_children_all_the_same(host, client, eventually):
+    kernel = await client.kernel()
+    printed = await client.run(kernel, CHILDREN)
+    assert sorted(printed.split("\n")) == ["", "0", "0", "0", "child 0", "child 1", "child 2"]
+    assert await client.run(kernel, PORTS) == "[]\n"
+    names = await client.run(kernel, "print(dir())")
+    assert "kaosd" not in names
+    assert "runpy" not in names
+
+    def pipes():
+        return [path.name for path in host.place.iterdir() if path.name.endswith("-0")]
+
+    before = len(pipes())
+    assert before >= 1
+    await client.call("DELETE", f"api/kernels/{kernel}")
+    await eventually(lambda: len(pipes()) < before)
+
+
+def test_an_ipykernel_that_does_it_in_another_way_is_left_alone():
+    thread = SimpleNamespace(_pipe_port=1, schedule=None)
+    assert subprocesses.move(thread, "ipc:///x") is False
+    assert vars(thread) == {"_pipe_port": 1, "schedule": None}
