@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,8 @@ from watchdog.observers.inotify_c import (
     inotify_add_watch,
     inotify_rm_watch,
 )
+
+_EVENT = struct.Struct("iIII")  # struct inotify_event: watch descriptor, mask, cookie, length of the name
 
 log = structlog.get_logger("kaosd.watch")
 
@@ -42,6 +45,7 @@ MASK = (
 )
 
 
+BUFFER = 512 << 10  # bytes; as much as the kernel's queue holds by default, so that a read leaves nothing behind
 FREE = 4  # reads of nothing but writes that follow each other at once
 LONGEST = 0.02  # seconds
 
@@ -53,6 +57,28 @@ def pause(writes: int) -> float:
     not read; the pause grows with the time that the writing has lasted, so that a short one is not held up.
     """
     return min(LONGEST, 0.0005 * 2 ** min(writes - FREE, 8)) if writes > FREE else 0.0
+
+
+def parse(buffer: bytes) -> list[InotifyEvent]:
+    """The events that were read, without those that say once more that a file is being written.
+
+    The kernel leaves these out itself only while nothing else is written at the same time.
+    """
+    events: list[InotifyEvent] = []
+    written: set[bytes] = set()
+    at = 0
+    while at < len(buffer):
+        descriptor, mask, cookie, length = _EVENT.unpack_from(buffer, at)
+        end = at + _EVENT.size + length
+        is_write = mask == InotifyConstants.IN_MODIFY
+        if not is_write:
+            written.clear()
+        if not (is_write and buffer[at:end] in written):
+            events.append(InotifyEvent(descriptor, mask, cookie, buffer[at + _EVENT.size : end].rstrip(b"\0")))
+        if is_write:
+            written.add(buffer[at:end])
+        at = end
+    return events
 
 
 class WatchLimit(Exception):
@@ -92,7 +118,7 @@ class Kernel(InotifyFD):
             writes = 0
             while self.should_keep_running():
                 asked = time.monotonic()
-                events = self.read_events()
+                events = parse(self._read_event_buffer(BUFFER))
                 if events:
                     self._deliver(events)
                 rested = time.monotonic() - asked > LONGEST

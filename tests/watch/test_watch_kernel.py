@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 import queue
+import struct
 import subprocess
 import threading
 
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD
 
-from kaosd.watch.kernel import MASK, Kernel, pause
+from kaosd.watch.kernel import MASK, Kernel, parse, pause
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def kernel(events):
 
 
 def test_watchdog_still_has_the_parts_we_build_on():
-    assert {"add_callback", "read_events", "run", "close", "stop"} <= set(dir(InotifyFD))
+    assert {"add_callback", "_read_event_buffer", "run", "close", "stop"} <= set(dir(InotifyFD))
     source = inspect.getsource(InotifyFD)
     for part in ("self._inotify_fd", "self._is_reading", "self._lock", "self._close_resources()"):
         assert part in source, part
@@ -69,6 +70,30 @@ def test_the_reading_of_writes_without_end_takes_pauses_that_grow(writes, second
     assert pause(writes) == pytest.approx(seconds)
 
 
+def test_of_writes_that_follow_each_other_one_of_each_file_is_told():
+    def event(mask: int, name: bytes, descriptor: int = 1) -> bytes:
+        padded = name + b"\0" * (16 - len(name))
+        return struct.pack("iIII", descriptor, mask, 0, len(padded)) + padded
+
+    write, close = InotifyConstants.IN_MODIFY, InotifyConstants.IN_CLOSE_WRITE
+    told = parse(
+        event(write, b"a") * 2
+        + event(write, b"b")
+        + event(write, b"a")
+        + event(write, b"a", 2)
+        + event(close, b"a")
+        + event(write, b"b")
+        + event(write, b"a")
+        + event(close, b"b") * 2
+        + struct.pack("iIII", -1, InotifyConstants.IN_Q_OVERFLOW, 0, 0)
+    )
+    assert [(event.wd, event.mask, event.name) for event in told] == [
+        (1, write, b"a"), (1, write, b"b"), (2, write, b"a"), (1, close, b"a"), (1, write, b"b"), (1, write, b"a"),
+        (1, close, b"b"), (1, close, b"b"), (-1, InotifyConstants.IN_Q_OVERFLOW, b""),
+    ]  # fmt: skip
+    assert parse(b"") == []
+
+
 def test_a_flood_of_small_writes_makes_few_reads_and_the_close_is_told(tmp_path):
     reads: list[int] = []
     closed = threading.Event()
@@ -81,9 +106,10 @@ def test_a_flood_of_small_writes_makes_few_reads_and_the_close_is_told(tmp_path)
     kernel = Kernel(deliver)
     kernel.start()
     kernel.add(os.fsencode(tmp_path))
-    with (tmp_path / "log").open("wb", buffering=0) as file:
-        for _ in range(50_000):
+    with (tmp_path / "log").open("wb", buffering=0) as file, (tmp_path / "other").open("wb", buffering=0) as other:
+        for _ in range(25_000):
             file.write(b"x")
+            other.write(b"x")
     assert closed.wait(30)
     kernel.finish()
     assert sum(reads) < 5_000
