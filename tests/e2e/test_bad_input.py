@@ -35,7 +35,7 @@ DEPLOYS = [
     Refused("missing source", ("-s", "/no/such/dir"), ("source", "/no/such/dir", "does not exist")),
     Refused("missing data", ("-d", "/no/such/dir"), ("data", "/no/such/dir", "does not exist")),
     Refused("source is a file", ("-s", "/etc/hostname"), ("source", "/etc/hostname", "not a directory")),
-    Refused("neither shape of source", ("-s", "/etc"), ("source", "/etc", "model")),
+    Refused("the whole disk as source", ("-s", "/"), ("source", "the state directory", "lies in /")),
     Refused("memory with a byte suffix", ("--memory", "4GB"), ("memory", "4GB", "4Gi")),
     Refused("memory negative", ("--memory=-1",), ("memory", "-1", "4Gi")),
     Refused("memory in words", ("--memory", "lots"), ("memory", "lots", "4Gi")),

@@ -87,7 +87,20 @@ CASES = {
         f" require tensorflow==2.3.0, {UNSATISFIABLE}\n\n"
         "hint: You require CPython 3.11 (`cp311`), but we only found wheels for `tensorflow` (v2.3.0) with the "
         "following Python ABI tags: `cp35m`, `cp36m`, `cp37m`, `cp38`\n",
-        (1, "model/requirements.txt:1: tensorflow==2.3.0 has no wheel for the Python of this environment"),
+        (
+            1,
+            "model/requirements.txt:1: tensorflow==2.3.0 has no wheel for the Python of this environment, only "
+            "for Python 3.5 to 3.8",
+        ),
+    ),
+    "a path of conda's build machine": (
+        "six\nnumpy @ file:///home/conda/feedstock_root/numpy_1/work\n",
+        "error: Distribution not found at: file:///home/conda/feedstock_root/numpy_1/work\n",
+        (
+            2,
+            "model/requirements.txt:2: numpy is asked for by a path of the machine where the file was made: "
+            "file:///home/conda/feedstock_root/numpy_1/work",
+        ),
     ),
     "network down": (
         "requests\n",

@@ -11,17 +11,22 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import zipfile
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import uv
 from conftest import SPEC, Lines
 
+from kaosd import proc
 from kaosd.bundle import Inputs, Scanner, Store, export_tree, model_tree
-from kaosd.declared import Choice, warnings
+from kaosd.declared import Choice, PythonWanted, warnings
 from kaosd.engines.process import ProcessEngine
+from kaosd.engines.process.interpreters import check_python, choose
+from kaosd.errors import BuildFailed
 
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
 PROJECT = f'{SETUPTOOLS}[project]\nname = "tinyproject"\nversion = "1.0"\n'
@@ -58,6 +63,7 @@ class Repository:
     store: Store
     engine: ProcessEngine
     log: Lines
+    variables: Mapping[str, str]
     says: tuple[str, ...] = ()
     tree: str = ""
 
@@ -99,8 +105,9 @@ async def repository(short: Path) -> AsyncIterator[Repository]:
     for name, version in (("tinyone", "1.0"), ("tinyone", "2.0"), ("tinytwo", "1.0")):
         wheel(wheels, name, version)
     wheel(wheels, "tinyneeds", needs="Requires-Dist: tinytwo\n")
-    engine = ProcessEngine(short / "e", variables={**os.environ, "UV_FIND_LINKS": str(wheels)})
-    yield Repository(short / "r", short / "w", store, engine, Lines(short / "job.log"))
+    variables = {**os.environ, "UV_FIND_LINKS": str(wheels)}
+    engine = ProcessEngine(short / "e", variables=variables)
+    yield Repository(short / "r", short / "w", store, engine, Lines(short / "job.log"), variables)
     await engine.close()
     store.close()
 
@@ -181,3 +188,146 @@ async def test_what_is_asked_for_is_there_without_a_word(
     assert {code: run(code) for code in expected} == expected
     assert repository.says == ()
     assert run("import jupyterlab, ipykernel, jupyter_collaboration; print('served')") == "served"
+
+
+WARNED: dict[str, tuple[dict[str, str | bytes], str, str]] = {
+    "apt": ({"requirements.txt": "tinyone\n", "apt.txt": "graphviz\n"}, "process docker", "apt.txt: its packages"),
+    "postBuild": (
+        {"requirements.txt": "tinyone\n", "postBuild": "true\n"},
+        "process docker",
+        "postBuild: it is not run",
+    ),
+    "start": (
+        {"binder/requirements.txt": "tinyone\n", "binder/start": "x"},
+        "process docker",
+        "binder/start: it is not",
+    ),
+    "another environment file": (
+        {"requirements.txt": "tinyone\n", "environment.yml": "dependencies: [gdal]"},
+        "process docker",
+        "environment.yml is not used, because requirements.txt is: it asks for gdal",
+    ),
+    "a Dockerfile": (
+        {"requirements.txt": "tinyone\n", "Dockerfile": "FROM a\nRUN apt-get install -y graphviz\n"},
+        "process",
+        "Dockerfile is not used by the process engine: it has RUN apt-get install -y graphviz",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "engines", "sentence"), WARNED.values(), ids=WARNED)
+def test_what_an_engine_does_not_honour_is_said(
+    repository: Repository, files: dict[str, str | bytes], engines: str, sentence: str
+) -> None:
+    repository.write(files)
+    declared = repository.inputs().declared
+    said = [
+        engine for engine in ("process", "docker") if any(t.startswith(sentence) for t in warnings(declared, engine))
+    ]
+    assert said == engines.split()
+
+
+REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
+    "runtime: not a Python": ({"runtime.txt": "latest"}, "runtime.txt:1: 'latest' names no Python"),
+    "runtime: one that is not here": ({"runtime.txt": "python-3.99"}, "runtime.txt:1: there is no Python 3.99 on this"),
+    "venv: -r of no file": (
+        {"requirements.txt": "-r a.txt"},
+        "requirements.txt:1: --requirement a.txt: there is no file",
+    ),
+    "venv: a bad version": (
+        {"requirements.txt": "\ntinyone==9\n"},
+        "requirements.txt:2: no version satisfies tinyone==9",
+    ),
+    "pyproject: no such package": (
+        {"pyproject.toml": '[project]\nname = "x"\nversion = "1"\ndependencies = [\n  "tinynothing",\n]\n'},
+        "pyproject.toml:5: there is no package tinynothing",
+    ),
+    "pipfile: not JSON": ({"Pipfile.lock": "{"}, "Pipfile.lock is not JSON"),
+    "an old JupyterLab": (
+        {"requirements.txt": "jupyterlab==3.6.7\n"},
+        "requirements.txt asks for JupyterLab 3.6.7, and a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "sentence"), REFUSED.values(), ids=REFUSED)
+async def test_what_cannot_be_honoured_is_a_sentence(
+    repository: Repository, files: dict[str, str | bytes], sentence: str
+) -> None:
+    repository.write(files)
+    with pytest.raises(BuildFailed) as failed:
+        await repository.build()
+    assert str(failed.value).startswith(sentence), str(failed.value)
+
+
+async def test_the_code_of_a_local_project_is_read_in_the_notebook(repository: Repository) -> None:
+    repository.write({"pyproject.toml": PROJECT, "src/tinyproject/__init__.py": "A = 1\n"})
+    run = await repository.build()
+    before = repository.inputs().digest
+    where = "import tinyproject; print(tinyproject.A, tinyproject.__file__)"
+    assert run(where) == f"1 {repository.work}/src/tinyproject/__init__.py"
+    (repository.work / "src/tinyproject/__init__.py").write_text("A = 22\n")  # as a sync does
+    assert run(where) == f"22 {repository.work}/src/tinyproject/__init__.py"
+    repository.write({"src/tinyproject/__init__.py": "A = 22\n", "src/tinyproject/more.py": ""})
+    assert repository.inputs().digest == before  # so a save of it builds nothing
+    repository.write({"src/another/__init__.py": ""})
+    assert repository.inputs().digest != before
+
+
+async def test_extras_and_groups_are_installed_where_the_settings_say_so(repository: Repository) -> None:
+    text = '[project]\nname = "x"\nversion = "1"\n[project.optional-dependencies]\nplot = ["tinyone"]\n'
+    repository.write({"pyproject.toml": f'{text}[dependency-groups]\ndev = ["tinytwo"]\n'})
+    run = await repository.build(Choice(extras=("plot",), groups=("dev",)))
+    assert [run(ONE), run(TWO)] == ["2.0", "1.0"]
+
+
+async def test_a_uv_lock_is_installed_as_locked_or_refused(repository: Repository) -> None:
+    text = '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["tinyone<2"]\n'
+    repository.write({"pyproject.toml": text})
+    lock = [uv.find_uv_bin(), "lock", "--project", str(repository.top)]
+    subprocess.run(lock, check=True, env=repository.variables, capture_output=True)
+    repository.write({"pyproject.toml": text.replace("tinyone<2", "tinyone")})  # and the lock is older
+    with pytest.raises(
+        BuildFailed, match=r"^uv.lock does not fit pyproject.toml any more \(bring it up to date: uv lock"
+    ):
+        await repository.build()
+    repository.write({"pyproject.toml": text})
+    run = await repository.build()
+    assert run(ONE) == "1.0"
+    assert run("import jupyterlab; print('served')") == "served"
+    assert repository.says == ()
+
+
+@pytest.mark.parametrize("request_", [f"{sys.version_info[0]}.{sys.version_info[1]}", ">=3.11"])
+async def test_the_python_that_is_asked_for_is_found_where_pyenv_keeps_it(short: Path, request_: str) -> None:
+    minor = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    there = short / "pyenv/versions/x/bin"
+    there.mkdir(parents=True)
+    (there / f"python{minor}").symlink_to(f"{sys.base_prefix}/bin/python{minor}")
+    older = short / "older"
+    older.write_text("#!/bin/sh\necho 3.10.1\n")
+    older.chmod(0o755)
+    variables = {"PYENV_ROOT": str(short / "pyenv"), "PATH": str(short), "HOME": str(short)}
+
+    async def run(*arguments: str, variables: Mapping[str, str]) -> proc.Finished:
+        argv = [uv.find_uv_bin(), *arguments, "--no-python-downloads", "--color", "never"]
+        return await proc.run(argv, cwd=short, env={"HOME": str(short), **variables})
+
+    wanted = PythonWanted(request_, request_, "runtime.txt", 1)
+    found = await choose(run, str(older), wanted, variables, downloads=False)
+    assert found.path == str(there / f"python{minor}")
+    assert (await choose(run, str(older), None, variables, downloads=False)).path == str(older)
+    assert (await choose(run, str(older), replace(wanted, request="3.10"), variables, downloads=False)).path == str(
+        older
+    )
+    with pytest.raises(BuildFailed, match=r"there is no Python 3\.99 on this machine \(there is \d"):
+        await choose(run, str(older), replace(wanted, request="3.99"), variables, downloads=False)
+
+
+async def test_a_python_that_is_too_old_is_refused_before_anything_is_built(short: Path) -> None:
+    (short / "old").write_text("#!/bin/sh\necho 3.7.16\n")
+    (short / "old").chmod(0o755)
+    with pytest.raises(
+        BuildFailed, match=r"^runtime.txt:1 asks for Python 3\.7\.16, and .* hosted from Python 3\.9 on"
+    ):
+        await check_python(str(short / "old"), "runtime.txt:1")

@@ -99,6 +99,9 @@ def _network(output: str, wanted: list[Requirement]) -> Blame | None:
 def _not_there(output: str, wanted: list[Requirement]) -> Blame | None:
     """A file, an address or a repository that a requirement names directly."""
     missing = re.search(r"Distribution not found at: (\S+)", output)
+    if missing and (place := next((one for one in wanted if one.name and missing[1] in one.text), None)) is not None:
+        sentence = f"{place.name} is asked for by a path of the machine where the file was made: {missing[1]}"
+        return _at(place, sentence, hint=f"write its version instead, for example {place.name}==1.0")
     if missing:
         name = missing[1].rstrip("/").rpartition("/")[2]
         hint = "files that a requirement installs belong to environment_inputs"
@@ -138,7 +141,12 @@ def _resolution(output: str, wanted: list[Requirement]) -> Blame | None:
     if "No solution found" not in output:
         return None
     proof = re.split(r"\n\nhint:", output)[0]
-    return _absent(proof, wanted) or _no_version(proof, wanted) or _no_python(proof, wanted) or _conflict(proof, wanted)
+    return (
+        _absent(proof, wanted)
+        or _no_version(proof, wanted)
+        or _no_python(proof, output, wanted)
+        or _conflict(proof, wanted)
+    )
 
 
 def _absent(proof: str, wanted: list[Requirement]) -> Blame | None:
@@ -163,7 +171,7 @@ def _no_version(proof: str, wanted: list[Requirement]) -> Blame | None:
     return _at(_of(match[1], wanted), f"no version satisfies {match[1]}{there_is}")
 
 
-def _no_python(proof: str, wanted: list[Requirement]) -> Blame | None:
+def _no_python(proof: str, output: str, wanted: list[Requirement]) -> Blame | None:
     """A version that exists, but not for the Python of this environment."""
     needs = re.search(r"(?:and|Because) (\S+) depends on Python(\S+?),?(?: and|,| we| does|$)", proof)
     have = re.search(r"(?:current|requested) Python version \((?:>=)?([\d.]+)\)", proof)
@@ -173,7 +181,14 @@ def _no_python(proof: str, wanted: list[Requirement]) -> Blame | None:
     wheel = re.search(r"(\S+) has no (?:usable )?wheels?(?: with a matching (.+?))?(?: and |, )", proof)
     if wheel is None:
         return None
-    return _at(_of(wheel[1], wanted), f"{wheel[1]} has no wheel for the Python of this environment")
+    sentence, hint = f"{wheel[1]} has no wheel for the Python of this environment", ""
+    tags = re.search(r"Python ABI tags?: (.+)", output)
+    versions = re.findall(r"`cp(\d)(\d+)", tags[1]) if tags else []
+    if found := sorted({(int(major), int(minor)) for major, minor in versions}):
+        first, last = (".".join(map(str, version)) for version in (found[0], found[-1]))
+        sentence += f", only for Python {first}" + (f" to {last}" if last != first else "")
+        hint = f"ask for a newer version, or for Python {last} (runtime.txt: python-{last})"
+    return _at(_of(wheel[1], wanted), sentence, hint=hint)
 
 
 def _conflict(proof: str, wanted: list[Requirement]) -> Blame:
