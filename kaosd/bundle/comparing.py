@@ -43,7 +43,8 @@ class Comparison:
 
     def __init__(self, writers: Writers) -> None:
         self._writers = writers
-        self._marks: dict[bytes, int] = {}  # by directory, as of the last time that it was found as expected
+        # by directory, as of the last time that it was found as expected: its mark, and what was expected
+        self._marks: dict[bytes, tuple[int, bytes]] = {}
         self._sure: dict[bytes, bytes] = {}  # records by path of files that were looked at once more as they are
         self._left: list[bytes] = []  # directories of a comparison that was stopped
 
@@ -75,7 +76,7 @@ class Comparison:
     def _differing(self, expected: Expected, directory: bytes) -> set[bytes]:
         absolute = expected.root + b"/" + directory if directory else expected.root
         now, known = mark(absolute), expected.known[directory].listing
-        if now is not None and self._marks.get(directory) == now:
+        if now is not None and self._marks.get(directory) == (now, known):
             return set()
         try:
             listed = list_directory(absolute, directory, inode_of(known), expected.matcher).listing
@@ -83,7 +84,7 @@ class Comparison:
             return {directory}
         found = self._paths(expected, directory, records(known), records(listed)) if listed != known else set()
         if now is not None and not found:
-            self._marks[directory] = now
+            self._marks[directory] = now, known
         return found
 
     def _paths(

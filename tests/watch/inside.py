@@ -12,6 +12,7 @@ from pathlib import Path
 
 from watching import eye
 
+from kaosd.bundle import Scanner, Store
 from kaosd.watch import polling, watcher
 
 WATCHES = Path("/proc/sys/user/max_inotify_watches")
@@ -154,6 +155,29 @@ async def mounted_inside(root: Path) -> None:
         mount("-t", "tmpfs", "none", str(root / "sub"))
         (root / "sub/new").mkdir()
         await seen.until(lambda: b"sub/new" in seen.watched, "the rescan")
+
+
+async def compared_with_what_was_there_before_a_mount(root: Path) -> None:
+    """A mount that is looked at and goes again leaves the directory exactly as it was compared long ago."""
+    (root / "sub").mkdir()
+    (root / "sub/own").touch()
+    other = root.parent / "other"
+    other.mkdir()
+    (other / "theirs").touch()
+    store = Store(root.parent / "store")
+    scanner = Scanner(root, store, kind="data")
+    first = scanner.scan().version
+    while scanner.compare()[0]:  # files that were written just now are read once more
+        scanner.scan()
+    mount("--bind", str(other), str(root / "sub"))
+    found, _ = scanner.compare()
+    assert found
+    assert scanner.scan(found).version != first
+    unmount(root / "sub")
+    found, _ = scanner.compare()
+    assert found
+    assert scanner.scan(found).version == first
+    store.close()
 
 
 async def unreadable_directory_becomes_readable(root: Path) -> None:
