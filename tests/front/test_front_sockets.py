@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 from typing import Any
 
 import aiohttp
@@ -158,3 +160,36 @@ async def test_closing_the_front_tells_open_sockets(served: Served) -> None:
         assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.SERVICE_RESTART)
         await closing
     await server.closes.get()
+
+
+async def test_a_message_without_end_ends_the_websocket_and_fills_no_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a notebook's code can send it in the place of JupyterLab."""
+    monkeypatch.setattr("kaosd.front.sockets._MESSAGE", 2**20)
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+        accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+        writer.write(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept)
+        writer.write(b"\r\n\r\n\x82\x7f" + (2**40).to_bytes(8))
+        try:
+            while sent < 200:
+                writer.write(b"x" * 2**20)
+                await writer.drain()
+                sent += 1
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+    server = await asyncio.start_unix_server(serve, str(world.place / "raw"))
+    world.directory.put("nb", f"unix:{world.place / 'raw'}")
+    async with connect(world) as ws:
+        message = await ws.receive(30)
+    assert message.type is WSMsgType.CLOSE
+    assert sent < 50
+    server.close()
