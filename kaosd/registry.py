@@ -74,7 +74,9 @@ class Registry:
             try:
                 wanted[one.name] = self._spec(self._current(one, settings), settings)
             except ConfigError as error:
-                self.refused[one.name] = f"notebook {one.name!r} cannot be as it was registered: {error}"
+                self.refused[one.name] = (
+                    f"notebook {one.name!r} cannot be as it was registered; deploy it again: {error}"
+                )
         taken = self._taken(wanted)
         for spec in sorted(settings.notebooks, key=lambda one: not one.named):
             name = spec.name if spec.named else self._name(spec, taken)
@@ -532,8 +534,8 @@ def taken_by(name: str, old: Path | None, new: Path | None) -> ConflictError:
     """The refusal of another source."""
     return ConflictError(
         f"notebook {name!r} has the source {old}, not {new if new is not None else 'none at all'}",
-        hint=f"give the new one another --name, or replace the old one by --replace: your edits in it are kept and "
-        f"listed by `kaosctl recovered {name}`",
+        hint=f"give the new one another --name, or run `kaosctl notebook deploy --name {name} --replace` with it: that "
+        f"keeps your edits for `kaosctl recovered {name}`",
     )
 
 

@@ -218,7 +218,7 @@ async def test_a_registration_that_cannot_be_any_more_keeps_running_and_is_told(
     registry.shop.journal.register(Registration("mnist", {"source": "not/absolute"}))
     assert await registry.apply(registry.settings()) == []
     assert registry.actors["mnist"].spec == first
-    assert "cannot be as it was registered: source: 'not/absolute'" in registry.refused["mnist"]
+    assert "cannot be as it was registered; deploy it again: source: 'not/absolute'" in registry.refused["mnist"]
 
 
 # -- another source

@@ -79,7 +79,7 @@ async def lives(daemon: Theirs, containers: Containers, bundle: Path, *more: str
         assert [one["severity"] for one in checks[:3]] == ["ok", "warning", "ok"]
         # nobody holds other limits either: no container is replaced for them
         before = containers.ids(label=f"kaosd.home={daemon.home('own')}")
-        daemon.deploy("own", bundle, None, "--memory", "640Mi")
+        daemon.deploy("own", bundle, None, "--memory", "640Mi", "--unset", "cpu")
         assert containers.ids(label=f"kaosd.home={daemon.home('own')}") == before
         assert daemon.notebook("own")["resources"] == {"cpu": None, "memory": "640Mi", "gpu": 0, "enforced": False}
     assert processes(daemon, containers, "own") == {person.uid}
