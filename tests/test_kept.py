@@ -12,7 +12,7 @@ import pytest
 from kaosd.bundle import Store, keep_edits
 from kaosd.engines.base import Home
 from kaosd.journal import Journal, Live, Recovered
-from kaosd.notebook import kept
+from kaosd.notebook import deployed, kept
 from kaosd.notebook.record import saved_copies
 from tests.bundle.trees import put_tree
 
@@ -100,6 +100,16 @@ def test_a_directory_set_aside_is_listed_once_with_its_reason_also_after_a_kill(
     listed = {one.file for one in journal.recovered("n")}
     assert {file for _, file in saved_copies(home.root / "recovered")} == listed  # what a killed daemon leaves to find
     assert kept.set_aside(store, journal, "n", home, live, kept.REMOVED) == []
+
+
+def test_what_the_file_beside_it_tells_of_a_directory_ends_with_the_directory(
+    store: Store, journal: Journal, home: Home
+) -> None:
+    """Else the files that are not there any more would pass for deleted by the person, and never come back."""
+    deployed.write(home, [put_tree(store, {b"a.py": b"1"})])
+    fill(home.work, {"a.py": "1", "b.py": "2"})
+    assert kept.set_aside(store, journal, "n", home, Live(), kept.REMOVED) == ["b.py"]
+    assert deployed.read(home) == ()
 
 
 def test_what_earlier_versions_set_aside_is_found(home: Home) -> None:

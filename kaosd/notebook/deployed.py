@@ -39,6 +39,12 @@ def write(home: Home, trees: Iterable[str | None]) -> None:
         os.replace(draft, _file(home))
 
 
+def forget(home: Home) -> None:
+    """Say that nobody knows, because the work directory is set aside; blocking. StoreError."""
+    with store_errors("write to", home.root):
+        _file(home).unlink(missing_ok=True)
+
+
 def _file(home: Home) -> Path:
     return home.root / "deployed"
 
