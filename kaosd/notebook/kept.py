@@ -59,10 +59,10 @@ def set_aside(store: Store, journal: Journal, name: str, home: Home, live: Live,
 
     live: what was deployed into it. A kill in between leaves a directory that the next daemon lists.
     """
-    if not os.path.isdir(home.work) or not os.listdir(home.work):
-        return []
     told = deployed.read(home)
     deployed.forget(home)
+    if not os.path.isdir(home.work) or not os.listdir(home.work):
+        return []
     aside = home.root / "recovered" / f"work-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}-{why}"
     with store_errors("write to", aside):
         aside.parent.mkdir(mode=0o700, exist_ok=True)
