@@ -136,6 +136,10 @@ class Backend:
         """A notebook's deployments."""
         return self.registry.history(name)
 
+    async def environment(self, name: str) -> dict[str, Any]:
+        """What a notebook's environment holds."""
+        return await self.registry.environment(name)
+
     def recovered(self, name: str) -> dict[str, Any]:
         """Copies of work in the host."""
         return self.registry.recovered(name)

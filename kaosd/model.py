@@ -200,12 +200,22 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class ByHand:
+    """A package that was installed by hand in a notebook. requested: it was asked for itself."""
+
+    name: str
+    version: str
+    requested: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HostStatus:
     """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log.
 
     notice: what a person should know of a host that answers, such as a kernel that its memory limit has ended.
     damage: why kernels may not start although it answers: what is wrong with its environment, as a sentence.
     lost: it does not answer and never will: its socket is gone, or it has another token.
+    by_hand: what was installed by hand in this notebook alone.
     """
 
     alive: bool
@@ -216,6 +226,7 @@ class HostStatus:
     notice: str = ""
     damage: str = ""
     lost: bool = False
+    by_hand: tuple[ByHand, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

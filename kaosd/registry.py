@@ -15,7 +15,7 @@ import structlog
 
 from kaosd import bundle
 from kaosd import settings as settings_
-from kaosd.engines.base import Carrier, Engine, Finding, Home, Remote
+from kaosd.engines.base import Carrier, Engine, Finding, Home, Listing, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
 from kaosd.journal import Live, Registration
 from kaosd.model import NotebookSpec, NotebookState, Version
@@ -460,6 +460,18 @@ class Registry:
         if not deployments:
             self.actor(name)
         return {"pinned": str(pinned) if pinned else None, "deployments": deployments}
+
+    async def environment(self, name: str) -> dict[str, Any]:
+        """What a notebook's environment holds, and what was installed by hand."""
+        actor = self.actor(name)
+        environment = actor.hosting.live.environment
+        if environment is None:
+            raise NotFoundError(f"{name} has no environment yet", hint=f"kaosctl status {name}")
+        if not isinstance(actor.engine, Listing):
+            hint = "run `pip list` in a terminal of the notebook"
+            raise NotFoundError(f"{name} is hosted by {actor.spec.engine}, and its image says what it holds", hint=hint)
+        found = await actor.engine.contents(environment, actor.home)
+        return view.contents(name, actor.looking.environment_file(), found)
 
     def recovered(self, name: str) -> dict[str, Any]:
         """Copies of work in the host that a newer version replaced."""

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 
 from kaosd.bundle import Verdict
-from kaosd.model import Environment, HostState, NotebookState, Resources, Version
-from kaosd.notebook.view import Standing, host_state, state, why
+from kaosd.engines.base import Contents
+from kaosd.model import ByHand, Environment, HostState, NotebookState, Resources, Version
+from kaosd.notebook.view import Standing, contents, host_state, keep, state, why
 from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Swap, Sync, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
@@ -110,3 +111,37 @@ def test_why_says_what_a_change_costs(kind: str, path: bytes, verdict: Verdict, 
 
 def test_why_names_a_directory_that_is_all_of_it() -> None:
     assert why("data", b".", Verdict(ignored=False), frozenset())["text"] == "the data directory itself is data"
+
+
+KEEP = [
+    (True, "model/requirements.txt", "add the line six==1.15 to model/requirements.txt"),
+    (True, None, "add the line six==1.15 to model/requirements.txt"),
+    (True, "pyproject.toml", "add six==1.15 to the dependencies in pyproject.toml"),
+    (False, "model/requirements.txt", None),
+]
+
+
+@pytest.mark.parametrize(("requested", "file", "said"), KEEP)
+def test_the_step_that_keeps_a_package(requested: bool, file: str | None, said: str | None) -> None:
+    assert keep(ByHand("six", "1.15", requested), file) == said
+
+
+def test_contents_tell_what_lies_in_front_of_the_environment() -> None:
+    found = Contents(
+        "3.11", {"six": "1.17"}, (ByHand("six", "1.15", True), ByHand("new", "1", False)), {"3.10": ["a 1"]}
+    )
+    shown = contents("n", "requirements.txt", found)
+    assert [(one["name"], one["instead_of"]) for one in shown["by_hand"]] == [("six", "1.17"), ("new", None)]
+    assert shown["packages"] == [{"name": "six", "version": "1.17"}]
+    assert (shown["python"], shown["unused"]) == ("3.11", {"3.10": ["a 1"]})
+
+
+def test_a_damaged_environment_is_not_live() -> None:
+    gone = "the environment was removed"
+    now = LIVE
+    assert state(now)[0] is NotebookState.LIVE
+    assert state(replace(now, damage=gone)) == (NotebookState.STALE, gone)
+    building = state(replace(now, damage=gone, building=True))
+    assert building == (NotebookState.BUILDING, f"the environment is being built again: {gone}")
+    paused = Hold(Why.PAUSED, "paused by you")
+    assert state(replace(now, damage=gone, paused=True, plan=Plan(None, paused)))[0] is not NotebookState.LIVE

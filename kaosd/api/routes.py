@@ -32,6 +32,9 @@ class Backend(Protocol):
     def history(self, name: str) -> Json:
         """Its deployments, newest first."""
 
+    async def environment(self, name: str) -> Json:
+        """What its environment holds, and what was installed by hand."""
+
     def recovered(self, name: str) -> Json:
         """Copies of work that newer versions replaced."""
 
@@ -144,6 +147,10 @@ async def _history(daemon: Backend, ask: Ask) -> Json:
     return daemon.history(ask.name)
 
 
+async def _environment(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.environment(ask.name)
+
+
 async def _logs(daemon: Backend, ask: Ask) -> Json:
     return await daemon.logs(ask.name, checked(requests.Logs, ask.query).model_dump(exclude_none=True))
 
@@ -208,6 +215,7 @@ ROUTES = (  # sorted by path and method
     Route("DELETE", _NAME, _kill, mutating=True),
     Route("GET", _NAME, _notebook),
     Route("POST", f"{_NAME}/cancel", _cancel, mutating=True),
+    Route("GET", f"{_NAME}/environment", _environment),
     Route("GET", f"{_NAME}/history", _history),
     Route("GET", f"{_NAME}/logs", _logs),
     Route("POST", f"{_NAME}/pause", _pause, mutating=True),

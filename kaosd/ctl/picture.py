@@ -197,6 +197,12 @@ def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
     refused = notebook.get("refused") or ()
     rows: list[list[Piece]] = [[("busy", f"left out: {some(refused)}")]] if refused else []
     rows += [[("busy", f"! {text}")] for text in notebook.get("warnings") or ()]
+    environment = notebook.get("environment") or {}
+    if by_hand := environment.get("by_hand"):
+        asked = [f"{one['name']} {one['version']}" for one in by_hand if one["requested"]]
+        text = f"installed by hand, not in {environment.get('file') or 'model/requirements.txt'}: "
+        rows.append([("busy", text + some(asked or [one["name"] for one in by_hand]))])
+        rows[-1].append(("strong", f"kaosctl env {notebook['name']}"))
     holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
     rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
     if notebook.get("recovered"):

@@ -244,6 +244,16 @@ def _past(commands: Commands) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
     parser = commands.add(
+        "env",
+        "packages:env",
+        "what the environment of a notebook holds, and what was installed by hand",
+        "What %pip, !pip and uv install in a cell or a terminal goes to that notebook alone; each with the step that "
+        "makes it part of the environment.",
+        examples=("kaosctl env notebook-mnist-ada", "kaosctl env notebook-mnist-ada --lock > lock.txt"),
+    )
+    parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument("--lock", action="store_true", help="as lines of a requirements file")
+    parser = commands.add(
         "rollback",
         "past:rollback",
         "serves an older version until the files change again",

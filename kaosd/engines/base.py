@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from kaosd.declared import Declared
-from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
+from kaosd.model import ByHand, Environment, Host, HostStatus, NotebookSpec, Resources
 
 Told = Callable[[str], None]
 
@@ -196,6 +196,28 @@ class Finding:
     severity: str
     text: str
     mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the environment of a notebook holds. packages: versions by name. python: its version, such as "3.11".
+
+    by_hand: packages installed by hand, which are found first. unused: such packages for other versions of Python, as
+    "name version" by that version.
+    """
+
+    python: str
+    packages: dict[str, str]
+    by_hand: tuple[ByHand, ...]
+    unused: dict[str, list[str]]
+
+
+@runtime_checkable
+class Listing(Protocol):
+    """What an engine has besides when it can tell what an environment holds."""
+
+    async def contents(self, environment: Environment, home: Home) -> Contents:
+        """The packages of an environment, and those installed by hand in this home. Raises EngineError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -404,6 +404,7 @@ class Notebook:
             build=self.record.jobs.get(Stage.BUILD),
             refused=tuple(text for scan in self.scans() for text in view.refusals(scan.refused)),
             warnings=self.looking.warnings(),
+            environment_file=self.looking.environment_file(),
             recovered=self.record.recovered,
             progress=self.looking.progress(),
             can_roll_back=self._can_roll_back(),
@@ -431,7 +432,14 @@ class Notebook:
         """Tell the world when something that it can see has changed."""
         live, status = self.hosting.live, self.hosting.status
         state = self.state()
-        seen = (*state, live.source, live.data, live.restarts, self.hosting.fact(), status and status.busy)
+        seen = (
+            *state,
+            live.source,
+            live.data,
+            live.restarts,
+            self.hosting.fact(),
+            status and (status.busy, status.by_hand),
+        )
         if seen[:2] != self._told[:2]:
             self.since = time.time()
             self.record.event("state", state=state[0].value, reason=state[1])

@@ -136,6 +136,12 @@ class Looking:
         notes = live.environment.notes if live.environment is not None else ()
         return (*(asked.warnings if asked is not None else ()), *notes, *self._unlimited())
 
+    def environment_file(self) -> str | None:
+        """The file in the bundle that says what the served environment holds; None without one."""
+        source = self.actor.hosting.live.source
+        asked = self._environments.get(self._key(source)) if source is not None else None
+        return asked.file if asked is not None else None
+
     def _unlimited(self) -> tuple[str, ...]:
         """That limits are not held, if some are set."""
         host, resources = self.actor.hosting.host, self.actor.spec.resources
@@ -145,7 +151,7 @@ class Looking:
 
     def _asked(self, source: Version) -> Asked:
         inputs = self.inputs(source)
-        return Asked(inputs.digest, warnings(inputs.declared, self.actor.spec.engine))
+        return Asked(inputs.digest, warnings(inputs.declared, self.actor.spec.engine), inputs.declared.file)
 
     def prepare(self, scan: Scan, few: bool) -> Prepared | None:
         """What is wanted next of what a scan of the source found, in its thread, since a change of threads costs.

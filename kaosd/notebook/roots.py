@@ -20,10 +20,14 @@ Key = tuple[str, tuple[str, ...], Choice]  # a source version, its globs, and wh
 
 
 class Asked(NamedTuple):
-    """The environment that a source version asks for. warnings: what of that the engine does not honour."""
+    """The environment that a source version asks for.
+
+    warnings: what of that the engine does not honour. file: the environment file in use.
+    """
 
     digest: str
     warnings: tuple[str, ...]
+    file: str | None = None
 
 
 Prepared = tuple[Key, Asked]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kaosd import text
 from kaosd.bundle import Refused, Verdict
+from kaosd.engines.base import Contents
 from kaosd.journal import Live
-from kaosd.model import Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
+from kaosd.model import ByHand, Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
 from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Step, Swap, Sync, Why
 
 HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
@@ -139,6 +140,7 @@ class Facts:
     build: Job | None
     refused: tuple[str, ...]
     warnings: tuple[str, ...]
+    environment_file: str | None
     recovered: int
     progress: str | None
     can_roll_back: bool | None = None  # only told where that is the way out
@@ -169,21 +171,29 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "data": _bundle(spec.data, now.data, facts.live.data, now.plan.data) | {"mode": spec.data_mode.value},
         "deployment": None if facts.deployment is None else deployment(facts.deployment),
         "build": None if facts.build is None else job(facts.build),
-        "host": {
-            "state": host_state(now).value,
-            "since": rfc3339(facts.host_since),
-            "restarts": now.restarts,
-            "kernels": status.kernels if status else 0,
-            "busy": status.busy if status else 0,
-            "reason": (status.reason if status else "") or None,
-            "notice": (status.notice if status else "") or None,
-        },
+        "host": _host(now, status, facts.host_since),
         "refused": list(facts.refused),
         "warnings": list(facts.warnings),
+        "environment": {
+            "file": facts.environment_file,
+            "by_hand": [asdict(one) for one in status.by_hand] if status else [],
+        },
         "recovered": facts.recovered,
         "progress": facts.progress,
         "can_roll_back": facts.can_roll_back,
         "registered": spec.registered,
+    }
+
+
+def _host(now: Standing, status: HostStatus | None, since: float) -> dict[str, Any]:
+    return {
+        "state": host_state(now).value,
+        "since": rfc3339(since),
+        "restarts": now.restarts,
+        "kernels": status.kernels if status else 0,
+        "busy": status.busy if status else 0,
+        "reason": (status.reason if status else "") or None,
+        "notice": (status.notice if status else "") or None,
     }
 
 
@@ -265,3 +275,27 @@ def refusals(refused: Iterable[Refused]) -> Iterator[str]:
 
 def _seconds(started: float, finished: float | None) -> float:
     return round(max(0.0, (finished if finished is not None else time.time()) - started), 3)
+
+
+def contents(name: str, file: str | None, found: Contents) -> dict[str, Any]:
+    """The object of what a notebook's environment holds. file: where it is asked for."""
+    return {
+        "name": name,
+        "file": file,
+        "python": found.python,
+        "packages": [{"name": one, "version": version} for one, version in found.packages.items()],
+        "by_hand": [
+            {**asdict(one), "instead_of": found.packages.get(one.name), "keep": keep(one, file)}
+            for one in found.by_hand
+        ],
+        "unused": found.unused,
+    }
+
+
+def keep(one: ByHand, file: str | None) -> str | None:
+    """What to do so that a package installed by hand is part of the environment; None when it came with another."""
+    if not one.requested:
+        return None
+    where = file or "model/requirements.txt"
+    line = f"{one.name}=={one.version}"
+    return f"add the line {line} to {where}" if where.endswith(".txt") else f"add {line} to the dependencies in {where}"

@@ -49,6 +49,9 @@ class Memory:
     def history(self, name):
         return {"pinned": None, "deployments": [self._one(name)]}
 
+    async def environment(self, name):
+        return {"name": self._one(name)["name"], "packages": []}
+
     def recovered(self, name):
         return {"recovered": [self._one(name)]}
 

@@ -35,6 +35,9 @@ HAPPY = {
         "/v1/notebooks/mnist?repos=source", None, {"killed": "mnist"}, ("kill", "mnist", {"unwanted": "source"}),
     ),
     "GET /v1/notebooks/{name}": ("/v1/notebooks/mnist", None, MNIST, None),
+    "GET /v1/notebooks/{name}/environment": (
+        "/v1/notebooks/mnist/environment", None, {"name": "mnist", "packages": []}, None,
+    ),
     "GET /v1/notebooks/{name}/history": (
         "/v1/notebooks/mnist/history", None, {"pinned": None, "deployments": [MNIST]}, None,
     ),

@@ -26,6 +26,18 @@ JOB = "3f" * 16
 TIMES = {"started_at": "2026-11-18T10:26:02.000Z", "finished_at": "2026-11-18T10:26:10.000Z"}
 FAILED = {"action": "build", "seconds": 8.1, "outcome": "failed", "error": "no matching distribution: shap-lite==9"}
 LIVE = {"action": "sync", "seconds": 0.3, "outcome": "live", "error": None}
+PACKAGES = {
+    "name": NAME,
+    "file": "model/requirements.txt",
+    "python": "3.12",
+    "packages": [{"name": "numpy", "version": "2.1"}, {"name": "six", "version": "1.17.0"}],
+    "by_hand": [
+        {"name": "cowsay", "version": "6.1", "requested": True, "instead_of": None,
+         "keep": "add the line cowsay==6.1 to model/requirements.txt"},
+        {"name": "six", "version": "1.15.0", "requested": False, "instead_of": "1.17.0", "keep": None},
+    ],
+    "unused": {"3.11": ["jinja2 3.1"]},
+}  # fmt: skip
 HISTORY = {
     "pinned": "example:1f3c9aa until the files change",
     "deployments": [
@@ -98,6 +110,7 @@ def full(daemon: Daemon) -> Daemon:
         "POST /v1/notebooks": {**one, "after": 0},
         f"POST {path}/wait": live(),
         f"GET {path}/history": HISTORY,
+        f"GET {path}/environment": PACKAGES,
         f"GET {path}/recovered": RECOVERED,
         f"GET {path}": {**one, "repos": ["source-x", "data-x"]},
         f"DELETE {path}": KILLED,
@@ -128,6 +141,8 @@ COMMANDS = {
     f"resume {NAME}": 0,
     f"cancel {NAME}": 0,
     f"history {NAME}": 0,
+    f"env {NAME}": 0,
+    f"env {NAME} --lock": 0,
     f"rollback {NAME} 5": 0,
     f"recovered {NAME}": 0,
     f"open {NAME} --print": 0,
@@ -314,6 +329,34 @@ def test_wait_tells_the_outcome(full: Daemon, outcome: dict[str, Any], code: int
     full.answers[f"POST /v1/notebooks/{NAME}/wait"] = outcome
     done = full.run("wait", NAME)
     assert (done.returncode, done.stdout[: len(told)]) == (code, told)
+
+
+def test_env_shows_what_was_installed_by_hand_and_how_to_keep_it(full: Daemon) -> None:
+    assert full.run("env", NAME, COLUMNS="100").stdout.splitlines() == [
+        "installed by hand, not in model/requirements.txt:",
+        "    cowsay 6.1   keep it: add the line cowsay==6.1 to model/requirements.txt",
+        "    six 1.15.0   instead of 1.17.0   came with another",
+        "installed by hand for Python 3.11, not used with 3.12: jinja2 3.1",
+        "Python 3.12, 2 packages:",
+        "    numpy 2.1",
+        "    six 1.17.0",
+    ]
+
+
+def test_the_lock_of_env_is_what_a_kernel_finds(full: Daemon) -> None:
+    assert full.run("env", NAME, "--lock").stdout == "cowsay==6.1\nnumpy==2.1\nsix==1.15.0\n"
+
+
+def test_status_tells_of_what_was_installed_by_hand(daemon: Daemon) -> None:
+    by_hand = [
+        {"name": "cowsay", "version": "6.1", "requested": True},
+        {"name": "a", "version": "1", "requested": False},
+    ]
+    daemon.serves(notebook(environment={"file": "pyproject.toml", "by_hand": by_hand}))
+    printed = " ".join(daemon.run("status", NAME).stdout.split())
+    assert "installed by hand, not in pyproject.toml: cowsay 6.1" in printed
+    assert f"kaosctl env {NAME}" in printed
+    assert " a 1" not in printed
 
 
 def test_history_is_a_line_each_and_the_error_below(full: Daemon) -> None:

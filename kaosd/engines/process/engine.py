@@ -18,7 +18,7 @@ import structlog
 import uv
 
 from kaosd import cgroups, proc
-from kaosd.engines.base import Home, Inputs, Log, Order
+from kaosd.engines.base import Contents, Home, Inputs, Log, Order
 from kaosd.engines.jupyter import SOCKET_MAX
 from kaosd.engines.machine import check
 from kaosd.engines.process import host as hosts
@@ -32,7 +32,7 @@ from kaosd.engines.process.surroundings import host_variables
 from kaosd.errors import EngineError, StartFailed
 from kaosd.hosted import overlay
 from kaosd.logs import stamp
-from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
+from kaosd.model import ByHand, Environment, Host, HostStatus, NotebookSpec, Resources
 from kaosd.units import SLICE, UserUnits
 
 log = structlog.get_logger(__name__)
@@ -155,7 +155,7 @@ class ProcessEngine:
 
     def _settle(self, order: Order) -> None:
         """Prepare what is installed by hand for the environment of *order*. Blocking. Raises OSError."""
-        gone = overlay.settle(str(hosts.own_of(order.home)), order.environment.handle, {"uv": self._uv})
+        gone = overlay.settle(str(hosts.own_of(order.home.root)), order.environment.handle, {"uv": self._uv})
         if gone:
             text = f"the environment brings {', '.join(gone)} now, in place of what was installed by hand"
             log.warning("installed_by_hand_replaced", notebook=order.spec.name, packages=gone)
@@ -208,13 +208,38 @@ class ProcessEngine:
         status = await hosts.probe(running)
         if status.alive:
             wrong = await asyncio.to_thread(self._damage, running) or await self._unfit(running)
-            status = dataclasses.replace(status, damage=wrong)
+            by_hand = await asyncio.to_thread(self._by_hand, Path(running.link).parent, running.environment)
+            status = dataclasses.replace(status, damage=wrong, by_hand=by_hand)
             self._examine(running.environment)
         if not running.unit:
             return status
         if not status.alive:
             return dataclasses.replace(status, reason=await self._cause(running) or status.reason)
         return dataclasses.replace(status, notice=self._out_of_memory(running))
+
+    def _by_hand(self, home: Path, digest: str) -> tuple[ByHand, ...]:
+        """What was installed by hand in a home and is used with an environment; nothing when that is gone. Blocking."""
+        try:
+            found = overlay.installed_by_hand(str(hosts.own_of(home)), str(self._environments.path(digest)))
+        except OSError:
+            return ()
+        return tuple(ByHand(str(one["name"]), str(one["version"]), bool(one["requested"])) for one in found)
+
+    async def contents(self, environment: Environment, home: Home) -> Contents:
+        """See `Listing`."""
+        try:
+            return await asyncio.to_thread(self._contents, environment, home)
+        except OSError as error:
+            raise EngineError(f"the environment cannot be read: {error}", retryable=True) from error
+
+    def _contents(self, environment: Environment, home: Home) -> Contents:
+        own = str(hosts.own_of(home.root))
+        return Contents(
+            overlay.python_of(environment.handle).removeprefix("python"),
+            dict(sorted(overlay.versions(environment.handle).items())),
+            self._by_hand(home.root, environment.digest),
+            overlay.of_other_pythons(own, environment.handle),
+        )
 
     def _damage(self, running: Running) -> str:
         """What is wrong with what kernels start from, as a sentence; "" when nothing is. Blocking."""
@@ -369,7 +394,7 @@ class ProcessEngine:
         """See `Engine`."""
         await self.sweep(home, None)
         _put_back(hosts.link_of(home), None)
-        await asyncio.to_thread(shutil.rmtree, hosts.own_of(home), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, hosts.own_of(home.root), ignore_errors=True)
 
     async def collect(self, keep: frozenset[str]) -> None:
         """See `Engine`."""
@@ -461,7 +486,7 @@ def _write_settings(order: Order, socket: str) -> Path:
         "origins": list(order.origins),
         "jupyter": str(home.jupyter),
         "environment_link": str(hosts.link_of(home)),
-        "own": str(hosts.own_of(home)),
+        "own": str(hosts.own_of(home.root)),
         "kernel_env": str(hosts.kernel_env_of(home)),
         "checkpoints": str(home.jupyter / "checkpoints"),
     }

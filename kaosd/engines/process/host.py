@@ -115,9 +115,9 @@ def link_of(home: Home) -> Path:
     return home.root / "environment"
 
 
-def own_of(home: Home) -> Path:
-    """The directory of what is installed by hand in this home; see kaosd/hosted/overlay.py."""
-    return home.root / "environments"
+def own_of(home: Path) -> Path:
+    """The directory of what is installed by hand in the home at this path; see kaosd/hosted/overlay.py."""
+    return home / "environments"
 
 
 def kernel_env_of(home: Home) -> Path:

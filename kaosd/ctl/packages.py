@@ -1,0 +1,38 @@
+"""`kaosctl env`: what the environment of a notebook holds, and what was installed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kaosd.ctl import output
+from kaosd.ctl.client import Client, notebook_path
+from kaosd.ctl.screen import Screen
+
+
+def env(name: str, *, lock: bool = False, as_json: bool = False) -> int:
+    """Print what the environment of a notebook holds; with *lock* as lines of a requirements file."""
+    answer = Client().get(notebook_path(name, "environment"))
+    lines = lock_lines(answer) if lock else env_lines(answer, output.here())
+    output.tell(answer, lines, as_json=as_json)
+    return 0
+
+
+def lock_lines(answer: dict[str, Any]) -> list[str]:
+    """Every package as it is found by a kernel, as lines of a requirements file."""
+    found = {one["name"]: one["version"] for one in (*answer["packages"], *answer["by_hand"])}
+    return [f"{name}=={version}" for name, version in sorted(found.items())]
+
+
+def env_lines(answer: dict[str, Any], where: Screen) -> list[str]:
+    """What was installed by hand first, each with the step that keeps it; then the packages of the environment."""
+    file = answer.get("file") or "model/requirements.txt"
+    lines = [where.paint("busy", f"installed by hand, not in {file}:")] if answer["by_hand"] else []
+    for one in answer["by_hand"]:
+        said = [f"instead of {one['instead_of']}"] if one.get("instead_of") else []
+        said += [f"keep it: {one['keep']}"] if one.get("keep") else ["came with another"]
+        lines += where.flow([("strong", f"    {one['name']} {one['version']}"), *(("", text) for text in said)], 6)
+    for python, packages in answer["unused"].items():
+        text = f"installed by hand for Python {python}, not used with {answer['python']}: {', '.join(packages)}"
+        lines += where.flow([("dim", text)], 4)
+    lines.append(where.paint("strong", f"Python {answer['python']}, {len(answer['packages'])} packages:"))
+    return lines + [f"    {one['name']} {one['version']}" for one in answer["packages"]]
