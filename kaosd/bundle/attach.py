@@ -251,7 +251,8 @@ def _tidy(store: Store, home: Path, live: str, tree: str) -> None:
     for name in going:
         if os.fsencode(home / name) not in used:
             size = sizes.get(name)
-            _let_go(home, known.get(name), name, spare=size is not None and size <= OWN_BYTES)
+            with contextlib.suppress(OSError):  # a notebook writes there just now: it goes with the next version
+                _let_go(home, known.get(name), name, spare=size is not None and size <= OWN_BYTES)
 
 
 def _kept(retired: Iterable[Marked], own_bytes: Callable[[Marked], int | None]) -> list[Marked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -124,6 +125,24 @@ def test_what_was_resolved_long_ago_leads_to_nothing_rather_than_to_another_vers
         data.attach({b"a": b"%d" % turn})
         assert not resolved.exists() or on_disk(resolved) == full({b"a": b"old"})
     assert not resolved.exists()
+
+
+def test_a_version_that_cannot_be_removed_now_goes_with_the_next(data, monkeypatch):
+    monkeypatch.setattr(attach_module, "RETIRED", 1)
+    monkeypatch.setattr(attach_module, "OWN_BYTES", -1)  # no spare
+    real = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: refuse(path))
+    for turn in range(4):
+        data.attach({b"d/a": b"%d" % turn})
+        assert on_disk(data.link) == full({b"d/a": b"%d" % turn})
+    assert any(name.startswith("leaving-") for name in os.listdir(data.home))
+    monkeypatch.setattr(shutil, "rmtree", real)
+    data.attach({b"d/a": b"9"})
+    assert {name for name in os.listdir(data.home) if not name.endswith(".tree")} == data.versions()
+
+
+def refuse(path: Path) -> None:
+    raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
 
 
 def test_a_large_version_that_was_replaced_does_not_stay_but_for_the_latest(data, monkeypatch):
