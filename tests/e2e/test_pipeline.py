@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from kaosd.bundle.attach import RETIRED
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
@@ -72,6 +73,28 @@ async def test_data_is_attached_with_the_kernel_alive(daemon: Daemon, bundle: Pa
     assert daemon.host_pid("data") == pid
     assert shown["deployment"]["action"] == "attach"
     assert shown["deployment"]["cause"] == ["data: features/one.csv"]
+
+
+async def test_a_kernel_that_changed_into_the_data_keeps_one_whole_version(
+    own_daemon: Daemon, bundle: Path, data: Path
+) -> None:
+    daemon, file = own_daemon.start(), data / "features" / "one.csv"
+    daemon.deploy("within", bundle, data)
+    async with Lab(daemon.url("within"), daemon.token("within")) as lab:
+        inside, beside = await lab.kernel(), await lab.kernel()
+        await inside.run("import os; os.chdir(os.environ['KAOS_DATA'] + '/features')")
+        look = "print(open('one.csv').read(), open('../features/one.csv').read(), len(os.listdir('..')))"
+        before = await inside.run(look)
+        for turn in range(RETIRED + 3):
+            file.write_text(f"{turn}\n")
+            daemon.live("within")
+            assert await beside.run(READ) == f"{turn}\n\n"
+            assert await inside.run(look) == before
+            if turn == RETIRED:
+                daemon.kill()
+                daemon.start()
+        await inside.run("os.chdir(os.environ['KAOS_DATA'])")
+        assert await inside.run("print(open('features/one.csv').read())") == f"{turn}\n\n"
 
 
 async def test_a_requirement_is_built_beside_and_taken_into_use_with_kernels_alive(
