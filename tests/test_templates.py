@@ -133,7 +133,13 @@ def test_the_image_is_built_as_in_kaos(template: str) -> None:
     lines = (TEMPLATES / template / "Dockerfile").read_text().splitlines()
     assert "WORKDIR /opt/program" in lines
     assert "ADD . /opt/program/" in lines
-    assert any(line.startswith("RUN pip install") and line.endswith("-r requirements.txt") for line in lines)
+    (install,) = [
+        number
+        for number, line in enumerate(lines)
+        if line.startswith("RUN pip install") and line.endswith("-r requirements.txt")
+    ]
+    # a change of code does not install anything again
+    assert lines.index("COPY requirements.txt /opt/program/") < install < lines.index("ADD . /opt/program/")
 
 
 def test_both_notebooks_share_their_code() -> None:
