@@ -2,7 +2,8 @@
 
 Prints, all of one run: bytes, messages and requests for one changed file in a small and in a large tree; then kaosd's
 first commit beside the client library's own put_files for many small files, for one large file of long lines (the best
-that put_files can get: it sends a message for each line), and for one of random bytes.
+that put_files can get: it sends a message for each line), and for one of random bytes. Each side sends content that
+the server has never seen: pachd stores equal content once, so that the second would have less to do.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 import time
 import uuid
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import python_pachyderm
@@ -82,6 +85,16 @@ def small_files(directory: Path, count: int) -> Path:
     return directory
 
 
+def large_file(directory: Path, size: int, *, lines: bool) -> Path:
+    """One file of *size* MiB of random bytes, with a newline in each MiB or wherever they have one."""
+    directory.mkdir()
+    with open(directory / "f", "wb") as file:
+        for _ in range(size):
+            chunk = os.urandom(MIB)
+            file.write(chunk.replace(b"\n", b" ")[:-1] + b"\n" if lines else chunk)
+    return directory
+
+
 def _one_changed(pachd: Pachd, place: Path, files: int) -> None:
     costs = {}
     for count in (FEW, files):
@@ -95,21 +108,16 @@ def _one_changed(pachd: Pachd, place: Path, files: int) -> None:
 
 
 def _beside_put_files(pachd: Pachd, place: Path, files: int, megabytes: int) -> None:
-    lines, blob = place / "lines", place / "blob"
-    for directory, size in ((lines, megabytes), (blob, RANDOM)):
-        directory.mkdir()
-        with open(directory / "f", "wb") as file:
-            for _ in range(size):
-                chunk = os.urandom(MIB)
-                file.write(chunk.replace(b"\n", b" ")[:-1] + b"\n" if directory is lines else chunk)
-    for what, directory in (
-        (f"{files} files of 1 KiB", small_files(place / "small", files)),
-        (f"one file of {megabytes} MiB, a newline in each", lines),
-        (f"one file of {RANDOM} MiB of random bytes", blob),
+    for what, make in (
+        (f"{files} files of 1 KiB", partial(small_files, count=files)),
+        (f"one file of {megabytes} MiB, a newline in each", partial(large_file, size=megabytes, lines=True)),
+        (f"one file of {RANDOM} MiB of random bytes", partial(large_file, size=RANDOM, lines=False)),
     ):
+        directory = make(place / f"ours-{uuid.uuid4().hex[:8]}")
         size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e6
         bundling, sending = asyncio.run(_commit(pachd.address, directory, place / "s"))
-        theirs = _put_files(pachd.address, directory)
+        shutil.rmtree(directory)
+        theirs = _put_files(pachd.address, make(place / f"theirs-{uuid.uuid4().hex[:8]}"))
         _tell(
             f"{what}: kaosd bundles in {bundling:.2f} s and sends in {sending:.2f} s ({size / sending:.1f} MB/s),"
             f" put_files {theirs:.2f} s ({size / theirs:.1f} MB/s); ratio of sending {sending / theirs:.3f},"
