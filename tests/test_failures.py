@@ -51,6 +51,20 @@ def test_a_host_that_starts_and_ends_again_and_again_waits_longer_each_time() ->
     assert due(failures) == {NEW: 100.5}
 
 
+def test_what_was_refused_for_good_stays_refused_when_another_one_serves() -> None:
+    """Else the refused one would be tried again as soon as the one before it serves, and end it each time."""
+    failures = Failures(60.0, jitter=lambda: 1.0)
+    failures.add(Attempt.HOST, NEW, NEVER, 100.0)
+    failures.add(Attempt.HOST, OLD, LATER, 100.0)
+    failures.succeeded(Attempt.HOST, OLD)
+    assert due(failures) == {NEW: None}
+    failures.succeeded(Attempt.HOST, NEW)
+    assert due(failures) == {}
+    failures.add(Attempt.HOST, NEW, LATER, 100.0)
+    failures.succeeded(Attempt.HOST, OLD)
+    assert due(failures) == {}  # a further try is due anyhow
+
+
 def test_failures_of_a_thousand_versions_are_not_kept() -> None:
     failures = Failures(60.0)
     for number in range(1000):

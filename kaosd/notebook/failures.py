@@ -47,9 +47,18 @@ class Failures:
         """Why this very attempt failed, if it did."""
         return next((one.text for one in self.known if (one.attempt, one.key) == (attempt, key)), None)
 
-    def succeeded(self, attempt: Attempt) -> None:
-        """Forget earlier failures of this kind."""
-        self.known = tuple(one for one in self.known if one.attempt is not attempt)
+    def succeeded(self, attempt: Attempt, target: Target | None = None) -> None:
+        """Forget earlier failures of this kind.
+
+        With a *target* what was refused for good stays refused for others: else a host that serves an earlier version
+        again would have the refused one tried again, and end for it, without end.
+        """
+        key = about(attempt, target) if target is not None else None
+        self.known = tuple(
+            one
+            for one in self.known
+            if one.attempt is not attempt or (target is not None and one.key != key and one.retry_at is None)
+        )
         if attempt is not Attempt.HOST:  # a host that ends again and again is backed off although it starts
             self._tries.pop(attempt, None)
 
