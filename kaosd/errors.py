@@ -79,6 +79,13 @@ class EngineUnavailable(EngineError):
     retryable = True
 
 
+class HostUnreachable(EngineError):
+    """The notebook's directory is elsewhere, and its host does not take or give what belongs there."""
+
+    code = "host_unreachable"
+    retryable = True
+
+
 class DocumentHeld(KaosError):
     """A changed document is open in a tab that cannot take the change now; it waits until the tab can, or is closed.
 

@@ -216,6 +216,8 @@ class HostStatus:
     damage: why kernels may not start although it answers: what is wrong with its environment, as a sentence.
     lost: it does not answer and never will: its socket is gone, or it has another token.
     by_hand: what was installed by hand in this notebook alone.
+    holds: the versions of model/ that may be in its directory, by its own word; None where kaosd writes there itself.
+    moved: the same host as it is to be reached from now on, when it is found somewhere else.
     """
 
     alive: bool
@@ -227,6 +229,8 @@ class HostStatus:
     damage: str = ""
     lost: bool = False
     by_hand: tuple[ByHand, ...] = ()
+    holds: tuple[str, ...] | None = None
+    moved: Host | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,7 @@ class Look:
     cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
     refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
     damage: what is wrong with the environment of the running host; it is built again, or, being there, gets a new host.
+    data_restarts: new data ends the kernels of the host.
     """
 
     now: float
@@ -173,6 +174,7 @@ class Look:
     cut_short: frozenset[Attempt] = frozenset()
     refused: frozenset[tuple[Attempt, object]] = frozenset()
     damage: str = ""
+    data_restarts: bool = False
     swap_when_idle: float = 600.0
     settle: Settle = Settle()
     removed: bool = False
@@ -316,7 +318,7 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     holds = [hold]
     new = served.target  # and what of the target only a new host can have
     for attempt, part, change in (
-        (Attempt.ATTACH, "data", Attach(target.data)),
+        (Attempt.ATTACH, "data", Attach(target.data, look.data_restarts)),
         (Attempt.APPLY, "resources", Apply(target.resources)),
     ):
         wanted = getattr(target, part)
@@ -325,7 +327,8 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
         if (attempt, about(attempt, target)) in look.refused:
             new = replace(new, **{part: wanted})
             continue
-        holds.append(_failed(look, attempt, target))
+        ends = ends_kernels(change)
+        holds.append(_failed(look, attempt, target) or (_busy(look, "new data restarts the host") if ends else None))
         if holds[-1] is None:
             return Plan(change, hold, target)
     rest = Plan(None, hold, target)
@@ -338,6 +341,8 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     elif target.source != served.source or Attempt.SYNC in look.cut_short:
         failed = _failed(look, Attempt.SYNC, target)
         rest = Plan(None if failed else Sync(target), failed or hold, target)
+        if (Attempt.SYNC, target) in look.refused:  # its directory is elsewhere, and it takes nothing
+            rest = _renew(look, replace(target, data=served.data, resources=served.resources), hold)
     if rest.step is None and (new != served.target or look.damage) and not _swaps_soon(rest):
         renewal = _renew(look, new, hold)
         rest = replace(rest, step=renewal.step, hold=renewal.hold or rest.hold)
@@ -374,13 +379,13 @@ def _swaps_soon(rest: Plan) -> bool:
     return rest.hold is not None and rest.hold.why in (Why.BUSY, Why.BUILDING, Why.SETTLING)
 
 
-def _busy(look: Look) -> Hold | None:
+def _busy(look: Look, what: str = "the swap would end them") -> Hold | None:
     """The hold of a step that would end busy kernels, for as long as they are waited for."""
     until = (look.waiting_since if look.waiting_since is not None else look.now) + look.swap_when_idle
     if not look.busy or look.now_please or look.now >= until:
         return None
     kernels = "1 kernel is" if look.busy == 1 else f"{look.busy} kernels are"
-    return Hold(Why.BUSY, f"{kernels} busy and the swap would end them; `kaosctl redeploy --now` does not wait", until)
+    return Hold(Why.BUSY, f"{kernels} busy and {what}; `kaosctl redeploy --now` does not wait", until)
 
 
 def _build(look: Look, target: Target, hold: Hold | None) -> Plan:

@@ -95,9 +95,10 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Replace the attached data."""
+    """Replace the attached data. restarts: the host begins anew for that, and its kernels end."""
 
     data: Version | None
+    restarts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +133,6 @@ class Plan:
 
 def ends_kernels(step: Step | None) -> bool:
     """Whether a step puts another host into the place of the one that runs the kernels."""
+    if isinstance(step, Attach):
+        return step.restarts
     return isinstance(step, Renew) or (isinstance(step, Swap) and not step.keeps_kernels)

@@ -134,7 +134,7 @@ class Registry:
             return
         else:
             await self._retire(actor, spec)
-        if not self.shop.engines[spec.engine].live_sync:
+        if isinstance(self.shop.engines[spec.engine], Carrier):
             await self._set_aside(self.shop.home(spec.name), kept.ENGINE)
         live = journal.live(spec.name)
         if (directory := str(spec.source) if spec.source else None) != live.directory:

@@ -3,7 +3,6 @@
 from kaosd.bundle.attach import attach, attach_link
 from kaosd.bundle.durable import sync_files
 from kaosd.bundle.edits import keep_edits
-from kaosd.bundle.hosted import State
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
 from kaosd.bundle.restore import restore
@@ -15,6 +14,7 @@ from kaosd.bundle.sync import UNKNOWN, Action, SyncReport, decide, sync
 from kaosd.bundle.tree import Change, Entry, diff, lookup, walk
 from kaosd.bundle.work import Recovered
 from kaosd.bundle.writing import export_tree
+from kaosd.hosted.states import State
 
 __all__ = [
     "UNKNOWN",

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from kaosd.bundle.caches import CACHES
 from kaosd.bundle.failing import store_errors
-from kaosd.bundle.hosted import alike, state, state_at
+from kaosd.bundle.hosted import state, state_at
 from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import join, lookup
 from kaosd.errors import StoreError
+from kaosd.hosted.states import alike
 
 _OURS = (TEMPORARY + b"syncing", TEMPORARY + b"part")  # see work.py; what it swaps may be a person's
 

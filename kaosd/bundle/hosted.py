@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import NamedTuple
 
 from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import hash_file
 from kaosd.bundle.tree import Entry, digest_of
-
-
-class State(NamedTuple):
-    """What is at a path: kind as in Entry ("?" for sockets and the like), and the digest of a file or link."""
-
-    kind: str
-    digest: str = ""
+from kaosd.hosted.states import State
 
 
 def state(entry: Entry | None) -> State | None:
@@ -23,13 +16,6 @@ def state(entry: Entry | None) -> State | None:
     if entry is None:
         return None
     return State(entry.kind) if entry.kind == "d" else State(entry.kind, entry.digest)
-
-
-def alike(one: State | None, other: State | None) -> bool:
-    """Whether two states have the same content; the executable bit alone is nobody's edit."""
-    if one is None or other is None:
-        return one is other
-    return one.digest == other.digest and (one.kind == other.kind or {one.kind, other.kind} == {"f", "x"})
 
 
 def state_at(parent: int, name: bytes) -> State | None:

@@ -291,16 +291,16 @@ def environment_digest(
     return hasher.hexdigest()
 
 
-def _digest_with_code(tree: str | None, owner: str) -> str:
-    return blake3(f"kaosd environment with code 1\n{owner}\n{tree}\n".encode()).hexdigest()
+def _digest_of_owner(environment: str, owner: str) -> str:
+    return blake3(f"kaosd environment of one notebook 1\n{owner}\n{environment}\n".encode()).hexdigest()
 
 
 class Inputs:
     """The environment inputs of one version, as an engine takes them.
 
     whole: the environment is an image; `export` writes the whole bundle.
-    owner: a notebook to which the environment belongs alone, because its image holds the code: every file then is one
-    of the inputs. work: the work directory of the notebook, where the code of its local projects is read.
+    owner: a notebook to which the environment belongs alone, because others cannot be given it.
+    work: the work directory of the notebook, where the code of its local projects is read.
     """
 
     def __init__(
@@ -320,10 +320,8 @@ class Inputs:
         self.work = work
         self.declared = declared_of(store, tree, choice)
         self.files = environment_inputs(store, tree, patterns, self.declared, image=whole)
-        if owner is None:
-            self.digest = environment_digest(self.files, self.declared, str(work), image=whole)
-        else:
-            self.digest = _digest_with_code(tree, owner)
+        digest = environment_digest(self.files, self.declared, str(work), image=whole)
+        self.digest = digest if owner is None else _digest_of_owner(digest, owner)
 
     def export(self, target: Path) -> None:
         """Write the files below *target* (made if absent) as they lie in the bundle. StoreError when it cannot."""

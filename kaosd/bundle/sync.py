@@ -20,11 +20,12 @@ from pathlib import Path
 from kaosd.bundle.beneath import open_root
 from kaosd.bundle.caches import files_below
 from kaosd.bundle.failing import store_errors
-from kaosd.bundle.hosted import State, alike, state, state_at
+from kaosd.bundle.hosted import state, state_at
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, diff, lookup, split
 from kaosd.bundle.work import Recovered, Work
 from kaosd.errors import ContentLost
+from kaosd.hosted.states import State, alike
 
 UNKNOWN = "f" * 64  # in the place of a tree that nobody knows; no content has this digest
 _ATTEMPTS = 10

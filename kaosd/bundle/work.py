@@ -18,12 +18,13 @@ from typing import NamedTuple
 from kaosd.bundle import caches
 from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import read_all, write_all
-from kaosd.bundle.hosted import State, mode_at, state_at
+from kaosd.bundle.hosted import mode_at, state_at
 from kaosd.bundle.ignore import TEMPORARY
-from kaosd.bundle.renaming import ASIDE, exchange, place
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, digest_of, join, split
 from kaosd.bundle.writing import create
+from kaosd.hosted.renaming import ASIDE, exchange, place
+from kaosd.hosted.states import State
 
 _RUNNING = TEMPORARY + b"syncing"  # stands in the work directory from begin to end, and names what was saved where
 _PART = TEMPORARY + b"part"  # perhaps incomplete, and never a person's

@@ -6,15 +6,17 @@ with values. Its errors are EngineErrors; nothing of its libraries leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from kaosd.declared import Declared
+from kaosd.hosted.states import State
 from kaosd.model import ByHand, Environment, Host, HostStatus, NotebookSpec, Resources
 
 Told = Callable[[str], None]
+Leaving = Callable[[], Awaitable[None]]
 
 
 class Log(Protocol):
@@ -36,7 +38,7 @@ class Inputs(Protocol):
     def export(self, target: Path) -> None:
         """Write the inputs below *target* (made if absent) as they lie in the bundle, e.g. model/requirements.txt.
 
-        Engines that build out of the whole bundle (live_sync False, or a Dockerfile) get all of its files.
+        Engines that build out of the whole bundle (builds_bundle) get all of its files.
         """
 
 
@@ -118,7 +120,6 @@ class Engine(Protocol):
     """
 
     name: str
-    live_sync: bool  # code reaches a running host through its work directory, without a build
     builds_bundle: bool  # a build takes the whole bundle, though only its environment inputs make a new one due
 
     async def built(self, digest: str) -> Environment | None:
@@ -239,15 +240,81 @@ class Remote(Protocol):
         """What is right and wrong with that program, each with its mend. Never raises."""
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change of a host's directory: what must be there (None: nothing), and what is to be (kind None: nothing).
+
+    kind: f, x, l or d, as in State. chunks: gives the content (of a link: the target) in parts of at most that size.
+    """
+
+    path: bytes
+    expected: State | None
+    kind: str | None
+    size: int = 0
+    chunks: Callable[[int], Iterator[bytes]] = lambda _size: iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an Edit that was tried: done, or what stands *at* its path, or in its way above it."""
+
+    done: bool
+    at: bytes = b""
+    found: State | None = None
+
+
+class HostFiles(Protocol):
+    """The directory of a host that sees none of this machine's. States have SHA-256 digests. Raises HostUnreachable."""
+
+    async def holds(self) -> tuple[str, ...] | None:
+        """The versions that may be in it, by the host's own word; None when nothing was brought since it began.
+
+        To be asked first: what follows goes to that very host, and fails when it begins anew.
+        """
+
+    async def look(self, paths: Sequence[bytes] | None) -> dict[bytes, State | None]:
+        """What is at *paths*, or all (None) that persons, kernels and kaosd have put there, but caches."""
+
+    async def read(self, path: bytes, file: BinaryIO) -> str:
+        """Write what is at *path* to *file*, and return its digest."""
+
+    async def change(
+        self, edits: Sequence[Edit], before: Sequence[str] | None, after: Sequence[str] | None
+    ) -> list[Outcome]:
+        """Make changes in their order; the first that finds something else is the last one.
+
+        before: versions that may be there from now on. after: the same when all were made; then the host is open to
+        everybody.
+        """
+
+    async def leave(self, why: str) -> None:
+        """Tell the tabs that the host is about to be replaced, and have what is open in them saved."""
+
+
 @runtime_checkable
 class Carrier(Remote, Protocol):
-    """What an engine has besides when its hosts cannot see this machine's directories (live_sync False)."""
+    """What an engine has besides when its hosts cannot see this machine's directories."""
 
-    async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
+    def files(self, host: Host) -> HostFiles | None:
+        """The directory of the host; None when its image holds the code, since an older kaosd has started it."""
+
+    async def record(self, spec: NotebookSpec, digest: str, export: Callable[[Path], None]) -> None:
+        """Keep the source version *digest* where all of them are. export: writes it below a directory; blocking.
+
+        Nothing happens when it is the newest one there. Raises EngineError.
+        """
+
+    async def carry(
+        self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told, leaving: Leaving
+    ) -> None:
         """Bring *content* (None: no data) to where hosts of the notebook see it; return when *host*, if any, answers.
 
-        Nothing happens when it is there already. told: is given a line now and then. Raises EngineError.
+        Nothing happens when it is there already. Otherwise *host* begins anew, with nothing in its directory, and
+        *leaving* is waited for before that. told: is given a line now and then. Raises EngineError.
         """
+
+    async def renew(self, order: Order, log: Log) -> Host:
+        """Replace the running host by one of the same order. Raises as `start`."""
 
     def repos(self, notebook: str) -> tuple[str, str]:
         """What the places with all versions of source and data are called there; they stay when it is forgotten."""

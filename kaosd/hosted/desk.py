@@ -4,7 +4,8 @@ WS <base_url>kaosd/desk. A page (page/kaosd-desk) tells which documents it has o
 where documents are not shared. The server tells it when another one takes over. Messages are JSON objects:
 
 to the page    {"do": "hello", "server", "lab", "collaboration", "expired": pages of earlier servers must load anew}
-               {"do": "leaving"} · {"do": "left", "saved": {path: text}}: what the server has saved in the end
+               {"do": "leaving", "why": text or ""}
+               {"do": "left", "saved": {path: text}}: what the server has saved in the end
                {"do": "held", "path", "reason"}
                {"do": "read", "id", "path"} → {"id", "kind", "text", "at": last saved} or {"id", "gone": true}
                {"do": "apply", "id", "path", "of", "operations", "over"} → {"id", "saved"}, or {"id", "kind", "text"}

@@ -58,16 +58,18 @@ def _load_jupyter_server_extension(server: Any) -> None:
     if shared:
         shared.keep_strangers(desk.expire)
         ioloop.PeriodicCallback(shared.Overdue(server).save, _LATE * 1000).start()
-    handover.orderly_end(server, partial(_leave, server, shared, desk))
+    leave = partial(_leave, server, shared, desk)
+    server.web_app.settings["kaosd_leave"] = leave
+    handover.orderly_end(server, leave)
 
 
-async def _leave(server: Any, shared: Any, desk: Desk) -> None:
-    """Tell the pages, and save what was typed in the last second, which jupyter_server_ydoc would drop."""
+async def _leave(server: Any, shared: Any, desk: Desk, why: str = "") -> None:
+    """Tell the pages (why), and save what was typed in the last second, which jupyter_server_ydoc would drop."""
 
     async def leave() -> None:
         await desk.tell_at_last({"do": "left", "saved": await shared.leave(server)})
 
-    desk.tell({"do": "leaving"})
+    desk.tell({"do": "leaving", "why": why})
     if not shared:
         return
     try:

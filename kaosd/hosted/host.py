@@ -26,7 +26,8 @@ def main(path: str) -> None:
     isolate(host)
     settings.write_files(host, path)
     sys.modules[_BLOCKED] = None  # type: ignore[assignment]
-    serve(settings.server(host, path, token))
+    sockets = os.path.dirname(host["socket"]) if "socket" in host else os.environ["JUPYTER_RUNTIME_DIR"]
+    serve(settings.server(host, path, token), settings.extensions(host), sockets)
     finish_output()
     # All is cleaned up; the worker threads of an open document would now keep the interpreter waiting for ever.
     os._exit(0)
@@ -52,8 +53,8 @@ def isolate(host: dict[str, Any]) -> None:
     os.environ["JUPYTER_PATH"] = os.pathsep.join(paths)
 
 
-def serve(configuration: dict[str, Any]) -> None:
-    """Run JupyterLab with *configuration* until it is told to stop."""
+def serve(configuration: dict[str, Any], extensions: dict[str, bool], sockets: str) -> None:
+    """Run JupyterLab with *configuration* until it is told to stop. sockets: a directory for those of kernels."""
     from jupyterlab import commands  # noqa: PLC0415 (after isolate, because it looks at the variables)
 
     # Importing LabApp asks yarn, by node, for the registry of a build that never happens here: 0.3 s.
@@ -66,8 +67,8 @@ def serve(configuration: dict[str, Any]) -> None:
     from .storage import Checkpoints  # noqa: PLC0415
 
     configuration["ContentsManager"] = {"checkpoints_class": Checkpoints}
-    configuration.update(kernels.configuration(os.path.dirname(configuration["ServerApp"]["sock"])))
-    server = LabApp.make_serverapp(jpserver_extensions=settings.EXTENSIONS, config=Config(configuration))
+    configuration.update(kernels.configuration(sockets))
+    server = LabApp.make_serverapp(jpserver_extensions=extensions, config=Config(configuration))
     server.no_browser_open_file = True  # it would hold the token, readable for all
     server.initialize(argv=[], starter_extension=LabApp.name)
     (lab,) = server.extension_manager.extension_apps["jupyterlab"]

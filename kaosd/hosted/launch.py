@@ -1,6 +1,7 @@
 """Start JupyterLab for one notebook: `<environment>/bin/python -u launch.py <directory>/host.json`.
 
 host.json: name · base_url ("/<name>/") · root_dir · socket (absolute path of the Unix socket to listen on) ·
+or listen, in a pod: address:port instead ·
 token_file · origins (host:port that a browser may send as Host) · jupyter (private directory for config/ data/
 runtime/ ipython/) · environment_link (symbolic link to the environment that kernels start from; it may be
 replaced while we run; absent where this Python is the environment, as in an image) · python (command for it there;

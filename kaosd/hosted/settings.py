@@ -8,7 +8,6 @@ import sys
 from importlib import metadata
 from typing import Any
 
-# Server extensions besides those that the environment enables by itself.
 EXTENSIONS = {
     "jupyterlab": True,
     "kaosd_hosted.documents": True,
@@ -41,13 +40,12 @@ def _server(host: dict[str, Any], path: str) -> dict[str, Any]:
     return {
         "base_url": host["base_url"],
         "root_dir": host["root_dir"],
-        "sock": host["socket"],
-        "sock_mode": "0600",
+        **_listen(host),
         "open_browser": False,
         "quit_button": False,
         "answer_yes": True,
         "allow_root": True,
-        # Only the front reaches the socket, and it has checked the Host that the browser sent.
+        # The front has checked the Host that the browser sent; in a pod the token alone opens, as it does there.
         "allow_remote_access": True,
         "local_hostnames": sorted({"localhost", *(origin.rsplit(":", 1)[0] for origin in host["origins"])}),
         "trust_xheaders": True,
@@ -55,6 +53,19 @@ def _server(host: dict[str, Any], path: str) -> dict[str, Any]:
         # No login shell: the profile of many systems sets PATH anew, and the environment would be lost.
         "terminado_settings": {"shell_command": [*_starter(host, path), os.environ.get("SHELL") or "sh"]},
     }
+
+
+def _listen(host: dict[str, Any]) -> dict[str, Any]:
+    """Where the server listens: at the Unix socket, or in a pod at its port and no other."""
+    if "listen" not in host:
+        return {"sock": host["socket"], "sock_mode": "0600"}
+    ip, _, port = host["listen"].rpartition(":")
+    return {"ip": ip, "port": int(port), "port_retries": 0}
+
+
+def extensions(host: dict[str, Any]) -> dict[str, bool]:
+    """Server extensions besides those that the environment enables by itself."""
+    return {**EXTENSIONS, **({"kaosd_hosted.podfiles": True} if "listen" in host else {})}
 
 
 def _extensions(host: dict[str, Any]) -> dict[str, Any]:

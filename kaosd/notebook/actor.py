@@ -138,7 +138,8 @@ class Notebook:
             caught_up, outcome = self.planned >= first, self._given_up()
             if caught_up and self.fully_live():
                 status = await self.engine.probe(self.hosting.host) if self.hosting.host is not None else None
-                if status is not None and status.answering and not status.damage and self.fully_live():
+                right = status is not None and self.hosting.check_content(status) and not status.damage
+                if status is not None and status.answering and right and self.fully_live():
                     return "live"
                 self.hosting.probe_due = 0.0  # let the actor find out
                 self.poke()
@@ -338,6 +339,7 @@ class Notebook:
         if self.hosting.fact() is not HostFact.RUNNING or self.looking.cut_short() or self.hosting.damage:
             return
         self.record.arrived(target)
+        self.failures.succeeded(Attempt.HOST)
         if self.plan.step is None and (hold is None or hold.why in (Why.PINNED, Why.SAVING)):
             self.now_please = False
         if self.plan.step is None:

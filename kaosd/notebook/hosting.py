@@ -142,9 +142,25 @@ class Hosting:
             return False
         before = self.status
         self.status = await self.engine.probe(host)
+        self.check_content(self.status)
         self._asked_at = loop.time()
-        self.probe_due = loop.time() + (PROBE_SOON if soon else PROBE_EVERY)
+        self.probe_due = loop.time() + (PROBE_SOON if soon or self.status.moved else PROBE_EVERY)
+        if self.status.moved is not None:
+            self.save(host=self.status.moved)
         return not self.status.alive and (before is None or before.alive)
+
+    def check_content(self, status: HostStatus) -> bool:
+        """Whether the host holds the code that was brought there, by its own word; else that has to be brought again.
+
+        It does not after an end that nobody here caused: a node was drained, a pod was killed.
+        """
+        if not status.answering or status.holds is None or self.live.syncing is not None:
+            return True
+        if self.live.model_tree is None or status.holds == (self.live.model_tree,):
+            return True
+        log.info("host_holds_other_code", notebook=self.name, holds=status.holds)
+        self.save(syncing=self.live.model_tree)
+        return False
 
     async def freshen(self) -> None:
         """Bring the status up to date for somebody who asks; anything but good news is left to the actor."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
 from kaosd.declared import Choice, warnings
+from kaosd.engines.base import Carrier
 from kaosd.errors import KaosError
 from kaosd.model import Environment, Version
 from kaosd.notebook.record import bare
@@ -49,6 +50,7 @@ class Looking:
             cut_short=self.cut_short(),
             refused=actor.hosting.refused,
             damage=actor.hosting.damage,
+            data_restarts=isinstance(actor.engine, Carrier),
             swap_when_idle=actor.spec.swap_when_idle,
             settle=actor.shop.settle,
             removed=actor.removed,
@@ -86,13 +88,12 @@ class Looking:
     def inputs(self, source: Version) -> bundle.Inputs:
         """The environment inputs of a source version; blocking."""
         engine, spec = self.actor.engine, self.actor.spec
-        whole, owner = engine.builds_bundle or not engine.live_sync, None if engine.live_sync else spec.name
         return bundle.Inputs(
             self.actor.shop.store,
             source.digest,
             spec.environment_inputs,
-            whole=whole,
-            owner=owner,
+            whole=engine.builds_bundle,
+            owner=spec.name if isinstance(engine, Carrier) else None,
             choice=self._choice(),
             work=self.actor.home.work,
         )

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd import bundle
-from kaosd.errors import BundleError, ConflictError, NotFoundError
+from kaosd.engines.base import Carrier
+from kaosd.errors import BundleError, ConflictError, EngineError, NotFoundError
 from kaosd.journal import Recovered
 from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.documents import Splice
+from kaosd.notebook.elsewhere import Elsewhere
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
     """Bring back the copy that *wanted* names (see `choose`); what was done. NotFoundError, ConflictError."""
     name = actor.spec.name
-    _check(actor)
     copy = choose(actor.journal.recovered(name), wanted)
     if copy is None:
         hint = f"`kaosctl recovered {name}` lists the copies"
@@ -38,8 +40,7 @@ async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
             raise ConflictError(f"notebook {name!r} is being brought up to date; try again after that", hint=hint)
         in_tab, kept = await _splice(actor, path, copy)
         if not in_tab:
-            work, place = actor.home.work, place_for_copies(actor.home) / "work"
-            saved = await asyncio.to_thread(bundle.restore, actor.shop.store, work, path, Path(copy.file), place)
+            saved = await _to_disk(actor, path, Path(copy.file))
             kept = [os.fsdecode(found.file) for found in saved]
             actor.record.keep((copy.path, file) for file in kept)
     actor.record.note(f"restored {copy.path} from {copy.file}")
@@ -50,23 +51,28 @@ async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
 
 async def restore_all(actor: Notebook) -> dict[str, Any]:
     """Bring back the newest copy of every path: which were, and which could not be, with the reason."""
-    _check(actor)
     newest = {copy.path: copy for copy in actor.journal.recovered(actor.spec.name)}
     done, failed = [], []
     for copy in newest.values():
         try:
             done.append(await restore(actor, copy.file))
-        except (BundleError, ConflictError) as error:
+        except (BundleError, ConflictError, EngineError) as error:
             failed.append({"path": copy.path, "reason": str(error)})
     return {"restored": done, "failed": failed}
 
 
-def _check(actor: Notebook) -> None:
-    """ConflictError where there is no work directory to restore into."""
-    name = actor.spec.name
-    if not actor.engine.live_sync:
-        hint = f"the copies stay in `kaosctl recovered {name}`; copy them into the source directory by hand"
-        raise ConflictError(f"the host of {name!r} has no work directory on this machine", hint=hint)
+async def _to_disk(actor: Notebook, path: bytes, file: Path) -> Sequence[bundle.Recovered]:
+    """Put a copy back into the directory of the host; what stood there until then is kept as one."""
+    if isinstance(actor.engine, Carrier):
+        host = actor.hosting.host
+        files = actor.engine.files(host) if host is not None else None
+        if files is None:
+            raise ConflictError(f"notebook {actor.spec.name!r} has no host", hint=f"kaosctl wait {actor.spec.name}")
+        await files.holds()
+        elsewhere = Elsewhere(files, actor.steps.work.digests, place_for_copies(actor.home) / "work")
+        return await elsewhere.put(path, file)
+    work, place = actor.home.work, place_for_copies(actor.home) / "work"
+    return await asyncio.to_thread(bundle.restore, actor.shop.store, work, path, file, place)
 
 
 def choose(copies: tuple[Recovered, ...], wanted: str) -> Recovered | None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
-from kaosd.engines.base import Carrier, Order
-from kaosd.errors import ConfigError, DocumentHeld, EngineError
+from kaosd.engines.base import Carrier, Log, Order
+from kaosd.errors import ConfigError, DocumentHeld, EngineError, HostUnreachable, KaosError
 from kaosd.model import DataMode, Deployment, Environment, Host, JobState, Stage, Version
 from kaosd.notebook.content import StoredContent
 from kaosd.notebook.making import Making
@@ -26,9 +27,17 @@ from kaosd.planner import Attempt, Target, Why
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
 
+Starter = Callable[[Order, Log], Awaitable[Host]]
 LOST = "[the store has lost what was deployed before]"
+SWAPS = "JupyterLab moves to a new pod, and its kernels end. Your edits move with it."
+STOPS = "This notebook is being stopped. What you edited here is kept."
+NEW_DATA = "New data is on its way. JupyterLab starts again for it, and its kernels end. Your edits stay."
 CAUSES = 50  # paths that a deployment names as its cause, at most
 HELD_AGAIN, HELD_COSTLY_AGAIN = 1.0, 30.0  # seconds; costly: a server was started for it
+
+
+async def _nothing() -> None:
+    """Nobody has to be told."""
 
 
 class Steps:
@@ -134,14 +143,16 @@ class Steps:
         await self._attach(target.data, None)
         await self.work.sync(target.source, None)
         host = await self._host(target, environment)
+        if isinstance(self.actor.engine, Carrier):  # it begins with nothing in its directory
+            await self.work.sync(target.source, host)
         self._serve(host, target, environment, attaching=False, applying=False)
 
-    async def _host(self, target: Target, environment: Environment) -> Host:
-        """A new host for *target*, with a job of its own."""
+    async def _host(self, target: Target, environment: Environment, start: Starter | None = None) -> Host:
+        """A new host for *target*, with a job of its own. start: the engine's own way if another one than `start`."""
         actor = self.actor
         job, log = actor.record.job(Stage.HOST)
         try:
-            host = await actor.engine.start(self._order(target, environment, log.path), log)
+            host = await (start or actor.engine.start)(self._order(target, environment, log.path), log)
         except asyncio.CancelledError:
             actor.record.job_ended(job, JobState.KILLED, "the daemon stopped")
             raise
@@ -169,7 +180,7 @@ class Steps:
             **{"syncing": None, **done},
         )
         self._note(target)
-        self.actor.failures.succeeded(Attempt.HOST)
+        self.actor.failures.succeeded(Attempt.HOST, target)
 
     async def _swap(self, step: planner.Swap) -> None:
         """Another environment: under the running server where it is the same one, else a new server beside it."""
@@ -204,6 +215,9 @@ class Steps:
 
     async def _beside(self, old: Host, target: Target, environment: Environment, serving: Target) -> None:
         """A new host beside *old*, which ends when the new one serves *serving*; on failure *old* goes on."""
+        if isinstance(self.actor.engine, Carrier):
+            await self._replace(self.actor.engine, old, target, environment, serving)
+            return
         actor, data = self.actor, serving.data != self.actor.hosting.live.data
         leaving = actor.record.jobs.get(Stage.HOST)
         try:
@@ -231,6 +245,29 @@ class Steps:
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 
+    async def _replace(
+        self, engine: Carrier, old: Host, target: Target, environment: Environment, serving: Target
+    ) -> None:
+        """A new host in the place of *old*, where there can be but one, with the edits that were made in that one."""
+        actor = self.actor
+        leaving = actor.record.jobs.get(Stage.HOST)
+        unreached = (Attempt.SYNC, target) in actor.hosting.refused
+        try:
+            await self.work.leave(old, SWAPS)
+        except HostUnreachable as error:
+            if not unreached:
+                raise
+            actor.record.note(f"edits made in the notebook could not be read out: {error}")
+        try:
+            host = await self._host(target, environment, engine.renew if unreached else None)
+        except BaseException:
+            actor.record.goes_on(leaving)  # the engine has put it back
+            raise
+        await self.work.sync(serving.source, host)
+        self._serve(host, serving, environment, applying=False)
+        if leaving is not None:
+            actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
+
     async def _apply(self, target: Target) -> None:
         actor = self.actor
         host = actor.hosting.host
@@ -252,6 +289,10 @@ class Steps:
         if host is not None:
             status = actor.hosting.status
             lost = status.reason if status is not None and status.lost else None
+            try:
+                await self.work.leave(host, STOPS)
+            except KaosError as error:
+                actor.record.note(f"edits made in the notebook could not be read out: {error}")
             await actor.engine.stop(host, actor.shop.grace)
             if lost is not None:
                 actor.record.note(f"the host was ended, since nobody can reach it any more: {lost}")
@@ -260,6 +301,8 @@ class Steps:
                 state = JobState.KILLED if lost is None else JobState.FAILURE
                 actor.record.job_ended(actor.record.jobs[Stage.HOST], state, lost)
         await self.work.close()
+        if actor.removed:
+            await asyncio.to_thread(self.work.give_up)
         actor.hosting.gone()
         actor.now_please = False
 
@@ -269,11 +312,25 @@ class Steps:
         begin = partial(self._begin, target, "sync", time.time())
         try:
             await self.work.sync(target.source, self.actor.hosting.host, begin)
+        except HostUnreachable as error:
+            if not await self._takes_nothing(target, error):
+                raise
+            return
         finally:
             await begin()
         self.actor.hosting.save(source=target.source, syncing=None)
         self._note(target)
         self.actor.failures.succeeded(Attempt.SYNC)
+
+    async def _takes_nothing(self, target: Target, error: HostUnreachable) -> bool:
+        """Whether the host answers and yet takes no code: then a new one is to bring it, and that is said."""
+        actor = self.actor
+        status = await actor.engine.probe(actor.hosting.host) if actor.hosting.host is not None else None
+        if status is None or not status.answering:
+            return False
+        actor.hosting.refuses(Attempt.SYNC, target)
+        actor.record.note(f"{error}; a new host will bring it, and the kernels of this one end")
+        return True
 
     async def _attach_step(self, target: Target) -> None:
         actor = self.actor
@@ -284,6 +341,9 @@ class Steps:
             return
         actor.hosting.save(attaching=True)
         await self._attach(target.data, host)
+        if isinstance(actor.engine, Carrier) and host is not None and actor.hosting.live.source is not None:
+            await self.work.sync(actor.hosting.live.source, host)  # it may have begun anew
+            actor.hosting.save(syncing=None)
         actor.hosting.save(data=target.data, attaching=False)
         self._note(target)
         actor.failures.succeeded(Attempt.ATTACH)
@@ -311,7 +371,8 @@ class Steps:
             )
         content = StoredContent(self.store, data.digest, actor.home.root) if data is not None else None
         try:
-            await engine.carry(actor.spec, content, host, actor.record.sent)
+            leaving = partial(self.work.leave, host, NEW_DATA) if host is not None else _nothing
+            await engine.carry(actor.spec, content, host, actor.record.sent, leaving)
         finally:
             actor.record.sent(None)
 

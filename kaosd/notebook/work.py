@@ -6,17 +6,21 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle
 from kaosd.bundle import Store
+from kaosd.engines.base import Carrier, HostFiles
 from kaosd.errors import ContentLost, DocumentHeld
 from kaosd.journal import Live
 from kaosd.model import Host, Version
 from kaosd.notebook import deployed
 from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.documents import Documents, Outcome, Splice
+from kaosd.notebook.elsewhere import Digests, Elsewhere
+from kaosd.notebook.parking import Parking
 from kaosd.notebook.record import bare
 
 if TYPE_CHECKING:
@@ -63,6 +67,8 @@ class WorkDirectory:
         self._told = deployed.read(actor.home)  # as it stands on disk
         self._prepared: tuple[Version, Live, _Way | None] | None = None
         self._documents: Documents | None = None
+        self.parking = Parking(actor.home.root)
+        self.digests = Digests(self.store, actor.home.root)
 
     async def close(self) -> None:
         """Let go of the host."""
@@ -85,9 +91,15 @@ class WorkDirectory:
         `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may rely on
         what `Live.source` says of the directory.
         """
+        engine = self.actor.engine
+        if not isinstance(engine, Carrier):
+            await self._sync_here(source, host, begin)
+        elif host is not None:
+            await self._sync_elsewhere(engine, source, host, begin)
+
+    async def _sync_here(self, source: Version, host: Host | None, begin: Begin) -> None:
+        """The same for a directory of this machine."""
         actor, live = self.actor, self.actor.hosting.live
-        if not actor.engine.live_sync:  # the code is in the image
-            return
         prepared, self._prepared = self._prepared, None
         if prepared is not None and prepared[0] == source and prepared[1] is live:
             way = prepared[2]
@@ -149,6 +161,75 @@ class WorkDirectory:
             deployed.write(self.actor.home, told)
             self._told = told
 
+    async def _sync_elsewhere(self, engine: Carrier, source: Version, host: Host, begin: Begin) -> None:
+        """The same for a host that sees no directory of this machine; and keep *source* where all versions are.
+
+        What may be in the directory the host itself says, and that it begins with nothing in it.
+        """
+        actor, files = self.actor, engine.files(host)
+        incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
+        if files is not None:
+            await self._bring_there(files, source, incoming, host, begin)
+        await begin()
+        await engine.record(actor.spec, source.digest, partial(bundle.export_tree, self.store, source.digest))
+
+    async def _bring_there(
+        self, files: HostFiles, source: Version, incoming: str | None, host: Host, begin: Begin
+    ) -> None:
+        """Bring the directory of a host, wherever it is, to *incoming*, and what is parked after that."""
+        actor, holds, parked = self.actor, await files.holds(), bool(self.parking)
+        if holds == (incoming or "",) and not parked:
+            actor.hosting.save(model_tree=incoming)
+            return
+        if incoming != actor.hosting.live.syncing:
+            self.brought = frozenset()
+        actor.hosting.save(syncing=incoming)
+        spliced, bases = Outcome(), tuple[str | None, ...]()
+        if holds is not None:
+            bases = tuple(tree or None for tree in holds)
+            way = await asyncio.to_thread(self._between, bases, incoming)
+            spliced = await self._splice(host, way, begin)
+            self.brought |= spliced.done
+        skip, fresh, last = self.brought | spliced.held.keys(), holds is None, not spliced.held
+        await actor.looking.durable()
+        elsewhere = Elsewhere(files, self.digests, place_for_copies(actor.home) / "work")
+        try:
+            report = await elsewhere.bring(bases, incoming, skip, fresh=fresh, last=last and not parked)
+        finally:
+            await begin()
+            self.keep([(found.path, os.fsdecode(found.file)) for found in elsewhere.copies])
+        if spliced.held:
+            raise DocumentHeld("; ".join(spliced.held.values()))
+        self.brought = frozenset()
+        if parked:
+            await self._put_back(files, incoming)
+        actor.hosting.save(model_tree=incoming, left=())
+        self._note(source, report, len(spliced.done))
+
+    async def _put_back(self, files: HostFiles, incoming: str | None) -> None:
+        """Bring the edits that were read out of the host before this one."""
+        place = place_for_copies(self.actor.home) / "work"
+        count, kept = await self.parking.put_back(files, self.digests, incoming, place)
+        self.keep([(found.path, os.fsdecode(found.file)) for found in kept])
+        await files.change([], None, [incoming or ""])
+        if count:
+            self.actor.record.note(f"{count} of your edits in the notebook were brought into its new host")
+
+    async def leave(self, host: Host, why: str) -> None:
+        """Before a host is replaced with all that is in it: tell its tabs *why*, and read out the edits made there."""
+        files = self.actor.engine.files(host) if isinstance(self.actor.engine, Carrier) else None
+        holds = await files.holds() if files is not None else None
+        if files is None or holds is None:  # nobody has seen it yet
+            return
+        await files.leave(why)
+        await self.parking.park(files, self.digests, [tree or None for tree in holds])
+        await self.close()
+
+    def give_up(self) -> None:
+        """Keep edits that no host will get any more; blocking."""
+        kept = self.parking.give_up(place_for_copies(self.actor.home) / "work")
+        self.keep([(found.path, os.fsdecode(found.file)) for found in kept])
+
     async def _last(self, written: Iterable[bytes]) -> None:
         """Bring what was written to the disk: after a power cut an empty file would pass for a person's edit.
 
@@ -162,7 +243,7 @@ class WorkDirectory:
     def prepare(self, source: Version) -> None:
         """Look up what a sync to *source* would bring, while a thread is at it anyway; blocking. KaosError, as sync."""
         live = self.actor.hosting.live
-        if self.actor.engine.live_sync and live.host is not None:
+        if not isinstance(self.actor.engine, Carrier) and live.host is not None:
             way = self._way(source, live)
             self._prepared = (source, live, way) if way is None or way.small else None
 
@@ -172,6 +253,10 @@ class WorkDirectory:
         bases = self._bases(live)
         if bases == (incoming,):
             return None
+        return self._between(bases, incoming)
+
+    def _between(self, bases: tuple[str | None, ...], incoming: str | None) -> _Way:
+        """What differs; blocking."""
         changed = self._changed_files(bases[0], incoming)
         splices = self._splices(changed) if len(changed) <= ASKED_EACH else []
         return _Way(incoming, bases, tuple(changed), tuple(splices))
@@ -188,8 +273,6 @@ class WorkDirectory:
 
     async def ask(self, source: Version, host: Host) -> None:
         """Raise DocumentHeld when a sync to *source* would, as far as that can be told without changing anything."""
-        if not self.actor.engine.live_sync:
-            return
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
         changed = await asyncio.to_thread(self._changed_files, self.actor.hosting.live.model_tree, incoming)
         documents = await self.documents(host)

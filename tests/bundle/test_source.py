@@ -251,7 +251,11 @@ def test_inputs_are_exported_as_they_lie_in_the_bundle(store, tmp_path):
     owned = Inputs(store, tree, whole=True, owner="ada")
     assert owned.digest not in (inputs.digest, Inputs(store, tree, whole=True, owner="bob").digest)
     assert owned.digest == Inputs(store, tree, whole=True, owner="ada").digest
-    assert owned.digest != Inputs(store, put_tree(store, {**BUNDLE, b"model/new.py": b""}), owner="ada").digest
+    assert (
+        owned.digest == Inputs(store, put_tree(store, {**BUNDLE, b"model/new.py": b""}), whole=True, owner="ada").digest
+    )
+    changed = put_tree(store, {**BUNDLE, b"model/requirements.txt": b"six\n"})
+    assert owned.digest != Inputs(store, changed, whole=True, owner="ada").digest
     assert inputs.digest == environment_digest(environment_inputs(store, tree))
     assert whole.digest == environment_digest(environment_inputs(store, tree, image=True), image=True)
 

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import Tree, full, on_disk, parents, put_tree, remove, write, write_all
 
-from kaosd.bundle import UNKNOWN, Action, State, Store, decide, lookup, renaming, sync, work
+from kaosd.bundle import UNKNOWN, Action, State, Store, decide, lookup, sync, work
 from kaosd.bundle.ignore import Matcher
 from kaosd.errors import ContentLost, StoreError
+from kaosd.hosted import renaming
 
 ONE, TWO, THREE = State("f", "1"), State("f", "2"), State("f", "3")
 RUN, LINK, DIRECTORY, SOCKET = State("x", "1"), State("l", "1"), State("d"), State("?")

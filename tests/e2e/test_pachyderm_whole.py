@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.e2e.conftest import make_bundle
@@ -34,7 +39,9 @@ def place() -> Iterator[Path]:
 def daemon(pachd: Pachd, place: Path) -> Iterator[Daemon]:
     """A daemon with one notebook on Pachyderm that is live."""
     (place / "token").write_text("s3cret\n")
-    make_bundle(place / "source")
+    make_bundle(place / "source", dockerfile="FROM python:3.11\nADD . /opt/program/\n")
+    (place / "source" / "model" / "lib").mkdir()
+    (place / "source" / "model" / "lib" / "one.py").write_text("ONE = 1\n")
     (place / "data" / "features").mkdir(parents=True)
     (place / "data" / "features" / "one.csv").write_text("a,b\n1,2\n")
     found = Daemon(
@@ -51,13 +58,62 @@ def daemon(pachd: Pachd, place: Path) -> Iterator[Daemon]:
     found.close()
 
 
-def contents(daemon: Daemon, path: str) -> str:
-    """A file of the notebook, through the front."""
-    request = urllib.request.Request(f"{daemon.url(NAME)}/api/contents/{path}")
+def ask(daemon: Daemon, method: str, path: str, body: object = None) -> Any:
+    """What the notebook answers through the front; None when it answers with nothing."""
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(f"{daemon.url(NAME)}/api/{path}", data, method=method)
     request.add_header("Authorization", f"token {daemon.token(NAME)}")
     with urllib.request.urlopen(request, timeout=30) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return str(found["content"])
+        text = answer.read()
+    return json.loads(text) if text else None
+
+
+def contents(daemon: Daemon, path: str) -> str:
+    """A file of the notebook, through the front."""
+    return str(ask(daemon, "GET", f"contents/{path}")["content"])
+
+
+def write(daemon: Daemon, path: str, text: str) -> None:
+    """A person saves a file in the notebook."""
+    ask(daemon, "PUT", f"contents/{path}", {"type": "file", "format": "text", "content": text})
+
+
+def served(daemon: Daemon, path: str) -> str | None:
+    """The same; None while nothing is served, or not that."""
+    try:
+        return contents(daemon, path)
+    except (OSError, ValueError):
+        return None
+
+
+def there(daemon: Daemon, path: str) -> bool:
+    try:
+        contents(daemon, path)
+    except urllib.error.HTTPError as error:
+        if error.code != 404:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def busy(daemon: Daemon, kernel: str) -> Iterator[None]:
+    """A cell runs in that kernel."""
+    header = {"msg_id": "1", "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+    content = {"code": "import time; time.sleep(600)", "silent": False, "store_history": False, "allow_stdin": False}
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+
+    async def run() -> None:
+        url = f"{daemon.url(NAME)}/api/kernels/{kernel}/channels"
+        headers = {"Authorization": f"token {daemon.token(NAME)}"}
+        async with aiohttp.ClientSession(headers=headers) as session, session.ws_connect(url) as socket:
+            await socket.send_json(message)
+            async for received in socket:
+                if json.loads(received.data).get("content", {}).get("execution_state") == "busy":
+                    return
+
+    asyncio.run(run())
+    yield
 
 
 def restarts(pachd: Pachd) -> int:
@@ -72,18 +128,73 @@ def test_a_notebook_is_served_through_the_front(daemon: Daemon, pachd: Pachd) ->
     assert contents(daemon, "train.py") == "ANSWER = 1\n"
     assert restarts(pachd) == 1
     told = pachd.told()["commits"]
-    assert (told[f"default/source-{NAME}"], told[f"default/data-{NAME}"]) == (1, 1)
+    assert (told[f"default/source-{NAME}"], told[f"default/data-{NAME}"]) == (2, 1)  # the environment and the code
+    assert contents(daemon, "lib/one.py") == "ONE = 1\n"
+    assert not [name for name in told if name.startswith("default/try-")]
 
 
-def test_a_change_of_code_is_one_commit_one_build_one_restart(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+def test_a_save_of_code_is_one_commit_and_neither_a_build_nor_a_restart(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    kernel = ask(daemon, "POST", "kernels", {"name": "python3"})["id"]
     before = pachd.told()
     (place / "source" / "model" / "train.py").write_text("ANSWER = 2\n")
-    daemon.live(NAME)
+    (place / "source" / "model" / "lib" / "one.py").rename(place / "source" / "model" / "lib" / "two.py")
+    notebook = daemon.live(NAME)
     after = pachd.told()
+    assert notebook["deployment"]["action"] == "sync"
     assert contents(daemon, "train.py") == "ANSWER = 2\n"
-    for repo in (f"source-{NAME}", f"build-{NAME}"):
-        assert after["commits"][f"default/{repo}"] == before["commits"][f"default/{repo}"] + 1
-    assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
+    assert (there(daemon, "lib/one.py"), there(daemon, "lib/two.py")) == (False, True)
+    assert after["commits"][f"default/source-{NAME}"] == before["commits"][f"default/source-{NAME}"] + 1
+    assert (after["jobs"], after["restarts"]) == (before["jobs"], before["restarts"])
+    assert [one["id"] for one in ask(daemon, "GET", "kernels")] == [kernel]
+    asked = sum(after["calls"].values()) - sum(before["calls"].values())
+    assert asked <= 10
+    ask(daemon, "DELETE", f"kernels/{kernel}")
+
+
+def test_an_edit_in_the_notebook_stays_or_is_kept(daemon: Daemon, place: Path) -> None:
+    """The three-way rule, as on the other engines."""
+    write(daemon, "mine.py", "MINE = 1\n")
+    write(daemon, "train.py", "ANSWER = 'edited'\n")
+    (place / "source" / "model" / "lib" / "two.py").write_text("TWO = 2\n")
+    daemon.live(NAME)
+    assert contents(daemon, "train.py") == "ANSWER = 'edited'\n"
+    (place / "source" / "model" / "train.py").write_text("ANSWER = 3\n")
+    daemon.live(NAME)
+    assert (contents(daemon, "train.py"), contents(daemon, "mine.py")) == ("ANSWER = 3\n", "MINE = 1\n")
+    (copy,) = daemon.json("recovered", NAME)["recovered"]
+    assert copy["path"] == "train.py"
+    assert Path(copy["file"]).read_text() == "ANSWER = 'edited'\n"
+    (place / "source" / "model" / "train.py").write_text("ANSWER = 2\n")
+    daemon.live(NAME)
+
+
+def test_edits_survive_the_restart_that_new_data_brings(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    write(daemon, "mine.py", "MINE = 2\n")
+    write(daemon, "lib/two.py", "TWO = 'edited'\n")
+    ask(daemon, "DELETE", "contents/requirements.txt")
+    before = restarts(pachd)
+    (place / "data" / "features" / "three.csv").write_text("a,b\n5,6\n")
+    daemon.live(NAME)
+    assert restarts(pachd) == before + 1
+    assert (contents(daemon, "mine.py"), contents(daemon, "lib/two.py")) == ("MINE = 2\n", "TWO = 'edited'\n")
+    assert not there(daemon, "requirements.txt")
+    assert contents(daemon, "train.py") == "ANSWER = 2\n"
+    write(daemon, "lib/two.py", "TWO = 2\n")
+    write(daemon, "requirements.txt", (place / "source" / "model" / "requirements.txt").read_text())
+
+
+def test_a_pod_that_dies_comes_back_with_the_code_that_is_deployed(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    """Not with that of the commit that it began with, and it is not called live before."""
+    daemon.live(NAME)
+    before = restarts(pachd)
+    pachd.end_pods()
+    until(lambda: restarts(pachd) == before + 1, "the next pod")
+    until(lambda: served(daemon, "train.py") == "ANSWER = 2\n", "the code to be there")
+    until(lambda: daemon.notebook(NAME)["state"] == "live", "the notebook to be live")
+    assert contents(daemon, "lib/two.py") == "TWO = 2\n"
+    assert not there(daemon, "lib/one.py")
 
 
 def test_a_change_of_data_is_one_commit_and_one_restart(daemon: Daemon, pachd: Pachd, place: Path) -> None:
@@ -95,6 +206,24 @@ def test_a_change_of_data_is_one_commit_and_one_restart(daemon: Daemon, pachd: P
     assert after["commits"][f"default/data-{NAME}"] == before["commits"][f"default/data-{NAME}"] + 1
     assert after["calls"]["CreatePipeline"] == before["calls"]["CreatePipeline"]
     assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
+
+
+def test_new_data_waits_for_a_busy_kernel_and_is_announced(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    kernel = ask(daemon, "POST", "kernels", {"name": "python3"})["id"]
+    before = restarts(pachd)
+    with busy(daemon, kernel):
+        until(lambda: daemon.notebook(NAME)["host"]["busy"] == 1, "the kernel to be seen busy")
+        (place / "data" / "features" / "two.csv").write_text("a,b\n3,5\n")
+        until(lambda: "new data restarts the host" in (daemon.notebook(NAME)["reason"] or ""), "the wait to be told")
+        train = place / "source" / "model" / "train.py"
+        train.write_text("ANSWER = 'while data waits'\n")
+        until(lambda: contents(daemon, "train.py") == "ANSWER = 'while data waits'\n", "code to come all the same")
+        train.write_text("ANSWER = 2\n")
+        assert restarts(pachd) == before
+        daemon.ctl("redeploy", NAME, "--now")
+    daemon.live(NAME)
+    assert restarts(pachd) == before + 1
+    assert contents(daemon, "train.py") == "ANSWER = 2\n"
 
 
 def test_how_far_data_has_got_is_shown_while_it_is_sent(daemon: Daemon, pachd: Pachd, place: Path) -> None:
@@ -131,15 +260,16 @@ def test_the_lines_of_the_host_come_to_its_log(daemon: Daemon) -> None:
     until(lambda: "Jupyter Server" in daemon.ctl("logs", NAME, "--stage", "host").stdout, "the host's lines")
 
 
-def test_what_is_saved_while_pachd_is_away_is_deployed_when_it_is_back(
+def test_what_is_saved_while_pachd_is_away_is_in_the_notebook_and_recorded_when_it_is_back(
     daemon: Daemon, pachd: Pachd, place: Path
 ) -> None:
     pachd.turn(down=True)
     train = place / "source" / "model" / "train.py"
     train.write_text("ANSWER = 3\n")
     until(lambda: "cannot be reached" in (daemon.notebook(NAME)["reason"] or ""), "the trouble to be told")
-    assert contents(daemon, "train.py") == "ANSWER = 2\n"
+    assert contents(daemon, "train.py") == "ANSWER = 3\n"
     train.write_text("ANSWER = 4\n")
+    until(lambda: contents(daemon, "train.py") == "ANSWER = 4\n", "the save to reach the notebook")
     before = pachd.told()["commits"][f"default/source-{NAME}"]
     pachd.turn()
     daemon.live(NAME)
@@ -168,10 +298,11 @@ def test_a_token_that_expires_is_told_and_what_is_saved_is_kept(daemon: Daemon, 
     (place / "source" / "model" / "train.py").write_text("ANSWER = 6\n")
     until(lambda: "does not accept the token" in (daemon.notebook(NAME)["reason"] or ""), "the trouble to be told")
     until(lambda: "pachctl auth login" in (daemon.notebook(NAME)["reason"] or ""), "the mend to be told")
-    assert contents(daemon, "train.py") == "ANSWER = 5\n"
+    assert contents(daemon, "train.py") == "ANSWER = 6\n"
+    before = pachd.told()["commits"][f"default/source-{NAME}"]
     pachd.turn()
     daemon.live(NAME)
-    assert contents(daemon, "train.py") == "ANSWER = 6\n"
+    assert pachd.told()["commits"][f"default/source-{NAME}"] == before + 1
 
 
 def test_more_memory_is_a_new_pod_with_the_same_image(daemon: Daemon, pachd: Pachd, place: Path) -> None:
@@ -183,6 +314,31 @@ def test_more_memory_is_a_new_pod_with_the_same_image(daemon: Daemon, pachd: Pac
     assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
     assert after["commits"][f"default/source-{NAME}"] == before["commits"][f"default/source-{NAME}"]
     assert after["jobs"][f"default/build-{NAME}"] == before["jobs"][f"default/build-{NAME}"]
+
+
+def test_a_host_that_is_refused_is_not_tried_again_and_the_one_before_serves(
+    daemon: Daemon, pachd: Pachd, place: Path
+) -> None:
+    """No node has a GPU. What served before serves again after one outage, and nothing moves any more."""
+    before = restarts(pachd)
+    options = ("--engine", "pachyderm", "--memory", "3Gi", "--gpu")
+    daemon.ctl("notebook", "deploy", "-s", str(place / "source"), "-d", str(place / "data"), *options, "1",
+               "--name", NAME, "--detach")  # fmt: skip
+    until(lambda: "Insufficient nvidia.com/gpu" in (daemon.notebook(NAME)["reason"] or ""), "the refusal", 90)
+    until(lambda: daemon.notebook(NAME)["host"]["state"] == "PIPELINE_RUNNING", "the one before to serve", 60)
+    assert contents(daemon, "train.py") == "ANSWER = 6\n"
+    told = pachd.told()
+    assert restarts(pachd) == before + 1
+    for _ in range(15):
+        time.sleep(1)  # each of the daemon's looks at the host would be the beginning of a loop
+        assert daemon.notebook(NAME)["host"]["state"] == "PIPELINE_RUNNING"
+    after = pachd.told()
+    assert (after["restarts"], after["jobs"]) == (told["restarts"], told["jobs"])
+    notebook = daemon.notebook(NAME)
+    assert "Insufficient nvidia.com/gpu" in notebook["reason"]
+    daemon.deploy(NAME, place / "source", place / "data", *options, "0")
+    daemon.live(NAME)
+    assert pachd.told()["restarts"] == told["restarts"]
 
 
 def test_a_daemon_that_starts_again_finds_the_host(daemon: Daemon, pachd: Pachd) -> None:
@@ -198,7 +354,7 @@ def test_a_daemon_that_starts_again_finds_the_host(daemon: Daemon, pachd: Pachd)
 def test_a_build_that_a_killed_daemon_began_is_waited_for_by_the_next(
     daemon: Daemon, pachd: Pachd, place: Path
 ) -> None:
-    """One commit, one job, one restart, as if nobody had been killed."""
+    """One commit for Build, one job, one restart, as if nobody had been killed."""
     before = pachd.told()
     dockerfile = place / "source" / "Dockerfile"
     good = dockerfile.read_text()
@@ -208,8 +364,8 @@ def test_a_build_that_a_killed_daemon_began_is_waited_for_by_the_next(
     daemon.start()
     daemon.live(NAME)
     after = pachd.told()
-    for repo in (f"source-{NAME}", f"build-{NAME}"):
-        assert after["commits"][f"default/{repo}"] == before["commits"][f"default/{repo}"] + 1
+    for repo, commits in ((f"source-{NAME}", 2), (f"build-{NAME}", 1)):  # what is built, and the record of the version
+        assert after["commits"][f"default/{repo}"] == before["commits"][f"default/{repo}"] + commits
     assert [state for state, _ in after["jobs"][f"default/build-{NAME}"]].count("JOB_KILLED") == [
         state for state, _ in before["jobs"][f"default/build-{NAME}"]
     ].count("JOB_KILLED")

@@ -1,4 +1,4 @@
-"""What every engine must do, over fixtures: `engine`, `order`, `order_for`, `order_with`, `base`, `extended`, `twin`.
+"""What every engine must do: fixtures `engine`, `order`, `order_for`, `order_with`, `save`, `base`, `extended`, `twin`.
 
 An engine's own test module imports these tests by star. `extended` has EXTRA on top of `base`; the server of `twin` is
 that of `base`.
@@ -19,6 +19,7 @@ from kaosd.engines.base import Engine, Order
 from kaosd.errors import BuildFailed, ConfigError
 from kaosd.model import Environment, Host, Resources
 
+Save = Callable[[Host, Order, dict[str, str]], Awaitable[None]]
 IMPORT_EXTRA = f"import {EXTRA.partition('==')[0]} as extra; print(extra.__version__)"
 VERSION = EXTRA.partition("==")[2]
 
@@ -55,6 +56,23 @@ async def test_a_kernel_runs_a_cell_in_the_work_directory(
     host = await engine.start(order, log)
     async with lab(host, order) as there:
         assert await there.run(await there.new_kernel(), "print(open('greeting.txt').read())") == "hello"
+
+
+async def test_a_save_of_code_reaches_a_running_kernel(engine: Engine, order: Order, save: Save, log: Lines) -> None:
+    """Without a build, a new host or the end of a kernel."""
+    host = await engine.start(order, log)
+    await save(host, order, {"answer.py": "ANSWER = 1\n", "gone.txt": "", "deep/er/data.txt": "one"})
+    async with lab(host, order) as there:
+        kernel = await there.new_kernel()
+        assert await there.run(kernel, "mine = 7; import answer; print(answer.ANSWER)") == "1"
+        await there.run(kernel, "print(open('made.txt', 'w').write('by the person'))")
+        await save(host, order, {"answer.py": "ANSWER = 2\n", "deep/er/data.txt": "two"})
+        look = (
+            "import importlib, os; print(mine, importlib.reload(answer).ANSWER, open('deep/er/data.txt').read(),"
+            " os.path.exists('gone.txt'), open('made.txt').read())"
+        )
+        assert await there.run(kernel, look) == "7 2 two False by the person"
+    assert (await engine.probe(host)).answering
 
 
 async def test_a_kernel_sees_its_notebook_and_no_secret(engine: Engine, order: Order, log: Lines) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import shutil
@@ -14,10 +15,12 @@ import pytest
 from blake3 import blake3
 
 from kaosd import encodings
+from kaosd.bundle import Store, sync
 from kaosd.declared import Choice, Texts, declare
 from kaosd.engines.base import Engine, Home, Order
 from kaosd.engines.process import ProcessEngine
-from kaosd.model import Environment, NotebookSpec, Resources
+from kaosd.model import Environment, Host, NotebookSpec, Resources
+from tests.pachyderm.trees import tree
 
 EXTRA = "humanize==4.9.0"  # what the second environment has more; nothing that serves JupyterLab needs it
 SECRETS = {
@@ -150,6 +153,20 @@ def order_with(order: Order) -> Callable[[str, str], Awaitable[Order]]:
         return order
 
     return make
+
+
+@pytest.fixture
+def save(short: Path) -> Iterator[Callable[[Host, Order, dict[str, str]], Awaitable[None]]]:
+    """Bring these files to the directory of a host in the place of those that were brought before."""
+    with contextlib.closing(Store(short / "saved")) as store:
+        before: list[str | None] = [None]
+
+        async def bring(host: Host, order: Order, files: dict[str, str]) -> None:
+            new = tree(store, {path: text.encode() for path, text in files.items()})
+            sync(store, order.home.work, (before[0],), new, short / "recovered")
+            before[0] = new
+
+        yield bring
 
 
 def make_home(root: Path) -> Home:

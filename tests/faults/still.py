@@ -66,7 +66,6 @@ class Still:
     """See `Engine`. hosts: those that run, by number, each as environment, resources."""
 
     name = "process"
-    live_sync = True
     builds_bundle = False
 
     def __init__(self, fate: Fate) -> None:

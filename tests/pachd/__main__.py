@@ -64,6 +64,7 @@ class Transactions(transaction_pb2_grpc.APIServicer):
             if queued is None:
                 raise Fault("NOT_FOUND", f"transaction {request.transaction.id} not found")
             moved, made, before = set(), [], self.world.branches()
+            done = 0
             try:
                 for name, one in queued:
                     if name == "CreateRepo":
@@ -72,9 +73,10 @@ class Transactions(transaction_pb2_grpc.APIServicer):
                         moved.add(self.pfs.create_branch(one))
                     else:
                         made.append(self.pps.create_pipeline(one))
-            except Fault:
+                    done += 1
+            except Fault as fault:
                 self.world.put_back(before)
-                raise
+                raise Fault(fault.code, f"error running request {done + 1} of {len(queued)}: {fault.text}") from fault
             self.world.propagate(moved, uuid.uuid4().hex, tuple(made))
         return transaction_pb2.TransactionInfo(transaction=request.transaction)
 
@@ -225,9 +227,16 @@ def control(world: World) -> grpc.GenericRpcHandler:
             }  # fmt: skip
             return json.dumps(told).encode()
 
+    def end_pods(_request: bytes, _context: Any) -> bytes:
+        with world.lock:
+            for pipeline in world.pipelines.values():
+                pipeline.drained = True
+            world.changed.notify_all()
+        return b"{}"
+
+    handlers = {"Turn": turn, "Tell": tell, "EndPods": end_pods}
     return grpc.method_handlers_generic_handler(
-        "fake.Control",
-        {"Turn": grpc.unary_unary_rpc_method_handler(turn), "Tell": grpc.unary_unary_rpc_method_handler(tell)},
+        "fake.Control", {name: grpc.unary_unary_rpc_method_handler(handle) for name, handle in handlers.items()}
     )
 
 

@@ -125,7 +125,8 @@ class Pfs(pfs_pb2_grpc.APIServicer):
             for pipeline in self.world.pipelines.values():
                 places = {place for place, _ in inputs_of(pipeline.spec).values()} | {pipeline.key}
                 if key in places and not request.force:
-                    raise Fault("UNKNOWN", f"branch {key[1]}@master is in use by {pipeline.key[1]}")
+                    text = f"repo {key[0]}/{key[1]} cannot be deleted because it's in the direct provenance of "
+                    raise Fault("UNKNOWN", f"{text}[{pipeline.key[0]}/{pipeline.key[1]}@master]")
             self.world.repos.pop(key, None)
         return Empty()
 

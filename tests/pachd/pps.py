@@ -53,7 +53,7 @@ class Pps(pps_pb2_grpc.APIServicer):
             for job in known.jobs.values():
                 self.world.set_job(job, "JOB_KILLED", "all jobs killed because pipeline was updated")
             known.spec, known.version = request, known.version + 1
-            known.state, known.reason, known.ip = "PIPELINE_STARTING", "", ""
+            known.state, known.reason, known.ip, known.waits = "PIPELINE_STARTING", "", "", ""
             self.world.repos[key].branches["master"].provenance = tuple(inputs_of(request).values())
             if request.reprocess:
                 known.salt = uuid.uuid4().hex
@@ -72,8 +72,6 @@ class Pps(pps_pb2_grpc.APIServicer):
             raise Fault("UNKNOWN", text)
         if known is None and len(self.world.pipelines) >= self.world.switches.pipelines_max:
             raise Fault("UNKNOWN", LIMIT.format(self.world.switches.pipelines_max, len(self.world.pipelines)))
-        if not request.transform.cmd:
-            raise Fault("UNKNOWN", "pipeline must specify a command")
         self._check_parts(request)
 
     def _check_parts(self, request: Any) -> None:
@@ -126,7 +124,8 @@ class Pps(pps_pb2_grpc.APIServicer):
             key = key_of(request.pipeline)
             for other in self.world.pipelines.values():
                 if other.key != key and key in {place for place, _ in inputs_of(other.spec).values()}:
-                    raise Fault("UNKNOWN", f"branch {key[1]}@master is in use by {other.key[1]}")
+                    text = f"repo {key[0]}/{key[1]} cannot be deleted because it's in the direct provenance of "
+                    raise Fault("UNKNOWN", f"{text}[{other.key[0]}/{other.key[1]}@master]")
             pipeline = self.world.pipelines.pop(key, None)
             if pipeline is not None:
                 for job in pipeline.jobs.values():
@@ -215,6 +214,9 @@ class Pps(pps_pb2_grpc.APIServicer):
                 self._find(request.job)
             if not pipeline.pods:
                 raise Fault("UNKNOWN", f'no pods belonging to the rc "{"-".join(pipeline.key)}-v1" were found')
+            if pipeline.waits:
+                rc = f"{'-'.join(pipeline.key)}-v{pipeline.version}"
+                raise Fault("UNKNOWN", f'container "user" in pod "{rc}-x7k2p" is waiting to start: {pipeline.waits}')
             key = pipeline.key
         at = 0
         since = time.time() - (request.since.seconds or 24 * 3600)

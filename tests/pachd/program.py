@@ -46,6 +46,10 @@ class Pachd:
         """Set the failure switches; those that are not named are off. See tests.pachd.state.Switches."""
         self._call("Turn", switches)
 
+    def end_pods(self) -> None:
+        """The pods of all services die, as when their node is drained; others take their place."""
+        self._call("EndPods", {})
+
     def told(self) -> dict[str, Any]:
         """What was asked of it, and what came of it."""
         return self._call("Tell", {})

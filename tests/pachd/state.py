@@ -83,7 +83,9 @@ class Pipeline:
     salt: str = field(default_factory=lambda: uuid.uuid4().hex)
     done: dict[Any, Commit] = field(default_factory=dict)  # datum -> output
     created: float = field(default_factory=time.time)
-    pods: int = 0  # that run; GetLogs reads theirs alone
+    pods: int = 0  # that there are; GetLogs reads theirs alone
+    drained: bool = False  # its pod is to be ended, and another one to take its place
+    waits: str = ""  # why the container of the pod does not run yet, as Kubernetes puts it
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Switches:
 
     fail: code and text, a number of times. lose: the effect takes place, the answer is lost, a number of times.
     slow: seconds before the effect. down: nobody answers. cut: a stream of answers ends after so many.
+    no_pods: a quota keeps the cluster from making pods. starts_in: seconds until the container of a new pod runs.
     forbidden: names of permissions that nobody has. expires: seconds for which the token is still good.
     """
 
@@ -112,6 +115,8 @@ class Switches:
     forbidden: list[str] = field(default_factory=list)
     expires: float | None = None
     finish_after: float = 0.0
+    no_pods: bool = False
+    starts_in: float = 0.0
     pipelines_max: int = 16
 
 

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from base64 import b64decode
@@ -84,13 +85,15 @@ class Worker:
                     "PIPELINE_CRASHING",
                     f'Back-off pulling image "{spec.transform.image}"',
                 )
+                pipeline.pods, pipeline.waits = 1, "trying and failing to pull image"
                 if image is not None:
-                    pipeline.reason = NO_GPU
+                    pipeline.reason, pipeline.pods = NO_GPU, 0
                 self.world.changed.notify_all()
                 return
             service = spec.HasField("service")
             pipeline.state = "PIPELINE_STANDBY" if spec.autoscaling and not service else "PIPELINE_RUNNING"
-            pipeline.pods = 0 if pipeline.state == "PIPELINE_STANDBY" else 1
+            pipeline.pods = 0 if pipeline.state == "PIPELINE_STANDBY" or self.world.switches.no_pods else 1
+            pipeline.waits = "PodInitializing"
             if service:
                 self._ips += 1
                 pipeline.ip = (
@@ -99,6 +102,8 @@ class Worker:
             self.world.changed.notify_all()
         root = self.place / "pods" / f"{'-'.join(pipeline.key)}-v{version}-{pipeline.created:.6f}"
         root.mkdir(parents=True, exist_ok=True)
+        if service and pipeline.pods == 0:
+            return
         if service:
             self._serve(pipeline, root, image, current)
         else:
@@ -180,11 +185,23 @@ class Worker:
                 self.world.set_job(job, "JOB_RUNNING")
             if not all(_files(commit) for commit in job.inputs.values()):
                 continue  # zero datums: nothing runs, and nobody is told
+            self._new_pod(pipeline, root)
             self._mount(pipeline, job, root)
             self._supervise(pipeline, job, root, image, current)
 
+    def _new_pod(self, pipeline: Pipeline, root: Path) -> None:
+        """The pod of a service is replaced for each new commit of its inputs: nothing in it outlives that."""
+        with self.world.lock:
+            pipeline.waits = "PodInitializing"
+            self.world.changed.notify_all()
+        for part in ("app", "kaosd", "tmp"):
+            shutil.rmtree(root / part, ignore_errors=True)
+        time.sleep(self.world.switches.starts_in)
+
     def _supervise(self, pipeline: Pipeline, job: Job, root: Path, image: Path, current: object) -> None:
-        for _ in range(RUNS):
+        runs = RUNS
+        while runs > 0:
+            runs -= 1
             process = self._start(pipeline, job, root, image, master=True)
             name = "/".join(pipeline.key)
             with self.world.lock:
@@ -198,8 +215,14 @@ class Worker:
                         for commit in one.inputs.values()
                     )  # fmt: skip
                     over = not current() or (newer and (ready or self.world.version[:2] < (2, 11)))  # type: ignore[operator]
-                    if not over:
+                    drained, pipeline.drained = pipeline.drained, False
+                    if not over and not drained:
                         self.world.changed.wait(0.1)
+                if drained and not over:
+                    self._kill(process)
+                    self._new_pod(pipeline, root)
+                    self._mount(pipeline, job, root)
+                    runs = RUNS
                 if over:
                     self._kill(process)
                     return
@@ -238,19 +261,24 @@ class Worker:
                 for key, value in values.items():
                     (target / key).write_bytes(b64decode(value))
         work = root / "app"
-        if (image / "app").is_dir() and not work.exists():
-            shutil.copytree(image / "app", work)
-        work.mkdir(exist_ok=True)
+        for part in ("app", "kaosd") if not (root / "tmp").exists() else ():  # a new container
+            if (image / part).is_dir():
+                shutil.copytree(image / part, root / part, dirs_exist_ok=True, symlinks=True)
+        for directory in (work, root / "tmp"):
+            directory.mkdir(exist_ok=True)
         base = {"PATH": f"{image}/venv/bin:{TOOLS}:{os.environ['PATH']}", "HOME": str(root), "LANG": "C.UTF-8"}
+        base["TMPDIR"] = str(root / "tmp")
         base |= {"FAKE_IMAGES": str(self.images)}
         if not master:  # the stand-in for BuildKit gets packages from where this machine gets them
             base = {**build_variables(os.environ), **base, "KAOSD_TEST_UV": uv.find_uv_bin()}
+            base["KAOSD_TEST_PYTHON"] = sys.executable
         process = subprocess.Popen(
             [_placed(word, places) for word in transform.cmd],
             cwd=work, env={**base, **env, **{f"{name}_COMMIT": one.id for name, one in job.inputs.items()}},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self._processes.add(process)
+        pipeline.waits = ""
         with self._pids.open("a") as file:
             file.write(f"{process.pid}\n")
         threading.Thread(target=self._read, args=(pipeline.key, job.id, process, master), daemon=True).start()

@@ -12,7 +12,7 @@
  9. A commit's repo is read where 2.11 has none: test_the_oldest_pachd_that_is_supported_serves_as_well, and all others
 10. Names that PFS refuses: test_names_that_pfs_refuses_are_told_before_anything_is_sent
 11. Host follows Build: test_a_build_that_fails_leaves_the_host_alone,
-    test_a_change_of_code_is_one_commit_one_build_one_restart
+    test_a_save_of_code_is_one_commit_and_neither_a_build_nor_a_restart
 12. A service without a datum: test_a_host_whose_data_is_taken_away_runs_on
 13. Ends of files get lost: test_a_file_that_is_cut_short_is_noticed
 14. Calls join another's transaction: test_calls_beside_a_transaction_do_not_join_it

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 from python_pachyderm.proto.v2.pfs import pfs_pb2
-from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.engines.pachyderm.answers import Kind, Refusal
 from kaosd.engines.pachyderm.connection import Connection
@@ -76,9 +75,12 @@ async def test_a_part_that_is_refused_leaves_the_other_undone(contract: Connecti
     head = await repos.put(f"source-{name}", NoContent(), lambda _sent, _total: None)
     move = pfs_pb2.CreateBranchRequest(branch=repos.branch(f"source-{name}", "moved"))
     move.head.CopyFrom(repos.commit(f"source-{name}", head.id))
-    broken = pps_pb2.CreatePipelineRequest(pipeline=Pipelines(contract).named(f"build-{name}"))
-    with pytest.raises(Refusal):
+    broken = build_request(name, "ada", "default", OPTIONS)
+    broken.input.pfs.repo = f"no-such-{name}"
+    with pytest.raises(Refusal) as refused:
         await contract.together([(contract.pfs.CreateBranch, move), (contract.pps.CreatePipeline, broken)], "deploy")
+    assert refused.value.kind is Kind.ABSENT
+    assert "error running request 2 of 2" in refused.value.text
     assert await repos.head(f"source-{name}", "moved") is None
 
 

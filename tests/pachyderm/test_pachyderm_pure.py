@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tarfile
 from itertools import islice
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tests.pachyderm
-from kaosd.engines.pachyderm import archive, specs
+from kaosd.bundle import caches
+from kaosd.engines.pachyderm import archive, context, specs
 from kaosd.engines.pachyderm.answers import Kind, meaning, no_image, refusal
 from kaosd.engines.pachyderm.backoff import LAST, waits
 from kaosd.engines.pachyderm.building import blame
@@ -28,8 +30,10 @@ from kaosd.engines.pachyderm.names import (
     secret_of,
 )
 from kaosd.engines.pachyderm.options import Options
-from kaosd.errors import ConfigError
+from kaosd.errors import BuildFailed, ConfigError
+from kaosd.hosted import pod, podtree
 from kaosd.settings import Pachyderm
+from tests.engines.conftest import Files
 from tests.pachd.pfs import check_path
 from tests.pachd.pps import LIMIT
 from tests.pachd.state import Fault
@@ -56,6 +60,19 @@ ORDER = specs.HostOrder("mnist", "ada", "ws", "r/mnist@sha256:0", "c0ffee", "/mn
         ("UNAUTHENTICATED", "provided auth token is corrupted or has expired", Kind.TOKEN),
         ("PERMISSION_DENIED", "ada is not authorized to perform this operation", Kind.FORBIDDEN),
         ("UNAVAILABLE", "commit x@1 not finished", Kind.OPEN),
+        ("NOT_FOUND", "error running request 2 of 2: repo default/x not found", Kind.ABSENT),
+        ("UNKNOWN", "error running request 1 of 2: Stream removed", Kind.UNREACHABLE),
+        ("UNKNOWN", 'no pods belonging to the rc "default-x-v1" were found', Kind.NO_LOGS),
+        (
+            "UNKNOWN",
+            'container "user" in pod "default-x-v1-abcde" is waiting to start: PodInitializing',
+            Kind.WAITING,
+        ),
+        (
+            "UNKNOWN",
+            "repo default/source-x cannot be deleted because it's in the direct provenance of [default/build-x@master]",
+            Kind.IN_USE,
+        ),
         ("UNKNOWN", "parent commit x@1 has not been finished", Kind.OPEN),
         ("UNKNOWN", "commit x@1 has already been finished", Kind.CLOSED),
         ("UNKNOWN", "no pods belonging to the rc default-x-v1 were found", Kind.NO_LOGS),
@@ -237,6 +254,27 @@ def test_an_archive_is_the_same_bytes_whenever_and_wherever_it_is_made(tmp_path:
     assert (members["b/run.sh"].mode, members["z"].mode, members["link"].linkname) == (0o755, 0o644, "z")
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b"sxi", b"six"), (b"", b"x"), (bytes(1 << 20), bytes((1 << 20) - 1) + b"\1"), (b"a\n" * 9, b"b\n" * 9)],
+)
+def test_an_edit_of_the_same_length_gets_another_time(tmp_path: Path, before: bytes, after: bytes) -> None:
+    """Whatever compares by size, time and mode sees each change of a file, and none where there is none."""
+    times = []
+    for content in (before, after, before):
+        (tmp_path / "bundle").mkdir(exist_ok=True)
+        (tmp_path / "bundle" / "requirements.txt").write_bytes(content)
+        (tmp_path / "bundle" / "same").write_text("same")
+        file = io.BytesIO()
+        archive.write(tmp_path / "bundle", file)
+        with tarfile.open(fileobj=io.BytesIO(file.getvalue())) as packed:
+            times.append({member.name: member.mtime for member in packed})
+    assert times[0] == times[2]
+    assert times[0]["requirements.txt"] != times[1]["requirements.txt"]
+    assert times[0]["same"] == times[1]["same"]
+    assert all(0 < one < 1_500_000_000 for one in times[0].values())
+
+
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_a_thousand_daemons_that_lose_pachd_together_do_not_come_back_together(outage: float) -> None:
     """All are back within the longest wait, and no second sees many more of them than its share."""
@@ -299,3 +337,89 @@ def test_each_of_the_fifteen_has_a_test_that_exists() -> None:
     texts = "".join(path.read_text() for module in modules for path in TESTS.glob(module))
     assert len(re.findall(r"^ ?\d+\. ", tests.pachyderm.__doc__ or "", re.MULTILINE)) == 15
     assert [name for name in named if f"def {name}(" not in texts] == []
+
+
+@pytest.mark.parametrize(
+    ("requirements", "code_first"),
+    [
+        ("six\n", False),
+        ("six>=1 # -e .\nnumpy\n", False),
+        ("-e .\n", True),
+        ("six\n  --editable ./lib\n", True),
+        ("-r more.txt\n", True),
+        ("-c limits.txt\nsix\n", True),
+        ("--find-links wheels\n", True),
+        ("./wheels/a.whl\n", True),
+        ("a @ file:wheels/a.whl\n", True),
+    ],
+)
+def test_code_comes_before_requirements_only_where_they_name_it(
+    tmp_path: Path, requirements: str, code_first: bool
+) -> None:
+    (tmp_path / "requirements.txt").write_text(requirements)
+    lines = [line for line in context.usual(tmp_path, "requirements.txt").splitlines() if line and line[0] != "#"]
+    install, code = (next(n for n, line in enumerate(lines) if line.startswith(one)) for one in ("RUN pip", "ADD . "))
+    assert (code < install) == code_first
+    assert any(line.startswith("COPY requirements.txt") for line in lines) != code_first
+
+
+def test_the_image_gets_kaosds_part_after_all_that_the_bundle_asks_for() -> None:
+    own = "# syntax=docker/dockerfile:1.2\nFROM python:3.11\nRUN true\nUSER ada"
+    lines = context.hosting(own).splitlines()
+    assert lines[1:4] == ["FROM python:3.11", "RUN true", "USER ada"]
+    assert "COPY --from=kaosd . /kaosd/" in lines[4:]
+    assert not any("syntax" in line for line in lines)  # that frontend knows no further contexts
+    kept = "# syntax=docker/dockerfile:1\nFROM x\n"
+    assert context.hosting(kept).startswith(kept)
+
+
+def test_what_build_gets_says_what_it_is_and_lists_the_code(tmp_path: Path) -> None:
+    inputs = Files(
+        {"model/requirements.txt": "six\n", "model/lib/a.py": "1", "Dockerfile": "FROM x\n", ".dockerignore": "b"}
+    )
+    context.lay_out(inputs, tmp_path)
+    assert json.loads((tmp_path / "host" / "manifest.json").read_text()) == {"environment": inputs.digest}
+    listed = (tmp_path / "host" / "context").read_bytes().split(b"\0")
+    assert listed == [b".dockerignore", b"lib/a.py", b"requirements.txt"]
+    assert (tmp_path / "Dockerfile").read_text().startswith("FROM x\n")
+    assert (tmp_path / "context" / "lib" / "a.py").read_text() == "1"
+    assert (tmp_path / "host" / "hosted" / "pod.py").is_file()
+
+
+def test_a_bundle_that_no_image_is_made_of_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match=r"makes no image out of .*pyproject.toml .write a Dockerfile"):
+        context.lay_out(Files({"pyproject.toml": '[project]\nname = "a"\nversion = "1"\n'}), tmp_path)
+
+
+def test_build_follows_the_environment_alone_and_the_trial_what_was_built() -> None:
+    build = specs.build_request("mnist", "ada", "default", OPTIONS)
+    trial = specs.try_request("mnist", "ada", "default", OPTIONS, "r/mnist@sha256:0")
+    host = specs.host_request(ORDER, "default", OPTIONS)
+    assert (build.input.pfs.repo, build.input.pfs.branch) == ("source-mnist", specs.ENVIRONMENT)
+    assert (trial.input.pfs.repo, trial.pipeline.name) == ("build-mnist", "try-mnist")
+    assert {(one.pfs.repo, one.pfs.branch) for one in host.input.cross} == {
+        ("data-mnist", "master"),
+        ("build-mnist", specs.DEPLOYED),
+    }
+    assert specs.is_ours(trial.metadata.annotations, "mnist", "ada")
+    assert json.loads(trial.pod_patch)[0]["path"] == "/affinity"
+
+
+def test_hosts_and_this_machine_agree_on_what_is_a_cache() -> None:
+    assert podtree.CACHES == caches.CACHES
+
+
+def test_a_pod_that_is_new_holds_no_code_of_the_image_and_keeps_what_the_build_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, image = tmp_path / "root", tmp_path / "image"
+    for path in ("train.py", "lib/deep/a.py", "lib/made.so", "made/by/build"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(path)
+    image.mkdir()
+    (image / "context").write_bytes(b"lib/deep/a.py\0train.py\0gone.py")
+    monkeypatch.setattr(pod, "_IMAGE", str(image))
+    pod._clear(os.fsencode(root))
+    assert sorted(str(path.relative_to(root)) for path in root.rglob("*")) == [
+        "lib", "lib/made.so", "made", "made/by", "made/by/build",
+    ]  # fmt: skip

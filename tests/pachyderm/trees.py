@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kaosd.bundle import Entry, Store
@@ -17,10 +18,10 @@ def tree(store: Store, files: dict[str, bytes]) -> str:
         if rest:
             below.setdefault(name, {})[rest] = content
         elif content.startswith(b"->"):
-            here.append(Entry(name.encode(), "l", store.put(content[2:]), len(content) - 2))
+            here.append(Entry(os.fsencode(name), "l", store.put(content[2:]), len(content) - 2))
         else:
-            here.append(Entry(name.encode(), "f", store.put(content), len(content)))
-    here += [Entry(name.encode(), "d", tree(store, inside), 0) for name, inside in below.items()]
+            here.append(Entry(os.fsencode(name), "f", store.put(content), len(content)))
+    here += [Entry(os.fsencode(name), "d", tree(store, inside), 0) for name, inside in below.items()]
     return store.put_node(here)
 
 

@@ -46,7 +46,6 @@ class DockerEngine:
     """
 
     name = "docker"
-    live_sync = True
     builds_bundle = True
 
     def __init__(

@@ -15,7 +15,9 @@ class Kind(StrEnum):
     EXISTS = "exists"
     OPEN = "open"  # a commit that has to be finished first
     CLOSED = "closed"  # a commit that is finished already
-    NO_LOGS = "no logs"
+    NO_LOGS = "no logs"  # because there is no pod
+    WAITING = "waiting"  # a container that does not run yet
+    IN_USE = "in use"  # a repo that pipelines read
     UNREACHABLE = "unreachable"
     SLOW = "slow"
     TOKEN = "token"  # noqa: S105 - no password
@@ -49,6 +51,8 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("", r"has not been finished|not finished", Kind.OPEN),
     ("", r"has already (been )?finished|already finished", Kind.CLOSED),
     ("", r"no pods belonging to the rc", Kind.NO_LOGS),
+    ("UNKNOWN", r'container "[^"]*" in pod "[^"]*" is waiting to start', Kind.WAITING),
+    ("UNKNOWN", r"cannot be deleted because it's in the direct provenance of", Kind.IN_USE),
     ("UNKNOWN", r'missing Kubernetes secret|secrets? "[^"]*" not found', Kind.SECRET),
     ("UNKNOWN", r"requires an activation key", Kind.LIMIT),
     ("NOT_FOUND", r'\bproject "?[\w-]+"? not found', Kind.PROJECT),
@@ -64,11 +68,12 @@ _ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("RESOURCE_EXHAUSTED", "", Kind.TOO_LARGE),
     ("UNAVAILABLE", "", Kind.UNREACHABLE),
     ("CANCELLED", "", Kind.CANCELLED),
-    ("UNKNOWN", r"^Stream removed|closed unexpectedly", Kind.UNREACHABLE),
+    ("UNKNOWN", r"\bStream removed|closed unexpectedly", Kind.UNREACHABLE),
     ("INTERNAL", r"RST_STREAM|GOAWAY|stream (removed|terminated)", Kind.UNREACHABLE),
 )
 _NO_IMAGE = re.compile(
-    r"pulling image|failed to pull|pull access denied|failed to resolve reference|manifest\b.*\b(unknown|not found)"
+    r"pulling image|fail(ed|ing) to pull|pull access denied|failed to resolve reference"
+    r"|manifest\b.*\b(unknown|not found)"
     r"|reading manifest|default image tag|ImagePull|InvalidImageName",
     re.IGNORECASE,
 )
@@ -80,6 +85,7 @@ _HINTS = {
     Kind.FORBIDDEN: "a person who administers the cluster can grant it with `pachctl auth set`",
     Kind.PROJECT: "create it with `pachctl create project`, or name another one in [pachyderm]",
     Kind.SECRET: "create the secret that [pachyderm] names, or mend the name",
+    Kind.IN_USE: "delete the pipelines that read it first, or leave it",
     Kind.LIMIT: "delete a pipeline that nobody needs, or give the cluster an enterprise key",
 }
 _SENTENCES = {

@@ -1,4 +1,4 @@
-"""From a source bundle to an image: commit the archive, run Build, read what it made."""
+"""From a source bundle to an image: commit what Build gets, run it, read what it made, and try that out."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import json
 import os
 import random
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from kaosd import encodings
 from kaosd.engines.base import Inputs, Log, Told
-from kaosd.engines.pachyderm import archive, specs
+from kaosd.engines.pachyderm import archive, context, specs
+from kaosd.engines.pachyderm.answers import Kind, Refusal
 from kaosd.engines.pachyderm.backoff import waits
 from kaosd.engines.pachyderm.names import Names
 from kaosd.engines.pachyderm.options import Options
@@ -25,7 +25,7 @@ from kaosd.engines.pachyderm.repos import FileContent, Progress, Repos
 from kaosd.errors import BuildFailed, EngineError, KaosError
 from kaosd.model import Environment, NotebookSpec
 
-USUAL = Path(__file__).parents[2] / "templates" / "notebook" / "Dockerfile"  # for a source that has none
+Done = TypeVar("Done")
 LINES_AGAIN = 8.0  # seconds at most between two questions for a job's lines
 _BLAMES = (
     re.compile(r"ERROR: |No solution found|\bBecause "),
@@ -66,19 +66,23 @@ class Building:
     anew: bool
 
     async def make(self, inputs: Inputs) -> Image:
-        """Commit, run, read. Raises BuildFailed, or EngineError when the cluster refuses or is not there."""
-        self.log.line("step 1/4 pack the source")
+        """Commit, run, read, try. Raises BuildFailed, or EngineError when the cluster refuses or is not there."""
+        self.log.line("step 1/5 pack the source")
         with tempfile.TemporaryDirectory(dir=self.scratch) as place:
-            packed = await asyncio.to_thread(_pack, inputs, Path(place))
-            self.log.line(f"step 2/4 send it to {self.names.source}")
+            content = await whole(_context, inputs, Path(place))
+            self.log.line(f"step 2/5 send it to {self.names.source}")
             await self.repos.ensure(self.names.source, specs.repo_mark(self.spec.name, self.spec.user))
-            await self.repos.put(self.names.source, packed, percents(lambda text: self.log.line(f"step 2/4 {text}")))
-        self.log.line(f"step 3/4 build with {self.names.build}")
+            progress = percents(lambda text: self.log.line(f"step 2/5 {text}"))
+            await self.repos.put(self.names.source, content, progress, specs.ENVIRONMENT)
+        self.log.line(f"step 3/5 build with {self.names.build}")
         job = await self._job()
         if job.state != "JOB_SUCCESS":
-            job = await self._finished(job)
-        self.log.line("step 4/4 read what was built")
-        return await self._image(job)
+            job = await self._finished(self.names.build, job)
+        self.log.line("step 4/5 read what was built")
+        image = await self._image(job)
+        self.log.line("step 5/5 pull the image and start JupyterLab in it once")
+        await self._try(image)
+        return image
 
     async def _job(self) -> FoundJob:
         """The job for what was sent; one that failed, or is to run anew, runs again."""
@@ -92,43 +96,60 @@ class Building:
             raise EngineError(f"pachd began no job of {self.names.build} for what was sent", retryable=True)
         return job
 
-    async def _finished(self, job: FoundJob) -> FoundJob:
+    async def _try(self, image: Image) -> None:
+        """Run JupyterLab once in the image, so that it is known to start, and is on a node already."""
+        request = specs.try_request(self.spec.name, self.spec.user, self.project, self.options, image.image)
+        try:
+            await self.pipelines.ensure(request, anew=True)
+            job = await self.pipelines.newest_job(self.names.trial)
+            if job is not None and job.state != "JOB_SUCCESS":
+                await self._finished(self.names.trial, job)
+        except Refusal as error:
+            if error.kind is not Kind.LIMIT:
+                raise
+            self.log.line("the cluster allows no further pipeline: the image is not tried, and pulled only by the host")
+            return
+        finally:
+            with contextlib.suppress(KaosError):
+                await self.pipelines.delete(self.names.trial, self.spec.name, self.spec.user)
+
+    async def _finished(self, pipeline: str, job: FoundJob) -> FoundJob:
         """Wait for the job while its lines come in; it is stopped when nobody wants it any more."""
         lines: list[str] = []
-        following = asyncio.ensure_future(self._follow(job.id, lines))
+        following = asyncio.ensure_future(self._follow(pipeline, job.id, lines))
         try:
-            ended = await self.pipelines.ended_job(self.names.build, job.id)
+            ended = await self.pipelines.ended_job(pipeline, job.id)
         except asyncio.CancelledError:
             with contextlib.suppress(KaosError):
-                await self.pipelines.stop_job(self.names.build, job.id, "superseded")
+                await self.pipelines.stop_job(pipeline, job.id, "superseded")
             raise
         finally:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
-        await self._rest(job.id, lines)
+        await self._rest(pipeline, job.id, lines)
         if ended.state == "JOB_KILLED":
             raise EngineError(f"the job {job.id} was ended by somebody: {ended.reason}", retryable=True)
         if ended.state != "JOB_SUCCESS":
             raise BuildFailed(blame(lines) or ended.reason or f"the build ended with {ended.state}")
         return ended
 
-    async def _follow(self, job: str, lines: list[str]) -> None:
+    async def _follow(self, pipeline: str, job: str, lines: list[str]) -> None:
         """The job's lines as they come. Asked for again when they end: there is no pod yet, or pachd went away."""
         pauses = waits(random.uniform, last=LINES_AGAIN)
         while True:
             with contextlib.suppress(KaosError):  # the result counts, not its lines
-                await self._more(job, lines, follow=True)
+                await self._more(pipeline, job, lines, follow=True)
             await asyncio.sleep(next(pauses))
 
-    async def _rest(self, job: str, lines: list[str]) -> None:
+    async def _rest(self, pipeline: str, job: str, lines: list[str]) -> None:
         """The lines that had not come when the job ended."""
         with contextlib.suppress(KaosError):
-            await self._more(job, lines, follow=False)
+            await self._more(pipeline, job, lines, follow=False)
 
-    async def _more(self, job: str, lines: list[str], *, follow: bool) -> None:
+    async def _more(self, pipeline: str, job: str, lines: list[str], *, follow: bool) -> None:
         """Add what a job prints to its lines so far, which come again each time."""
         known = len(lines)
-        async for line in self.pipelines.job_logs(self.names.build, job, follow=follow):
+        async for line in self.pipelines.job_logs(pipeline, job, follow=follow):
             known -= 1
             if known < 0:
                 lines.append(line)
@@ -141,6 +162,16 @@ class Building:
         except (KeyError, ValueError) as error:
             raise EngineError(f"{self.names.build}@{job.id} does not say which image it pushed") from error
         return Image(f"{self.options.registry}/{self.spec.name.lower()}@{digest}", job.id)
+
+
+async def whole(function: Callable[..., Done], *arguments: object) -> Done:
+    """Run what writes files in a thread; cancelled it is waited for all the same, so that they can be removed."""
+    writing = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
 
 
 def percents(told: Told) -> Progress:
@@ -167,33 +198,26 @@ def blame(lines: list[str]) -> str:
     return (told or [""])[-1]
 
 
-def _pack(inputs: Inputs, place: Path) -> FileContent:
-    """The bundle as an archive in *place*; blocking."""
-    bundle, packed = place / "bundle", place / archive.ARCHIVE
-    if not inputs.declared.root:
-        raise BuildFailed(
-            "the pachyderm engine hosts bundles in the shape of kaos, and this one has no model/requirements.txt",
-            hint="put the code and requirements.txt into model/, or use --engine process",
-        )
+def packed(digest: str, top: Path, file: Path) -> FileContent:
+    """All below *top* as a content of one archive, which is made as *file*; blocking. EngineError when it cannot be."""
     try:
-        inputs.export(bundle)
-        if not (bundle / "Dockerfile").is_file():
-            shutil.copyfile(USUAL, bundle / "Dockerfile")
-        for path in (bundle / "Dockerfile", *bundle.glob(".dockerignore"), *bundle.glob("model/.dockerignore")):
-            try:
-                encodings.rewrite(path)
-            except encodings.NotTextError as error:
-                raise BuildFailed(f"{path.relative_to(bundle)} {error}") from error
-        (bundle / "model").mkdir(exist_ok=True)
-        with packed.open("wb") as file:
-            archive.write(bundle, file)
+        with file.open("wb") as archived:
+            archive.write(top, archived)
     except OSError as error:
         raise EngineError(f"the source cannot be packed: {error}", retryable=True) from error
-    size = os.path.getsize(packed)
 
     def parts(most: int) -> Iterator[bytes]:
-        with packed.open("rb") as file:
-            while part := file.read(most):
+        with file.open("rb") as archived:
+            while part := archived.read(most):
                 yield part
 
-    return FileContent(inputs.digest, archive.ARCHIVE, size, parts)
+    return FileContent(digest, archive.ARCHIVE, os.path.getsize(file), parts)
+
+
+def _context(inputs: Inputs, place: Path) -> FileContent:
+    """What Build gets, as an archive in *place*; blocking."""
+    try:
+        context.lay_out(inputs, place / "context")
+    except OSError as error:
+        raise EngineError(f"the source cannot be packed: {error}", retryable=True) from error
+    return packed(inputs.digest, place / "context", place / archive.ARCHIVE)

@@ -5,30 +5,35 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import aiohttp
 import structlog
 
-from kaosd.engines.base import Cleared, Content, Finding, Home, Inputs, Log, Order, Told
+from kaosd.engines.base import Cleared, Content, Finding, Home, Inputs, Leaving, Log, Order, Told
 from kaosd.engines.pachyderm import checks, serving, specs
-from kaosd.engines.pachyderm.answers import no_image
+from kaosd.engines.pachyderm.answers import Refusal, no_image
+from kaosd.engines.pachyderm.archive import ARCHIVE
 from kaosd.engines.pachyderm.backoff import waits
-from kaosd.engines.pachyderm.building import Building, Image, percents
+from kaosd.engines.pachyderm.building import Building, Image, packed, percents, whole
 from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
-from kaosd.engines.pachyderm.hosts import Hosts
+from kaosd.engines.pachyderm.filing import PodFiles
+from kaosd.engines.pachyderm.hosts import Hosts, WrongImage
 from kaosd.engines.pachyderm.lines import append, last_lines, not_kept
 from kaosd.engines.pachyderm.names import names_of, repos_of, secret_of
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import Found
-from kaosd.engines.pachyderm.repos import NoContent
+from kaosd.engines.pachyderm.repos import FileContent, Head, NoContent
 from kaosd.engines.pachyderm.serving import Serving
+from kaosd.engines.pachyderm.signs import Signs
 from kaosd.errors import KaosError, StartFailed
 from kaosd.model import Environment, Host, HostStatus, NotebookSpec, Resources
 
 log = structlog.get_logger("kaosd.pachyderm")
+SOON = 2.0  # seconds at most between questions for the lines of a host that has not printed any
 ALIVE = frozenset({"PIPELINE_STARTING", "PIPELINE_RUNNING", "PIPELINE_RESTARTING", "PIPELINE_CRASHING"})
 
 
@@ -40,11 +45,10 @@ class PachydermEngine:
     """
 
     name = "pachyderm"
-    live_sync = False
     builds_bundle = True
 
     def __init__(
-        self, cluster: Cluster, options: Options, place: Path, *, start_within: float = 900.0, stuck_for: float = 60.0
+        self, cluster: Cluster, options: Options, place: Path, *, start_within: float = 900.0, stuck_for: float = 30.0
     ) -> None:
         self._cluster = cluster
         self._options = options
@@ -59,6 +63,7 @@ class PachydermEngine:
         self._over: dict[str, asyncio.Event] = {}  # by notebook: its host has ended
         self._following: dict[str, asyncio.Task[None]] = {}  # by notebook: the lines of its host
         self._watched: dict[str, Serving] = {}  # and the host
+        self._recorded: dict[str, Head] = {}  # by notebook: the newest commit of its source
         for directory in (place, place / "images", place / "scratch", place / "users"):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -108,7 +113,12 @@ class PachydermEngine:
                 log=log,
                 anew=inputs.digest in self._lost,
             )
-            image = await building.make(inputs)
+            try:
+                image = await building.make(inputs)
+            except KaosError as error:
+                if no_image(str(error)):  # a further try would find the job done, and the image as absent as now
+                    self._lost.add(inputs.digest)
+                raise
             self._lost.discard(inputs.digest)
             self._remember(inputs.digest, image)
             return image.environment(inputs.digest)
@@ -140,24 +150,52 @@ class PachydermEngine:
 
     # -- data ----------------------------------------------------------------------------------------------
 
-    async def carry(self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told) -> None:
-        """See `Carrier`. pachd starts the host's JupyterLab again when a commit has arrived."""
+    async def carry(
+        self, spec: NotebookSpec, content: Content | None, host: Host | None, told: Told, leaving: Leaving
+    ) -> None:
+        """See `Carrier`. pachd replaces the pod when a commit has arrived."""
         self._note_user(spec.name, spec.user)
         hosts = await self._hosts()
         names = names_of(spec.name, hosts.project)
         known = Serving.of(host.handle) if host is not None else None
-        before = await self._began(known) if known is not None else None
         await hosts.repos.ensure(names.data, specs.repo_mark(spec.name, spec.user))
         head = await hosts.repos.head(names.data)
         content = content or NoContent()
-        settled = await hosts.repos.put(names.data, content, percents(told))
-        if settled == head:
+        if head is not None and not head.error and head.digest == content.digest:
             return
+        before = await self._server(known) if known is not None else None
+        away = leaving if known is not None else None
+        settled = await hosts.repos.put(names.data, content, percents(told), known=head, leaving=away)
         told(f"the data is {names.data}@{settled.id}")
         if lost := not_kept(*await asyncio.to_thread(content.bare)):
             told(lost)
         if known is not None:
-            await hosts.answering(known, before, told)
+            signs = Signs(known.notebook, self._stuck_for, told)
+            self._watch(known, signs)
+            await hosts.answering(known, before, signs)
+
+    # -- code ----------------------------------------------------------------------------------------------
+
+    def files(self, host: Host) -> PodFiles | None:
+        """See `Carrier`."""
+        known = Serving.of(host.handle)
+        return PodFiles(self._http(), known) if known.order else None
+
+    async def record(self, spec: NotebookSpec, digest: str, export: Callable[[Path], None]) -> None:
+        """See `Carrier`. One commit to the source's repo, which no pipeline follows."""
+        self._note_user(spec.name, spec.user)
+        known = self._recorded.pop(spec.name, None)
+        if known is None or known.digest != digest:
+            hosts = await self._hosts()
+            repo = names_of(spec.name, hosts.project).source
+            if known is None:
+                await hosts.repos.ensure(repo, specs.repo_mark(spec.name, spec.user))
+                known = await hosts.repos.head(repo)
+            if known is None or known.error or known.digest != digest:
+                with tempfile.TemporaryDirectory(dir=self._place / "scratch") as place:
+                    content = await whole(_exported, digest, export, Path(place))
+                    known = await hosts.repos.put(repo, content, lambda _sent, _total: None, known=known)
+        self._recorded[spec.name] = known
 
     # -- hosts ---------------------------------------------------------------------------------------------
 
@@ -166,38 +204,52 @@ class PachydermEngine:
 
         When the new one does not come up the old one is put back.
         """
+        return await self._start(order, log, anew=False)
+
+    async def renew(self, order: Order, log: Log) -> Host:
+        """See `Carrier`."""
+        return await self._start(order, log, anew=True)
+
+    async def _start(self, order: Order, log: Log, *, anew: bool) -> Host:
         self._note_user(order.spec.name, order.spec.user)
         hosts = await self._hosts()
         wanted = await hosts.order(order)
         request = specs.host_request(wanted, hosts.project, self._options)
         found = await hosts.pipelines.find_ours(request)
-        asked = hosts.asked(order)
-        before, newer = await hosts.began(asked, found), found.version if found is not None else 0
+        asked = hosts.asked(order, wanted)
+        answer, newer = await hosts.answer(asked, found), found.version if found is not None else 0
+        before = answer.server if answer is not None else None
         there = found is not None and found.annotations.get(specs.SPEC) == request.metadata.annotations[specs.SPEC]
+        there = there and not anew
         if there:
             before, newer = None, newer - 1  # begun by a start that was cut short
+        old = self._watched.get(asked.notebook)
         try:
             if not there:
                 log.line(f"step 1/2 {'create' if found is None else 'update'} the pipeline {wanted.notebook}")
                 await hosts.deploy(wanted, found)
-            self._watch(asked)
+            signs = Signs(asked.notebook, self._stuck_for, log.line)
+            self._watch(asked, signs)
             log.line("step 2/2 wait for JupyterLab")
-            up = await hosts.answering(asked, before, log.line, newer)
+            up = await hosts.answering(asked, before, signs, newer)
         except BaseException as error:
             self._end(asked.notebook)
             await asyncio.shield(hosts.put_back(order, found))
+            if old is not None and not there:
+                self._watch(old)  # its probe finds out where it is now
             if isinstance(error, StartFailed):
-                self._forget_image(order.environment, str(error))
+                self._forget_image(order.environment, error)
                 # a further try would take the old one down again: only a change, or the person, asks for that
                 text, again = f"{error.text}{last_lines(asked.log)}", found is None or there
                 raise StartFailed(text, hint=error.hint, retryable=again) from error
             raise
         log.line(f"JupyterLab answers at {up.upstream}")
+        self._watched[up.notebook] = up
         return up.host()
 
-    def _forget_image(self, environment: Environment, why: str) -> None:
-        """An image that the cluster cannot pull is built anew at the next try."""
-        if no_image(why):
+    def _forget_image(self, environment: Environment, error: StartFailed) -> None:
+        """An image that the cluster cannot pull, or that is not what it was built of, is built anew at the next try."""
+        if no_image(str(error)) or isinstance(error, WrongImage):
             self._lost.add(environment.digest)
             (self._place / "images" / environment.digest).unlink(missing_ok=True)
 
@@ -216,32 +268,39 @@ class PachydermEngine:
     async def probe(self, host: Host) -> HostStatus:
         """See `Engine`. pachd is asked only when the host does not answer."""
         known = Serving.of(host.handle)
-        answer = await serving.probe(self._http(), known)
+        running = known.notebook in self._watched  # one that was stopped may answer until its pod is gone
+        answer = await serving.probe(self._http(), known) if running else "it was stopped"
         if isinstance(answer, HostStatus):
             return answer
         try:
             async with asyncio.timeout(4.0):
-                pipelines = (await self._hosts()).pipelines
-                found = await pipelines.find(known.notebook)
+                hosts = await self._hosts()
+                found = await hosts.pipelines.find(known.notebook)
         except (KaosError, TimeoutError) as error:
             return HostStatus(alive=True, answering=False, reason=f"{answer}; and {error or 'pachd does not either'}")
-        if found is None or not self._is(known, found):
+        if found is None or not _serves(found, known):
             said = "gone" if found is None else f"{found.state} {found.reason}".rstrip()
-            if found is not None and found.version != known.version:
-                said = "another version now"
-            elif found is not None and found.state in ALIVE:
-                said = f"at another address now: {found.ip}"
+            if found is not None and found.state in ALIVE:
+                said = "serving something else now"
             self._end(known.notebook)
             return HostStatus(alive=False, answering=False, reason=f"the pipeline {known.notebook} is {said}")
+        now = hosts.reached(known, found)
+        if now.upstream != known.upstream:
+            self._watch(now)
+            reason = f"the pipeline {known.notebook} is at another address now: {found.ip}"
+            return HostStatus(alive=True, answering=False, reason=reason, moved=now.host())
         said = f"{answer}; its pipeline is {found.state} {found.reason}".rstrip()
         return HostStatus(alive=True, answering=False, reason=said)
 
     async def stop(self, host: Host, grace: float) -> None:  # noqa: ARG002 - Pachyderm gives none
         """See `Engine`. A host that another one has replaced is gone already."""
         known = Serving.of(host.handle)
+        current = self._watched.get(known.notebook)
+        if current is not None and current.started_at > known.started_at:
+            return
         pipelines = (await self._hosts()).pipelines
         found = await pipelines.find(known.notebook)
-        if found is not None and found.version == known.version:
+        if found is not None and _serves(found, known):
             await pipelines.delete(known.notebook, known.notebook, known.user)
             self._end(known.notebook)
 
@@ -252,14 +311,15 @@ class PachydermEngine:
         except TypeError:  # of another engine
             return None
         try:
-            pipelines = (await self._hosts()).pipelines
-            found = await pipelines.find(known.notebook)
+            hosts = await self._hosts()
+            found = await hosts.pipelines.find(known.notebook)
         except KaosError as error:
             log.warning("pachd_not_asked", notebook=known.notebook, error=str(error))
         else:
             ours = found is not None and specs.is_ours(found.annotations, known.notebook, known.user)
-            if found is None or not ours or not self._is(known, found):
+            if found is None or not ours or not _serves(found, known):
                 return None
+            known = hosts.reached(known, found)
         self._watch(known)
         return known.host()
 
@@ -289,12 +349,13 @@ class PachydermEngine:
         name = home.root.name
         pipelines = (await self._hosts()).pipelines
         names, user = names_of(name, self._cluster.project), self._user(name)
-        for pipeline in (names.host, names.build):
+        for pipeline in (names.host, names.trial, names.build):
             found = await pipelines.find(pipeline)
             if found is not None and specs.is_ours(found.annotations, name, user):
                 await pipelines.delete(pipeline, name, user)
         await pipelines.delete_secret(secret_of(name, await asyncio.to_thread(home.token_file.read_text)))
         (self._place / "users" / name).unlink(missing_ok=True)
+        self._recorded.pop(name, None)
         self._end(name)
 
     def _note_user(self, notebook: str, user: str) -> None:
@@ -318,6 +379,7 @@ class PachydermEngine:
         repos, mark = (await self._hosts()).repos, specs.repo_mark(spec.name, spec.user)
         ours = [repo for repo in repos_of(spec.name) if await repos.mark(repo) == mark]
         deleted = tuple(repo for repo in ours if repo in unwanted)
+        self._recorded.pop(spec.name, None)
         for repo in deleted:
             await repos.delete(repo, mark)
         return Cleared(deleted, tuple(repo for repo in ours if repo not in unwanted))
@@ -340,28 +402,20 @@ class PachydermEngine:
         if self._connection is not None:
             await self._connection.close()
 
-    def _is(self, known: Serving, found: Found) -> bool:
-        """Whether a pipeline is that host still, and where it was: pachd may make its service anew, elsewhere.
-
-        It then counts as ended, and the start that follows takes the pipeline up as it is.
-        """
-        if found.version != known.version or found.state not in ALIVE:
-            return False
-        project = self._cluster.project
-        return not found.ip or serving.upstream(self._options, project, known.notebook, found.ip) == known.upstream
-
     # -- what goes on while a host runs --------------------------------------------------------------------
 
-    async def _began(self, known: Serving) -> str | None:
+    async def _server(self, known: Serving) -> str | None:
+        """Which server answers for a host now."""
         if not known.upstream:
             return None
-        return await serving.started(self._http(), known.upstream, known.base_url, known.token_file)
+        answer = await serving.answered(self._http(), known.upstream, known.base_url, known.token_file)
+        return answer.server if answer is not None else None
 
-    def _watch(self, known: Serving) -> None:
-        """Write the host's lines to its log from now on."""
+    def _watch(self, known: Serving, signs: Signs | None = None) -> None:
+        """Write the host's lines to its log from now on. signs: are told of them while it comes up."""
         self._end(known.notebook)
         self._over[known.notebook], self._watched[known.notebook] = asyncio.Event(), known
-        follow = self._follow(known)
+        follow = self._follow(known, signs)
         self._following[known.notebook] = asyncio.get_running_loop().create_task(follow, name=f"log {known.notebook}")
 
     def _end(self, notebook: str) -> None:
@@ -372,17 +426,34 @@ class PachydermEngine:
         if task is not None:
             task.cancel()
 
-    async def _follow(self, known: Serving) -> None:
-        pauses, since = waits(random.uniform), known.started_at - 5
+    async def _follow(self, known: Serving, signs: Signs | None) -> None:
+        pauses, since = waits(random.uniform, last=SOON), known.started_at - 5
         while True:
             try:
                 pipelines = (await self._hosts()).pipelines
                 async for line in pipelines.service_logs(known.notebook, int(time.time() - since) + 1):
+                    if signs is not None:
+                        signs.line(line)
                     await asyncio.to_thread(append, known.log, line)
                     pauses, since = waits(random.uniform), time.time()
             except KaosError as error:
+                if signs is not None and isinstance(error, Refusal):
+                    signs.no_lines(error, asyncio.get_running_loop().time())
                 log.info("host_log_interrupted", notebook=known.notebook, error=str(error))
             await asyncio.sleep(next(pauses))
+
+
+def _serves(found: Found, known: Serving) -> bool:
+    """Whether a pipeline is that host still, by what was asked for; by its version where an older kaosd noted it."""
+    same = found.annotations.get(specs.ORDER) == known.order if known.order else found.version == known.version
+    return same and found.state in ALIVE
+
+
+def _exported(digest: str, export: Callable[[Path], None], place: Path) -> FileContent:
+    """A source version as an archive in *place*; blocking."""
+    (place / "bundle").mkdir()
+    export(place / "bundle")
+    return packed(digest, place / "bundle", place / ARCHIVE)
 
 
 async def _connect(cluster: Cluster) -> Connection:

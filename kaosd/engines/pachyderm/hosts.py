@@ -10,21 +10,26 @@ import aiohttp
 import structlog
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
-from kaosd.engines.base import Order, Told
+from kaosd.engines.base import Order
 from kaosd.engines.pachyderm import serving, specs
 from kaosd.engines.pachyderm.answers import UNCERTAIN, Refusal
 from kaosd.engines.pachyderm.building import Image
 from kaosd.engines.pachyderm.connection import Connection
 from kaosd.engines.pachyderm.names import names_of, secret_of
 from kaosd.engines.pachyderm.options import Options
-from kaosd.engines.pachyderm.pipelines import STUCK, Found, Pipelines
+from kaosd.engines.pachyderm.pipelines import Found, Pipelines
 from kaosd.engines.pachyderm.repos import NoContent, Repos
 from kaosd.engines.pachyderm.serving import Serving
+from kaosd.engines.pachyderm.signs import Signs
 from kaosd.errors import KaosError, StartFailed
 
 log = structlog.get_logger("kaosd.pachyderm")
 ASK_AGAIN = 0.25  # seconds between questions to a host that is coming up
 LOOKS = (1.0, 10.0)  # seconds between looks at its pipeline, first and at most; pachd has no stream of pipelines
+
+
+class WrongImage(StartFailed):
+    """A pod runs something else than what was built for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class Hosts:
 
     # -- the answer ----------------------------------------------------------------------------------------
 
-    def asked(self, order: Order) -> Serving:
+    def asked(self, order: Order, wanted: specs.HostOrder) -> Serving:
         """How the host will be asked, as far as is known before it is there."""
         return Serving(
             notebook=order.spec.name,
@@ -119,36 +124,42 @@ class Hosts:
             environment=order.environment.digest,
             started_at=time.time(),
             enforced=False,
+            order=wanted.told(),
         )
 
-    async def began(self, known: Serving, found: Found | None) -> str | None:
-        """When the server that answers for the pipeline now began; None when none does."""
+    async def answer(self, known: Serving, found: Found | None) -> serving.Answer | None:
+        """What the server says that answers for the pipeline now; None when none does."""
         if found is None or not found.ip:
             return None
         address = serving.upstream(self.options, self.project, known.notebook, found.ip)
-        return await serving.started(self.session, address, known.base_url, known.token_file)
+        return await serving.answered(self.session, address, known.base_url, known.token_file)
 
-    async def answering(self, asked: Serving, before: str | None, told: Told, newer: int = 0) -> Serving:
-        """Wait until the pipeline is newer than that version and a server that began after *before* answers.
+    async def answering(self, asked: Serving, before: str | None, signs: Signs, newer: int = 0) -> Serving:
+        """Wait until the pipeline is newer than that version and a server other than *before* answers.
 
-        Raises StartFailed when the pipeline says that it cannot, or when the time is over.
+        Raises StartFailed when there are signs that it never will, or when the time is over.
         """
-        waiting = _Waiting(asked.notebook, self.stuck_for, told)
         loop = asyncio.get_running_loop()
         deadline, look, pause = loop.time() + self.within, 0.0, LOOKS[0]
         while loop.time() < deadline:
             if loop.time() >= look:
-                news = waiting.see(await self._look(asked.notebook, waiting.found), loop.time())
+                news = signs.see(await self._look(asked.notebook, signs.found), loop.time())
                 pause = LOOKS[0] if news else min(2 * pause, LOOKS[1])
                 look = loop.time() + pause
-            found = waiting.found
+            signs.check(loop.time())
+            found = signs.found
             if found is not None and found.version > newer:
-                began = await self.began(asked, found)
-                if began is not None and began != before:
-                    address = serving.upstream(self.options, self.project, asked.notebook, found.ip)
-                    return replace(asked, version=found.version, upstream=address, enforced=found.enforced)
+                answer = await self.answer(asked, found)
+                if answer is not None and answer.server != before:
+                    _check_image(asked, answer)
+                    return self.reached(replace(asked, enforced=found.enforced), found)
             await asyncio.sleep(ASK_AGAIN)
-        raise self._silent(asked.notebook, waiting.found)
+        raise self._silent(asked.notebook, signs.found)
+
+    def reached(self, known: Serving, found: Found) -> Serving:
+        """That host where its pipeline is now, which pachd may have made anew."""
+        address = serving.upstream(self.options, self.project, known.notebook, found.ip) if found.ip else known.upstream
+        return replace(known, version=found.version, upstream=address)
 
     async def _look(self, name: str, known: Found | None) -> Found | None:
         """The pipeline as it is; as it was when pachd cannot be asked just now."""
@@ -171,28 +182,10 @@ class Hosts:
         )
 
 
-class _Waiting:
-    """What is seen of a pipeline that is coming up."""
-
-    def __init__(self, notebook: str, stuck_for: float, told: Told) -> None:
-        self.found: Found | None = None
-        self._notebook = notebook
-        self._stuck_for = stuck_for
-        self._told = told
-        self._stuck_since: float | None = None
-
-    def see(self, found: Found | None, now: float) -> bool:
-        """Take a look at it in, and say whether it is news.
-
-        StartFailed when it will not come up: a pod may be late, a FAILURE stays one.
-        """
-        before, self.found = self.found, found
-        if found is not None and (before is None or found.state != before.state):
-            self._told(f"{found.state} {found.reason}".rstrip())
-        if found is None or found.state not in STUCK:
-            self._stuck_since = None
-            return found != before
-        self._stuck_since = now if self._stuck_since is None else self._stuck_since
-        if found.state == "PIPELINE_FAILURE" or now - self._stuck_since >= self._stuck_for:
-            raise StartFailed(f"the pipeline {self._notebook} is {found.state}: {found.reason or 'it says no reason'}")
-        return found != before
+def _check_image(asked: Serving, answer: serving.Answer) -> None:
+    """StartFailed when the pod runs another image than the one that was made for what was asked."""
+    if answer.environment is not None and answer.environment != asked.environment:
+        raise WrongImage(
+            f"the image of {asked.notebook} was made of {answer.environment[:7]} and not of {asked.environment[:7]}",
+            hint="BuildKit has taken something older for it; kaosd builds it again",
+        )

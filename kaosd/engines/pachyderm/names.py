@@ -22,13 +22,14 @@ SHOWN = 5  # names in a sentence
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What one notebook's parts are called. host, build: pipelines. source, data: repos."""
+    """What one notebook's parts are called. host, build, trial: pipelines. source, data: repos."""
 
     notebook: str
     source: str
     data: str
     build: str
     host: str
+    trial: str
 
 
 def names_of(notebook: str, project: str) -> Names:
@@ -38,7 +39,7 @@ def names_of(notebook: str, project: str) -> Names:
             f"pachyderm.project {project!r} is not a project of Pachyderm",
             hint="letters, digits, - and _, starting with a letter, at most 51 characters",
         )
-    names = Names(notebook, *repos_of(notebook), f"build-{notebook}", notebook)
+    names = Names(notebook, *repos_of(notebook), f"build-{notebook}", notebook, f"try-{notebook}")
     longest = max(f"{project}-{notebook}-{_VERSION}-user", f"{project}-{names.build}-{_VERSION}", key=len)
     spare = min(LABEL_MAX - len(longest), PIPELINE_MAX - len(names.build))
     if spare < 0:

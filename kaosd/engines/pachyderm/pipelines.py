@@ -179,13 +179,16 @@ class Pipelines:
     # -- logs ----------------------------------------------------------------------------------------------
 
     async def job_logs(self, name: str, id_: str, *, follow: bool) -> AsyncIterator[str]:
-        """What a job prints; nothing when pachd has no logs of it any more."""
+        """What a job prints. A Refusal when pachd has no logs of it, or none yet."""
         job = pps_pb2.Job(pipeline=self.named(name), id=id_)
         async for line in self._logs(pps_pb2.GetLogsRequest(job=job, follow=follow), name, follow):
             yield line
 
     async def service_logs(self, name: str, since: int) -> AsyncIterator[str]:
-        """What a service prints from *since* seconds ago on; pachd files it under its master, without a job."""
+        """What a service prints from *since* seconds ago on; pachd files it under its master, without a job.
+
+        A Refusal when it has no pod (NO_LOGS), or one that does not run yet (WAITING).
+        """
         window = Duration(seconds=max(1, since))
         request = pps_pb2.GetLogsRequest(pipeline=self.named(name), master=True, follow=True, since=window)
         async for line in self._logs(request, name, follow=True):
@@ -194,13 +197,9 @@ class Pipelines:
     async def _logs(self, request: pps_pb2.GetLogsRequest, name: str, follow: bool) -> AsyncIterator[str]:
         within = None if follow else 60.0
         call = self._connection.pps.GetLogs
-        try:
-            async for line in self._connection.read(call, request, f"show the logs of {name}", within=within):
-                if line.user:
-                    yield line.message.rstrip("\n")
-        except Refusal as error:
-            if error.kind not in (Kind.NO_LOGS, Kind.ABSENT):
-                raise
+        async for line in self._connection.read(call, request, f"show the logs of {name}", within=within):
+            if line.user:
+                yield line.message.rstrip("\n")
 
     # -- secrets -------------------------------------------------------------------------------------------
 

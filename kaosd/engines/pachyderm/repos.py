@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from google.protobuf.wrappers_pb2 import BytesValue
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
-from kaosd.engines.base import Content, Piece
+from kaosd.engines.base import Content, Leaving, Piece
 from kaosd.engines.pachyderm.answers import UNCERTAIN, Kind, Refusal
 from kaosd.engines.pachyderm.connection import Connection
 from kaosd.engines.pachyderm.names import MANIFEST, check_paths
@@ -177,31 +177,49 @@ class Repos:
 
     # -- writing -------------------------------------------------------------------------------------------
 
-    async def put(self, repo: str, content: Content, progress: Progress) -> Head:
+    async def put(
+        self,
+        repo: str,
+        content: Content,
+        progress: Progress,
+        branch: str = MASTER,
+        *,
+        known: Head | None = None,
+        leaving: Leaving | None = None,
+    ) -> Head:
         """Make the branch's head hold *content*, and return when it is settled. Nothing happens when it does already.
 
+        known: what it was when it was put there last, so that it need not be asked for; pachd's word counts afterwards.
+        leaving: waited for when all is ready to be sent.
         Raises Refusal, or EngineError naming paths that PFS does not take.
         """
-        head = await self.head(repo)
+        head = known or await self.head(repo, branch)
         if head is None or head.error or head.digest != content.digest:
-            messages = await self._messages(repo, content, head, progress)
-            head = await self._send(repo, content.digest, head, messages)
+            messages = await self._messages(self.branch(repo, branch), content, head, progress)
+            if leaving is not None:
+                await leaving()
+            head = await self._send(self.branch(repo, branch), content.digest, head, messages)
         if head.error:
             raise EngineError(f"pachd did not take the commit {repo}@{head.id}: {head.error}")
         return head
 
     async def _send(
-        self, repo: str, digest: str, before: Head | None, messages: AsyncIterator[pfs_pb2.ModifyFileRequest]
+        self,
+        branch: pfs_pb2.Branch,
+        digest: str,
+        before: Head | None,
+        messages: AsyncIterator[pfs_pb2.ModifyFileRequest],
     ) -> Head:
         """One call, one commit. After an error that leaves open whether it took place the head says whether it did."""
         failure: Refusal | None = None
+        repo = branch.repo.name
         try:
             await self._connection.send(self._connection.pfs.ModifyFile, messages, f"take files into {repo}")
         except Refusal as error:
             if error.kind not in UNCERTAIN:
                 raise
             failure = error
-        head = await self.head(repo)
+        head = await self.head(repo, branch.name)
         if head is not None and head != before and (head.digest == digest or head.error):
             return head
         if failure is not None:
@@ -212,10 +230,10 @@ class Repos:
         )
 
     async def _messages(
-        self, repo: str, content: Content, head: Head | None, progress: Progress
+        self, branch: pfs_pb2.Branch, content: Content, head: Head | None, progress: Progress
     ) -> AsyncIterator[pfs_pb2.ModifyFileRequest]:
         """What to send: the differences where the version that is there is known here, else everything."""
-        since = head.digest if head is not None else None
+        repo, since = branch.repo.name, head.digest if head is not None else None
         pieces = await asyncio.to_thread(_pieces, repo, content, since) if since is not None else None
         if pieces is None:
             pieces = await asyncio.to_thread(_pieces, repo, content, None) or []
@@ -223,7 +241,7 @@ class Repos:
         else:  # adding to a file that is there would append to it
             deletions = [piece.path.decode() for piece in pieces if piece.content is None or not piece.fresh]
             deletions.append(MANIFEST)
-        return _as_messages(self.branch(repo), deletions, pieces, content, progress)
+        return _as_messages(branch, deletions, pieces, content, progress)
 
     async def _unseen(self, repo: str, head: Head) -> Sequence[str]:
         """The files below a head that pachd did not take: deleting all deletes what that one shows, and no more."""

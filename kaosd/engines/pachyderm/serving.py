@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from kaosd import bounded
 from kaosd.engines.pachyderm.options import Options
 from kaosd.model import Host, HostStatus
 
+_ODD = (KeyError, TypeError, ValueError)  # an answer that is none
 _PROBE = aiohttp.ClientTimeout(total=4.0)
 
 
@@ -21,7 +23,8 @@ _PROBE = aiohttp.ClientTimeout(total=4.0)
 class Serving:
     """A host that was started; JSON values only, so that it is its own handle.
 
-    version: of the Host pipeline. upstream: where it is reached. log: the file that its lines go to.
+    version: of the Host pipeline. upstream: where it is reached. log: the file that its lines go to. order: what was
+    asked for, by which the host is known: its pipeline gets another version and address when it is put back.
     """
 
     notebook: str
@@ -34,6 +37,7 @@ class Serving:
     environment: str
     started_at: float
     enforced: bool
+    order: str = ""
 
     def host(self) -> Host:
         """The engine-neutral form."""
@@ -50,32 +54,58 @@ def upstream(options: Options, project: str, notebook: str, ip: str) -> str:
     return options.service_address.format(ip=ip, port=options.service_port, name=notebook, project=project)
 
 
-async def started(session: aiohttp.ClientSession, address: str, base_url: str, token_file: str) -> str | None:
-    """When the server that answers there began, in its own words; None when none answers with the token."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a host says of itself. server: another one after each start. environment: digest of what its image is of.
+
+    holds: the versions that may be in its directory, None for a host of an older kaosd, whose image has the code.
+    """
+
+    server: str
+    environment: str | None = None
+    holds: tuple[str, ...] | None = None
+    kernels: int = 0
+    busy: int = 0
+
+
+async def answer(session: aiohttp.ClientSession, address: str, base_url: str, token_file: str) -> Answer:
+    """What the host at *address* says. Raises OSError, aiohttp.ClientError, TimeoutError, or _ODD."""
     try:
+        told = await _ask(session, address, base_url, token_file, "kaosd/pod")
+    except aiohttp.ClientResponseError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
         status = await _ask(session, address, base_url, token_file, "api/status")
-    except (OSError, aiohttp.ClientError, TimeoutError, ValueError):
+        kernels = await _ask(session, address, base_url, token_file, "api/kernels")
+        busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
+        return Answer(str(status["started"]), kernels=len(kernels), busy=busy)
+    return Answer(told["server"], told["environment"], tuple(told["trees"] or ()), told["kernels"], told["busy"])
+
+
+async def answered(session: aiohttp.ClientSession, address: str, base_url: str, token_file: str) -> Answer | None:
+    """The same; None when none answers with the token."""
+    try:
+        return await answer(session, address, base_url, token_file)
+    except (OSError, aiohttp.ClientError, TimeoutError, *_ODD):
         return None
-    return str(status.get("started")) if isinstance(status, dict) else None
 
 
 async def probe(session: aiohttp.ClientSession, serving: Serving) -> HostStatus | str:
     """The status of a host that answers, or why it does not."""
     try:
-        kernels = await _ask(session, serving.upstream, serving.base_url, serving.token_file, "api/kernels")
-        busy = sum(kernel["execution_state"] == "busy" for kernel in kernels)
+        found = await answer(session, serving.upstream, serving.base_url, serving.token_file)
     except TimeoutError:
         return f"{serving.upstream} did not answer within {_PROBE.total:g} s"
-    except (OSError, aiohttp.ClientError, ValueError) as error:
+    except (OSError, aiohttp.ClientError) as error:
         return f"{serving.upstream} does not answer: {error}"
-    except (KeyError, TypeError):
+    except _ODD:
         return f"what answers at {serving.upstream} is no JupyterLab; service_address may lead elsewhere"
-    return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
+    return HostStatus(alive=True, answering=True, kernels=found.kernels, busy=found.busy, holds=found.holds)
 
 
 async def _ask(session: aiohttp.ClientSession, address: str, base_url: str, token_file: str, path: str) -> Any:
     token = await asyncio.to_thread(Path(token_file).read_text)
     headers = {"Authorization": f"token {token}"}
-    async with session.get(f"{address}{base_url}{path}", headers=headers, timeout=_PROBE) as answer:
-        answer.raise_for_status()
-        return await bounded.json_of(answer)
+    async with session.get(f"{address}{base_url}{path}", headers=headers, timeout=_PROBE) as found:
+        found.raise_for_status()
+        return await bounded.json_of(found)

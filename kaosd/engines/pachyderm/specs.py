@@ -20,10 +20,11 @@ from kaosd.engines.pachyderm.names import MANIFEST, names_of
 from kaosd.engines.pachyderm.options import Options
 
 NOTEBOOK, USER, SPEC, ORDER = "kaosd/notebook", "kaosd/user", "kaosd/spec", "kaosd/order"  # annotations
+ENVIRONMENT = "environment"  # the branch of the source that Build follows: a save of code alone builds nothing
 DEPLOYED = "deployed"  # the branch of Build's output that Host serves
 META = "meta.json"  # what BuildKit says of the image
 PORT = 8888  # inside of the pod
-BUILD_WITHIN = 3600  # seconds
+BUILD_WITHIN, TRY_WITHIN = 3600, 1800  # seconds
 _STATE = "/home/user/.local/share/buildkit"  # of rootless BuildKit
 
 _BUILD = f"""set -eu
@@ -31,7 +32,8 @@ source=$(readlink -f /pfs/source)
 work=$(mktemp -d)
 tar -xf "$source/{ARCHIVE}" -C "$work"
 tag=$(sha256sum "$source/{ARCHIVE}" | cut -c1-16)
-$KAOSD_BUILDCTL build --frontend dockerfile.v0 --local context="$work/model" --local dockerfile="$work" \\
+$KAOSD_BUILDCTL build --frontend dockerfile.v0 --local context="$work/context" --local dockerfile="$work" \\
+  --local kaosd="$work/host" --opt context:kaosd=local:kaosd \\
   --output "type=image,name=$KAOSD_IMAGE:$tag,push=true$KAOSD_INSECURE" \\
   --export-cache "type=registry,ref=$KAOSD_IMAGE:buildcache,mode=max$KAOSD_INSECURE" \\
   --import-cache "type=registry,ref=$KAOSD_IMAGE:buildcache$KAOSD_INSECURE" \\
@@ -40,18 +42,9 @@ cp "$work.json" /pfs/out/{META}
 cp "$source/{MANIFEST}" /pfs/out/{MANIFEST}
 rm -rf "$work" "$work.json"
 """
-# Pachyderm gives a service four tries and takes an exit with 0 for its end, so that JupyterLab must not be seen ending.
-_HOST = f"""pause=1
-while :; do
-  began=$(date +%s)
-  jupyter lab --no-browser --allow-root --ip=0.0.0.0 --port={PORT} --ServerApp.port_retries=0 \\
-    --ServerApp.base_url="$KAOSD_BASE_URL" --ServerApp.allow_remote_access=True --ServerApp.root_dir="$PWD" </dev/null
-  echo "JupyterLab ended with $?; it is started again in $pause s"
-  sleep "$pause"
-  pause=$((pause < 16 ? pause * 2 : 30))
-  [ $(($(date +%s) - began)) -lt 90 ] || pause=1
-done
-"""
+_POD = """python=$(command -v python3 || command -v python) ||
+  { echo "JupyterLab ended with 127: the image has no Python"; exit 127; }
+exec "$python" -u /kaosd/hosted/pod.py """
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +61,10 @@ class HostOrder:
     cpu: float | None = None
     memory: str | None = None
     gpu: int = 0
+
+    def told(self) -> str:
+        """The order as the annotation of its pipeline says it, which tells one host from another."""
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 def repo_mark(notebook: str, user: str) -> str:
@@ -98,7 +95,7 @@ def build_request(notebook: str, user: str, project: str, options: Options) -> p
         pipeline=_pipeline(project, names.build),
         description=f"kaosd: makes the image of notebook {notebook}",
         transform=pps_pb2.Transform(image=options.builder_image, cmd=["sh", "-c", _BUILD], env=env, secrets=secrets),
-        input=pps_pb2.Input(pfs=_pfs("source", project, names.source, "master")),
+        input=pps_pb2.Input(pfs=_pfs("source", project, names.source, ENVIRONMENT)),
         parallelism_spec=pps_pb2.ParallelismSpec(constant=1),
         autoscaling=True,
         datum_tries=1,
@@ -117,7 +114,7 @@ def host_request(order: HostOrder, project: str, options: Options) -> pps_pb2.Cr
         description=f"kaosd: hosts notebook {order.notebook}",
         transform=pps_pb2.Transform(
             image=order.image,
-            cmd=["sh", "-c", _HOST],
+            cmd=["sh", "-c", _POD],
             env=_host_env(order, names.data),
             secrets=[pps_pb2.SecretMount(name=order.secret, mount_path="/kaosd/token")],
             image_pull_secrets=list(options.pull_secrets),
@@ -132,8 +129,38 @@ def host_request(order: HostOrder, project: str, options: Options) -> pps_pb2.Cr
         parallelism_spec=pps_pb2.ParallelismSpec(constant=1),
     )
     _limit(request, order)
-    told = json.dumps(asdict(order), sort_keys=True)
-    return _marked(request, {NOTEBOOK: order.notebook, USER: order.user, ORDER: told})
+    return _marked(request, {NOTEBOOK: order.notebook, USER: order.user, ORDER: order.told()})
+
+
+def try_request(notebook: str, user: str, project: str, options: Options, image: str) -> pps_pb2.CreatePipelineRequest:
+    """A pipeline that starts JupyterLab once in *image*, on the node of the host where that can be.
+
+    So the image is there before the host is replaced, and one that is no good is found out while the old one serves.
+    """
+    names = names_of(notebook, project)
+    request = pps_pb2.CreatePipelineRequest(
+        pipeline=_pipeline(project, names.trial),
+        description=f"kaosd: pulls and tries an image of notebook {notebook}",
+        transform=pps_pb2.Transform(
+            image=image, cmd=["sh", "-c", _POD + "try"], image_pull_secrets=list(options.pull_secrets)
+        ),
+        input=pps_pb2.Input(pfs=_pfs("built", project, names.build, "master")),
+        parallelism_spec=pps_pb2.ParallelismSpec(constant=1),
+        datum_tries=1,
+        job_timeout=Duration(seconds=TRY_WITHIN),
+        pod_patch=_beside(project, notebook),
+    )
+    request.resource_requests.cpu, request.resource_requests.memory = 0.1, "256Mi"
+    return _marked(request, {NOTEBOOK: notebook, USER: user})
+
+
+def _beside(project: str, notebook: str) -> str:
+    """A patch of a pod that prefers the node of the host."""
+    selector = {"matchLabels": {"pipelineProject": project, "pipelineName": notebook}}
+    term = {"labelSelector": selector, "topologyKey": "kubernetes.io/hostname"}
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    affinity = {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+    return json.dumps([{"op": "add", "path": "/affinity", "value": affinity}], sort_keys=True)
 
 
 def order_in(annotations: Mapping[str, str]) -> HostOrder | None:
@@ -168,7 +195,8 @@ def _host_env(order: HostOrder, data: str) -> dict[str, str]:
         "DATA_REPO": data,
         "KAOS_DATA": f"/pfs/{data}",
         "KAOSD_BASE_URL": order.base_url,
-        "JUPYTER_TOKEN_FILE": "/kaosd/token/token",
+        "KAOSD_LISTEN": f"0.0.0.0:{PORT}",
+        "KAOSD_TOKEN_FILE": "/kaosd/token/token",
     }
 
 

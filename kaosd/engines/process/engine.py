@@ -62,7 +62,6 @@ class ProcessEngine:
     """
 
     name = "process"
-    live_sync = True
     builds_bundle = False
 
     def __init__(

@@ -184,7 +184,7 @@
 
     async obey(message) {
       if (message.do === "hello") await this.hello(message);
-      else if (message.do === "leaving") this.leaving();
+      else if (message.do === "leaving") this.leaving(message);
       else if (message.do === "left") this.left(message);
       else if (message.do === "held") this.held(message);
       else if (message.do === "brought" || message.do === "merged") this.answered(message);
@@ -304,9 +304,10 @@
 
     // -- what happens to the server -----------------------------------------------------------------------------
 
-    leaving() {
+    leaving({ why }) {
       this.documents.leaving = true;
-      this.notice("JupyterLab moves to the new environment. You can go on working.", "in-progress", 10000, "server");
+      const text = why || "JupyterLab moves to the new environment. You can go on working.";
+      this.notice(text, "in-progress", 10000, "server");
     }
 
     // What was typed since is not with that server, whatever it took for the last key.
