@@ -277,9 +277,7 @@ async def _as_messages(
         if piece.content is None:
             continue
         parts = content.chunks(piece, CHUNK)
-        while (
-            part := await asyncio.to_thread(next, parts, None) if piece.size > CHUNK else next(parts, None)
-        ) is not None:
+        while (part := await asyncio.to_thread(next, parts, None)) is not None:
             yield _addition(piece.path.decode(), part)
             sent += len(part)
             progress(sent, total)
