@@ -35,6 +35,7 @@ _PART = TEMPORARY + b"part"
 _SPARE = "spare"
 _LEAVING = "leaving-"
 RETIRED, RETIRED_FILES = 8, 100_000  # versions that were replaced, and files in all of them; one is kept in any case
+TOGETHER = 8  # of small ones so many go at a time
 OWN_BYTES = 1 << 30  # what replaced versions may hold that the attached one does not; the latest in any case
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 DIGEST = 32  # bytes
@@ -245,7 +246,7 @@ def _tidy(store: Store, home: Path, live: str, tree: str) -> None:
     sizes = {one.name: _own_bytes(store, one.tree, tree) for one in retired}
     kept = {live, _SPARE} & known.keys() | {one.name for one in _kept(retired, lambda one: sizes[one.name])}
     going = sorted((name for name in _directories(home) if name not in kept), key=lambda name: known.get(name, _NONE))
-    if not going:
+    if _may_wait([known.get(name) for name in going], sizes):
         return
     used = in_use([os.fsencode(home / name) for name in going])
     for name in going:
@@ -266,6 +267,14 @@ def _kept(retired: Iterable[Marked], own_bytes: Callable[[Marked], int | None]) 
             break
         found.append(one)
     return found
+
+
+def _may_wait(going: list[Marked | None], sizes: dict[str, int | None]) -> bool:
+    """Whether versions that are to go are few and small: looking at all processes costs more than a small save."""
+    whole = [one for one in going if one is not None]
+    size = sum(sizes[one.name] or 0 for one in whole)
+    small = len(whole) == len(going) < TOGETHER and size <= OWN_BYTES // TOGETHER
+    return not going or (small and sum(one.files for one in whole) <= RETIRED_FILES // TOGETHER)
 
 
 _NONE = Marked(0, "", "", 0, 0)
