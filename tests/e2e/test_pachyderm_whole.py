@@ -208,6 +208,21 @@ def test_a_change_of_data_is_one_commit_and_one_restart(daemon: Daemon, pachd: P
     assert restarts(pachd) == before["restarts"][f"default/{NAME}"] + 1
 
 
+def test_a_host_that_takes_no_code_is_replaced_and_that_is_said(daemon: Daemon, pachd: Pachd, place: Path) -> None:
+    write(daemon, "mine.py", "MINE = 3\n")
+    before = restarts(pachd)
+    (pod,) = (pachd.place / "pods").glob(f"default-{NAME}-*/tmp/kaosd-host")
+    (pod / "trees.json.new").mkdir()  # the host cannot write down what it holds
+    (place / "source" / "model" / "train.py").write_text("ANSWER = 'by a new host'\n")
+    daemon.live(NAME)
+    assert restarts(pachd) == before + 1
+    assert contents(daemon, "train.py") == "ANSWER = 'by a new host'\n"
+    assert contents(daemon, "mine.py") == "MINE = 3\n"
+    assert "a new host will bring it" in daemon.ctl("logs", NAME, "--stage", "watch").stdout
+    (place / "source" / "model" / "train.py").write_text("ANSWER = 2\n")
+    daemon.live(NAME)
+
+
 def test_new_data_waits_for_a_busy_kernel_and_is_announced(daemon: Daemon, pachd: Pachd, place: Path) -> None:
     kernel = ask(daemon, "POST", "kernels", {"name": "python3"})["id"]
     before = restarts(pachd)

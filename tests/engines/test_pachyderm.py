@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -45,7 +46,7 @@ from kaosd.engines.pachyderm.engine import PachydermEngine
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.serving import Serving, answered
 from kaosd.engines.pachyderm.specs import HostOrder, host_request
-from kaosd.errors import EngineError, EngineUnavailable, StartFailed
+from kaosd.errors import BuildFailed, EngineError, EngineUnavailable, StartFailed
 from kaosd.model import Environment, Host, NotebookSpec, Resources
 from kaosd.notebook.content import StoredContent
 from kaosd.notebook.elsewhere import Digests, Elsewhere
@@ -403,6 +404,41 @@ async def test_an_image_that_the_registry_has_lost_is_built_again(
     assert await engine.built(first.digest) is None
     again = await engine.build(SPEC, inputs, log)
     assert (await engine.probe(await engine.start(order_for(again), log))).answering
+
+
+async def test_a_fix_of_the_same_length_is_built(engine: Bringing, log: Lines) -> None:
+    """BuildKit keeps contexts and compares size and time: the text that failed must not be taken for the fixed one."""
+    wrong = EXTRA[:-1] + "9"
+    with pytest.raises(BuildFailed):
+        await engine.build(SPEC, source(f"{wrong}\n"), log)
+    assert (await engine.build(SPEC, source(f"{EXTRA}\n", **{"model/other.txt": "1"}), log)).handle
+
+
+async def test_an_image_that_was_made_of_something_else_is_not_called_a_host(
+    engine: Bringing, pachd: Pachd, order_for: Callable[..., Order], log: Lines
+) -> None:
+    """What runs is told by the image itself, not by what was asked for; it is built again."""
+    inputs = source(**{"model/else.py": "1"})
+    made = await engine.build(SPEC, inputs, log)
+    manifest = pachd.place / "images" / Image.of(made).image.rpartition(":")[2] / "kaosd" / "manifest.json"
+    manifest.write_text(json.dumps({"environment": "0" * 64}))
+    with pytest.raises(StartFailed, match=f"was made of 0000000 and not of {inputs.digest[:7]}"):
+        await engine.start(order_for(made), log)
+    assert await engine.built(made.digest) is None
+    manifest.write_text(json.dumps({"environment": inputs.digest}))
+
+
+async def test_an_image_in_which_jupyterlab_does_not_start_fails_the_build(
+    engine: Bringing, pachd: Pachd, order: Order, log: Lines
+) -> None:
+    """It is tried before the host is replaced, which runs on."""
+    host = await engine.start(order, log)
+    before = pachd.told()["restarts"]
+    with pytest.raises(BuildFailed, match="JupyterLab cannot be started in the image"):
+        await engine.build(SPEC, source(dockerfile="FROM python:3.11\nRUN break jupyterlab\n"), log)
+    assert (await engine.probe(host)).answering
+    assert pachd.told()["restarts"] == before
+    assert f"default/try-{SPEC.name}" not in pachd.told()["jobs"]
 
 
 async def test_a_first_start_that_fails_leaves_nothing(
