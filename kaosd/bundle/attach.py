@@ -18,7 +18,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,16 +43,18 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Marked(NamedTuple):
-    """A complete version. attached: when it was last, in ns. at: when it was completed; nothing of it is younger.
+    """A complete version. since: when it was attached or replaced last, in ns. files: in it, links too.
 
-    files: in it, links too.
+    at: when it was completed; nothing of it is younger. own: bytes that the version after it does not hold; negative
+    when the store could not tell.
     """
 
-    attached: int
+    since: int
     name: str
     tree: str
     files: int
     at: int
+    own: int = 0
 
 
 def attach(store: Store, home: Path, link: Path, tree: str) -> None:
@@ -67,7 +69,9 @@ def attach(store: Store, home: Path, link: Path, tree: str) -> None:
             if again is not None:
                 os.utime(_marker(home, name))  # the latest one now
             attach_link(link, home / name)
-        _tidy(store, home, _led_to(link, home) or "", tree)
+            if live is not None:
+                _mark(home, live._replace(own=_own_bytes(store, live.tree, tree)))
+        _tidy(home, _led_to(link, home) or "")
 
 
 def attach_link(link: Path, target: Path) -> None:
@@ -100,7 +104,7 @@ def _new(store: Store, home: Path, tree: str, known: dict[str, Marked], live: Ma
             spare = None  # a notebook has changed it
     if spare is None:
         _fresh(store, home / name, tree, _Like(home, live, store))
-    _mark(home, name, tree, _count(store, tree, live))
+    _mark(home, Marked(0, name, tree, _count(store, tree, live), time.time_ns()))
     return name
 
 
@@ -239,56 +243,54 @@ def _open(side: Path) -> int:
 # -- letting go of versions --------------------------------------------------------------------------------
 
 
-def _tidy(store: Store, home: Path, live: str, tree: str) -> None:
+def _tidy(home: Path, live: str) -> None:
     """Take away what is no version, and versions that are not kept and that no process has in hand."""
     known = {one.name: one for one in _marked(home)}
     retired = sorted((one for one in known.values() if one.name not in {live, _SPARE}), reverse=True)
-    sizes = {one.name: _own_bytes(store, one.tree, tree) for one in retired}
-    kept = {live, _SPARE} & known.keys() | {one.name for one in _kept(retired, lambda one: sizes[one.name])}
+    kept = {live, _SPARE} & known.keys() | {one.name for one in _kept(retired)}
     going = sorted((name for name in _directories(home) if name not in kept), key=lambda name: known.get(name, _NONE))
-    if _may_wait([known.get(name) for name in going], sizes):
+    if _may_wait([known.get(name) for name in going]):
         return
     used = in_use([os.fsencode(home / name) for name in going])
     for name in going:
         if os.fsencode(home / name) not in used:
-            size = sizes.get(name)
             with contextlib.suppress(OSError):  # a notebook writes there just now: it goes with the next version
-                _let_go(home, known.get(name), name, spare=size is not None and size <= OWN_BYTES)
+                _let_go(home, known.get(name), name)
 
 
-def _kept(retired: Iterable[Marked], own_bytes: Callable[[Marked], int | None]) -> list[Marked]:
+def _kept(retired: Iterable[Marked]) -> list[Marked]:
     """Those of the replaced versions, the latest first, that stay although no process has them in hand."""
     found: list[Marked] = []
     files = size = 0
     for one in retired:
         files += one.files
-        size += own_bytes(one) or 0
+        size += max(one.own, 0)
         if found and (len(found) == RETIRED or files > RETIRED_FILES or size > OWN_BYTES):
             break
         found.append(one)
     return found
 
 
-def _may_wait(going: list[Marked | None], sizes: dict[str, int | None]) -> bool:
+def _may_wait(going: list[Marked | None]) -> bool:
     """Whether versions that are to go are few and small: looking at all processes costs more than a small save."""
     whole = [one for one in going if one is not None]
-    size = sum(sizes[one.name] or 0 for one in whole)
-    small = len(whole) == len(going) < TOGETHER and size <= OWN_BYTES // TOGETHER
-    return not going or (small and sum(one.files for one in whole) <= RETIRED_FILES // TOGETHER)
+    size, files = sum(one.own for one in whole), sum(one.files for one in whole)
+    few = len(whole) == len(going) < TOGETHER
+    return not going or (few and size <= OWN_BYTES // TOGETHER and files <= RETIRED_FILES // TOGETHER)
 
 
 _NONE = Marked(0, "", "", 0, 0)
 
 
-def _own_bytes(store: Store, old: str, live: str) -> int | None:
-    """What an old version holds that the attached one does not; None when the store does not know it any more."""
+def _own_bytes(store: Store, old: str, new: str) -> int:
+    """What the version *old* holds that *new* does not; -1 when the store does not know it any more."""
     try:
-        return sum(change.old.size for change in diff(store, old, live) if change.old is not None)
+        return sum(change.old.size for change in diff(store, old, new) if change.old is not None)
     except ContentLost:
-        return None
+        return -1
 
 
-def _let_go(home: Path, version: Marked | None, name: str, *, spare: bool) -> None:
+def _let_go(home: Path, version: Marked | None, name: str) -> None:
     """Remove a directory, or make it the spare if that can be of use and there is none.
 
     It gets another name first: what has it in hand after that had it before, and a path that was resolved leads to
@@ -302,9 +304,9 @@ def _let_go(home: Path, version: Marked | None, name: str, *, spare: bool) -> No
         (home / name).rename(leaving)
     if in_use([os.fsencode(leaving)]):
         return  # it goes next time
-    if version is not None and spare and not os.path.lexists(home / _SPARE):
+    if version is not None and 0 <= version.own <= OWN_BYTES and not os.path.lexists(home / _SPARE):
         leaving.rename(home / _SPARE)
-        _mark(home, _SPARE, version.tree, version.files, version.at)
+        _mark(home, version._replace(name=_SPARE))
     else:
         _remove_all(leaving)
 
@@ -343,16 +345,16 @@ def _marked(home: Path) -> Iterable[Marked]:
             tree, boot, *more = file.read_text().split()
             whole = len(bytes.fromhex(tree)) == DIGEST and boot == _boot()
             if whole and stat.S_ISDIR(os.lstat(file.with_suffix("")).st_mode):
-                attached = file.stat().st_mtime_ns
-                files, at = map(int, more) if more else (0, attached)  # earlier versions of kaosd wrote no more
-                yield Marked(attached, file.stem, tree, files, at)
+                since = file.stat().st_mtime_ns
+                files, at, own = map(int, more or (0, since, 0))  # earlier versions of kaosd wrote no more
+                yield Marked(since, file.stem, tree, files, at, own)
 
 
-def _mark(home: Path, name: str, tree: str, files: int, at: int = 0) -> None:
-    """Say that a directory holds *tree*; at: see Marked, 0 for now."""
-    temporary = home / f"{name}.tree.new"
-    temporary.write_text(f"{tree} {_boot()} {files} {at or time.time_ns()}\n")
-    temporary.replace(_marker(home, name))
+def _mark(home: Path, version: Marked) -> None:
+    """Say what a directory holds, from now on."""
+    temporary = home / f"{version.name}.tree.new"
+    temporary.write_text(f"{version.tree} {_boot()} {version.files} {version.at} {version.own}\n")
+    temporary.replace(_marker(home, version.name))
 
 
 def _boot() -> str:
