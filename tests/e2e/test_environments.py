@@ -65,7 +65,7 @@ async def test_a_damaged_environment_is_never_live_and_is_built_again(
     daemon.deploy("n", bundle)
     there = environment(daemon)
     damage(there)  # type: ignore[operator]
-    assert daemon.notebook("n")["state"] != "live"  # whoever asks makes it look
+    until(lambda: daemon.notebook("n")["state"] != "live", "status to notice")
     assert daemon.live("n")["state"] == "live"
     await kernel_answers(daemon, "n")
     assert "environment" in daemon.history("n")[0]["cause"][0]

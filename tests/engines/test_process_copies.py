@@ -60,7 +60,7 @@ def picture(environment: Path) -> dict[str, str]:
             elif name == "RECORD":
                 rows = {row[0] for row in csv.reader(path.read_text().splitlines())}
                 found[place] = str(sorted(row for row in rows if not row.endswith("REQUESTED")))
-            elif name != "kaosd-environment.json":
+            elif name not in ("kaosd-environment.json", "kaosd-unlike.json"):
                 content = path.read_bytes().replace(os.fsencode(environment), b"<environment>")
                 found[place] = f"{path.stat().st_mode:o} {blake3(content).hexdigest()}"
     return found

@@ -427,7 +427,8 @@ def _blamed(finished: proc.Finished, added: list[str]) -> str | None:
     """The optional package among *added* that a resolution names as what has no solution."""
     if _NONE not in finished.output:
         return None
-    return next((name for name in _OPTIONAL if _SERVER[name] in added and _SERVER[name] in finished.output), None)
+    specs = {name: _SERVER[name] for name in _OPTIONAL if name in _SERVER}
+    return next((name for name, spec in specs.items() if spec in added and spec in finished.output), None)
 
 
 def _left_out(build: Build, name: str) -> str:
