@@ -196,7 +196,7 @@ def _named(
 ) -> Iterator[bytes]:
     yield from (os.fsencode(path) for path in declared.inputs)
     for project in declared.projects:
-        if not project.live:
+        if not project.live or (image and declared.dockerfile is None):  # whose code the image holds
             yield from (path for path, entry in _below(store, tree, project.path) if entry.kind != "d")
     if image:
         yield from _of_images(store, tree, declared)

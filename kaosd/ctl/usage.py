@@ -14,7 +14,10 @@ from kaosd import __version__
 from kaosd.ctl import failure, manual, values
 from kaosd.ctl.commands import ASKING, NAMED, Commands
 
-OPTIONS = ("source", "data", "cpu", "memory", "gpu", "engine", "workspace", "user")
+OPTIONS = (
+    *("source", "data", "cpu", "memory", "gpu", "engine", "workspace", "user"),
+    *("environment", "extras", "groups"),
+)
 STAGES = ("watch", "build", "host", "daemon")
 
 
@@ -146,6 +149,9 @@ def _notebook(commands: Commands) -> None:
         "--name", metavar="NAME", help="default: notebook-<workspace>-<user>, or made from the directory's name"
     )
     parser.add_argument("--engine", metavar="E", help="default: what the daemon is configured for")
+    parser.add_argument("--environment", metavar="F", help="the environment file, relative to the bundle")
+    for option, what in (("extra", "extra of its pyproject.toml"), ("group", "dependency group")):
+        parser.add_argument(f"--{option}", dest=f"{option}s", metavar="NAME", action="append", help=f"with this {what}")
     parser.add_argument(
         "--unset", metavar="OPTION", action="append", choices=OPTIONS, help=f"back to the default: {', '.join(OPTIONS)}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -273,7 +274,7 @@ def _disagrees(files: Files, found: Declared, kind: str, path: str) -> str:
     parts += [f"names other versions ({_listed(versions)})"] if versions else []
     if not parts:
         return ""
-    step = f'to use it, set environment = "{path}"' if found.file else "rename it"
+    step = f"to use it, deploy with --environment {shlex.quote(path)}"
     return f"{path} is not used, because {found.file} is: it {' and '.join(parts)}; {step}"
 
 
@@ -376,9 +377,8 @@ def _elsewhere(files: Files, found: Declared) -> Iterator[Unused]:
         )
     if found.kind == "none" and not found.choice.file:
         for path in _lookalikes(files, found.folder):
-            yield Unused(
-                path, f'{path} is not used: only JupyterLab is installed; to use it, set environment = "{path}"'
-            )
+            step = f"to use it, deploy with --environment {shlex.quote(path)}"
+            yield Unused(path, f"{path} is not used: only JupyterLab is installed; {step}")
 
 
 def _mentions(found: Declared, path: str) -> bool:

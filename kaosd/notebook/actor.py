@@ -169,7 +169,8 @@ class Notebook:
             served.data,
             served.resources,
         ) == (source, data, self.spec.resources)
-        return same and self.hosting.fact() is HostFact.RUNNING
+        asked = source is not None and self.looking.asks_for(source, served.environment)
+        return same and asked and self.hosting.fact() is HostFact.RUNNING
 
     def roots(self) -> list[Root]:
         """The watched directories."""

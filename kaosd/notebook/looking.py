@@ -129,6 +129,11 @@ class Looking:
             self._remember(key, await asyncio.to_thread(self._asked, source))
         return self._environments[key].digest
 
+    def asks_for(self, source: Version, environment: str) -> bool:
+        """Whether *source*, with the settings as they are now, is known to ask for this environment."""
+        asked = self._environments.get(self._key(source))
+        return asked is not None and asked.digest == environment
+
     def warnings(self) -> tuple[str, ...]:
         """What a person must know of the notebook that is served, or else of the one that is to be."""
         live = self.actor.hosting.live

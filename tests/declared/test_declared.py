@@ -212,8 +212,8 @@ WARNED = [
     ({"requirements.txt": "", "uv.lock": ""}, "uv.lock: its versions are not used, because requirements.txt is in use"),
     (
         {"requirements.txt": "", "environment.yml": "dependencies:\n- python=3.12\n- numpy\n- pip:\n  - six\n"},
-        "environment.yml is not used, because requirements.txt is: it asks for numpy, six; to use it, set "
-        'environment = "environment.yml"',
+        "environment.yml is not used, because requirements.txt is: it asks for numpy, six; to use it, deploy "
+        "with --environment environment.yml",
     ),
     (
         {"requirements.txt": "numpy==1.0\n", "environment.yml": "dependencies: [numpy=2.0]"},
@@ -233,7 +233,7 @@ WARNED = [
     ),
     (
         {"requirements/base.txt": "six"},
-        'requirements/base.txt is not used: only JupyterLab is installed; to use it, set environment = "requirements/',
+        "requirements/base.txt is not used: only JupyterLab is installed; to use it, deploy with --environment requi",
     ),
     ({"requirements-dev.txt": "six"}, "requirements-dev.txt is not used: only JupyterLab is installed"),
     ({"model/environment.yml": "", "conda.yaml": ""}, "conda.yaml is not used: only JupyterLab is installed"),

@@ -58,3 +58,9 @@ def test_the_file_in_use_and_the_one_that_is_not_are_told(daemon: Daemon, tmp_pa
     daemon.deploy("two", top)
     assert daemon.notebook("two")["warnings"] == ["Pipfile is not used without a Pipfile.lock: run pipenv lock"]
     assert "environment file: requirements.txt" in daemon.ctl("logs", "two", "--stage", "build").stdout
+    write(top, {"envs/small.txt": "# nothing more\n"})
+    daemon.deploy("two", None, None, "--environment", "envs/small.txt")
+    assert "environment file: envs/small.txt" in daemon.ctl("logs", "two", "--stage", "build").stdout
+    said = daemon.ctl("notebook", "deploy", "--name", "two", "--environment", "envs/none.txt", check=False)
+    assert "the setting environment names envs/none.txt, and there is no such file" in " ".join(said.stdout.split())
+    assert daemon.notebook("two")["host"]["state"] == "PIPELINE_RUNNING"
