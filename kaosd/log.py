@@ -17,6 +17,7 @@ import re
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Protocol, TextIO, cast
@@ -24,6 +25,7 @@ from typing import Protocol, TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from kaosd.aside import is_file, set_aside
 from kaosd.logs import stamp
 from kaosd.text import printable
 
@@ -64,7 +66,11 @@ def configure(
     """
     output = _Output(stream or sys.stderr)
     directory = state_dir / "logs"
+    if os.path.lexists(directory) and not directory.is_dir():
+        set_aside(directory, time.time())
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.path.lexists(directory / "daemon.log") and not is_file(directory / "daemon.log"):
+        set_aside(directory / "daemon.log", time.time())  # a FIFO would hang us
     file = _File(directory / "daemon.log", maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8", delay=True)
     structlog.configure(
         processors=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from importlib import metadata
 from typing import Any
@@ -119,6 +120,10 @@ def write_files(host: dict[str, Any], path: str) -> None:
     for name, content in files.items():
         target = os.path.join(host["jupyter"], name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
+        if os.path.isdir(target) and not os.path.islink(target):  # nothing of ours, and nothing else can be there
+            shutil.rmtree(target)
+        elif os.path.lexists(target) and not os.path.isfile(target):
+            os.unlink(target)
         with open(target, "w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
 

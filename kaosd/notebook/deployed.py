@@ -6,6 +6,7 @@ backup of it was put back. Then what it says would make old content pass for a p
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable
@@ -15,13 +16,13 @@ from kaosd.aside import discard, is_file
 from kaosd.bundle.failing import store_errors
 from kaosd.engines.base import Home
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WHOLE = re.compile(r"(?:[0-9a-f]{64}\n)+end\n")  # anything else is the half of one
 
 
 def read(home: Home) -> tuple[str, ...]:
-    """The trees; none when nobody knows. Several while a sync has not ended. What a killed `write` left goes."""
+    """The trees; none when nobody knows. Several while a sync has not ended. Blocking."""
     try:
-        discard(_draft(home))
         text = _file(home).read_text() if is_file(_file(home)) else ""
     except (OSError, UnicodeDecodeError):
         return ()
@@ -29,14 +30,28 @@ def read(home: Home) -> tuple[str, ...]:
 
 
 def write(home: Home, trees: Iterable[str | None]) -> None:
-    """Say which; blocking, and not synced: a power cut leaves it, or none. StoreError."""
-    draft = _draft(home)
+    """Say which; blocking. StoreError.
+
+    In place and not synced, since each save does it twice: half of it, after a kill or a power cut, is none, and then
+    the journal says what is true.
+    """
+    text = "".join(f"{tree}\n" for tree in dict.fromkeys(trees) if tree is not None) + "end\n"
     with store_errors("write to", home.root):
-        for path in (draft, _file(home)):
-            if os.path.lexists(path) and not is_file(path):
-                discard(path)
-        draft.write_text("".join(f"{tree}\n" for tree in dict.fromkeys(trees) if tree is not None) + "end\n")
-        os.replace(draft, _file(home))
+        try:
+            _put(_file(home), text.encode())
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            discard(_file(home))  # it is not a file
+            _put(_file(home), text.encode())
+
+
+def _put(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, _NEW, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
 def forget(home: Home) -> None:
@@ -47,7 +62,3 @@ def forget(home: Home) -> None:
 
 def _file(home: Home) -> Path:
     return home.root / "deployed"
-
-
-def _draft(home: Home) -> Path:
-    return home.root / "deployed.new"

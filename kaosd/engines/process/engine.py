@@ -24,7 +24,7 @@ from kaosd.engines.machine import check
 from kaosd.engines.process import host as hosts
 from kaosd.engines.process import limits
 from kaosd.engines.process.environment import Environments
-from kaosd.engines.process.files import read_link, replace_file, replace_link
+from kaosd.engines.process.files import read_file, read_link, replace_file, replace_link
 from kaosd.engines.process.host import Running
 from kaosd.engines.process.launchers import ENDED, UNITS, Launcher, OwnUnit, PlainChild, cause, stem
 from kaosd.engines.process.launchers import limits as unit_limits
@@ -431,7 +431,7 @@ class ProcessEngine:
         taken = []
         for running in self._others(but):
             with contextlib.suppress(OSError, ValueError):
-                given = json.loads(Path(running.kernel_env).read_text()).get("CUDA_VISIBLE_DEVICES", "")
+                given = json.loads(read_file(Path(running.kernel_env))).get("CUDA_VISIBLE_DEVICES", "")
                 taken.append([int(index) for index in given.split(",") if index])
         return taken
 
@@ -501,7 +501,7 @@ def _limits_of(running: Running) -> Path:
 
 def _limits(running: Running) -> Resources:
     try:
-        return Resources(**json.loads(_limits_of(running).read_text()))
+        return Resources(**json.loads(read_file(_limits_of(running))))
     except (OSError, ValueError, TypeError):  # a host of an older version has none
         return Resources()
 

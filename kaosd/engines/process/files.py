@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
+
+from kaosd.aside import discard, is_file
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -16,7 +19,7 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        draft.rename(path)
+        _put(draft, path)
     except OSError:
         draft.unlink(missing_ok=True)
         raise
@@ -26,12 +29,25 @@ def replace_link(path: Path, target: str) -> None:
     """Put a symbolic link to *target* in the place of *path*. Raises OSError."""
     draft = _draft(path)
     draft.symlink_to(target)
-    draft.rename(path)
+    _put(draft, path)
+
+
+def read_file(path: Path) -> str:
+    """The text of a file; OSError when there is none, also when something else stands there, which would hang us."""
+    if not is_file(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return path.read_text()
 
 
 def read_link(path: Path) -> str | None:
     """Where the link points; None when there is no link."""
     return os.readlink(path) if path.is_symlink() else None
+
+
+def _put(draft: Path, path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():  # nothing of ours; a rename does not replace it
+        discard(path)
+    draft.rename(path)
 
 
 def _draft(path: Path) -> Path:
