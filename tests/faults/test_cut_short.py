@@ -172,8 +172,10 @@ def test_data_is_attached_though_what_was_attached_is_lost(tmp_path: Path) -> No
     bundle.attach(store, tmp_path / "sides", tmp_path / "data", trees[2])
     assert sorted(os.listdir(tmp_path / "data")) == ["2", "a"]
     with pytest.raises(ContentLost):
-        bundle.attach(store, tmp_path / "sides", tmp_path / "data", trees[0])
+        bundle.attach(store, tmp_path / "elsewhere", tmp_path / "data", trees[0])
     assert sorted(os.listdir(tmp_path / "data")) == ["2", "a"]
+    bundle.attach(store, tmp_path / "sides", tmp_path / "data", trees[0])  # stands there whole
+    assert sorted(os.listdir(tmp_path / "data")) == ["0", "a"]
     store.close()
 
 
