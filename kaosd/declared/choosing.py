@@ -14,7 +14,7 @@ from kaosd.declared.following import Followed, follow
 from kaosd.declared.lines import name_of
 from kaosd.declared.looking_up import Files, beneath, joined
 from kaosd.declared.projects import Project, metadata_of, packages_of, project, sources_of
-from kaosd.declared.pythons import PythonWanted, table, wanted
+from kaosd.declared.pythons import PythonWanted, is_toml, table, wanted
 
 KAOS = "model"
 _BINDER = ("binder", ".binder")
@@ -33,6 +33,9 @@ _LEAST = {
     "jupyter-collaboration",
 }
 _LOOKALIKE = re.compile(r".*requirements?.*\.(txt|in)|(.*[-_.])?(conda|env|environment)([-_.].*)?\.ya?ml")
+_USUAL = (KAOS, "requirements", "requirement", "envs", "env")  # directories of environment files
+_NAMES = ("requirements.txt", "environment.yml", "environment.yaml", "pyproject.toml", "Pipfile.lock")
+_DIRECTORIES = 100  # that are looked into
 _SHOWN = 4  # packages that a sentence names
 
 
@@ -139,7 +142,7 @@ def _completed(files: Files, found: Declared, followed: Followed, there: dict[st
 def _there(files: Files, folder: str) -> Iterator[tuple[str, str]]:
     """The environment files of *folder*, by kind."""
     pyproject = files.text(joined(folder, "pyproject.toml"))
-    if pyproject is not None and table(pyproject, "project"):
+    if pyproject is not None and (table(pyproject, "project") or _is_broken(pyproject)):
         yield "pyproject", joined(folder, "pyproject.toml")
     if files.kind(joined(folder, "requirements.txt")) == "file":
         yield "requirements", joined(folder, "requirements.txt")
@@ -155,6 +158,11 @@ def _there(files: Files, folder: str) -> Iterator[tuple[str, str]]:
         yield "setup", joined(folder, "setup.cfg")
     elif pyproject is not None and not table(pyproject, "project") and table(pyproject, "build-system"):
         yield "setup", joined(folder, "pyproject.toml")
+
+
+def _is_broken(pyproject: str) -> bool:
+    """Whether it is meant to have a project, and is not TOML: the engine then says so."""
+    return not is_toml(pyproject) and re.search(r"^\[project\b", pyproject, re.MULTILINE) is not None
 
 
 def _first(there: dict[str, str], root: str) -> tuple[str, str | None]:
@@ -253,6 +261,11 @@ def _unused(files: Files, found: Declared, there: dict[str, str]) -> Iterator[Un
     for kind, path in there.items():
         if path != found.file and (text := _disagrees(files, found, kind, path)):
             yield Unused(path, text)
+    if (found.choice.extras or found.choice.groups) and found.kind not in ("pyproject", "pipfile"):
+        used = found.file or "no environment file"
+        yield Unused(
+            "", f"the settings extras and groups are not used: they are of a pyproject.toml, and {used} is in use"
+        )
     yield from _locks(files, found)
     yield from _scripts(files, found)
     yield from _elsewhere(files, found)
@@ -388,17 +401,15 @@ def _mentions(found: Declared, path: str) -> bool:
 
 
 def _lookalikes(files: Files, folder: str) -> Iterator[str]:
-    for directory in (folder, KAOS, "requirements", "requirement", "envs", "env"):
-        if files.kind(directory) != "directory":
-            continue
-        for name in files.names(directory):
-            is_one = re.fullmatch(
-                r".*requirements?.*\.(txt|in)|(.*[-_.])?(conda|env|environment)([-_.].*)?\.ya?ml", name
+    """Files that look like one: by other names at the top and in the usual directories, by the usual ones in any."""
+    top = [name for name in files.names(folder) if files.kind(joined(folder, name)) == "directory"][:_DIRECTORIES]
+    for directory in (folder, *(joined(folder, name) for name in top)):
+        usual = posixpath.basename(directory) in _USUAL
+        for name in files.names(directory) if directory == folder or usual else _NAMES:
+            is_one = (
+                _LOOKALIKE.fullmatch(name) or (usual and name.endswith((".txt", ".yml", ".yaml"))) or name in _NAMES
             )
-            inner = directory not in (folder, KAOS) and name.endswith((".txt", ".yml", ".yaml"))
-            if (is_one or inner or (directory == KAOS and name == "pyproject.toml")) and files.kind(
-                joined(directory, name)
-            ) == "file":
+            if is_one and files.kind(joined(directory, name)) == "file" and joined(directory, name) != "pyproject.toml":
                 yield joined(directory, name)
 
 

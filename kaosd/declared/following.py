@@ -49,6 +49,12 @@ def follow(
     """
     found = _Finding()
     pending = list(texts)
+    for path, text in single:
+        for line in lines(text):
+            if line.option in ("--requirement", "--constraint"):
+                pending += _included(files, path, line, found)
+            else:
+                _refer(files, root if directory is None else directory, root, path, line, found)
     whole: dict[str, None] = {}
     while pending:
         path, text = pending.pop()
@@ -61,9 +67,6 @@ def follow(
             else:
                 base = posixpath.dirname(path) if line.option == "--find-links" else root
                 _refer(files, base, root, f"{path}:{line.number}", line, found)
-    for path, text in single:
-        for line in lines(text):
-            _refer(files, root if directory is None else directory, root, path, line, found)
     return Followed(
         (*whole, *found.files), tuple(found.projects), tuple(found.problems), tuple(found.lines), tuple(whole)
     )

@@ -72,6 +72,15 @@ def _of_pipfile(files: Files, path: str) -> PythonWanted | None:
     return PythonWanted(version, version, path, line_of(text, "python_"))
 
 
+def is_toml(text: str) -> bool:
+    """Whether *text* can be read as TOML."""
+    try:
+        tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return False
+    return True
+
+
 def table(text: str, *names: str) -> dict[str, Any]:
     """The table *names* of TOML *text*; empty when there is none, or the text is not TOML."""
     try:

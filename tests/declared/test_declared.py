@@ -49,7 +49,21 @@ CASES = {
     "a pyproject.toml of tools is none": Case(
         {"pyproject.toml": "[tool.ruff]\n", "requirements.txt": ""}, "requirements", "requirements.txt"
     ),
-    "a pyproject.toml that is not TOML is none": Case({"pyproject.toml": "[project\n"}, "none", None),
+    "a pyproject.toml that is not TOML is one all the same": Case(
+        {"pyproject.toml": "[project]\nname = x\n", "requirements.txt": ""}, "pyproject", "pyproject.toml"
+    ),
+    "what a pip section includes": Case(
+        {
+            "environment.yml": "dependencies: [python, {pip: [-r a/r.txt, -e ./own]}]",
+            "a/r.txt": "-r s.txt\n",
+            "a/s.txt": "",
+            "own/setup.py": "",
+        },
+        "conda",
+        "environment.yml",
+        inputs={"a/r.txt", "a/s.txt", "own/setup.py"},
+        projects=(Project("own", True),),
+    ),
     "requirements before conda": Case(
         {"environment.yml": "", "requirements.txt": ""}, "requirements", "requirements.txt"
     ),
@@ -235,6 +249,8 @@ WARNED = [
         {"requirements/base.txt": "six"},
         "requirements/base.txt is not used: only JupyterLab is installed; to use it, deploy with --environment requi",
     ),
+    ({"code/requirements.txt": "six"}, "code/requirements.txt is not used: only JupyterLab is installed"),
+    ({"docs/pyproject.toml": ""}, "docs/pyproject.toml is not used: only JupyterLab is installed"),
     ({"requirements-dev.txt": "six"}, "requirements-dev.txt is not used: only JupyterLab is installed"),
     ({"model/environment.yml": "", "conda.yaml": ""}, "conda.yaml is not used: only JupyterLab is installed"),
     (
@@ -266,6 +282,13 @@ def test_what_is_not_honoured_is_said(files: dict[str, str], sentence: str) -> N
 )  # fmt: skip
 def test_what_changes_nothing_is_not_said(files: dict[str, str]) -> None:
     assert said(files) == ()
+
+
+def test_extras_without_a_project_are_said() -> None:
+    (text,) = warnings(declare(Texts({"requirements.txt": ""}), Choice(extras=("plot",))), "process")
+    assert text == (
+        "the settings extras and groups are not used: they are of a pyproject.toml, and requirements.txt is in use"
+    )
 
 
 def test_a_dockerfile_is_the_whole_answer_where_an_image_is_built() -> None:

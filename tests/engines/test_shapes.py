@@ -242,6 +242,7 @@ REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
         {"pyproject.toml": '[project]\nname = "x"\nversion = "1"\ndependencies = [\n  "tinynothing",\n]\n'},
         "pyproject.toml:5: there is no package tinynothing",
     ),
+    "pyproject: not TOML": ({"pyproject.toml": "[project]\nname = x\n"}, "pyproject.toml:2: it is not TOML"),
     "pipfile: not JSON": ({"Pipfile.lock": "{"}, "Pipfile.lock is not JSON"),
     "an old JupyterLab": (
         {"requirements.txt": "jupyterlab==3.6.7\n"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,20 @@ def sources(bundle: Path, declared: Declared) -> Sources:
         return Sources({}, (), (), False)
     projects = tuple(f"./{posixpath.relpath(one.path or '.', declared.root or '.')}" for one in declared.projects)
     if declared.kind == "pyproject":
+        _check_toml(path, text)
         choice = declared.choice
         return Sources({}, projects, _asked(path, text, pyproject_asks(text, choice.extras, choice.groups)), False)
     return Sources({}, projects, (), False)
+
+
+def _check_toml(path: str, text: str) -> None:
+    """BuildFailed with its line when *text* is not TOML."""
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        where = f"{path}:{line[1]}" if line else path
+        raise BuildFailed(f"{where}: it is not TOML: {error}", hint="correct it") from error
 
 
 def _requirements(declared: Declared) -> Iterable[str]:
