@@ -17,7 +17,7 @@ from kaosd.engines.pachyderm.names import names_of
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import Pipelines
 from kaosd.engines.pachyderm.repos import NoContent, Repos
-from kaosd.engines.pachyderm.specs import NOTEBOOK, SPEC, USER, build_request, repo_mark
+from kaosd.engines.pachyderm.specs import ENVIRONMENT, NOTEBOOK, SPEC, USER, build_request, repo_mark
 from kaosd.errors import EngineError
 from tests.pachd.program import Pachd
 
@@ -115,7 +115,7 @@ async def test_a_lost_answer_to_a_change_is_no_second_version(pachd: Pachd, conn
 
 async def test_a_wait_for_a_job_that_breaks_is_begun_again(pachd: Pachd, connection: Connection, name: str) -> None:
     pipelines = await with_source(connection, name)
-    await Repos(connection).put(f"source-{name}", NoContent(), lambda _sent, _total: None)
+    await Repos(connection).put(f"source-{name}", NoContent(), lambda _sent, _total: None, ENVIRONMENT)
     await pipelines.ensure(build_request(name, "ada", "default", OPTIONS))  # its script finds no archive: it fails
     job = await pipelines.newest_job(f"build-{name}")
     assert job is not None
