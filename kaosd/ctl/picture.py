@@ -220,6 +220,8 @@ def _details(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
     rows: list[list[Piece]] = [
         [("dim", f"{key:<7}"), ("", str((notebook.get(key) or {}).get("path") or "none"))] for key in ("source", "data")
     ]
+    if (used := (notebook.get("environment") or {}).get("file")) is not None:
+        rows.append([("dim", "needs  "), ("", str(used))])
     rows.append([("dim", "limits "), ("", "   ".join(limits))])
     deployment = notebook.get("deployment")
     if deployment:

@@ -58,6 +58,8 @@ def test_the_file_in_use_and_the_one_that_is_not_are_told(daemon: Daemon, tmp_pa
     daemon.deploy("two", top)
     assert daemon.notebook("two")["warnings"] == ["Pipfile is not used without a Pipfile.lock: run pipenv lock"]
     assert "environment file: requirements.txt" in daemon.ctl("logs", "two", "--stage", "build").stdout
+    assert daemon.notebook("two")["environment"]["file"] == "requirements.txt"
+    assert ["needs", "requirements.txt"] in [line.split() for line in daemon.ctl("status", "two").stdout.splitlines()]
     write(top, {"envs/small.txt": "# nothing more\n"})
     daemon.deploy("two", None, None, "--environment", "envs/small.txt")
     assert "environment file: envs/small.txt" in daemon.ctl("logs", "two", "--stage", "build").stdout
