@@ -120,6 +120,7 @@ class Engine(Protocol):
     """
 
     name: str
+    data_link: str | None  # where the notebook's directory finds the data ({name}: the notebook's); None: not by a link
     builds_bundle: bool  # a build takes the whole bundle, though only its environment inputs make a new one due
 
     async def built(self, digest: str) -> Environment | None:

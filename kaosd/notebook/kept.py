@@ -17,7 +17,7 @@ from kaosd.bundle import Store
 from kaosd.bundle.failing import store_errors
 from kaosd.engines.base import Home
 from kaosd.journal import Journal, Live, Recovered
-from kaosd.notebook import deployed
+from kaosd.notebook import data_link, deployed
 from kaosd.notebook.record import bare
 from kaosd.notebook.view import rfc3339
 
@@ -66,6 +66,7 @@ def set_aside(store: Store, journal: Journal, name: str, home: Home, live: Live,
     aside = home.root / "recovered" / f"work-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}-{why}"
     with store_errors("write to", aside):
         aside.parent.mkdir(mode=0o700, exist_ok=True)
+        data_link.withdraw(home.work)
         home.work.rename(aside)
         home.work.mkdir(mode=0o700)
     left = bundle.keep_edits(store, aside, (live.model_tree, *live.left, live.syncing, *told))

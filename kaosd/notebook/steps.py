@@ -179,6 +179,7 @@ class Steps:
             resources=target.resources,
             **{"syncing": None, **done},
         )
+        self.work.show_data()
         self._note(target)
         self.actor.failures.succeeded(Attempt.HOST, target)
 
@@ -319,6 +320,7 @@ class Steps:
         finally:
             await begin()
         self.actor.hosting.save(source=target.source, syncing=None)
+        self.work.show_data()
         self._note(target)
         self.actor.failures.succeeded(Attempt.SYNC)
 
@@ -345,6 +347,7 @@ class Steps:
             await self.work.sync(actor.hosting.live.source, host)  # it may have begun anew
             actor.hosting.save(syncing=None)
         actor.hosting.save(data=target.data, attaching=False)
+        self.work.show_data()
         self._note(target)
         actor.failures.succeeded(Attempt.ATTACH)
 

@@ -16,7 +16,7 @@ from kaosd.engines.base import Carrier, HostFiles
 from kaosd.errors import ContentLost, DocumentHeld
 from kaosd.journal import Live
 from kaosd.model import Host, Version
-from kaosd.notebook import deployed
+from kaosd.notebook import data_link, deployed
 from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.documents import Documents, Outcome, Splice
 from kaosd.notebook.elsewhere import Digests, Elsewhere
@@ -150,10 +150,21 @@ class WorkDirectory:
         """The sync on disk, between two notes of where the files come from; blocking. whole: nothing is left out."""
         home = self.actor.home
         self._tell((*way.bases, way.incoming))
+        if bundle.lookup(self.store, way.incoming, data_link.NAME.encode()) is not None:
+            data_link.withdraw(home.work)
         report = bundle.sync(self.store, home.work, way.bases, way.incoming, place, skip)
         if whole:
             self._tell((way.incoming,))
         return report
+
+    def show_data(self) -> None:
+        """Have the link to the data in the directory, if data is attached and nothing else has its name."""
+        actor = self.actor
+        target = actor.engine.data_link if actor.spec.data is not None else None
+        try:
+            data_link.show(actor.home.work, target.format(name=actor.spec.name) if target is not None else None)
+        except OSError as error:  # a convenience; KAOS_DATA says the same
+            actor.record.note(f"the link {data_link.NAME} to the data cannot be made: {error.strerror}")
 
     def _tell(self, trees: tuple[str | None, ...]) -> None:
         told = tuple(tree for tree in dict.fromkeys(trees) if tree is not None)

@@ -67,6 +67,7 @@ class Still:
 
     name = "process"
     builds_bundle = False
+    data_link: str | None = None
 
     def __init__(self, fate: Fate) -> None:
         self.fate = fate

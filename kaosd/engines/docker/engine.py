@@ -46,6 +46,7 @@ class DockerEngine:
     """
 
     name = "docker"
+    data_link: str | None = "/pfs/data-{name}"
     builds_bundle = True
 
     def __init__(

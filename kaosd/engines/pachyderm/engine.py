@@ -45,6 +45,7 @@ class PachydermEngine:
     """
 
     name = "pachyderm"
+    data_link: str | None = None  # the directory is in the pod
     builds_bundle = True
 
     def __init__(

@@ -63,6 +63,7 @@ class ProcessEngine:
 
     name = "process"
     builds_bundle = False
+    data_link: str | None = "../data"  # beside the notebook's directory; it stays right when the state is moved
 
     def __init__(
         self,
