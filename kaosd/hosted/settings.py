@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import importlib.util
 import json
 import os
 import shutil
@@ -31,6 +33,7 @@ def server(host: dict[str, Any], path: str, token: str) -> dict[str, Any]:
             "extension_manager": "readonly",  # environments are built from requirements and shared
             "news_url": None,
             "check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+            **({"user_settings_dir": host["lab_settings"]} if host.get("lab_settings") else {}),
             "extra_labextensions_path": [os.path.join(os.path.dirname(os.path.abspath(__file__)), "page")],
         },
         **_extensions(host),
@@ -52,7 +55,7 @@ def _server(host: dict[str, Any], path: str) -> dict[str, Any]:
         "trust_xheaders": True,
         "cookie_secret_file": os.path.join(host["jupyter"], "data", "cookie_secret"),
         # No login shell: the profile of many systems sets PATH anew, and the environment would be lost.
-        "terminado_settings": {"shell_command": [*_starter(host, path), os.environ.get("SHELL") or "sh"]},
+        "terminado_settings": {"shell_command": [*starter(host, path), os.environ.get("SHELL") or "sh"]},
     }
 
 
@@ -94,14 +97,14 @@ def _version(package: str) -> str:
 
 
 def write_files(host: dict[str, Any], path: str) -> None:
-    """Write what Jupyter reads from files: the kernel, the IPython profile, defaults of the page."""
+    """Write what Jupyter reads from files: the kernel and its pictures, the IPython profile, defaults of the page."""
     overrides = {
         "@jupyterlab/docmanager-extension:plugin": {"autosaveInterval": 5},
         "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     }
     files = {
         "data/kernels/python3/kernel.json": {
-            "argv": [*_starter(host, path), "python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "argv": [*starter(host, path), "python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
             "display_name": "Python 3 (ipykernel)",
             "language": "python",
             "metadata": {"debugger": True},
@@ -118,14 +121,28 @@ def write_files(host: dict[str, Any], path: str) -> None:
         },
     }
     for name, content in files.items():
-        target = os.path.join(host["jupyter"], name)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        if os.path.isdir(target) and not os.path.islink(target):  # nothing of ours, and nothing else can be there
-            shutil.rmtree(target)
-        elif os.path.lexists(target) and not os.path.isfile(target):
-            os.unlink(target)
-        with open(target, "w", encoding="utf-8") as file:
+        with open(_free(os.path.join(host["jupyter"], name)), "w", encoding="utf-8") as file:
             json.dump(content, file, indent=1)
+    for picture in _pictures():
+        kernel = os.path.join(host["jupyter"], "data/kernels/python3")
+        shutil.copyfile(picture, _free(os.path.join(kernel, os.path.basename(picture))))
+
+
+def _free(target: str) -> str:
+    """The path of a file that can be written, its directory made; what else stands there is removed."""
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.isdir(target) and not os.path.islink(target):
+        shutil.rmtree(target)
+    elif os.path.lexists(target) and not os.path.isfile(target):
+        os.unlink(target)
+    return target
+
+
+def _pictures() -> list[str]:
+    """The pictures of the Python kernel that ipykernel brings; none where it brings none."""
+    found = importlib.util.find_spec("ipykernel")
+    places = (found.submodule_search_locations or []) if found else []
+    return [one for place in places for one in glob.glob(os.path.join(glob.escape(place), "resources", "logo-*"))]
 
 
 def _run_in_kernel() -> str:
@@ -134,7 +151,7 @@ def _run_in_kernel() -> str:
     return f"__import__('runpy').run_path({path!r}, run_name='kaosd_subprocesses');"
 
 
-def _starter(host: dict[str, Any], path: str) -> list[str]:
+def starter(host: dict[str, Any], path: str) -> list[str]:
     """The command that starts a program in the environment of the moment."""
     here = os.path.dirname(os.path.abspath(__file__))
     return [host.get("python") or sys.executable, "-I", "-S", os.path.join(here, "start.py"), os.path.abspath(path)]

@@ -74,6 +74,28 @@ async def test_only_the_kernel_of_the_notebook_is_offered(host, client):
     assert "start.py" in " ".join(specs["kernelspecs"]["python3"]["spec"]["argv"])
 
 
+async def test_the_kernel_has_its_pictures(host, client):
+    pictures = (await client.call("GET", "api/kernelspecs"))["kernelspecs"]["python3"]["resources"]
+    assert {"logo-32x32", "logo-64x64", "logo-svg"} <= set(pictures)
+    for name, begin in {"logo-64x64": b"\x89PNG", "logo-svg": b"<"}.items():
+        async with client.session.get(f"http://localhost{pictures[name]}") as answer:
+            assert (answer.status, answer.content_type.partition("/")[0]) == (200, "image")
+            assert (await answer.read()).startswith(begin)
+
+
+def test_pictures_of_another_ipykernel_and_what_stands_in_their_way_are_replaced(new_host):
+    host = new_host()
+    kernel = host.jupyter / "data" / "kernels" / "python3"
+    (kernel / "logo-32x32.png" / "inner").mkdir(parents=True)
+    (kernel / "logo-64x64.png").symlink_to(host.place / "gone")
+    (kernel / "logo-svg.svg").write_text("old")
+    host.start()
+    assert (kernel / "logo-32x32.png").read_bytes().startswith(b"\x89PNG")
+    assert (kernel / "logo-64x64.png").read_bytes().startswith(b"\x89PNG")
+    assert (kernel / "logo-svg.svg").read_text() != "old"
+    assert not (host.place / "gone").exists()
+
+
 async def test_kernels_listen_on_no_port(host, client):
     kernel = await client.kernel()
     assert await client.run(kernel, "print(1)") == "1\n"
