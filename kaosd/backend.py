@@ -124,9 +124,14 @@ class Backend:
         """Serve an older version."""
         return await self.registry.rollback(name, to)
 
-    async def wait(self, name: str, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
+    async def wait(
+        self,
+        name: str,
+        timeout: float | None,  # noqa: ASYNC109 - part of the API
+        tries: int | None,
+    ) -> dict[str, Any]:
         """Return when what is on disk now is live."""
-        return await self.registry.wait(name, timeout)
+        return await self.registry.wait(name, timeout, tries)
 
     async def kill(self, name: str, unwanted: Unwanted) -> dict[str, Any]:
         """Stop and forget a notebook."""

@@ -114,6 +114,7 @@ class Failure:
 
     key: what it was about (see `about`, or REMOVAL); anything else is tried at once.
     retry_at: None when only a change on disk can help. waits: nothing went wrong; an open document is waited for.
+    tries: how many attempts of this kind have failed in a row.
     """
 
     attempt: Attempt
@@ -121,6 +122,7 @@ class Failure:
     text: str
     retry_at: float | None
     waits: bool = False
+    tries: int = 1
 
 
 def about(attempt: Attempt, target: Target) -> object:
@@ -411,5 +413,6 @@ def _failed(look: Look, attempt: Attempt, target: Target) -> Hold | None:
             if failure.retry_at is None:
                 return Hold(Why.FAILED, failure.text)
             if look.now < failure.retry_at:
-                return Hold(Why.OPEN if failure.waits else Why.BACKING_OFF, failure.text, failure.retry_at)
+                why = Why.OPEN if failure.waits else Why.BACKING_OFF
+                return Hold(why, failure.text, failure.retry_at, failure.tries)
     return None

@@ -40,11 +40,15 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Why nothing is done, in a sentence, and until when (None: until something changes)."""
+    """Why nothing is done, in a sentence, and until when (None: until something changes).
+
+    tries: of BACKING_OFF, how many attempts have failed in a row.
+    """
 
     why: Why
     text: str
     until: float | None = None
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -400,13 +400,18 @@ class Registry:
         text = what if what.startswith("the content") else f"notebook {name!r} has {what}"
         raise NotFoundError(text, hint=f"{hint}kaosctl history {name}")
 
-    async def wait(self, name: str, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
+    async def wait(
+        self,
+        name: str,
+        timeout: float | None,  # noqa: ASYNC109 - part of the API
+        tries: int | None = None,
+    ) -> dict[str, Any]:
         """Return when what is on disk now is live and has answered a request; see Notebook.settled."""
         actor = self.actor(name)
         began = time.monotonic()
         try:
             async with asyncio.timeout(timeout):
-                outcome = await actor.settled()
+                outcome = await actor.settled(tries)
         except TimeoutError:
             outcome = "timeout"
         state, reason = actor.state()
@@ -415,6 +420,7 @@ class Registry:
             "outcome": outcome,
             "state": state.value,
             "reason": reason,
+            "hold": shown["hold"],
             "progress": shown["progress"],
             "source": shown["source"]["live"],
             "data": shown["data"]["live"],

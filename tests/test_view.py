@@ -10,7 +10,7 @@ import pytest
 from kaosd.bundle import Verdict
 from kaosd.engines.base import Contents
 from kaosd.model import ByHand, Environment, HostState, NotebookState, Resources, Version
-from kaosd.notebook.view import Standing, contents, host_state, keep, state, why
+from kaosd.notebook.view import Standing, contents, final, host_state, keep, state, why
 from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Swap, Sync, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
@@ -145,3 +145,21 @@ def test_a_damaged_environment_is_not_live() -> None:
     assert building == (NotebookState.BUILDING, f"the environment is being built again: {gone}")
     paused = Hold(Why.PAUSED, "paused by you")
     assert state(replace(now, damage=gone, paused=True, plan=Plan(None, paused)))[0] is not NotebookState.LIVE
+
+
+@pytest.mark.parametrize(
+    ("hold", "tries", "outcome"),
+    [
+        (Hold(Why.BACKING_OFF, "away", 1.0, 2), 3, None),
+        (Hold(Why.BACKING_OFF, "away", 1.0, 3), 3, "failed"),
+        (Hold(Why.BACKING_OFF, "away", 1.0, 99), None, None),  # `kaosctl wait` waits for as long as it takes
+        (Hold(Why.OPEN, "open", 1.0, 99), 3, None),
+        (Hold(Why.FAILED, "no such package"), None, "failed"),
+        (Hold(Why.PAUSED, "paused by you"), 3, "held"),
+        (Hold(Why.BUILDING, "being built"), 1, None),
+    ],
+)
+def test_a_wait_ends_for_what_does_not_pass_and_for_enough_failed_attempts(
+    hold: Hold, tries: int | None, outcome: str | None
+) -> None:
+    assert final(Plan(None, hold), tries) == outcome

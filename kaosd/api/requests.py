@@ -57,9 +57,10 @@ class Restore(_Fields):
 
 
 class Wait(_Fields):
-    """timeout: in seconds; None: as long as it takes."""
+    """timeout: in seconds; None: as long as it takes. tries: failed attempts in a row that end the wait; None: none."""
 
     timeout: float | None = Field(default=None, ge=0)
+    tries: int | None = Field(default=None, ge=1)
 
 
 class _Query(_Fields):

@@ -50,7 +50,12 @@ class Backend(Protocol):
     async def events(self, after: int, timeout: float) -> Json:  # noqa: ASYNC109 - a wait for news, not a guard
         """Events above a number; waits for one up to *timeout* seconds."""
 
-    async def wait(self, name: str, timeout: float | None) -> Json:  # noqa: ASYNC109 - part of the answer
+    async def wait(
+        self,
+        name: str,
+        timeout: float | None,  # noqa: ASYNC109 - part of the answer
+        tries: int | None,
+    ) -> Json:
         """Returns when what is on disk now is live, or will not be."""
 
     async def deploy(self, request: Mapping[str, Any], *, replacing: bool) -> Json:
@@ -182,7 +187,8 @@ async def _rollback(daemon: Backend, ask: Ask) -> Json:
 
 
 async def _wait(daemon: Backend, ask: Ask) -> Json:
-    return await daemon.wait(ask.name, checked(requests.Wait, ask.body).timeout)
+    wanted = checked(requests.Wait, ask.body)
+    return await daemon.wait(ask.name, wanted.timeout, wanted.tries)
 
 
 async def _reload(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all

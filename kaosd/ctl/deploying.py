@@ -23,6 +23,7 @@ from kaosd.ctl.steering import OUTCOMES, wait_for
 from kaosd.logs import Entry
 
 ASK = 0.5  # seconds between two questions for the progress
+TRIES = 3  # failed attempts in a row after which the user hears of it, while the daemon tries again
 REPEAT = 10.0  # seconds between two lines of progress where there is no terminal
 
 
@@ -82,7 +83,7 @@ def _accompany(client: Client, name: str, tails: Tails, progress: Progress) -> d
 
     def wait() -> None:
         try:
-            outcomes.put(wait_for(Client(client.path), name, None))
+            outcomes.put(wait_for(Client(client.path), name, None, TRIES))
         except Failure as error:
             outcomes.put(error)
 
@@ -187,4 +188,6 @@ def _closing(notebook: dict[str, Any], outcome: dict[str, Any], url: str, where:
     error = outcome.get("reason") or (notebook.get("deployment") or {}).get("error") or "no reason given"
     for text in error.splitlines():
         lines += where.flow([("", f"    {text}")], 4)
+    if outcome.get("hold") == "backing off":
+        lines += where.flow([("", "    kaosd keeps trying; to wait for it:"), ("strong", f"kaosctl wait {name}")], 4)
     return lines + [where.paint("strong", f"    {label} {command}") for label, command in next_commands(notebook)]

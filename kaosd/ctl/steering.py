@@ -21,10 +21,13 @@ def wait(name: str, *, timeout: float | None = None, as_json: bool = False) -> i
     return OUTCOMES.get(outcome["outcome"], failure.FAILED)
 
 
-def wait_for(client: Client, name: str, timeout: float | None) -> dict[str, Any]:
-    """The outcome of waiting: outcome, state, reason, source, data, seconds."""
+def wait_for(client: Client, name: str, timeout: float | None, tries: int | None = None) -> dict[str, Any]:
+    """The outcome of waiting: outcome, state, reason, hold, source, data, seconds.
+
+    tries: failed attempts in a row that end it, although the daemon makes another one.
+    """
     patience = None if timeout is None else timeout + GRACE
-    return client.post(notebook_path(name, "wait"), {"timeout": timeout}, timeout=patience)
+    return client.post(notebook_path(name, "wait"), {"timeout": timeout, "tries": tries}, timeout=patience)
 
 
 def told(name: str, outcome: dict[str, Any]) -> list[str]:

@@ -67,6 +67,7 @@ class Notebook:
         self.waiting_since: float | None = None
         self._poked = asyncio.Event()
         self.turns = self.planned = 0  # turns that began; the one that the plan is of
+        self._stuck = 0  # turns in a row in which nothing could even be planned
         self._told: tuple[object, ...] = ()
         self.since = time.time()  # of the state
 
@@ -127,15 +128,18 @@ class Notebook:
         self.journal.save_intent(self.spec.name, self.intent)
         self.poke()
 
-    async def settled(self) -> str:
-        """Return "live" when what is on disk now is served and has answered; "failed" or "held" when it won't be."""
+    async def settled(self, tries: int | None = None) -> str:
+        """Return "live" when what is on disk now is served and has answered; "failed" or "held" when it won't be.
+
+        tries: also "failed" once so many attempts in a row have failed, although another one follows.
+        """
         await self.fresh()
         await self._written()
         self.poke()
         first = self.turns + 1  # a plan of an earlier turn knows nothing of those scans
         while True:
             seen = self.shop.news.number
-            caught_up, outcome = self.planned >= first, self._given_up()
+            caught_up, outcome = self.planned >= first, self._given_up(tries)
             if caught_up and self.fully_live():
                 status = await self.engine.probe(self.hosting.host) if self.hosting.host is not None else None
                 right = status is not None and self.hosting.check_content(status) and not status.damage
@@ -143,7 +147,7 @@ class Notebook:
                     return "live"
                 self.hosting.probe_due = 0.0  # let the actor find out
                 self.poke()
-            elif caught_up and outcome is not None:
+            elif (caught_up or self._stuck) and outcome is not None:
                 return outcome
             await self.shop.news.after(seen)
 
@@ -154,9 +158,9 @@ class Notebook:
                 while any(root.waiting for root in self.roots()):
                     await self.shop.news.after(self.shop.news.number)
 
-    def _given_up(self) -> str | None:
+    def _given_up(self, tries: int | None) -> str | None:
         """How `settled` ends when nothing is planned, and a hold will not pass by itself."""
-        return view.final(self.plan) if not self._poked.is_set() else None
+        return view.final(self.plan, tries) if not self._poked.is_set() else None
 
     def fully_live(self) -> bool:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
@@ -208,16 +212,20 @@ class Notebook:
     async def _try(self, what: Callable[[], Awaitable[bool]]) -> bool:
         """Do *what*; while the state cannot be written or the engine not asked, nothing is begun: again soon."""
         try:
-            return await what()
+            done = await what()
         except (StoreError, EngineError) as error:
             if isinstance(error, StoreError) and not error.retryable:
                 raise
             self.log.warning("nothing_begun", error=str(error))
+            self._stuck += 1
             until = asyncio.get_running_loop().time() + STORE_RETRY
-            self.plan = planner.Plan(None, planner.Hold(Why.BACKING_OFF, str(error), until), self.plan.target)
+            hold = planner.Hold(Why.BACKING_OFF, str(error), until, self._stuck)
+            self.plan = planner.Plan(None, hold, self.plan.target)
             self.shop.news.tell()
             await self._wait()
             return False
+        self._stuck = 0
+        return done
 
     async def _turn(self) -> bool:
         """One turn of the loop; True when the actor has nothing left to do in this world."""

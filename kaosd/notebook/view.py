@@ -105,9 +105,16 @@ def _waiting(now: Standing) -> str | None:
     return next((one.text for one in now.failures if one.waits and one.key == step.target), None)
 
 
-def final(plan: Plan) -> str | None:
-    """How a wait ends because of what is planned; None while that may still change by itself."""
-    return FINAL.get(plan.hold.why) if plan.hold is not None and plan.step is None else None
+def final(plan: Plan, tries: int | None = None) -> str | None:
+    """How a wait ends because of what is planned; None while that may still change by itself.
+
+    tries: failed attempts in a row after which the caller no longer waits for another one; None: never.
+    """
+    if plan.hold is None or plan.step is not None:
+        return None
+    if plan.hold.why is Why.BACKING_OFF and tries is not None and plan.hold.tries >= tries:
+        return "failed"
+    return FINAL.get(plan.hold.why)
 
 
 def host_state(now: Standing) -> HostState:

@@ -80,7 +80,7 @@ class Memory:
             self.waiting -= 1
         return {"events": self.published[after:], "last": len(self.published), "gap": False}
 
-    async def wait(self, name, timeout):
+    async def wait(self, name, timeout, tries):
         self._one(name)
         self.waiting += 1
         try:

@@ -111,6 +111,17 @@ def test_a_hold_says_why(deployment: Deployment) -> None:
     assert done.stdout.splitlines()[-2:] == ["    paused by you", f"    go on: kaosctl resume {NAME}"]
 
 
+def test_what_is_tried_again_ends_the_client_with_how_to_wait_for_it(deployment: Deployment) -> None:
+    deployment.ends("failed", state="failed", reason="there is no container engine")
+    assert deployment.outcome is not None
+    deployment.outcome["hold"] = "backing off"
+    done = deployment.daemon.run("notebook", "deploy")
+    assert done.returncode == 1
+    assert f"    kaosd keeps trying; to wait for it:   kaosctl wait {NAME}" in done.stdout.splitlines()
+    (asked,) = [body for _, path, body in deployment.daemon.requests if path.endswith("/wait")]
+    assert asked["tries"] == 3
+
+
 def test_an_argument_that_the_daemon_refuses_is_wrong_usage(daemon: Daemon) -> None:
     daemon.serves()
     daemon.answers["POST /v1/notebooks"] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,3 +82,26 @@ def test_up_after_the_daemon_was_stopped_finds_the_notebook_again(nothing_runs: 
     until(lambda: running(nothing_runs) is None, "the daemon to end")
     assert nothing_runs.json("up", str(bundle))["outcome"] == "live"
     assert nothing_runs.host_pid(notebook["name"]) == host
+
+
+@pytest.mark.parametrize(("left_behind", "sentence"), [
+    (False, "there is no container engine at {} (install docker.io or podman"),
+    (True, "the container engine at {} does not run (start it"),
+])  # fmt: skip
+def test_without_a_container_engine_the_client_ends_and_the_daemon_keeps_trying(
+    nothing_runs: Daemon, bundle: Path, left_behind: bool, sentence: str
+) -> None:
+    path = nothing_runs.place / "d.sock"
+    nothing_runs.environ["KAOSD_DOCKER_SOCKET"] = str(path)
+    if left_behind:
+        with socket.socket(socket.AF_UNIX) as gone:
+            gone.bind(str(path))
+    for argv in (("up", str(bundle)), ("notebook", "deploy", "-s", str(bundle))):
+        done = nothing_runs.ctl(*argv, "--engine", "docker", check=False)
+        said = " ".join(done.stdout.split())
+        assert done.returncode == 1, said
+        assert sentence.format(path) in said
+        (name,) = [notebook["name"] for notebook in nothing_runs.status()["notebooks"]]
+        assert f"kaosd keeps trying; to wait for it: kaosctl wait {name}" in said
+    assert nothing_runs.json("wait", name, "--timeout", "1")["outcome"] == "timeout"
+    assert nothing_runs.json("up", str(bundle), "--engine", "process")["outcome"] == "live"
