@@ -245,8 +245,8 @@ REFUSED: dict[str, tuple[dict[str, str | bytes], str]] = {
     "pyproject: not TOML": ({"pyproject.toml": "[project]\nname = x\n"}, "pyproject.toml:2: it is not TOML"),
     "pipfile: not JSON": ({"Pipfile.lock": "{"}, "Pipfile.lock is not JSON"),
     "an old JupyterLab": (
-        {"requirements.txt": "jupyterlab==3.6.7\n"},
-        "requirements.txt asks for JupyterLab 3.6.7, and a",
+        {"requirements.txt": "jupyterlab==3.5.3\n"},
+        "requirements.txt asks for JupyterLab 3.5.3, and a",
     ),
 }
 

@@ -23,7 +23,7 @@ from kaosd.declared import PythonWanted
 from kaosd.errors import BuildFailed, EngineUnavailable
 
 LOWEST_PYTHON = (3, 9)
-LOWEST_LAB = "4.0"
+LOWEST_LAB = "3.6"  # the last one of 3; older ones know no collaboration and another server
 _ASK = "import platform; print(platform.python_version())"
 
 
