@@ -312,11 +312,7 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
     """A host runs: the cheap steps first, then the environment."""
     served = look.served
     if look.host in (HostFact.SILENT, HostFact.LOST) or served is None:
-        text = f"{look.silent or 'the host runs but does not answer'}; `kaosctl redeploy --now` starts it anew"
-        ends = look.now_please or look.host is HostFact.LOST
-        failed = _failed(look, Attempt.HOST, target) if ends else None
-        step = Stop() if ends and failed is None else None
-        return Plan(step, failed or Hold(Why.SILENT, text), target)
+        return _without_answer(look, target)
     holds = [hold]
     new = served.target  # and what of the target only a new host can have
     for attempt, part, change in (
@@ -350,6 +346,14 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
         rest = replace(rest, step=renewal.step, hold=renewal.hold or rest.hold)
     first = next((hold for hold in (rest.hold, *holds) if hold is not None), None)
     return replace(rest, hold=first)
+
+
+def _without_answer(look: Look, target: Target) -> Plan:
+    """A host that runs and does not answer: it is stopped when the person says so, or when nobody can reach it."""
+    text = f"{look.silent or 'the host runs but does not answer'}; `kaosctl redeploy --now` starts another one"
+    ends = look.now_please or look.host is HostFact.LOST
+    failed = _failed(look, Attempt.HOST, target) if ends else None
+    return Plan(Stop() if ends and failed is None else None, failed or Hold(Why.SILENT, text), target)
 
 
 def _swap(look: Look, target: Target, served: Served, hold: Hold | None) -> Plan:

@@ -23,7 +23,7 @@ LOOK = {
     "close": 7,
     "fcntl": 4,  # three of them ask whether somebody has the file open for writing
     "fdatasync": 1,
-    "newfstatat": 9,
+    "newfstatat": 14,
     "openat": 6,
     "pread64": 1,
     "pwrite64": 1,

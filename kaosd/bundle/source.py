@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,11 @@ def is_kaos(path: bytes) -> bool:
 
 def model_of(path: bytes) -> bytes | None:
     """The directory that model/ of *path* is, relative to it and without links; None when it leads out of it."""
+    try:
+        if stat.S_ISDIR(os.lstat(os.path.join(path, MODEL)).st_mode):
+            return MODEL
+    except OSError:
+        return None
     inside = os.path.relpath(os.path.realpath(os.path.join(path, MODEL)), os.path.realpath(path))
     return None if inside in {b".", b".."} or inside.startswith(b"../") else inside
 

@@ -274,7 +274,7 @@ def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
         ({"state": "held", "reason": "half of the files are gone"}, ["logs n --stage watch"]),
         ({"state": "held", "reason": "1 kernel is busy; `kaosctl redeploy --now` does not wait"}, ["redeploy n --now"]),
         (
-            {"state": "failed", "reason": "it hangs; `kaosctl redeploy --now` starts it anew", "host": DEAD},
+            {"state": "failed", "reason": "it hangs; `kaosctl redeploy --now` starts another one", "host": DEAD},
             ["logs n --stage host", "redeploy n --now"],
         ),
         ({"state": "held", "reason": "gone; `kaosctl redeploy n --force` when you mean it"}, []),
