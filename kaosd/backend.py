@@ -26,7 +26,7 @@ FRESHEN = 0.5  # seconds that a status waits for the hosts' answers
 # Settings that are read once, when the daemon starts.
 STARTING = (
     "state_dir", "socket", "front", "watch", "log", "docker", "pachyderm", "keep_versions", "max_backoff",
-    "desktop_notices", "python_downloads", "pass_environment",
+    "desktop_notices", "python_downloads", "personal_kernels", "personal_settings", "pass_environment",
 )  # fmt: skip
 
 

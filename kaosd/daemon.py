@@ -194,7 +194,11 @@ class Engines(Mapping[str, Engine]):
         self._settings = settings
         environments = settings.state_dir / "environments"
         self._process = ProcessEngine(
-            environments, pass_environment=settings.pass_environment, python_downloads=settings.python_downloads
+            environments,
+            pass_environment=settings.pass_environment,
+            python_downloads=settings.python_downloads,
+            personal_kernels=settings.personal_kernels,
+            personal_settings=settings.personal_settings,
         )
         self._docker = DockerEngine(
             settings.state_dir, socket=settings.docker.socket, pass_environment=settings.pass_environment

@@ -59,6 +59,8 @@ def test_without_a_file_the_defaults_hold() -> None:
         max_backoff=60.0,
         desktop_notices=False,
         python_downloads=False,
+        personal_kernels=False,
+        personal_settings=False,
         pass_environment=(),
         login=LOGIN,
         notebooks=(),

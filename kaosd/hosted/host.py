@@ -26,8 +26,7 @@ def main(path: str) -> None:
     isolate(host)
     settings.write_files(host, path)
     sys.modules[_BLOCKED] = None  # type: ignore[assignment]
-    sockets = os.path.dirname(host["socket"]) if "socket" in host else os.environ["JUPYTER_RUNTIME_DIR"]
-    serve(settings.server(host, path, token), settings.extensions(host), sockets)
+    serve(host, path, token)
     finish_output()
     # All is cleaned up; the worker threads of an open document would now keep the interpreter waiting for ever.
     os._exit(0)
@@ -53,8 +52,8 @@ def isolate(host: dict[str, Any]) -> None:
     os.environ["JUPYTER_PATH"] = os.pathsep.join(paths)
 
 
-def serve(configuration: dict[str, Any], extensions: dict[str, bool], sockets: str) -> None:
-    """Run JupyterLab with *configuration* until it is told to stop. sockets: a directory for those of kernels."""
+def serve(host: dict[str, Any], path: str, token: str) -> None:
+    """Run JupyterLab until it is told to stop. path: of host.json."""
     from jupyterlab import commands  # noqa: PLC0415 (after isolate, because it looks at the variables)
 
     # Importing LabApp asks yarn, by node, for the registry of a build that never happens here: 0.3 s.
@@ -66,11 +65,21 @@ def serve(configuration: dict[str, Any], extensions: dict[str, bool], sockets: s
     from . import kernels  # noqa: PLC0415
     from .storage import Checkpoints  # noqa: PLC0415
 
-    configuration["ContentsManager"] = {"checkpoints_class": Checkpoints}
-    configuration.update(kernels.configuration(sockets))
-    server = LabApp.make_serverapp(jpserver_extensions=extensions, config=Config(configuration))
+    sockets = os.path.dirname(host["socket"]) if "socket" in host else os.environ["JUPYTER_RUNTIME_DIR"]
+    link = host.get("environment_link")
+    environments = [link, sys.prefix, *([host["own"]] if "own" in host else [])] if link else []
+    configuration = {
+        **settings.server(host, path, token),
+        **kernels.configuration(sockets, settings.starter(host, path), environments),
+        "ContentsManager": {"checkpoints_class": Checkpoints},
+    }
+    server = LabApp.make_serverapp(jpserver_extensions=settings.extensions(host), config=Config(configuration))
     server.no_browser_open_file = True  # it would hold the token, readable for all
     server.initialize(argv=[], starter_extension=LabApp.name)
+    specs = server.kernel_spec_manager
+    ours = len(os.environ["JUPYTER_PATH"].split(os.pathsep))
+    # behind the notebook's own, so that theirs never replace those, and before those of the system
+    specs.kernel_dirs = [*specs.kernel_dirs[:ours], *host.get("kernels", ()), *specs.kernel_dirs[ours:]]
     (lab,) = server.extension_manager.extension_apps["jupyterlab"]
     lab.static_paths.extend(served.earlier_pages(os.environ["JUPYTER_DATA_DIR"], os.path.realpath(sys.prefix)))
     server.start()

@@ -6,8 +6,10 @@ token_file · origins (host:port that a browser may send as Host) · jupyter (pr
 runtime/ ipython/) · environment_link (symbolic link to the environment that kernels start from; it may be
 replaced while we run; absent where this Python is the environment, as in an image) · python (command for it there;
 by default our own) · own (directory of the notebook's own environment, see `overlay`; absent where the environment
-is not shared) · kernel_env (file with a JSON object of environment variables for kernels and terminals,
-read again at each start; may be absent) · checkpoints (directory outside root_dir).
+is not shared) · kernels (directories of the person's own kernelspecs, only read; may be absent) · lab_settings
+(directory of JupyterLab's user settings, in place of a private one; may be absent) · kernel_env (file with a JSON
+object of environment variables for kernels and terminals, read again at each start; may be absent) · checkpoints
+(directory outside root_dir).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ class Settings:
     max_backoff: float
     desktop_notices: bool
     python_downloads: bool
+    personal_kernels: bool
+    personal_settings: bool
     pass_environment: tuple[str, ...]
     login: str
     notebooks: tuple[NotebookSpec, ...]
@@ -73,10 +76,8 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     state_dir = _own_path("state_dir", file.state_dir, places.default_state_dir(environ), origin, environ)
     socket = _own_path("socket", file.socket, places.default_socket(environ, state_dir), origin, environ)
     login = places.login()
-    base = origin.file.parent
-    defaults = Defaults(
-        file.engine, login, file.swap_when_idle, state_dir, lambda text: places.expand(text, base, environ)
-    )
+    resolve = partial(places.expand, base=origin.file.parent, environ=environ)
+    defaults = Defaults(file.engine, login, file.swap_when_idle, state_dir, resolve)
     notebooks = tuple(_specs(file, defaults, origin, mistakes))
     mistakes += _missing(file, notebooks)
     if mistakes:
@@ -90,7 +91,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         watch=file.watch,
         log=file.log,
         docker=file.docker,
-        pachyderm=file.pachyderm.resolved(lambda text: str(places.expand(text, base, environ))),
+        pachyderm=file.pachyderm.resolved(lambda text: str(resolve(text))),
         swap_when_idle=file.swap_when_idle,
         keep_versions=file.keep_versions,
         stop_hosts_on_exit=file.stop_hosts_on_exit,
@@ -98,6 +99,8 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         max_backoff=file.max_backoff,
         desktop_notices=file.desktop_notices,
         python_downloads=file.python_downloads,
+        personal_kernels=file.personal_kernels,
+        personal_settings=file.personal_settings,
         pass_environment=file.pass_environment,
         login=login,
         notebooks=notebooks,

@@ -305,6 +305,8 @@ class File(BaseSettings):
     max_backoff: Seconds = Field(default=60.0, ge=1, description=f"{_DURATIONS}, 1 or more")
     desktop_notices: YesNo = Field(default=False, description="true or false")
     python_downloads: YesNo = Field(default=False, description="true or false")
+    personal_kernels: YesNo = Field(default=False, description="true or false")
+    personal_settings: YesNo = Field(default=False, description="true or false")
     pass_environment: VariableNames = Field(
         default=(), description='an array of variable names, for example ["AWS_PROFILE"]'
     )

@@ -30,8 +30,8 @@ class Lab:
             text = await response.text()
             return response.status, json.loads(text) if text else None
 
-    async def new_kernel(self) -> str:
-        status, kernel = await self.request("POST", "api/kernels", json={"name": "python3"})
+    async def new_kernel(self, name: str = "python3") -> str:
+        status, kernel = await self.request("POST", "api/kernels", json={"name": name})
         assert status == 201, kernel
         return str(kernel["id"])
 

@@ -161,9 +161,9 @@ class Client:
             assert answer.status < 300, (answer.status, text)
             return json.loads(text) if text else None
 
-    async def kernel(self):
+    async def kernel(self, name="python3"):
         """Start a kernel and return its id."""
-        return (await self.call("POST", "api/kernels", {"name": "python3"}))["id"]
+        return (await self.call("POST", "api/kernels", {"name": name}))["id"]
 
     @asynccontextmanager
     async def channels(self, kernel):

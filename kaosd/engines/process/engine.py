@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uv
@@ -22,7 +23,7 @@ from kaosd.engines.base import Contents, Home, Inputs, Log, Order
 from kaosd.engines.jupyter import SOCKET_MAX
 from kaosd.engines.machine import check
 from kaosd.engines.process import host as hosts
-from kaosd.engines.process import limits
+from kaosd.engines.process import limits, personal
 from kaosd.engines.process.environment import Environments
 from kaosd.engines.process.files import read_file, read_link, replace_file, replace_link
 from kaosd.engines.process.host import Running
@@ -58,7 +59,8 @@ class ProcessEngine:
     "AWS_*" or "SSH_AUTH_SOCK". start_within: seconds that a host may take to answer. python: the interpreter for
     environments that ask for none. variables: stands for os.environ. launcher: None to choose at each start: a unit of
     its own wherever the person's systemd answers. python_downloads: whether uv may fetch a Python that a
-    bundle asks for.
+    bundle asks for. personal_kernels, personal_settings: whether hosts offer the person's own kernelspecs, and share
+    the person's settings of JupyterLab.
     """
 
     name = "process"
@@ -75,11 +77,17 @@ class ProcessEngine:
         variables: Mapping[str, str] | None = None,
         launcher: Launcher | None = None,
         python_downloads: bool = False,
+        personal_kernels: bool = False,
+        personal_settings: bool = False,
     ) -> None:
         own = dict(os.environ if variables is None else variables)
         self._uv = uv.find_uv_bin()
         self._environments = Environments(environments, self._uv, python, own, downloads=python_downloads)
         self._variables = host_variables(own, pass_environment)
+        self._personal: dict[str, Any] = {
+            **({"kernels": personal.kernel_directories(own)} if personal_kernels else {}),
+            **({"lab_settings": personal.lab_settings(own)} if personal_settings else {}),
+        }
         self._start_within = start_within
         self._launcher = launcher
         self._units = UserUnits(own)
@@ -137,7 +145,7 @@ class ProcessEngine:
         _write_kernel_env(hosts.kernel_env_of(home), resources, self._taken_gpus())
         await asyncio.to_thread(self._settle, order)
         replace_link(hosts.link_of(home), order.environment.handle)
-        settings = _write_settings(order, socket)
+        settings = _write_settings(order, socket, self._personal)
         own = self._launcher or (OwnUnit(self._units) if await self._units.available() else PlainChild())
         running = await hosts.launch(own, order, settings, socket, self._host_variables(order))
         self._limit(running, resources, {running.pid})
@@ -472,7 +480,7 @@ def _put_back(link: Path, before: str | None) -> None:
         replace_link(link, before)
 
 
-def _write_settings(order: Order, socket: str) -> Path:
+def _write_settings(order: Order, socket: str, personal: Mapping[str, Any]) -> Path:
     """Write host.json, which tells kaosd/hosted/launch.py what to serve; 0600. Raises OSError."""
     home = order.home
     for name in ("config", "data", "runtime", "ipython", "checkpoints"):
@@ -489,6 +497,7 @@ def _write_settings(order: Order, socket: str) -> Path:
         "own": str(hosts.own_of(home.root)),
         "kernel_env": str(hosts.kernel_env_of(home)),
         "checkpoints": str(home.jupyter / "checkpoints"),
+        **personal,
     }
     path = home.jupyter / "host.json"
     replace_file(path, json.dumps(settings, indent=1).encode())
