@@ -145,6 +145,10 @@ class Backend:
         """What a notebook's environment holds."""
         return await self.registry.environment(name)
 
+    async def dockerfile(self, name: str) -> dict[str, Any]:
+        """The Dockerfile that is made of a notebook whose source has none."""
+        return await self.registry.dockerfile(name)
+
     def recovered(self, name: str) -> dict[str, Any]:
         """Copies of work in the host."""
         return self.registry.recovered(name)

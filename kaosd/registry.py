@@ -15,6 +15,7 @@ import structlog
 
 from kaosd import bundle
 from kaosd import settings as settings_
+from kaosd.declared import image, made_from
 from kaosd.engines.base import Carrier, Engine, Finding, Home, Listing, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
 from kaosd.journal import Live, Registration
@@ -478,6 +479,20 @@ class Registry:
             raise NotFoundError(f"{name} is hosted by {actor.spec.engine}, and its image says what it holds", hint=hint)
         found = await actor.engine.contents(environment, actor.home)
         return view.contents(name, actor.looking.environment_file(), found)
+
+    async def dockerfile(self, name: str) -> dict[str, Any]:
+        """The Dockerfile that is made of a notebook whose source has none, and from which files."""
+        actor = self.actor(name)
+        source = actor.looking.versions()[0] or actor.hosting.live.source
+        if source is None:
+            raise NotFoundError(f"the source of {name} is not read yet", hint=f"kaosctl status {name}")
+        declared = (await asyncio.to_thread(actor.looking.inputs, source)).declared
+        if declared.dockerfile is not None:
+            raise ConflictError(f"the source of {name} has a Dockerfile of its own: {declared.dockerfile}")
+        made = image(declared)
+        if made.problem is not None:
+            raise ConflictError(made.problem.text, hint=made.problem.hint)
+        return {"name": name, "made_from": list(made_from(declared)), "dockerfile": made.text}
 
     def recovered(self, name: str) -> dict[str, Any]:
         """Copies of work in the host that a newer version replaced."""

@@ -35,6 +35,9 @@ class Backend(Protocol):
     async def environment(self, name: str) -> Json:
         """What its environment holds, and what was installed by hand."""
 
+    async def dockerfile(self, name: str) -> Json:
+        """The Dockerfile that is made of a source without one: made_from, dockerfile."""
+
     def recovered(self, name: str) -> Json:
         """Copies of work that newer versions replaced."""
 
@@ -156,6 +159,10 @@ async def _environment(daemon: Backend, ask: Ask) -> Json:
     return await daemon.environment(ask.name)
 
 
+async def _dockerfile(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.dockerfile(ask.name)
+
+
 async def _logs(daemon: Backend, ask: Ask) -> Json:
     return await daemon.logs(ask.name, checked(requests.Logs, ask.query).model_dump(exclude_none=True))
 
@@ -221,6 +228,7 @@ ROUTES = (  # sorted by path and method
     Route("DELETE", _NAME, _kill, mutating=True),
     Route("GET", _NAME, _notebook),
     Route("POST", f"{_NAME}/cancel", _cancel, mutating=True),
+    Route("GET", f"{_NAME}/dockerfile", _dockerfile),
     Route("GET", f"{_NAME}/environment", _environment),
     Route("GET", f"{_NAME}/history", _history),
     Route("GET", f"{_NAME}/logs", _logs),

@@ -15,13 +15,14 @@ from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, join, lookup, split, walk
 from kaosd.bundle.writing import export_tree, write_entry
 from kaosd.declared import Choice, Declared, declare
+from kaosd.declared import image as image_of
 from kaosd.errors import BundleError
 
 MODEL = b"model"
 REQUIREMENTS = b"model/requirements.txt"
 _TOP = (b"requirements.txt", b"environment.yml", b"environment.yaml", b"Pipfile.lock", b"setup.py", b"pyproject.toml")
 _BINDER = (b"binder", b".binder")
-_OF_IMAGES = ("apt.txt", "runtime.txt", "postBuild", "start", "environment.yml", "pyproject.toml", "uv.lock")
+_OF_DOCKERFILES = ("apt.txt", "runtime.txt", "postBuild", "start", "environment.yml", "pyproject.toml", "uv.lock")
 _TEXT_MAX = 2**20  # bytes; a larger file is not read as one that makes the environment
 _SMALL = 2**20  # bytes; larger files are not given to the build of a project whose code is read elsewhere
 _GIT_BUSY = ("index.lock", "rebase-merge", "rebase-apply", "MERGE_HEAD")
@@ -237,11 +238,12 @@ def _matching(store: Store, tree: str | None, rules: list[globs.Rule]) -> Iterat
 def _of_images(store: Store, tree: str | None, declared: Declared) -> Iterator[bytes]:
     """What the build of an image reads besides."""
     yield b".dockerignore"
-    if declared.dockerfile is not None:
+    if declared.dockerfile is None:
+        yield from (os.fsencode(path) for path in declared.scripts.paths)
+    else:
         yield os.fsencode(declared.dockerfile)
-    folder = os.fsencode(declared.folder)
-    yield from (join(folder, name.encode()) for name in _OF_IMAGES)
-    if declared.dockerfile is not None:
+        folder = os.fsencode(declared.folder)
+        yield from (join(folder, name.encode()) for name in _OF_DOCKERFILES)
         names = StoredFiles(store, tree).names(declared.folder)
         yield from (
             join(folder, os.fsencode(name))
@@ -291,6 +293,8 @@ def environment_digest(
         hasher.update(b"%d %s %s %s\n" % (len(path), path, entry.kind.encode(), entry.digest.encode()))
     if declared is not None and declared.choice != Choice():
         hasher.update(f"{declared.choice}\n".encode("utf-8", "surrogateescape"))
+    if image and declared is not None and declared.dockerfile is None:
+        hasher.update(image_of(declared).text.encode("utf-8", "surrogateescape"))
     if declared is not None and any(project.live for project in declared.projects):
         facts = (owner, declared.projects, declared.packages)
         hasher.update(f"{facts}\n".encode("utf-8", "surrogateescape"))

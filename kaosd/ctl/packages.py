@@ -9,8 +9,15 @@ from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.screen import Screen
 
 
-def env(name: str, *, lock: bool = False, as_json: bool = False) -> int:
-    """Print what the environment of a notebook holds; with *lock* as lines of a requirements file."""
+def env(name: str, *, lock: bool = False, dockerfile: bool = False, as_json: bool = False) -> int:
+    """Print what the environment of a notebook holds; with *lock* as lines of a requirements file.
+
+    dockerfile: print the Dockerfile that is made of a source without one instead.
+    """
+    if dockerfile:
+        answer = Client().get(notebook_path(name, "dockerfile"))
+        output.tell(answer, answer["dockerfile"].splitlines(), as_json=as_json)
+        return 0
     answer = Client().get(notebook_path(name, "environment"))
     lines = lock_lines(answer) if lock else env_lines(answer, output.here())
     output.tell(answer, lines, as_json=as_json)

@@ -258,7 +258,11 @@ def _past(commands: Commands) -> None:
         examples=("kaosctl env notebook-mnist-ada", "kaosctl env notebook-mnist-ada --lock > lock.txt"),
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
-    parser.add_argument("--lock", action="store_true", help="as lines of a requirements file")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--lock", action="store_true", help="as lines of a requirements file")
+    form.add_argument(
+        "--dockerfile", action="store_true", help="the Dockerfile that docker builds for a source without one"
+    )
     parser = commands.add(
         "rollback",
         "past:rollback",

@@ -5,7 +5,8 @@ is asked for, and which files beside it are not used, and why. Nothing here read
 engine beyond its name.
 """
 
-from kaosd.declared.choosing import Choice, Declared, Unused, declare, warnings
+from kaosd.declared.choosing import Choice, Declared, Unused, declare, unused, warnings
+from kaosd.declared.image import Image, image, made_from, meaning
 from kaosd.declared.lines import Line, lines, name_of
 from kaosd.declared.looking_up import Files, Texts
 from kaosd.declared.projects import Project
@@ -15,13 +16,18 @@ __all__ = [
     "Choice",
     "Declared",
     "Files",
+    "Image",
     "Line",
     "Project",
     "PythonWanted",
     "Texts",
     "Unused",
     "declare",
+    "image",
     "lines",
+    "made_from",
+    "meaning",
     "name_of",
+    "unused",
     "warnings",
 ]

@@ -15,6 +15,7 @@ from kaosd.declared.lines import name_of
 from kaosd.declared.looking_up import Files, beneath, joined
 from kaosd.declared.projects import Project, metadata_of, packages_of, project, sources_of
 from kaosd.declared.pythons import PythonWanted, is_toml, table, wanted
+from kaosd.declared.scripts import HONOURED, Scripts, scripts, speaks
 
 KAOS = "model"
 _BINDER = ("binder", ".binder")
@@ -74,7 +75,8 @@ class Declared:
     folder: where environment files count. file, kind: the one in use, None and "none" without one. lock: uv.lock beside
     it, if there. inputs: every file whose content makes the environment, sorted. requirements: those of them that are
     requirements files. projects: local ones that it holds.
-    packages: directories of these projects in which code is found. unused, problems: see there.
+    packages: directories of these projects in which code is found. unused, problems, scripts: see there.
+    converted: the packages of a Pipfile.lock as lines of a requirements file; None: it cannot be read.
     """
 
     root: str
@@ -90,6 +92,8 @@ class Declared:
     unused: tuple[Unused, ...] = ()
     problems: tuple[Problem, ...] = ()
     dockerfile: str | None = None
+    scripts: Scripts = field(default_factory=Scripts)
+    converted: tuple[str, ...] | None = ()
     choice: Choice = field(default_factory=Choice)
 
     @property
@@ -126,6 +130,8 @@ def declare(files: Files, choice: Choice | None = None) -> Declared:
         packages=tuple(sorted({one for it in followed.projects for one in packages_of(files, it.path)})),
         problems=problems + tuple(Problem(*one) for one in followed.problems),
         dockerfile=_dockerfile(files, root),
+        scripts=scripts(files, folder),
+        converted=_pipfile(files, file, choice) if kind == "pipfile" else (),
         choice=choice,
     )
     return _completed(files, found, followed, there)
@@ -206,6 +212,13 @@ def _follow(files: Files, kind: str, file: str | None, root: str, choice: Choice
     return replace(found, projects=tuple(dict.fromkeys(projects)))
 
 
+def _pipfile(files: Files, file: str | None, choice: Choice) -> tuple[str, ...] | None:
+    try:
+        return tuple(contents.pipfile_lines(files.text(file or "") or "", choice.groups))
+    except (ValueError, TypeError):
+        return None
+
+
 def _converted(kind: str, text: str, choice: Choice) -> list[str]:
     try:
         return list(contents.read_conda(text).pip if kind == "conda" else contents.pipfile_lines(text, choice.groups))
@@ -252,9 +265,15 @@ def _dockerfile(files: Files, root: str) -> str | None:
 
 def warnings(found: Declared, engine: str) -> tuple[str, ...]:
     """What a person must know of the environment's files, whatever the build says; one sentence each."""
+    return tuple(one.text for one in unused(found, engine))
+
+
+def unused(found: Declared, engine: str) -> tuple[Unused, ...]:
+    """The files that say something of the environment and are not used by an engine."""
     if engine != "process" and found.dockerfile is not None:
         return ()  # it is the whole answer, as everywhere
-    return tuple(one.text for one in found.unused if engine == "process" or one.path != found.dockerfile)
+    honoured = found.scripts.paths if engine == "docker" else ()
+    return tuple(one for one in found.unused if one.path not in honoured)
 
 
 def _unused(files: Files, found: Declared, there: dict[str, str]) -> Iterator[Unused]:
@@ -357,13 +376,11 @@ def _scripts(files: Files, found: Declared) -> Iterator[Unused]:
     """What only an image of its own can honour."""
     for name, text in _SCRIPTS.items():
         path = joined(found.folder, name)
-        content = files.text(path)
-        if content is None or not any(re.match(r"\s*[^#\s]", line) for line in content.split("\n")):
+        if not speaks(files, path):
             continue
-        words = f" ({_listed(content.split())})" if name == "apt.txt" else ""
-        yield Unused(
-            path, f"{path}: {text}{words}; an image of its own can: write a Dockerfile and use --engine docker"
-        )
+        words = f" ({_listed([word for _, word in found.scripts.packages])})" if name == "apt.txt" else ""
+        step = "use --engine docker" if name in HONOURED else "write a Dockerfile and use --engine docker"
+        yield Unused(path, f"{path}: {text}{words}; an image of its own can: {step}")
     runtime = files.text(joined(found.folder, "runtime.txt")) or ""
     if found.kind == "conda" and runtime.strip():
         path = joined(found.folder, "runtime.txt")

@@ -10,6 +10,8 @@ from typing import Any
 
 from kaosd.declared.looking_up import Files, joined
 
+LOWEST_PYTHON = (3, 9)  # that a notebook can be hosted with
+LOWEST_LAB = "3.6"  # the last one of 3; older ones know no collaboration and another server
 _RUNTIME = re.compile(r"(?:python[- ]?)?([0-9](?:\.[0-9]+){0,2})")
 _VERSION = re.compile(r"(?:cpython[@-]?)?([0-9](?:\.[0-9]+){0,2})(?:[-+].*)?")
 
@@ -25,6 +27,16 @@ class PythonWanted:
     text: str
     path: str
     line: int
+
+    @property
+    def place(self) -> str:
+        """Where that stands, for people."""
+        return f"{self.path}:{self.line}"
+
+    @property
+    def is_other_language(self) -> bool:
+        """Whether the file asks for R, which is a warning of the notebook."""
+        return re.match(r"r-", self.text, re.IGNORECASE) is not None
 
 
 def wanted(files: Files, folder: str, root: str, used: str | None) -> PythonWanted | None:

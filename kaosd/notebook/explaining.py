@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kaosd.declared import meaning
 from kaosd.errors import NotFoundError
 from kaosd.notebook import view
 
@@ -21,6 +22,10 @@ def explain(actors: Mapping[str, Notebook], path: str) -> dict[str, Any]:
             found = root.scanner.explain(encoded) if root is not None and root.watcher is not None else None
             if found is not None:
                 inside, verdict = found
-                top, inputs = actor.looking.environment_paths() if kind == "source" else (b"", frozenset[bytes]())
-                return {"path": path, "notebook": name} | view.why(kind, inside, verdict, inputs, top)
+                read = actor.looking.disk_inputs() if kind == "source" else None
+                if read is None:
+                    return {"path": path, "notebook": name} | view.why(kind, inside, verdict, frozenset(), b"")
+                inputs, top = frozenset(one for one, _ in read.files), os.fsencode(read.declared.root)
+                does = meaning(read.declared, actor.spec.engine, os.fsdecode(inside)) if not verdict.ignored else ""
+                return {"path": path, "notebook": name} | view.why(kind, inside, verdict, inputs, top, does)
     raise NotFoundError(f"{path} is in no notebook's source or data directory", hint="kaosctl status")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -112,13 +111,10 @@ class Looking:
                 return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
         return actor.record.sending or (actor.record.progress if actor.making is not None else None)
 
-    def environment_paths(self) -> tuple[bytes, frozenset[bytes]]:
-        """The notebook's root in the bundle, and the paths of the environment inputs on disk; blocking."""
+    def disk_inputs(self) -> bundle.Inputs | None:
+        """The environment inputs on disk; None while the source is not read. Blocking."""
         source = self.versions()[0]
-        if source is None:
-            return b"", frozenset()
-        inputs = self.inputs(source)
-        return os.fsencode(inputs.declared.root), frozenset(path for path, _ in inputs.files)
+        return self.inputs(source) if source is not None else None
 
     async def environment_of(self, source: Version) -> str:
         """Digest of the environment inputs of a source version."""

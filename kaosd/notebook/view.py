@@ -244,10 +244,12 @@ def job(one: Job) -> dict[str, Any]:
     }
 
 
-def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes], top: bytes = b"model") -> dict[str, Any]:
+def why(
+    kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes], top: bytes = b"model", does: str = ""
+) -> dict[str, Any]:
     """What a change of one path means. inside: the path in the bundle. inputs: the environment inputs.
 
-    top: the directory of the bundle that is the notebook's root, b"" for the bundle itself.
+    top: the directory of the bundle that is the notebook's root, b"" for the bundle itself. does: see declared.meaning.
     """
     if verdict.ignored:
         costs, says = "nothing", "is left out of the bundle"
@@ -270,7 +272,7 @@ def why(kind: str, inside: bytes, verdict: Verdict, inputs: frozenset[bytes], to
         "origin": verdict.origin,
         "line": verdict.line,
         "costs": costs,
-        "text": f"{shown} {says}{rule}",
+        "text": f"{shown} {says}{rule}" + (f"; {does}" if does else ""),
     }
 
 

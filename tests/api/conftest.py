@@ -52,6 +52,9 @@ class Memory:
     async def environment(self, name):
         return {"name": self._one(name)["name"], "packages": []}
 
+    async def dockerfile(self, name):
+        return {"name": self._one(name)["name"], "made_from": [], "dockerfile": "FROM a\n"}
+
     def recovered(self, name):
         return {"recovered": [self._one(name)]}
 

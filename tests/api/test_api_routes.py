@@ -38,6 +38,10 @@ HAPPY = {
     "GET /v1/notebooks/{name}/environment": (
         "/v1/notebooks/mnist/environment", None, {"name": "mnist", "packages": []}, None,
     ),
+    "GET /v1/notebooks/{name}/dockerfile": (
+        "/v1/notebooks/mnist/dockerfile", None,
+        {"name": "mnist", "made_from": [], "dockerfile": "FROM a\n"}, None,
+    ),
     "GET /v1/notebooks/{name}/history": (
         "/v1/notebooks/mnist/history", None, {"pinned": None, "deployments": [MNIST]}, None,
     ),

@@ -221,6 +221,20 @@ def test_the_environment_follows_its_inputs_and_not_the_code(store):
     assert len({digest(files, image=True) for files in (BUNDLE, *requirements, *of_images)}) == 8
 
 
+def test_without_a_dockerfile_an_image_is_made_of_what_the_steps_read_alone(store):
+    files = {b"requirements.txt": b"six", b"apt.txt": b"git", b"postBuild": b"x", b"start": b"x", b".dockerignore": b"",
+             b"environment.yml": b"", b"uv.lock": b"", b"requirements-dev.txt": b"", b"a.py": b""}  # fmt: skip
+    inputs = environment_inputs(store, put_tree(store, files), image=True)
+    assert [path for path, _ in inputs] == [b".dockerignore", b"apt.txt", b"postBuild", b"requirements.txt", b"start"]
+    assert [path for path, _ in environment_inputs(store, put_tree(store, files))] == [b"requirements.txt"]
+    digests = {
+        name: Inputs(store, put_tree(store, {**files, name: b"other"}), whole=True).digest
+        for name in (b"requirements.txt", b"apt.txt", b"postBuild", b"start", b"environment.yml", b"a.py")
+    }
+    same = Inputs(store, put_tree(store, files), whole=True).digest
+    assert {name for name, digest in digests.items() if digest == same} == {b"environment.yml", b"a.py"}
+
+
 def test_a_linked_input_counts_with_the_content_it_leads_to(store):
     linked = {b"model/requirements.txt": ("l", b"req/../req/main.txt"), b"model/req": ("l", b"./real"),
               b"model/real/main.txt": b"numpy\n"}  # fmt: skip

@@ -347,6 +347,18 @@ def test_the_lock_of_env_is_what_a_kernel_finds(full: Daemon) -> None:
     assert full.run("env", NAME, "--lock").stdout == "cowsay==6.1\nnumpy==2.1\nsix==1.15.0\n"
 
 
+def test_env_prints_the_dockerfile_that_is_made_as_it_can_be_saved(full: Daemon) -> None:
+    made = {"name": NAME, "made_from": ["apt.txt"], "dockerfile": f"FROM python:3.11\nRUN {'x' * 200} \\\n        y\n"}
+    full.answers[f"GET /v1/notebooks/{NAME}/dockerfile"] = made
+    assert full.run("env", NAME, "--dockerfile", COLUMNS="40").stdout == made["dockerfile"]
+    assert json.loads(full.run("env", NAME, "--dockerfile", "--json").stdout) == made
+    assert full.run("env", NAME, "--dockerfile", "--lock").returncode == 2
+    refused = {"detail": "the source has a Dockerfile of its own: Dockerfile", "code": "conflict"}
+    full.answers[f"GET /v1/notebooks/{NAME}/dockerfile"] = (409, refused)
+    done = full.run("env", NAME, "--dockerfile")
+    assert (done.returncode, done.stderr) == (1, "kaosctl: the source has a Dockerfile of its own: Dockerfile\n")
+
+
 def test_status_tells_of_what_was_installed_by_hand(daemon: Daemon) -> None:
     by_hand = [
         {"name": "cowsay", "version": "6.1", "requested": True},

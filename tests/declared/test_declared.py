@@ -294,7 +294,10 @@ def test_extras_without_a_project_are_said() -> None:
 def test_a_dockerfile_is_the_whole_answer_where_an_image_is_built() -> None:
     files = {"requirements.txt": "", "Dockerfile": "FROM a\nRUN curl x\n", "apt.txt": "curl", "postBuild": "x"}
     assert said(files, "docker") == ()
-    assert len(said({name: text for name, text in files.items() if name != "Dockerfile"}, "docker")) == 2
+    without = {name: text for name, text in files.items() if name != "Dockerfile"}
+    assert said(without, "docker") == ()  # the image that is made honours them
+    assert len(said(without, "process")) == len(said(without, "pachyderm")) == 2
+    assert said({**without, "install.R": "x"}, "docker")[0].startswith("install.R: its packages of R are not installed")
 
 
 PROBLEMS = [

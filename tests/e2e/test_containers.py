@@ -210,6 +210,49 @@ def test_without_a_container_engine_only_who_asks_for_one_is_told(own_daemon: Da
     assert check["mend"].startswith("install docker.io or podman")
 
 
+async def test_a_repository_without_a_dockerfile_has_its_image_made_and_says_how(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    top = tmp_path / "bare"
+    top.mkdir()
+    files = {"requirements.txt": "", "postBuild": "echo 1 >made.txt\n", "start": 'A=1 exec "$@"\n', "code.py": "1\n"}
+    for name, text in files.items():
+        (top / name).write_text(text)
+    daemon.deploy("bare", top, None, "--engine", "docker")
+    assert daemon.notebook("bare")["warnings"] == []
+    made = daemon.ctl("env", "bare", "--dockerfile").stdout
+    assert made.startswith("FROM python:")
+    assert "\nRUN chmod +x ./postBuild && ./postBuild\n" in made
+    said = {
+        name: daemon.json("why", str(top / name))["text"] for name in ("postBuild", "start", "Dockerfile", "code.py")
+    }
+    assert said["postBuild"].startswith("postBuild is an environment input; it is run at the end of the build")
+    assert said["start"].startswith("start is an environment input; it is run before JupyterLab")
+    files_used = "the image is made from requirements.txt, postBuild, start"
+    assert f"; it is not there: {files_used}; `kaosctl env NAME --dockerfile` prints how" in said["Dockerfile"]
+    assert said["code.py"] == "code.py is code"
+    async with Lab(daemon.url("bare"), daemon.token("bare")) as lab:
+        kernel = await lab.kernel()
+        assert await kernel.run("import os; print(os.environ['A'], open('made.txt').read())") == "1 1\n\n"
+    (top / "code.py").write_text("2\n")
+    assert daemon.live("bare")["deployment"]["action"] == "sync"
+    (top / "postBuild").write_text("echo 2 >made.txt\n")
+    assert daemon.live("bare")["deployment"]["action"] == "build"
+    async with Lab(daemon.url("bare"), daemon.token("bare")) as lab:
+        assert await (await lab.kernel()).run("print(open('made.txt').read())") == "2\n\n"
+    # what is printed is as good a Dockerfile as one of the person's own
+    (top / "Dockerfile").write_text(made)
+    daemon.live("bare")
+    async with Lab(daemon.url("bare"), daemon.token("bare")) as lab:
+        assert await (await lab.kernel()).run("import os; print(os.environ['A'])") == "1\n"
+    done = daemon.ctl("env", "bare", "--dockerfile", check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "kaosctl: the source of bare has a Dockerfile of its own: Dockerfile\n",
+    )
+    daemon.ctl("notebook", "kill", "-n", "bare", "-y")
+
+
 async def test_a_notebook_moves_from_processes_to_containers(
     daemon: Daemon, client: docker.APIClient, kaos: Path
 ) -> None:

@@ -18,7 +18,7 @@ from kaosd.engines.base import Order
 from kaosd.engines.docker import building, connection, examining, limits, place, seed
 from kaosd.engines.docker.building import Heard
 from kaosd.engines.docker.connection import Connection, candidates, choose, refusal, unreachable
-from kaosd.engines.docker.dockerfile import failure, instructions, labelled, refuse_buildkit
+from kaosd.engines.docker.dockerfile import failure, instructions, labelled, named, refuse_buildkit
 from kaosd.engines.docker.facts import Facts, is_podman
 from kaosd.engines.docker.host import user, variables
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
@@ -155,6 +155,22 @@ def test_dockerfile_and_ignore_rules_are_read_by_their_mark(tmp_path: Path, enco
 def test_a_dockerfile_that_is_no_text_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(BuildFailed, match=rf"^{name} is not UTF-8 in line 2; save it as UTF-8"):
         building._lay_out(Files({"model/requirements.txt": "", name: b"FROM a\n# \xe9"}), tmp_path, {}, {})
+
+
+def test_a_failure_in_a_dockerfile_that_nobody_wrote_names_the_file_that_asked_for_the_step() -> None:
+    text = "FROM a\nRUN apt-get install \\\n    no-such\nRUN pip install -r r.txt\n"
+    origins = {1: "runtime.txt:1", 2: "apt.txt", 4: "r.txt"}
+    for output, message, said in (
+        (
+            ["Step 2/3 : RUN apt-get install     no-such", "E: Unable to locate it"],
+            "code 1",
+            "apt.txt: Unable to locate it",
+        ),
+        (["Step 3/3 : RUN pip install -r r.txt", "ERROR: No x"], "code 1", "r.txt: No x"),
+        (["Step 1/3 : FROM a"], "manifest unknown", "runtime.txt:1: there is no image a"),
+    ):
+        assert named(text, origins, failure(text, output, message).text) == said
+    assert named(text, origins, "the disk is full") == "the disk is full"
 
 
 def test_where_the_engine_is_looked_for() -> None:

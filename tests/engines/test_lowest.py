@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from kaosd.declared.pythons import LOWEST_LAB
 from kaosd.engines.base import Order
 from kaosd.engines.process import ProcessEngine
-from kaosd.engines.process.interpreters import LOWEST_LAB
 from tests.engines.conformance import lab
 from tests.engines.conftest import SPEC, Files, Lines
 

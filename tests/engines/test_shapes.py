@@ -191,15 +191,15 @@ async def test_what_is_asked_for_is_there_without_a_word(
 
 
 WARNED: dict[str, tuple[dict[str, str | bytes], str, str]] = {
-    "apt": ({"requirements.txt": "tinyone\n", "apt.txt": "graphviz\n"}, "process docker", "apt.txt: its packages"),
+    "apt": ({"requirements.txt": "tinyone\n", "apt.txt": "graphviz\n"}, "process", "apt.txt: its packages"),
     "postBuild": (
         {"requirements.txt": "tinyone\n", "postBuild": "true\n"},
-        "process docker",
+        "process",
         "postBuild: it is not run",
     ),
     "start": (
         {"binder/requirements.txt": "tinyone\n", "binder/start": "x"},
-        "process docker",
+        "process",
         "binder/start: it is not",
     ),
     "another environment file": (

@@ -8,6 +8,27 @@ python=$(command -v python3 || command -v python) || {
     echo "ERROR: the image has no Python; begin with FROM python:3.11, or install python3 in the Dockerfile"
     exit 2
 }
+"$python" -c 'import sys; sys.exit(sys.version_info[:2] < tuple(map(int, sys.argv[1].split("."))))' "$LOWEST_PYTHON" || {
+    found=$("$python" -c 'import sys; sys.stdout.write(".".join(map(str, sys.version_info[:3])))')
+    echo "ERROR: the image has Python $found, and a notebook can be hosted from Python $LOWEST_PYTHON on; begin with FROM python:3.11"
+    exit 2
+}
+# The version of JupyterLab where it is too old to be hosted.
+old=$("$python" - "$LOWEST_LAB" <<'END'
+import importlib.metadata, re, sys
+try:
+    found = importlib.metadata.version("jupyterlab")
+except importlib.metadata.PackageNotFoundError:
+    sys.exit()
+numbers = re.match(r"\d+(\.\d+)?", found)
+if numbers and tuple(map(int, numbers[0].split("."))) < tuple(map(int, sys.argv[1].split("."))):
+    print(found)
+END
+) || exit 3
+[ -z "$old" ] || {
+    echo "ERROR: the image has JupyterLab $old, and a notebook can be hosted from JupyterLab $LOWEST_LAB on; ask for jupyterlab>=$LOWEST_LAB, or for none: kaosd adds it"
+    exit 2
+}
 mkdir -p /.kaosd && cp $here/context /.kaosd/context
 
 # The names among the arguments, "package>=version", that are not installed.

@@ -18,7 +18,8 @@ from pathlib import Path
 import uv
 
 from kaosd import encodings, proc
-from kaosd.declared import Declared
+from kaosd.declared import Declared, Image, image, made_from
+from kaosd.declared.pythons import LOWEST_LAB, LOWEST_PYTHON
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
 from kaosd.engines.docker.connection import Connection, NoSuchThing, refusal
@@ -27,13 +28,8 @@ from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 
 CHILD = Path(__file__).with_name("child.py")
 ADD = Path(__file__).with_name("add.sh")
-DEFAULT = f"""\
-FROM python:{sys.version_info.major}.{sys.version_info.minor}
-WORKDIR /opt/program
-ADD . /opt/program/
-RUN pip install --no-cache-dir -r requirements.txt
-"""
 _INDEX = ("UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+_OF_THE_IMAGE = "exit code 2"  # of add.sh: its last line says what is wrong with the image, and what to do
 _COLOUR = re.compile(r"\x1b\[[0-9;]*+[A-Za-z]")
 _DOCKERFILE = ".kaosd-dockerfile"  # lies in the context, and is no part of it
 _OUTPUT = 400  # lines of a build that are looked through for the reason of its failure
@@ -78,9 +74,13 @@ class Builder:
         """The id of the image of *inputs*. Raises BuildFailed or EngineUnavailable; cancelled, nothing is left."""
         facts = await self.connection.facts()
         name = f"{self.repository}-adding-{secrets.token_hex(4)}"
-        _refuse(inputs.declared)
+        made = _made(inputs.declared)
         with _errors(), tempfile.TemporaryDirectory(prefix="kaosd-build-") as place:
             text = await asyncio.to_thread(_lay_out, inputs, Path(place), self.variables, self.labels)
+            if made is not None:
+                log.line(f"Dockerfile made from {', '.join(made_from(inputs.declared)) or 'nothing'}:")
+                for line in text.splitlines():
+                    log.line(f"    {line}")
             if not facts.podman:
                 await asyncio.to_thread(dockerfile.refuse_buildkit, text)
             order = self._write_order(facts, Path(place), inputs, name)
@@ -97,7 +97,7 @@ class Builder:
                 await self._remove(name)
             if heard.image is not None and finished.code == 0:
                 return heard.image
-            raise await asyncio.to_thread(self._failure, heard, text, finished.code)
+            raise await asyncio.to_thread(self._failure, heard, text, finished.code, made)
 
     def _write_order(self, facts: Facts, place: Path, inputs: Inputs, name: str) -> Path:
         """Write what the child is to do; see there."""
@@ -118,12 +118,18 @@ class Builder:
         path.write_text(json.dumps(order))
         return path
 
-    def _failure(self, heard: Heard, text: str, code: int) -> EngineError:
-        """What the end of a child means that brought no image."""
+    def _failure(self, heard: Heard, text: str, code: int, made: Image | None) -> EngineError:
+        """What the end of a child means that brought no image. made: what the Dockerfile was made for, if it was."""
         if heard.failed is None:
             return EngineUnavailable(f"the build ended with exit code {code} and told nothing")
         if heard.stage == "build":
-            return dockerfile.failure(text, heard.lines, heard.failed)
+            failed = dockerfile.failure(text, heard.lines, heard.failed)
+            if made is None:
+                return failed
+            return type(failed)(dockerfile.named(text, made.origins, failed.text), hint=failed.hint)
+        if heard.stage == "add" and heard.lines and heard.failed == _OF_THE_IMAGE:
+            text, _, hint = heard.lines[-1].removeprefix("ERROR: ").partition("; ")
+            return BuildFailed(text, hint=hint)
         if heard.stage == "add":
             words = [line for line in heard.lines if not line.startswith(("WARNING", "[notice]"))][-3:]
             return BuildFailed(f"JupyterLab cannot be added to the image: {' | '.join(words)}")
@@ -144,8 +150,7 @@ def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: 
     if declared.dockerfile is not None:
         text = _text(bundle / declared.dockerfile, declared.dockerfile)
     else:
-        (model / "requirements.txt").touch()
-        text = DEFAULT.replace("requirements.txt", declared.beside or "requirements.txt")
+        text = image(declared).text
     (model / _DOCKERFILE).write_text(dockerfile.labelled(text, labels), encoding="utf-8")
     ignored = bundle / ".dockerignore"
     if ignored.exists() and not (model / ".dockerignore").exists():
@@ -156,6 +161,7 @@ def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: 
     (adding / "add.sh").write_bytes(ADD.read_bytes())
     (adding / "context").write_bytes(b"\0".join(_files(os.fsencode(model))))
     chosen = {name: variables[name] for name in _INDEX if name in variables}
+    chosen |= {"LOWEST_PYTHON": ".".join(map(str, LOWEST_PYTHON)), "LOWEST_LAB": LOWEST_LAB}
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in chosen.items()]
     (adding / "variables").write_text("".join(lines))
     return text
@@ -169,13 +175,14 @@ def _text(path: Path, shown: str) -> str:
         raise BuildFailed(f"{shown} {error}") from error
 
 
-def _refuse(declared: Declared) -> None:
-    """BuildFailed for an environment file that no image is made of here."""
-    if declared.dockerfile is None and declared.kind not in ("requirements", "none"):
-        raise BuildFailed(
-            f"the docker engine makes no image out of {declared.file}",
-            hint="write a Dockerfile that installs it, or use --engine process",
-        )
+def _made(declared: Declared) -> Image | None:
+    """The image of a bundle without a Dockerfile. BuildFailed for environment files that none is made of."""
+    if declared.dockerfile is not None:
+        return None
+    made = image(declared)
+    if made.problem is not None:
+        raise BuildFailed(made.problem.text, hint=made.problem.hint)
+    return made
 
 
 def _files(top: bytes) -> Iterator[bytes]:

@@ -136,6 +136,14 @@ def failure(dockerfile: str, output: Sequence[str], message: str) -> BuildFailed
     return _of_step(_find(dockerfile, int(step[1]), step[2]), output[number + 1 :], message)
 
 
+def named(dockerfile: str, origins: Mapping[int, str], said: str) -> str:
+    """*said*, with the place of an instruction in a Dockerfile that nobody wrote replaced by its origin."""
+    for one in instructions(dockerfile):
+        if said.startswith(one.place):
+            return (origins.get(one.line) or one.text) + said[len(one.place) :]
+    return said
+
+
 def _find(dockerfile: str, number: int, text: str) -> Instruction:
     """The instruction of a step: the one with its text, else the one of its number."""
     known = instructions(dockerfile)

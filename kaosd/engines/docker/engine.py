@@ -115,8 +115,9 @@ class DockerEngine:
             raise StartFailed(
                 f"the path of the host's socket has {length} bytes: {at.socket}", hint=hint, retryable=False
             )
+        first = ""
         try:
-            workdir = await self._lay_out(order, at, log)
+            workdir, first = await self._lay_out(order, at, log)
             running = await self._launch(order, at, facts, name, workdir)
             log.line(f"JupyterLab started in container {name}")
             if unheld := limits.unheld(order.spec.resources, facts):
@@ -128,15 +129,20 @@ class DockerEngine:
                 raise StartFailed(f"JupyterLab cannot be started: {error}") from error
             if isinstance(error, NoSuchThing):
                 raise StartFailed(f"JupyterLab cannot be started: {error.text}") from error
+            if isinstance(error, StartFailed) and first and error.hint:
+                error.hint += f'; {first} of the image is run first and must end with: exec "$@"'
             raise
         log.line("JupyterLab answers")
         self._remember(running, order.spec.resources)
         return running.host()
 
-    async def _lay_out(self, order: Order, at: Place, log: Log) -> str:
-        """Write what the container mounts, and bring what the image has in its working directory; that directory."""
-        workdir = await self._images.workdir(order.environment.handle)
-        await asyncio.to_thread(place.lay_out, at, order, workdir or place.WORK, self._passed)
+    async def _lay_out(self, order: Order, at: Place, log: Log) -> tuple[str, str]:
+        """Write what the container mounts, and bring what the image has in its working directory.
+
+        That directory, and the program that is run first, or "".
+        """
+        workdir, first = await self._images.says(order.environment.handle)
+        await asyncio.to_thread(place.lay_out, at, order, workdir or place.WORK, self._passed, first)
         if workdir is not None:
             listing = order.home.root / "containers" / "brought.json"
             brought = await self._connection.call(
@@ -144,17 +150,18 @@ class DockerEngine:
             )
             if brought:
                 log.line(f"{brought} files that the build made in {workdir} were brought to the work directory")
-        return workdir or place.WORK
+        return workdir or place.WORK, first
 
     async def _launch(self, order: Order, at: Place, facts: Facts, name: str, workdir: str) -> Running:
         def launch(client: Any) -> Running:
             container = hosts.create(client, order, at, facts, name, self._labels, workdir)
+            begin = hosts.size(order.log)  # one that ends at once has written all it says before it is asked for
             client.start(container)
             if name in self._given_up:  # the engine hung meanwhile, and nobody waits for it any more
                 hosts.remove(client, container, 0)
                 raise StartFailed("the container engine was too late")
             state = client.inspect_container(container)["State"]
-            return hosts.running(container, name, state, at, order, order.environment)
+            return hosts.running(container, name, state, at, order, order.environment, begin)
 
         return await self._connection.call(launch)
 

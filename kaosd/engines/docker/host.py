@@ -172,9 +172,15 @@ def create(
 
 
 def running(
-    container: str, name: str, state: Mapping[str, Any], at: Place, order: Order, environment: Environment
+    container: str,
+    name: str,
+    state: Mapping[str, Any],
+    at: Place,
+    order: Order,
+    environment: Environment,
+    log_from: int,
 ) -> Running:
-    """What is to be remembered of a container that was started. StartFailed when it has ended already."""
+    """What is to be remembered of a container that was started; it may have ended already."""
     pid = int(state.get("Pid") or 0)
     identity = proc.identify(pid) if pid else None
     return Running(
@@ -188,7 +194,7 @@ def running(
         base_url=order.base_url,
         token_file=str(order.home.token_file),
         log=str(order.log),
-        log_from=_size(order.log),
+        log_from=log_from,
         linked=place.linked_data(order),
         gpu=order.spec.resources.gpu,
         memory=order.spec.resources.memory,
@@ -297,7 +303,8 @@ def remove(client: Any, container: str, grace: int) -> None:
         client.remove_container(container, force=True, v=True)
 
 
-def _size(path: Path) -> int:
+def size(path: Path) -> int:
+    """The bytes of a file; 0 while there is none."""
     try:
         return path.stat().st_size
     except OSError:

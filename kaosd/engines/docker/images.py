@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from kaosd.declared.image import START_LABEL
 from kaosd.engines.docker import seed
 from kaosd.engines.docker.connection import Connection, NoSuchThing
 from kaosd.errors import EngineError
@@ -33,11 +34,11 @@ class Images:
             return None
         return cast(str, found["Id"])
 
-    async def workdir(self, image: str) -> str | None:
-        """The working directory that the image names; None for none, or the root."""
-        found = await self.connection.call(lambda client: client.inspect_image(image))
-        named = (found.get("Config") or {}).get("WorkingDir") or "/"
-        return None if named == "/" else cast(str, named)
+    async def says(self, image: str) -> tuple[str | None, str]:
+        """The working directory that an image names, None for none or the root; what it runs first, or ""."""
+        found = (await self.connection.call(lambda client: client.inspect_image(image))).get("Config") or {}
+        named, labels = found.get("WorkingDir") or "/", found.get("Labels") or {}
+        return None if named == "/" else cast(str, named), str(labels.get(START_LABEL, ""))
 
     async def collect(self, keep: frozenset[str]) -> None:
         """Remove the names of environments not in *keep*, and all the rest of ours after the last one.

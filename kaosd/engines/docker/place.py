@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,8 +60,11 @@ class Mounted:
     read_only: bool = False
 
 
-def lay_out(place: Place, order: Order, workdir: str, variables: Mapping[str, str]) -> None:
-    """Write the files of a host. variables: what kernels get besides. Blocking; raises OSError."""
+def lay_out(place: Place, order: Order, workdir: str, variables: Mapping[str, str], start: str = "") -> None:
+    """Write the files of a host. variables: what kernels get besides. Blocking; raises OSError.
+
+    start: the program of the image that is run first, with the command of JupyterLab as its arguments.
+    """
     home = order.home
     for path in (place.own.parent, place.own, place.run, pfs(home), *_jupyter(home)):
         path.mkdir(mode=0o700, exist_ok=True)
@@ -77,7 +81,8 @@ def lay_out(place: Place, order: Order, workdir: str, variables: Mapping[str, st
         "kernel_env": f"{INSIDE}/kernel-env.json",
         "checkpoints": str(home.jupyter / "checkpoints"),
     }
-    serve = f'exec {INSIDE}/python -u {INSIDE}/hosted/launch.py {INSIDE}/host.json >>"$1" 2>&1\n'
+    first = f"{shlex.quote(start)} " if start else ""
+    serve = f'exec {first}{INSIDE}/python -u {INSIDE}/hosted/launch.py {INSIDE}/host.json >>"$1" 2>&1\n'
     files = {
         "host.json": (json.dumps(settings, indent=1), 0o600),
         "kernel-env.json": (json.dumps(dict(variables)), 0o600),

@@ -20,10 +20,9 @@ from packaging.version import InvalidVersion, Version
 
 from kaosd import proc
 from kaosd.declared import PythonWanted
+from kaosd.declared.pythons import LOWEST_LAB, LOWEST_PYTHON
 from kaosd.errors import BuildFailed, EngineUnavailable
 
-LOWEST_PYTHON = (3, 9)
-LOWEST_LAB = "3.6"  # the last one of 3; older ones know no collaboration and another server
 _ASK = "import platform; print(platform.python_version())"
 
 
@@ -46,9 +45,9 @@ async def choose(
     uv: Uv, own: str, wanted: PythonWanted | None, variables: Mapping[str, str], downloads: bool
 ) -> Chosen:
     """The interpreter for an environment. own: the one to take where nothing else is asked for. Raises BuildFailed."""
-    if wanted is None or _is_other_language(wanted):
+    if wanted is None or wanted.is_other_language:
         return Chosen(own)
-    place = f"{wanted.path}:{wanted.line}"
+    place = wanted.place
     if not wanted.request:
         raise BuildFailed(f"{place}: {wanted.text[:60]!r} names no Python", hint="write for example python-3.11")
     if _fits(await _version(own), wanted.request):
@@ -80,11 +79,6 @@ async def check_python(python: str, place: str) -> str:
             hint=f"ask for a newer one, for example Python {lowest}",
         )
     return version
-
-
-def _is_other_language(wanted: PythonWanted) -> bool:
-    """Whether the file asks for R, which is a warning of the notebook."""
-    return re.match(r"r-", wanted.text, re.IGNORECASE) is not None
 
 
 def _fits(version: str, request: str) -> bool:
