@@ -1,6 +1,8 @@
 """Kernels and terminals: which environment they live in, what they are told, what they see of changed files."""
 
 import json
+import re
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -106,6 +108,31 @@ async def test_kernels_listen_on_no_port(host, client):
     assert await client.run(kernel, "print(2)") == "2\n"
     await client.call("DELETE", f"api/kernels/{kernel}")
     assert not list(host.socket.parent.glob(f"{kernel[-12:]}*"))
+
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+async def test_the_ways_to_git_that_the_readme_names_read_the_repository_and_change_nothing(host, client):
+    source = host.place / "project"
+    log, diff = re.findall(r"^    (!git .*)$", README.read_text(), re.MULTILINE)
+    git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    source.mkdir()
+    (source / "tracked.py").write_text("value = 1\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "the first commit"]):
+        subprocess.run([*git, *words], check=True)
+    (host.root / "tracked.py").write_text("value = 2\n")
+
+    def state():
+        return {path: (path.lstat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in source.rglob("*")}
+
+    before = state()
+    kernel = await client.kernel()
+    assert "the first commit" in await client.run(kernel, log.replace("~/projects/example", str(source)))
+    shown = await client.run(kernel, diff.replace("~/projects/example", str(source)))
+    assert re.sub("\x1b[^m]*m", "", shown).splitlines()[-2:] == ["-value = 1", "+value = 2"]
+    assert state() == before
+    (host.root / "tracked.py").unlink()
 
 
 CHILDREN = """
