@@ -67,7 +67,7 @@ def serve(host: dict[str, Any], path: str, token: str) -> None:
 
     sockets = os.path.dirname(host["socket"]) if "socket" in host else os.environ["JUPYTER_RUNTIME_DIR"]
     link = host.get("environment_link")
-    environments = [link, sys.prefix, *([host["own"]] if "own" in host else [])] if link else []
+    environments = [link, sys.prefix, host["jupyter"], *([host["own"]] if "own" in host else [])] if link else []
     configuration = {
         **settings.server(host, path, token),
         **kernels.configuration(sockets, settings.starter(host, path), environments),

@@ -33,8 +33,9 @@ def takes_sockets(argv: Sequence[str], starter: Sequence[str]) -> bool:
 def started(command: Sequence[str], spec: str, starter: Sequence[str], environments: Iterable[str]) -> list[str]:
     """The command that starts a kernel by `start.py`.
 
-    spec: the directory of its kernelspec. environments: directories of the notebook's environment and the server's; a
-    kernel that lies there, or is run by their Python, is started in the notebook's environment as it is then.
+    spec: the directory of its kernelspec. environments: directories of the notebook's environment, the server's
+    and of what was installed by hand; a kernel that lies there, or is run by their Python, is started in the notebook's
+    environment as it is then.
     """
     if list(command[: len(starter)]) == list(starter):
         return list(command)

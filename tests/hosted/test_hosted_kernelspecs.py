@@ -196,3 +196,12 @@ async def test_settings_of_jupyterlab_are_the_persons_where_that_is_asked_for(ne
             assert tree(host.home) == before
             await client.call("PUT", f"lab/api/settings/{themes}", {"raw": '{"theme": "JupyterLab Light"}'})
         assert ("Light" in file.read_text()) is asked
+
+
+async def test_a_kernel_that_was_installed_by_hand_has_the_environment_of_the_notebook(new_host, environments):
+    host = new_host()
+    write_tiny(host, host.jupyter / "data" / "kernels")
+    host.start()
+    async with host.client() as client:
+        printed = json.loads(await client.run(await client.kernel("tiny"), "VIRTUAL_ENV"))
+        assert printed == {"VIRTUAL_ENV": str(environments["shared"].resolve())}
