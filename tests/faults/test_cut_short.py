@@ -213,6 +213,19 @@ async def test_the_daemon_outlives_a_journal_that_cannot_be_written(life: Life) 
     await life.rest()
 
 
+async def test_a_wait_that_counts_attempts_ends_although_nothing_can_even_be_planned(life: Life) -> None:
+    life.journal._db.execute("PRAGMA query_only = 1")
+    life.change(1)
+    life.actor.change(life.spec)
+    async with asyncio.timeout(60):
+        assert await life.actor.settled(tries=2) == "failed"
+    assert "journal.sqlite cannot be used" in (life.actor.state()[1] or "")
+    life.journal._db.execute("PRAGMA query_only = 0")
+    async with asyncio.timeout(60):
+        assert await life.actor.settled(tries=2) == "live"
+    await life.rest()
+
+
 def test_copies_that_nobody_wrote_down_are_listed_at_the_next_start(tmp_path: Path) -> None:
     top = tmp_path / "recovered"
     synced = ("t1", "t2/a/b.txt"), ("t3", "t4/odd \x01")
