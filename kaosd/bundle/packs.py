@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -138,11 +139,13 @@ class Packs:
         except FileNotFoundError:
             return False
         try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or self._inodes.get(pack, status.st_ino) != status.st_ino:
+                return False
             os.fdatasync(descriptor)
-            inode = os.fstat(descriptor).st_ino
         finally:
             os.close(descriptor)
-        return self._inodes.get(pack, inode) == inode
+        return True
 
     def remove(self, pack: int) -> None:
         """Remove the file of a pack that the index has dropped; the active one is closed, and none follows it yet."""
