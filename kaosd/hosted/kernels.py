@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from typing import Any
 
 from jupyter_server.services.kernels.kernelmanager import ServerKernelManager
 from tornado.web import HTTPError
 from traitlets import List, Unicode, default
 
-from .kernelspecs import OUTSIDE, started, takes_sockets
+from .kernelspecs import OUTSIDE, is_missing, started, takes_sockets
 from .subprocesses import PIPE
 
 _ROOM = 107 - len("/123456789abc-5")  # what the address of a Unix socket leaves for the directory
@@ -56,8 +55,7 @@ class Kernel(ServerKernelManager):
         spec = self.kernel_spec
         command = super().format_kernel_cmd(extra_arguments)
         whole = started(command, spec.resource_dir, self.starter, self.environments)
-        outside = whole[len(self.starter)] == OUTSIDE
-        if outside and not shutil.which(command[0], path=(spec.env or {}).get("PATH")):
+        if whole[len(self.starter)] == OUTSIDE and is_missing(command[0], (spec.env or {}).get("PATH", "${PATH}")):
             text = f"{command[0]} is not there; install it, or correct {os.path.join(spec.resource_dir, 'kernel.json')}"
             raise HTTPError(500, f"the kernel {spec.display_name} cannot be started: {text}")
         return whole

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
+from string import Template
 
 OUTSIDE = "--outside"  # for start.py: a program that is not of the notebook's environment
 _PYTHON = re.compile(r"python[0-9.]*")
@@ -44,6 +45,15 @@ def started(command: Sequence[str], spec: str, starter: Sequence[str], environme
     if _PYTHON.fullmatch(name) and directory and _lies_in(directory, real):
         return [*starter, "python", *command[1:]]
     return [*starter, *([] if _lies_in(spec, real) else [OUTSIDE]), *command]
+
+
+def is_missing(program: str, path: str) -> bool:
+    """Whether a program is surely not there. path: PATH as a kernelspec writes it, with ${VARIABLE}s."""
+    import shutil  # noqa: PLC0415 - start.py imports this module, and has no time for it
+
+    if os.path.dirname(program) and not os.path.isabs(program):
+        return False  # from the directory of the document, which only the kernel is started in
+    return shutil.which(program, path=Template(path).safe_substitute(os.environ)) is None
 
 
 def _lies_in(path: str, directories: Iterable[str]) -> bool:

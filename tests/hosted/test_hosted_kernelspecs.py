@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from kaosd.hosted.kernelspecs import started, takes_sockets
+from kaosd.hosted.kernelspecs import is_missing, started, takes_sockets
 
 START = ["/usr/bin/python3", "-I", "-S", "/kaosd/hosted/start.py", "/h/host.json"]
 LAUNCH = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -61,6 +61,22 @@ def test_the_command_of_each_kernel_begins_with_the_starter(tmp_path):
     assert started(["R"], inside, START, []) == [*START, "--outside", "R"]
 
 
+def test_only_a_program_that_is_surely_not_there_is_missing(tmp_path, monkeypatch):
+    program = tmp_path / "my-kernel"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("WHERE", str(tmp_path))
+    assert not is_missing(str(program), "${PATH}")
+    assert not is_missing("my-kernel", "/nowhere:${WHERE}:${PATH}")
+    assert not is_missing("sh", "/nowhere:$PATH")
+    assert not is_missing("./beside-the-document", "${PATH}")
+    assert is_missing("my-kernel", "${PATH}")
+    assert is_missing("my-kernel", "${UNKNOWN}")
+    assert is_missing(f"{program}-2", "${WHERE}")
+    program.chmod(0o644)
+    assert is_missing(str(program), "${PATH}")
+
+
 TINY = """
 import json, os, sys
 from ipykernel.kernelapp import IPKernelApp
@@ -96,7 +112,7 @@ def write_tiny(host, directory, name="tiny"):
     starter = host.home / name
     starter.write_text(f'#!/bin/sh\nexec {host.server_environment}/bin/python {program} "$@"\n')
     starter.chmod(0o755)
-    write_spec(directory, name, [starter, "-f", "{connection_file}"])
+    write_spec(directory, name, [starter.name, "-f", "{connection_file}"], env={"PATH": f"{host.home}:${{PATH}}"})
 
 
 def connection(host, kernel):
