@@ -27,7 +27,8 @@ def wait_for(client: Client, name: str, timeout: float | None, tries: int | None
     tries: failed attempts in a row that end it, although the daemon makes another one.
     """
     patience = None if timeout is None else timeout + GRACE
-    return client.post(notebook_path(name, "wait"), {"timeout": timeout, "tries": tries}, timeout=patience)
+    wanted = {"timeout": timeout} | ({} if tries is None else {"tries": tries})
+    return client.post(notebook_path(name, "wait"), wanted, timeout=patience)
 
 
 def told(name: str, outcome: dict[str, Any]) -> list[str]:
