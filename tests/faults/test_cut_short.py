@@ -236,7 +236,7 @@ def test_copies_that_nobody_wrote_down_are_listed_at_the_next_start(tmp_path: Pa
     (top / "t1" / "work" / "t2" / "empty").mkdir()
     (top / "t6" / "work" / "t7").mkdir(parents=True)
     found = saved_copies(top)
-    assert {path for path, _ in found} == {"a/b.txt", "c.py", "odd \\x01", "link", "empty"}
+    assert {path for path, _ in found} == {"a/b.txt", "c.py", "odd \\x01", "link", "empty", "whole.py"}
     assert all(os.path.lexists(file) for _, file in found)
     assert saved_copies(tmp_path / "none") == []
 
