@@ -25,6 +25,7 @@ from kaosd.notebook.clearing import Unwanted, clear, shown
 from kaosd.notebook.past import Past
 from kaosd.notebook.retention import collect, is_kept, kept_environments
 from kaosd.settings import Settings, naming
+from kaosd.watch import file_system, is_made_up
 
 log = structlog.get_logger(__name__)
 TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
@@ -583,5 +584,8 @@ def check_directories(spec: NotebookSpec, given: Container[str]) -> None:
             raise ConfigError(f"{field}: {path} is not a directory", hint="name the directory that it is in")
         if not os.access(path, os.R_OK | os.X_OK):
             raise ConfigError(f"{field}: {path} cannot be read", hint=f"chmod u+rx {path}")
+        if is_made_up(kind := file_system(os.fsencode(path))):
+            text = f"{field}: {path} lies on {kind}, whose files the kernel makes up when they are read"
+            raise ConfigError(text, hint="name a directory with files of yours")
     if spec.source is not None and "source" in given:
         bundle.find_base(os.fsencode(spec.source), bundle.Matcher.load(spec.source))

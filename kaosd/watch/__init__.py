@@ -7,6 +7,7 @@ inotify cannot see or has lost is made good by a poke to look at everything, or 
 from __future__ import annotations
 
 from kaosd.watch.dirty import Dirty
+from kaosd.watch.places import file_system, is_made_up
 from kaosd.watch.watcher import Watcher, WatchStats
 
-__all__ = ["Dirty", "WatchStats", "Watcher"]
+__all__ = ["Dirty", "WatchStats", "Watcher", "file_system", "is_made_up"]

@@ -14,6 +14,12 @@ _REMOTE = frozenset({
     "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs",
 })  # fmt: skip
 
+# Types whose files the kernel makes up when they are read.
+_MADE_UP = frozenset({
+    "autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs",
+    "fusectl", "mqueue", "nsfs", "proc", "pstore", "securityfs", "selinuxfs", "sysfs", "tracefs",
+})  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -69,6 +75,11 @@ def mount_type(mount: str, mountinfo: str) -> str:
         if before.split(" ", 1)[0] == mount:
             return after.split(" ", 1)[0]
     return ""
+
+
+def is_made_up(kind: str) -> bool:
+    """Whether a file system of this type holds no files that somebody has stored."""
+    return kind in _MADE_UP
 
 
 def is_remote(kind: str) -> bool:

@@ -164,6 +164,7 @@ SOCKET = [
     Case("socket", "the state directory as a source", BAD, deploy(source=lambda p: str(p.daemon.state))),
     Case("socket", "a source that contains the state directory", BAD, deploy(source=lambda p: str(p.daemon.place))),
     Case("socket", "/proc as a source", BAD, deploy(source="/proc/self")),
+    Case("socket", "/sys as data", BAD, deploy(data="/sys/kernel")),
     Case("socket", "a relative source", BAD, deploy(source="../../etc")),
     Case("socket", "a source with a zero byte", BAD, deploy(source="/tmp/\0x")),
     Case("socket", "a name with an escape sequence", BAD, deploy(name="\x1b[2Jx")),
