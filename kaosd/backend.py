@@ -225,7 +225,7 @@ class Backend:
 
 
 def _undecided(actor: Notebook) -> Problem | None:
-    """Files of which nobody knows whether they are a person's or left over, after what was deployed was lost."""
+    """Files that may be a person's or left over, after what was deployed was lost."""
     paths = actor.steps.work.undecided
     if not paths:
         return None

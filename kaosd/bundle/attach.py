@@ -6,7 +6,7 @@ between versions. Nothing of the store is hard-linked here: notebooks can write 
 
 A marker beside a directory says which tree it holds, and is there only while that is so: a killed attach is done
 again. Versions that were replaced stay for a while (`_kept`) and as long as a process has one in hand. One that goes
-becomes the spare, under a name that nobody was ever told, and is brought to the next version by what differs: so a
+becomes the spare, under a name that no process has seen, and is brought to the next version by what differs: so a
 save costs what it changes, and not the size of the tree.
 """
 
@@ -124,7 +124,7 @@ class _Like:
         return ()
 
     def link(self, entry: Entry, source: int, name: bytes, parent: int) -> bool:
-        """Link its file from the directory *source* as *name* into *parent*, if nobody has touched it."""
+        """Link its file from the directory *source* as *name* into *parent*, if it is untouched."""
         try:
             status = os.stat(entry.name, dir_fd=source, follow_symlinks=False)
             mode = stat.S_IMODE(status.st_mode) == MODES.get(entry.kind, 0) & 0o555
