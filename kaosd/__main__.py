@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+import structlog
+
 from kaosd import __version__, demo, install, proc, sd, streams
 from kaosd.daemon import serve
 from kaosd.errors import ConfigError, KaosError
@@ -85,7 +87,10 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         return asyncio.run(serve(settings, arguments.config, activated))
     except BaseExceptionGroup as group:
-        if (mistake := _mistake(group)) is not None:
+        mistake = _mistake(group)
+        # its file is all that is left where nothing reads the standard error
+        structlog.get_logger().error("daemon_broke", error=str(mistake or group), exc_info=None if mistake else group)
+        if mistake is not None:
             raise mistake from None
         raise
     finally:
