@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
+from kaosd.bundle.expected import Reading
 from kaosd.declared import Choice, warnings
 from kaosd.engines.base import Carrier
 from kaosd.errors import KaosError
 from kaosd.model import Environment, Version
+from kaosd.notebook import data_link
 from kaosd.notebook.record import bare
 from kaosd.notebook.roots import Asked, Key, Prepared, Root
 from kaosd.planner import Attempt, HostFact, Target
@@ -28,6 +30,7 @@ class Looking:
     def __init__(self, actor: Notebook) -> None:
         self.actor = actor
         self._environments: dict[Key, Asked] = {}
+        self._reading = Reading(actor.shop.store)
 
     async def look(self) -> planner.Look:
         """All that a decision depends on."""
@@ -136,13 +139,20 @@ class Looking:
         source = live.source or self.versions()[0]
         asked = self._environments.get(self._key(source)) if source is not None else None
         notes = live.environment.notes if live.environment is not None else ()
-        return (*(asked.warnings if asked is not None else ()), *notes, *self._unlimited())
+        warned = (*asked.warnings, *self._expected(asked)) if asked is not None else ()
+        return (*warned, *notes, *self._unlimited())
 
     def environment_file(self) -> str | None:
         """The file in the bundle that says what the served environment holds; None without one."""
         source = self.actor.hosting.live.source
         asked = self._environments.get(self._key(source)) if source is not None else None
         return asked.file if asked is not None else None
+
+    def _expected(self, asked: Asked) -> tuple[str, ...]:
+        """That the code expects data where it is not."""
+        actor = self.actor
+        told = data_link.warning(asked.reads, actor.engine.data_link, attached=actor.spec.data is not None)
+        return (told,) if told is not None else ()
 
     def _unlimited(self) -> tuple[str, ...]:
         """That limits are not held, if some are set."""
@@ -152,8 +162,12 @@ class Looking:
         return ("its limits are kept as well as possible, and nothing enforces them: kaosctl doctor says why",)
 
     def _asked(self, source: Version) -> Asked:
-        inputs = self.inputs(source)
-        return Asked(inputs.digest, warnings(inputs.declared, self.actor.spec.engine), inputs.declared.file)
+        inputs, engine = self.inputs(source), self.actor.spec.engine
+        declared = inputs.declared
+        reads = self._reading.expected(source.digest, declared.root)
+        if engine != "process" and declared.dockerfile is not None:  # the image may have directories of its own
+            reads = tuple(one for one in reads if not any(place.startswith(("/", "..")) for place in one.directories))
+        return Asked(inputs.digest, warnings(declared, engine), declared.file, reads)
 
     def prepare(self, scan: Scan, few: bool) -> Prepared | None:
         """What is wanted next of what a scan of the source found, in its thread, since a change of threads costs.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import structlog
 
 from kaosd.bundle import Scan, Scanner
+from kaosd.bundle.expected import Expected
 from kaosd.declared import Choice
 from kaosd.errors import ContentLost, KaosError
 from kaosd.watch import Watcher
@@ -22,12 +23,14 @@ Key = tuple[str, tuple[str, ...], Choice]  # a source version, its globs, and wh
 class Asked(NamedTuple):
     """The environment that a source version asks for.
 
-    warnings: what of that the engine does not honour. file: the environment file in use.
+    warnings: what of that the engine does not honour. file: the environment file in use. reads: data that its code
+    expects.
     """
 
     digest: str
     warnings: tuple[str, ...]
     file: str | None = None
+    reads: tuple[Expected, ...] = ()
 
 
 Prepared = tuple[Key, Asked]
