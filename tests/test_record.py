@@ -65,6 +65,36 @@ def test_a_job_has_its_own_log_and_goes_through_its_states(record: Record) -> No
     assert kinds == ["deployment_started", "job_started", "job_progress", "job_finished"]
 
 
+def test_progress_is_the_step_and_how_far_it_is_and_begins_again_with_the_next_build(record: Record) -> None:
+    record.begin(ONE, (), "build")
+    _, log = record.job(Stage.BUILD)
+    log.progress("1 of 2 built")
+    assert record.progress == "1 of 2 built"
+    log.line("step 3/4 create")
+    log.progress("a")
+    log.line("warning: something")
+    log.progress("b: c")
+    assert record.progress == "step 3/4 create: b: c"
+    log.line("step 4/4 install")
+    assert record.progress == "step 4/4 install"
+    text = log.path.read_text()
+    log.progress("9 packages")
+    assert record.progress == "step 4/4 install: 9 packages"
+    assert log.path.read_text() == text
+    log.close()
+    kinds = [event.kind for event in record.journal.events(0, 100)[0]]
+    assert kinds.count("job_progress") == 2
+    _, host = record.job(Stage.HOST)
+    assert record.progress == "step 4/4 install: 9 packages"
+    host.close()
+    record.begin(TWO, (), "build")
+    _, again = record.job(Stage.BUILD)
+    assert record.progress is None
+    again.progress("3 packages")
+    assert record.progress == "3 packages"
+    again.close()
+
+
 def test_a_restarted_record_knows_the_newest_job_of_each_stage(record: Record, journal: Journal) -> None:
     record.begin(ONE, (), "build")
     record.job(Stage.BUILD)[1].close()

@@ -25,6 +25,10 @@ from kaosd.logs import Entry
 ASK = 0.5  # seconds between two questions for the progress
 TRIES = 3  # failed attempts in a row after which the user hears of it, while the daemon tries again
 REPEAT = 10.0  # seconds between two lines of progress where there is no terminal
+_ROUTINE = (
+    *("+ ", "- ", "~ ", "Using ", "Creating ", "Activate "),
+    *("Downloading ", "Downloaded ", "Building ", "Built ", "Resolved ", "Prepared ", "Installed ", "Audited "),
+)
 
 
 def deploy(*, detach: bool = False, as_json: bool = False, **wanted: object) -> int:
@@ -107,9 +111,12 @@ def _accompany(client: Client, name: str, tails: Tails, progress: Progress) -> d
 
 
 def routine(entry: Entry) -> bool:
-    """Whether a line tells a person who waits nothing: each package of an environment, JupyterLab's own greetings."""
+    """Whether a line is of no use while waiting: packages one by one, JupyterLab's own greetings, what uv counts.
+
+    The last are in the progress.
+    """
     if entry.log.stage == "build":
-        return entry.text.strip().startswith(("+ ", "- ", "~ ", "Using ", "Creating ", "Activate "))
+        return entry.text.strip().startswith(_ROUTINE)
     return entry.log.stage == "host" and entry.text.startswith(("I ", "D "))
 
 

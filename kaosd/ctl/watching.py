@@ -2,7 +2,8 @@
 
 On a terminal the picture is drawn over itself, at most ten times a second, and of it only the lines that differ.
 Nothing about the terminal is changed that would have to be put back (no other screen, no hidden cursor), so that
-however this ends, the last picture stays and the terminal is as it was. In a pipe each change is printed once.
+however this ends, the last picture stays and the terminal is as it was. In a pipe each change is printed once, and each
+step of a build.
 """
 
 from __future__ import annotations
@@ -86,6 +87,15 @@ def frame(lines: list[str], shown: list[str]) -> str:
     return f"{up}\r\x1b[?7l" + "".join(moves) + f"{rest}\x1b[?7h"
 
 
+def _steps(found: dict[str, Any]) -> dict[str, Any]:
+    """A status without how far the step of a build is, and how long the build takes."""
+    notebooks = []
+    for one in found["notebooks"]:
+        build = one.get("build") and {**one["build"], "seconds": 0.0}
+        notebooks.append({**one, "build": build, "progress": (one.get("progress") or "").partition(": ")[0]})
+    return {**found, "notebooks": notebooks}
+
+
 def _in_pipe(client: Client, name: str | None, *, as_json: bool) -> None:
     shown: object = None
     where = screen.of(sys.stdout)
@@ -94,7 +104,7 @@ def _in_pipe(client: Client, name: str | None, *, as_json: bool) -> None:
             facts: object = found.text
             text = json.dumps({"error": {"code": found.code, "text": found.text}}) if as_json else found.text
         else:
-            facts = picture.draw(found, 0.0, screen.Screen(), detail=True)  # at one fixed time: without the ages
+            facts = picture.draw(_steps(found), 0.0, screen.Screen(), detail=True)  # at one fixed time: without ages
             drawn = picture.draw(found, time.time(), where, detail=name is not None)
             text = json.dumps(found) if as_json else "\n".join(drawn) + "\n"
         if facts != shown:

@@ -25,7 +25,13 @@ class Log(Protocol):
     path: Path
 
     def line(self, text: str) -> None:
-        """Append one line (control characters are escaped, a time stamp is put in front)."""
+        """Append one line (control characters are escaped, a time stamp is put in front).
+
+        One that begins with "step n/m " is shown as what is being done, until the next such line.
+        """
+
+    def progress(self, text: str) -> None:
+        """Show how far the current step is, in place of what was said before; nothing is written to the log."""
 
 
 class Inputs(Protocol):

@@ -32,9 +32,12 @@ class LogFile:
     StoreError when the disk is full.
     """
 
-    def __init__(self, path: Path, seen: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, path: Path, seen: Callable[[str], None] | None = None, advanced: Callable[[str], None] | None = None
+    ) -> None:
         self.path = path
         self._seen = seen
+        self._advanced = advanced
         with store_errors("write to", path):
             if os.path.lexists(path) and not is_file(path):
                 set_aside(path, time.time())
@@ -47,6 +50,11 @@ class LogFile:
             logfile.bound(str(self.path))
         if self._seen is not None:
             self._seen(text)
+
+    def progress(self, text: str) -> None:
+        """Report how far the current step is."""
+        if self._advanced is not None:
+            self._advanced(text)
 
     def close(self) -> None:
         """Close the file; further lines are an error."""
@@ -65,7 +73,8 @@ class Record:
         self.deployment: Deployment | None = None
         self.target: Target | None = None
         self.jobs: dict[Stage, Job] = {}
-        self.progress: str | None = None  # of the build
+        self.progress: str | None = None  # of the build: its step, and how far that is
+        self._step: str | None = None
         self.sending: str | None = None  # how far data has got on its way to where the host is
         self.recovered = 0  # copies of a person's work that were kept
         self._unlisted: list[tuple[str, str]] = []  # of these, see `keep`
@@ -175,7 +184,9 @@ class Record:
         """Begin a job of the deployment in progress, with its log file."""
         number = self.deployment.number if self.deployment is not None else 0
         job = self.journal.begin_job(self.name, number, stage, time.time())
-        log = LogFile(self.logs / log_name(number, stage.value, job.id), self._progress(job))
+        log = LogFile(self.logs / log_name(number, stage.value, job.id), self._progress(job), self._advanced)
+        if stage is Stage.BUILD:
+            self.progress = self._step = None  # those of the build before would seem to run backwards
         self.jobs[stage] = self.journal.job_log(job.id, str(log.path))
         self.event("job_started", job=job.id, stage=stage.value, number=number)
         return self.jobs[stage], log
@@ -259,10 +270,13 @@ class Record:
     def _progress(self, job: Job) -> Callable[[str], None]:
         def seen(text: str) -> None:
             if text.startswith("step "):
-                self.progress = text
+                self.progress = self._step = text
                 self.event("job_progress", job=job.id, stage=job.stage.value, text=text)
 
         return seen
+
+    def _advanced(self, text: str) -> None:
+        self.progress = f"{self._step}: {text}" if self._step is not None else text
 
 
 def went_live(deployment: Deployment, live: Live, wanted: Resources) -> bool:

@@ -180,6 +180,11 @@ def test_a_terminal_has_a_line_of_progress_that_is_wiped(deployment: Deployment)
     [
         ("build", "step 2/4 resolve the requirements", False),
         ("build", " + numpy==2.0", True),
+        ("build", "Downloading numpy (16.1MiB)", True),
+        ("build", " Downloaded numpy", True),
+        ("build", "      Built loc @ file:///src/loc", True),
+        ("build", "Prepared 99 packages in 4.64s", True),
+        ("build", "warning: model/apt.txt: its packages are not installed (curl)", False),
         ("build", "error: No solution found", False),
         ("host", "I ServerApp jupyterlab | extension was successfully linked.", True),
         ("host", "W ServerApp something is odd", False),

@@ -43,6 +43,24 @@ def test_a_pipe_gets_each_change_once(eventful: Daemon) -> None:
     assert sum("● notebook-mnist-ada" in line for line in running.lines) == 1
 
 
+def test_a_pipe_gets_a_build_once_a_step(eventful: Daemon) -> None:
+    with eventful.started("status", "--watch") as running:
+        steps = "step 2/4 resolve", "step 4/4 install: 9 packages", "step 4/4 install: 9 packages; 1 of 1 built"
+        for seconds, doing in enumerate(steps):
+            build = {**notebook()["build"], "state": "JOB_RUNNING", "seconds": float(seconds)}
+            eventful.serves(notebook(state="building", progress=doing, build=build))
+            asked = len(eventful.requests)
+            until(lambda asked=asked: len(eventful.requests) > asked + 6)
+        eventful.serves(notebook(state="failed", reason="no such package"))
+        running.expect("no such package")
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(30) == 130
+    assert [line.split("step ")[1] for line in running.lines if "step " in line] == [
+        "2/4 resolve",
+        "4/4 install: 9 packages",
+    ]
+
+
 def test_json_is_an_object_a_line(eventful: Daemon) -> None:
     with eventful.started("status", NAME, "--watch", "--json") as running:
         running.expect('"live"')

@@ -42,9 +42,13 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: list[str] = []
+        self.far: list[str] = []
 
     def line(self, text: str) -> None:
         self.lines.append(text)
+
+    def progress(self, text: str) -> None:
+        self.far.append(text)
 
 
 class Files:

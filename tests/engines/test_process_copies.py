@@ -124,6 +124,17 @@ async def test_a_copy_that_was_changed_is_what_a_fresh_build_makes(
     assert copied == fresh
 
 
+async def test_what_is_added_tells_how_far_it_is_though_its_lines_are_not_logged(
+    own: ProcessEngine, log: Lines
+) -> None:
+    await own.build(SPEC, Files.of("idna==3.6\n"), log)
+    del log.lines[:], log.far[:]
+    await own.build(SPEC, Files.of("idna==3.6\npytz==2024.1\n"), log)
+    assert ADDED in log.lines
+    assert not any(line.startswith("Resolved") for line in log.lines)
+    assert [text.partition(";")[0] for text in (log.far[0], log.far[-1])] == ["1 package", "1 package installed"]
+
+
 @pytest.mark.parametrize(
     ("requirements", "sentence"),
     [

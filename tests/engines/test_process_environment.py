@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -146,6 +147,8 @@ async def test_each_step_is_a_line_of_the_log_and_the_lock_tells_what_is_install
         "step 4/4 install",
     ]
     assert any(line.startswith("warning: model/apt.txt: its packages are not installed (curl)") for line in log.lines)
+    assert re.match(r"[0-9]+ packages($|;)", log.far[0])
+    assert re.match(r"[0-9]+ packages installed($|;)", log.far[-1])
     lock = Path(environment.handle, "kaosd-lock.txt").read_text()
     assert {EXTRA, "jupyterlab", "jupyter-collaboration", "ipykernel"} <= {
         line if line == EXTRA else line.partition("==")[0] for line in lock.split("\n")

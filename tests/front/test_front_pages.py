@@ -107,6 +107,10 @@ async def test_a_build_shows_how_far_it_is_and_what_is_usual(world: World) -> No
     assert 'max="83.4"' in parts["progress"]
     assert "Step 2 of 4: resolve the requirements" in parts["progress"]
     assert ">step 2/4 resolve the requirements<" in parts["log"]
+    far = "step 4/4 install: 99 packages; 3 of 9 downloads, 45 of 107 MB"
+    world.directory.put("nb", None, "building", build=build, progress=far)
+    parts = (await news(world, "/nb/_kaosd/state", "", 0))["parts"]
+    assert "Step 4 of 4: install: 99 packages; 3 of 9 downloads, 45 of 107 MB" in parts["progress"]
 
 
 async def test_hostile_text_is_shown_and_not_run(world: World) -> None:

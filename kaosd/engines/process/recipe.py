@@ -16,7 +16,7 @@ import posixpath
 import re
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kaosd import proc
@@ -27,6 +27,7 @@ from kaosd.engines.process.additions import Change, compare, options
 from kaosd.engines.process.blame import Blame, Requirement, blame
 from kaosd.engines.process.copying import complete, distributions
 from kaosd.engines.process.server import installed
+from kaosd.engines.process.uv_output import Tally
 from kaosd.errors import BuildFailed, EngineUnavailable
 
 LOCK = "kaosd-lock.txt"  # what was installed, in the environment itself
@@ -60,7 +61,7 @@ class Recipe:
     """One build: uv's binary, the interpreter to take, the variables that programs get, where the lines go.
 
     preferences: a lock whose versions are kept where the requirements allow it; may be absent. downloads: whether uv
-    may fetch a Python that is not on this machine.
+    may fetch a Python that is not on this machine. tally: how far uv is.
     """
 
     uv: str
@@ -69,6 +70,7 @@ class Recipe:
     log: Log
     preferences: Path
     downloads: bool = False
+    tally: Tally = field(default_factory=Tally)
 
     async def make(self, inputs: Inputs, target: Path, past: Past | None = None) -> tuple[str, ...]:
         """Make *target*, an empty directory, a complete environment; what a person must know of it, one sentence each.
@@ -350,7 +352,14 @@ class Recipe:
     async def _uv(
         self, directory: Path, *arguments: str, quiet: bool = False, variables: Mapping[str, str] | None = None
     ) -> proc.Finished:
-        """Run uv and tell the log what it writes, unless *quiet*."""
+        """Run uv and tell the log how far it is and, unless *quiet*, what it writes."""
+
+        def line(text: str) -> None:
+            if not quiet:
+                self.log.line(text)
+            if self.tally.take(text):
+                self.log.progress(str(self.tally))
+
         allowed = [] if self.downloads and arguments[:2] == ("python", "install") else ["--no-python-downloads"]
         argv = [self.uv, *arguments, *allowed, "--no-progress", "--color", "never"]
         try:
@@ -358,7 +367,7 @@ class Recipe:
                 argv,
                 cwd=directory,
                 env={**self.variables, **(variables or {})},
-                line=None if quiet else self.log.line,
+                line=line,
             )
         except OSError as error:
             raise EngineUnavailable(f"uv cannot be started: {error}") from error
