@@ -43,7 +43,7 @@ def test_the_lines_of_a_whole_run() -> None:
         ([], ""),
         (["Resolved 1 package in 2ms"], "1 package"),
         (["Prepared 1 package in 2m 03s"], "1 package fetched"),
-        (["Downloaded 12 packages in 1.20s"], "12 packages fetched"),  # uv 0.1
+        (["Downloaded 12 packages in 1.20s"], "12 packages fetched"),  # of older versions
         (["Downloading pip", "Downloaded pip"], "1 of 1 downloads"),  # of unknown size
         (["Downloading x (900KiB)", "Downloading y (1.5TiB)"], "0 of 2 downloads, 0 of 1649268 MB"),
         (["Downloading x (524288B)"], "0 of 1 downloads, 0 of 1 MB"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_COUNT = re.compile(r"(Resolved|Prepared|Downloaded|Installed) ([0-9]+) packages? in ")  # Downloaded: before uv 0.2.4
+_COUNT = re.compile(r"(Resolved|Prepared|Downloaded|Installed) ([0-9]+) packages? in ")  # Downloaded: of older versions
 _DOES = {"Resolved": "", "Prepared": " fetched", "Downloaded": " fetched", "Installed": " installed"}
 _DOWNLOAD = re.compile(r"Downloading (\S+)(?: \(download\))?(?: \(([0-9]+(?:\.[0-9]+)?)((?:[KMGT]i)?B)\))?$")
 _DOWNLOADED = re.compile(r" *Downloaded (\S+)(?: \(download\))?$")
