@@ -395,16 +395,20 @@ class Steps:
 
     async def way_back(self, plan: planner.Plan) -> None:
         """Write down that what is served is wanted again, if the deployment before came to nothing."""
-        record, store, target, last = self.actor.record, self.store, plan.target, self.actor.record.undone
+        record, target, last = self.actor.record, plan.target, self.actor.record.undone
         if last is None or target is None or not _is_wanted(plan, target, last):
             return
+        record.reverted(target, await asyncio.to_thread(self._went_back, target, last))
+
+    def _went_back(self, target: Target, last: Deployment) -> tuple[str, ...]:
+        """What differs between *target* and *last*, which came to nothing, for people."""
         causes = ["[rollback]" if target.source == self.actor.intent.pinned_source else "[reverted]"]
         for what, old, new in (("", last.source, target.source), ("data: ", last.data, target.data)):
             if old is None or new is None or old == new or (what and self.actor.spec.data_mode is DataMode.LINK):
                 continue
-            changes = await asyncio.to_thread(differences, store, old.digest, new.digest)
+            changes = differences(self.store, old.digest, new.digest)
             causes += [f"{what}{path}" for path in bare(change.path for change in changes or ())]
-        record.reverted(target, tuple(causes[:CAUSES]))
+        return tuple(causes[:CAUSES])
 
     def _causes(self, target: Target) -> tuple[str, ...]:
         """What differs between what is served and *target*, for people."""
@@ -418,7 +422,13 @@ class Steps:
         causes += self._data_causes(live.data, target.data)
         if target.resources != live.resources:
             causes += ("[resources]",)
-        return causes[:CAUSES] or (f"[{self.actor.hosting.damage or 'host ended'}]",)
+        if causes:
+            return causes[:CAUSES]
+        actor, last = self.actor, self.actor.record.undone
+        is_running = actor.hosting.fact() is planner.HostFact.RUNNING and not actor.hosting.damage
+        if last is not None and is_running and actor.looking.cut_short():  # its beginning is undone
+            return self._went_back(target, last)
+        return (f"[{actor.hosting.damage or 'host ended'}]",)
 
     def _is_grown(self, target: Target) -> bool:
         """Whether *target* differs from what is served by one file, which has only become larger; blocking."""
