@@ -43,7 +43,7 @@ def _write(path: Path) -> None:
     draft = path.with_name(f".{FILE}.new")
     try:
         discard(draft)
-        with draft.open("x") as file:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(f"{SCHEMA}\n")
             file.flush()
             os.fsync(file.fileno())
