@@ -29,6 +29,7 @@ def kernel() -> Iterator[Kernel]:
 
 def _use_kaosd(place: Path) -> None:
     """Deploy a notebook here, where there is a network, and leave its state as if the person had done it."""
+    subprocess.run(["chown", "-R", "0:0", str(place / "home")], check=True)  # root's own for as long as root uses it
     source = make_bundle(place / "example")
     state = place / "home" / ".local" / "state" / "kaosd"
     state.parent.mkdir(parents=True)

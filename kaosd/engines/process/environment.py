@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -262,7 +263,13 @@ def _trashed(path: Path) -> Path | None:
     if not path.exists():
         return None
     trash = Path(mkdtemp(prefix=f"{path.name}{_TRASH}", dir=path.parent))
-    return path.rename(trash / path.name).parent
+    try:
+        path.rename(trash / path.name)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.rmtree(path)  # an overlay does not move a directory of its lower layer
+    return trash
 
 
 def _used(path: Path) -> bool:

@@ -44,7 +44,7 @@ def _entry(path: Path, name: str) -> tuple[str, str]:
 
 
 def _size_and_time(found: os.stat_result) -> str:
-    return f"{found.st_size} {found.st_mtime_ns}"
+    return f"{found.st_size} {found.st_mtime_ns // 10**9}"  # whole seconds: copies and some file systems keep no more
 
 
 def damage(environment: Path, sealed: dict[str, str]) -> str:
