@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     os.umask(os.umask(0) & ~0o700)  # what it makes is at least its owner's to use
     try:
         code = _attempt(argv)
-    except OSError:  # nobody takes what there is to say
+    except OSError:  # the streams take nothing any more
         code = 1
     streams.flush()
     return code

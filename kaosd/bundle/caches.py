@@ -1,4 +1,4 @@
-"""Caches that Python and Jupyter write beside a host's files: nobody's edits, and no reason to keep a directory."""
+"""Caches that Python and Jupyter write beside the files of a host: no edits, and no reason to keep a directory."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ class Index:
         return self._connection.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
 
     def forget_lost(self) -> None:
-        """Nobody needs to know any more what was lost."""
+        """What was lost need not be known any more."""
         with self._transaction():
             self._connection.execute("delete from lost")
 
