@@ -73,10 +73,9 @@ async def serve(
             backend = Backend(settings, config, registry, stop.set)
             reloads = Reloads(backend)
             poked.to(registry.poke, reloads.ask)
-            token = secret(secret_file(settings.state_dir / "token"))
             given = activated or {}
-            front = Front(Lobby(registry, token), settings.front.port, settings.front.hosts, given.get("front", ()))
             api = Api(backend, settings.socket, activated=next(iter(given.get("control", ())), None))
+            front = _front(settings, registry, api, given.get("front", ()))
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
@@ -89,9 +88,15 @@ async def serve(
             sd.notify("READY=1")
             log.info("daemon_ready", version=__version__, socket=str(settings.socket), front=front.url)
             await stop.wait()
-            await _drain(settings, api, registry, own)
+            await _drain(settings, api, front, registry, own)
     log.info("daemon_stopped")
     return 0
+
+
+def _front(settings: Settings, registry: Registry, api: Api, given: tuple[socket.socket, ...]) -> Front:
+    """The web address of all notebooks; what its pages ask is answered by the API."""
+    token = secret(secret_file(settings.state_dir / "token"))
+    return Front(Lobby(registry, token, api.ask), settings.front.port, settings.front.hosts, given)
 
 
 class Pokes:
@@ -113,11 +118,12 @@ class Pokes:
             self._notebooks(key)
 
 
-async def _drain(settings: Settings, api: Api, registry: Registry, own: list[asyncio.Task[None]]) -> None:
+async def _drain(settings: Settings, api: Api, front: Front, registry: Registry, own: list[asyncio.Task[None]]) -> None:
     """The orderly end: no new wishes, steps end within their grace, hosts go on unless told otherwise."""
     sd.notify("STOPPING=1")
     log.info("daemon_stopping")
     api.draining = True
+    front.drain()
     for task in own:
         task.cancel()
     late = await registry.drain(settings.stop_grace)

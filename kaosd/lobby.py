@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import statistics
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from kaosd.front import Route
 from kaosd.model import NotebookState
@@ -13,15 +17,24 @@ from kaosd.registry import Registry
 
 AT_ONCE = 0.5  # seconds that finding an environment in place may take
 TAKEN = 5  # builds that are asked how long it takes
+Ask = Callable[[str, str, str, str, bytes], Awaitable[tuple[int, dict[str, Any]]]]
 LINE = 200  # bytes that a log line has on average, at most
 
 
 class Lobby:
-    """What the front needs to know: routes, log lines, news. Satisfies kaosd.front's Directory."""
+    """What the front needs to know: routes, log lines, news. Satisfies kaosd.front's Directory.
 
-    def __init__(self, registry: Registry, token: str) -> None:
+    ask: answers what the API answers; see kaosd.api.Api.ask.
+    """
+
+    def __init__(self, registry: Registry, token: str, ask: Ask) -> None:
         self.registry = registry
         self.token = token
+        self._ask = ask
+
+    async def ask(self, method: str, name: str, verb: str, query: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """The status and the document with which the API answers."""
+        return await self._ask(method, name, verb, query, body)
 
     def route(self, name: str) -> Route | None:
         """The route of one notebook."""
@@ -50,8 +63,12 @@ class Lobby:
         return tail(log_file, lines) if log_file is not None else []
 
     async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
-        """See Registry.changed."""
-        return await self.registry.changed(after, timeout)
+        """The number of the newest change, once it is another than *after* or *timeout* seconds have passed."""
+        news = self.registry.shop.news
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await news.after(after)
+        return news.number
 
 
 def tail(path: Path, lines: int) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from kaosd.errors import ConfigError
 
 NAME_MAX = 44
+RESERVED = frozenset({"kaosd"})  # names that no notebook may have
 ONE_SAVE = 0.1  # of a quiet time is enough after the save of one file that is whole
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
 _QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([a-zA-Z]*)")
@@ -84,6 +85,14 @@ def check_name(name: str, what: str = "name") -> str:
         f"{what} {name!r} is not valid",
         hint="use letters, digits, - and _, starting with a letter or digit, for example 'mnist'",
     )
+
+
+def check_notebook_name(name: str) -> str:
+    """The same for the name of a notebook alone: the front has addresses of its own."""
+    if name in RESERVED:
+        text = f"name {name!r} is reserved, because the front has its own pages at /{name}/"
+        raise ConfigError(text, hint=f"choose another, for example '{name}-notebook'")
+    return check_name(name)
 
 
 def parse_memory(text: str) -> int:

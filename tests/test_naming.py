@@ -13,6 +13,7 @@ from kaosd.settings.naming import NAMELESS, base_name, candidates, choose
 BASES = {
     "/home/ada/mnist": "mnist",
     "/home/ada/mnist/": "mnist",
+    "/home/ada/kaosd": "kaosd-notebook",
     "/home/ada/x/../mnist": "mnist",
     "/home/ada/My Project (old)": "My-Project-old",
     "/home/ada/-rf": "rf",

@@ -278,6 +278,7 @@ LONG = "x" * 45
         ("[[notebook]]\nmemory = 4.5", 'kaosd.toml:2: memory: 4.5 is not allowed; write a quantity such as "512Mi"'),
         ("[[notebook]]\nname = 'a b'", "kaosd.toml:2: name: 'a b' is not valid; use letters, digits, - and _"),
         ("[[notebook]]\nname = '../x'", "kaosd.toml:2: name: '../x' is not valid; use letters"),
+        ("[[notebook]]\nname = 'kaosd'", "kaosd.toml:2: name: 'kaosd' is reserved, because the front has its own"),
         ("[[notebook]]\nname = ''", "kaosd.toml:2: name: '' is not valid; use letters"),
         (f"[[notebook]]\nname = '{LONG}'", f"kaosd.toml:2: name: '{LONG}' has 45 characters; at most 44 are allowed"),
         (f"[[notebook]]\nworkspace = '{LONG[:40]}'\nuser='ada'", "kaosd.toml:1: name: the name made of workspace"),

@@ -34,10 +34,10 @@ def status_of(error: KaosError) -> int:
     return HTTPStatus.SERVICE_UNAVAILABLE if error.retryable else HTTPStatus.INTERNAL_SERVER_ERROR
 
 
-def problem(error: KaosError) -> web.Response:
-    """The answer that tells of *error*."""
+def document(error: KaosError) -> dict[str, object]:
+    """The problem document of *error*."""
     status = HTTPStatus(status_of(error))
-    document = {
+    return {
         "type": "about:blank",
         "title": status.phrase,
         "status": status.value,
@@ -45,8 +45,12 @@ def problem(error: KaosError) -> web.Response:
         "code": error.code,
         "hint": error.hint,
     }
-    body = json.dumps(document).encode()
-    return web.Response(status=status, body=body, content_type="application/problem+json", headers=HEADERS)
+
+
+def problem(error: KaosError) -> web.Response:
+    """The answer that tells of *error*."""
+    body = json.dumps(document(error)).encode()
+    return web.Response(status=status_of(error), body=body, content_type="application/problem+json", headers=HEADERS)
 
 
 def of_http(error: web.HTTPException, method: str) -> Refusal:

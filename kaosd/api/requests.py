@@ -123,9 +123,8 @@ def refuse_browsers(request: web.Request) -> None:
             raise Refusal(403, "forbidden", "requests of web pages are not answered here")
 
 
-def query_of(request: web.Request) -> dict[str, str]:
-    """The query; names that are not UTF-8 as os.fsdecode gives them."""
-    raw = request.rel_url.raw_query_string
+def query_of(raw: str) -> dict[str, str]:
+    """The fields of a query that is still percent-encoded; names that are not UTF-8 as os.fsdecode gives them."""
     try:
         return dict(parse_qsl(raw, keep_blank_values=True, errors="surrogateescape", max_num_fields=20))
     except ValueError as error:

@@ -246,3 +246,10 @@ ROUTES = (  # sorted by path and method
     Route("GET", "/v1/version", _version),
     Route("GET", "/v1/why", _why),
 )
+
+_BY_PATH = {(route.method, route.path.replace(_NAME, "/v1/notebooks/{name}")): route for route in ROUTES}
+
+
+def find(method: str, path: str) -> Route | None:
+    """The route of *path*, in which a notebook's name is written {name}."""
+    return _BY_PATH.get((method, path))

@@ -15,7 +15,7 @@ from kaosd.api import problems, requests
 from kaosd.api.connection import Connection, Door, Limits, peer
 from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
-from kaosd.api.routes import ROUTES, Ask, Backend, Route
+from kaosd.api.routes import ROUTES, Ask, Backend, Json, Route, find
 from kaosd.errors import KaosError
 from kaosd.model import check_name
 
@@ -120,6 +120,27 @@ class Api:
 
     # -- requests ------------------------------------------------------------------------------------------
 
+    async def ask(self, method: str, name: str, verb: str, query: str, body: bytes) -> tuple[int, Json]:
+        """Answer a request that did not come over the socket: its status, and its JSON or problem document.
+
+        name: of the notebook that *verb* is for; "" for the daemon itself. query: percent-encoded.
+        """
+        try:
+            route = find(method, f"/v1/notebooks/{{name}}/{verb}".rstrip("/") if name else f"/v1/{verb}")
+            if route is None:
+                raise Refusal(404, "no_such_route", f"this kaosd has no {verb!r}")
+            self._refuse_while_draining(route)
+            ask = Ask(name, requests.query_of(query), requests.parse(body) if body else {})
+            if route.mutating:
+                log.info("asked", method=method, verb=verb, notebook=name, by="front")
+            return 200, await route.answer(self._daemon, ask)
+        except KaosError as error:
+            return problems.status_of(error), problems.document(error)
+
+    def _refuse_while_draining(self, route: Route) -> None:
+        if route.mutating and self.draining:
+            raise Refusal(503, "draining", "kaosd is stopping and takes no changes", hint="start it again first")
+
     @web.middleware
     async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """What holds for every request: who may ask, and what an error looks like."""
@@ -144,12 +165,11 @@ class Api:
 
     def _endpoint(self, route: Route) -> Handler:
         async def endpoint(request: web.Request) -> web.StreamResponse:
-            if route.mutating and self.draining:
-                raise Refusal(503, "draining", "kaosd is ending and takes no changes", hint="start it again first")
+            self._refuse_while_draining(route)
             given = request.match_info.get("name")
             name = "" if given is None else check_name(given)
             body = {} if route.method == "GET" else await requests.body_of(request, self._limits)
-            ask = Ask(name, requests.query_of(request), body)
+            ask = Ask(name, requests.query_of(request.rel_url.raw_query_string), body)
             if route.mutating:
                 log.info("asked", method=route.method, path=request.path, pid=_pid(request))
             if route.stream:

@@ -20,6 +20,7 @@ COOKIE_PREFIX: Final = "kaosd-"
 LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 INDEX_HOST, NOTEBOOK_HOST = "localhost", "127.0.0.1"
 _HOST: Final = re.compile(r"([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+DELIBERATE: Final = "X-Kaosd"  # the header of requests that change something
 INDEX: Final = ""  # the scope of the daemon's own token; every other scope is a notebook's name
 
 
@@ -72,6 +73,18 @@ def foreign(method: str, headers: Headers, known: Collection[str]) -> str | None
     if linked and headers.get("Sec-Fetch-Dest") == "document":
         return None
     return "The request was made by a page of another site."
+
+
+def unasked(headers: Headers) -> str | None:
+    """Why a request that changes something was not made on purpose by a page of ours or a program; None if it was.
+
+    No form and no link can send the header, and a script of another site may not. foreign() has compared the origin.
+    """
+    if headers.get(DELIBERATE) != "1":
+        return f"A request that changes something needs the header {DELIBERATE}: 1."
+    if "Authorization" not in headers and "Origin" not in headers:
+        return "A request that changes something needs the header Origin, or the token."
+    return None
 
 
 def wants_page(method: str, headers: Headers) -> bool:

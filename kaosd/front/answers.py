@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -45,9 +46,22 @@ def problem(status: int, title: str, detail: str, **more: str) -> web.Response:
     return web.json_response(document, status=status, content_type="application/problem+json", headers=_SAFE)
 
 
-def document(content: dict[str, object]) -> web.Response:
-    """A JSON document for a page of ours."""
-    return web.json_response(content, headers=_SAFE)
+def document(content: dict[str, Any], status: int = 200) -> web.Response:
+    """A JSON document for a page of ours; a problem document where *status* says so."""
+    kind = "application/json" if status < 400 else "application/problem+json"
+    return web.json_response(content, status=status, content_type=kind, headers=_SAFE)
+
+
+def not_allowed(method: str) -> web.Response:
+    """The refusal of another method than *method*."""
+    refusal = problem(405, "Method not allowed", f"Only {method} can be used here.")
+    refusal.headers["Allow"] = method
+    return refusal
+
+
+def stream() -> web.StreamResponse:
+    """The head of a stream of events."""
+    return web.StreamResponse(headers=_SAFE | {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
 
 
 def moved(target: str) -> web.Response:

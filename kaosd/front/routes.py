@@ -37,5 +37,11 @@ class Directory(Protocol):
     def tail(self, name: str, lines: int) -> list[str]:
         """The last log lines of the stage in work."""
 
+    async def ask(self, method: str, name: str, verb: str, query: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """The status and the document with which the API answers *verb* of the notebook *name* ("": of the daemon).
+
+        query: percent-encoded. body: JSON, or nothing.
+        """
+
     async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - the wait is the purpose
-        """The number of the newest event, once it is higher than *after* or *timeout* seconds have passed."""
+        """The number of the newest change, once it is higher than *after* or *timeout* seconds have passed."""

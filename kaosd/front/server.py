@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import web
 
 from kaosd.front import access, answers
+from kaosd.front.actions import Actions
 from kaosd.front.connections import Server, listen, most_connections
 from kaosd.front.headers import Back
 from kaosd.front.markup import element, join
@@ -19,6 +20,7 @@ from kaosd.front.routes import Directory
 from kaosd.front.screens import OWN, Screens, gone
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
+_EARLIER = "_kaosd"  # where the list was; people have kept that address
 _GRACE = 1.0  # seconds that requests in flight may take to end when the front closes
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -42,6 +44,7 @@ class Front:
         self._nobody = secrets.token_hex()  # what an unknown notebook's token is compared with
         self._passage = Passage(directory)
         self._screens = Screens(directory)
+        self._actions = Actions(directory)
         self._server: Server | None = None
         self._runner: web.ServerRunner | None = None
 
@@ -62,9 +65,14 @@ class Front:
         for listener in listeners:
             await web.SockSite(self._runner, listener).start()
 
+    def drain(self) -> None:
+        """End the streams of events: the daemon is stopping."""
+        self._actions.close()
+
     async def close(self) -> None:
         """Stop listening, end websockets and requests in flight, and let the hosts go. Idempotent."""
         self._screens.close()
+        self._actions.close()
         await self._passage.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -87,6 +95,8 @@ class Front:
             return answers.moved(f"/{scope}/?{query}" if query else f"/{scope}/")
         if scope == OWN:
             return await self._index(request, rest, query)
+        if scope == _EARLIER and request.method == "GET":
+            return answers.moved(f"/{OWN}/?{query}" if query else f"/{OWN}/")
         return await self._notebook(request, scope, rest, query)
 
     async def _index(self, request: web.BaseRequest, place: str, query: str) -> web.StreamResponse:
@@ -104,6 +114,8 @@ class Front:
         self._admitted(request)
         if page and access.has_token(query):
             return _signed_in(request, home, cookie, home)
+        if self._actions.covers(place):
+            return await self._actions.of_console(request, place)
         if place.startswith("open/"):
             return self._open(place.removeprefix("open/"), here)
         return await self._screens.index(request, place, page=page)
@@ -137,7 +149,7 @@ class Front:
         if page and request.method == "GET" and access.has_token(query):
             return _signed_in(request, target, cookie, f"/{name}/")
         if rest == OWN or rest.startswith(f"{OWN}/"):
-            return await self._screens.notebook(request, name, rest.removeprefix(OWN).removeprefix("/"))
+            return await self._own(request, name, rest.removeprefix(OWN).removeprefix("/"))
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # or aiohttp takes the answer for begun
@@ -153,6 +165,12 @@ class Front:
         if answer is None:
             return await self._screens.waiting(name) if page else self._screens.unavailable(name)
         return answer
+
+    async def _own(self, request: web.BaseRequest, name: str, place: str) -> web.StreamResponse:
+        """What we answer ourselves below a notebook's address, whatever its host has there."""
+        if self._actions.covers(place):
+            return await self._actions.of_notebook(request, name, place)
+        return await self._screens.notebook(request, name, place)
 
     def _admitted(self, request: web.BaseRequest) -> None:
         if self._server is not None:

@@ -138,10 +138,10 @@ def _row(route: Route) -> Markup:
     answering = route.upstream is not None
     summary = summarise(route, answering=answering)
     links = [
-        element("a", label, href=f"/_kaosd/open/{route.name}/{place}", id=f"{place}-{route.name}", aria_label=spoken)
+        element("a", label, href=f"/kaosd/open/{route.name}/{place}", id=f"{place}-{route.name}", aria_label=spoken)
         for label, place, spoken in (
             ("Open", "lab", f"Open {route.name}"),
-            ("Logs", "_kaosd/", f"Logs of {route.name}"),
+            ("Logs", "kaosd/", f"Logs of {route.name}"),
         )
     ]
     reason = element("div", summary.error, class_="quiet") if summary.error else ""

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 
-from kaosd.model import NAME_MAX
+from kaosd.model import NAME_MAX, RESERVED
 
 NAMELESS = "notebook"  # of a directory whose name has no letter or digit that a notebook's name may have
 EARLIER = "notebook-default-{user}"  # what versions before this one called it
@@ -21,7 +21,8 @@ def base_name(directory: str) -> str:
     plain = unicodedata.normalize("NFKD", os.path.basename(os.path.normpath(directory)))
     ascii_only = "".join(character for character in plain if not unicodedata.combining(character))
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", ascii_only).strip("-_")
-    return name[:_ROOM].rstrip("-_") or NAMELESS
+    name = name[:_ROOM].rstrip("-_") or NAMELESS
+    return f"{name}-{NAMELESS}" if name in RESERVED else name
 
 
 def candidates(directory: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from kaosd.errors import ConfigError
-from kaosd.model import check_name, parse_memory
+from kaosd.model import check_name, check_notebook_name, parse_memory
 
 ENGINES = ("process", "docker", "pachyderm")
 PREFIX = "KAOSD_"
@@ -72,6 +72,11 @@ def _memory(value: object) -> object:
 
 def _name(value: str) -> str:
     _asking(check_name, value)
+    return value
+
+
+def _notebook_name(value: str) -> str:
+    _asking(check_notebook_name, value)
     return value
 
 
@@ -158,6 +163,7 @@ PachdAddress = Annotated[str, AfterValidator(_pachd_address)]
 Registry = Annotated[str, AfterValidator(_registry)]
 ServiceAddress = Annotated[str, AfterValidator(_service_address)]
 Name = Annotated[str, AfterValidator(_name)]
+NotebookName = Annotated[str, AfterValidator(_notebook_name)]
 EngineName = Annotated[str, AfterValidator(_engine)]
 PathText = Annotated[str, AfterValidator(_known_path)]
 
@@ -267,7 +273,7 @@ class Docker(Table):
 class Notebook(Table):
     """[[notebook]]: one hosted notebook; also the body of a request to deploy one."""
 
-    name: Name | None = Field(default=None, description=_NAMES)
+    name: NotebookName | None = Field(default=None, description=_NAMES)
     workspace: Name | None = Field(default=None, description=_NAMES)
     user: Name | None = Field(default=None, description=_NAMES)
     engine: EngineName | None = Field(default=None, description=_ENGINES)

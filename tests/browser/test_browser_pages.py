@@ -101,7 +101,7 @@ def test_a_failed_build_names_the_line_and_a_save_mends_it(daemon: Daemon, page:
 
 def test_the_index_is_live_and_works_by_keyboard(daemon: Daemon, page: Page, bundle: Path) -> None:
     token = (daemon.state / "token").read_text()
-    page.goto(f"http://127.0.0.1:{daemon.port}/_kaosd/?token={token}")
+    page.goto(f"http://127.0.0.1:{daemon.port}/kaosd/?token={token}")
     expect(page.get_by_role("heading", name="Notebooks")).to_be_visible()
     assert "token" not in page.url
     gate = Gate(bundle, "listed")
@@ -120,7 +120,7 @@ def test_the_index_is_live_and_works_by_keyboard(daemon: Daemon, page: Page, bun
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/_kaosd/", "/_kaosd/state", "/unnamed/", "/unnamed/lab", "/unnamed/_kaosd/", "/x/"]
+    "path", ["/", "/kaosd/", "/kaosd/state", "/unnamed/", "/unnamed/lab", "/unnamed/kaosd/", "/x/"]
 )
 def test_without_a_token_a_page_names_nothing(daemon: Daemon, page: Page, bundle: Path, path: str) -> None:
     daemon.deploy_detached("unnamed", bundle)
@@ -139,9 +139,9 @@ def test_a_notebooks_token_opens_no_other_and_not_the_index(daemon: Daemon, brow
         daemon.deploy_detached(name, bundle)
     context = browser.new_context()
     page = context.new_page()
-    page.goto(f"{daemon.url('one')}/_kaosd/?token={daemon.token('one')}")
+    page.goto(f"{daemon.url('one')}/kaosd/?token={daemon.token('one')}")
     expect(page.get_by_text("one", exact=True).first).to_be_visible()
-    for path in ("/two/_kaosd/", "/_kaosd/", "/"):
+    for path in ("/two/kaosd/", "/kaosd/", "/"):
         answer = page.goto(f"http://127.0.0.1:{daemon.port}{path}")
         assert answer is not None
         assert answer.status == 401

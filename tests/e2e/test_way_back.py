@@ -18,7 +18,7 @@ def words(daemon: Daemon, name: str) -> tuple[list[str], dict[str, Any]]:
 
 
 def page(daemon: Daemon, name: str) -> str:
-    address = f"{daemon.url(name)}/_kaosd/?token={daemon.token(name)}"
+    address = f"{daemon.url(name)}/kaosd/?token={daemon.token(name)}"
     with urllib.request.urlopen(address) as answer:
         found: str = answer.read().decode()
     return found

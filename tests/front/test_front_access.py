@@ -146,10 +146,10 @@ def test_the_token_is_taken_out_of_the_query(query: str, left: str) -> None:
 
 
 PAGE = {"Accept": "text/html,*/*;q=0.8", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-PATHS = ["/nb/echo", "/nb/", "/nb/lab", "/nb/_kaosd/", "/nb/_kaosd/state", "/_kaosd/", "/_kaosd/state", "/nb/socket"]
+PATHS = ["/nb/echo", "/nb/", "/nb/lab", "/nb/kaosd/", "/nb/kaosd/state", "/kaosd/", "/kaosd/state", "/nb/socket"]
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/_kaosd/open/nb/lab"])
+@pytest.mark.parametrize("path", [*PATHS, "/kaosd/open/nb/lab"])
 @pytest.mark.parametrize("token", [None, "wrong", "token-of-other"])
 async def test_nothing_is_passed_on_without_the_token(world: World, path: str, token: str | None) -> None:
     world.directory.put("nb", "unix:/nowhere")
@@ -174,7 +174,7 @@ async def test_an_unknown_notebook_looks_like_a_missing_token(
         assert b"kaosctl open nb" in body
 
 
-@pytest.mark.parametrize("path", ["/", "/_kaosd/"])
+@pytest.mark.parametrize("path", ["/", "/kaosd/"])
 async def test_who_asks_for_the_list_is_told_how_to_open_it(world: World, path: str) -> None:
     async with world.get(path) as answer:
         assert (answer.status, (await answer.json())["hint"]) == (401, "kaosctl open")
@@ -234,14 +234,14 @@ async def test_the_index_signs_a_browser_in_to_a_notebook(world: World) -> None:
     world.directory.put("nb", None, "building")
     at = {**PAGE, "Host": world.index_host}
     async with world.get("/", None, headers=at) as answer:
-        assert (answer.status, answer.headers["Location"]) == (303, "/_kaosd/")
+        assert (answer.status, answer.headers["Location"]) == (303, "/kaosd/")
     async with world.get(f"/?token={DAEMON}", None, headers=at) as answer:
-        assert (answer.status, answer.headers["Location"]) == (303, "/_kaosd/")
-        assert "Path=/_kaosd/" in answer.headers["Set-Cookie"]
+        assert (answer.status, answer.headers["Location"]) == (303, "/kaosd/")
+        assert "Path=/kaosd/" in answer.headers["Set-Cookie"]
         index = {**at, "Cookie": answer.headers["Set-Cookie"].split(";")[0]}
-    async with world.get("/_kaosd/", None, headers=index) as answer:
-        assert 'href="/_kaosd/open/nb/lab"' in await answer.text()
-    async with world.get("/_kaosd/open/nb/lab", None, headers=index) as answer:
+    async with world.get("/kaosd/", None, headers=index) as answer:
+        assert 'href="/kaosd/open/nb/lab"' in await answer.text()
+    async with world.get("/kaosd/open/nb/lab", None, headers=index) as answer:
         assert answer.status == 303
         there = URL(answer.headers["Location"])
         assert (there.host, there.port, there.path) == ("127.0.0.1", world.port, "/nb/lab")
@@ -250,11 +250,11 @@ async def test_the_index_signs_a_browser_in_to_a_notebook(world: World) -> None:
         assert answer.status == 200  # a redirect would still belong to the index, and show no cookie
         assert 'content="0;url=/nb/lab"' in await answer.text()
         notebook = {**PAGE, "Cookie": answer.headers["Set-Cookie"].split(";")[0]}
-    async with world.get("/nb/_kaosd/", None, headers=notebook) as answer:
+    async with world.get("/nb/kaosd/", None, headers=notebook) as answer:
         assert answer.status == 200
-    async with world.get("/nb/_kaosd/", None, headers={**PAGE, "Cookie": index["Cookie"]}) as answer:
+    async with world.get("/nb/kaosd/", None, headers={**PAGE, "Cookie": index["Cookie"]}) as answer:
         assert answer.status == 401
-    async with world.get("/_kaosd/open/none/lab", None, headers=index) as answer:
+    async with world.get("/kaosd/open/none/lab", None, headers=index) as answer:
         assert answer.status == 404
 
 
@@ -297,10 +297,10 @@ async def test_a_page_of_a_notebook_is_never_shown_under_the_index_s_name(
 
 async def test_the_index_is_not_shown_under_the_name_of_notebooks(world: World) -> None:
     cookie = "{}={}".format(*access.cookie_for("", DAEMON, str(world.port), world.front._key))
-    for path in ("/_kaosd/", "/_kaosd/open/nb/lab"):
+    for path in ("/kaosd/", "/kaosd/open/nb/lab"):
         async with world.get(path, None, headers={**PAGE, "Cookie": cookie}) as answer:
             assert (answer.status, answer.headers["Location"]) == (303, f"http://{world.index_host}{path}")
-    for path in ("/_kaosd/state", "/_kaosd/", "/_kaosd/open/nb/lab"):
+    for path in ("/kaosd/state", "/kaosd/", "/kaosd/open/nb/lab"):
         async with world.get(path, None, headers={"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}) as answer:
             assert answer.status == 401
         async with world.get(path, None, headers={"Cookie": cookie, "Host": world.index_host}) as answer:
@@ -345,7 +345,7 @@ async def test_a_cookie_ends_with_its_front_unless_the_port_is_held(short_direct
             world.directory.put("nb", None, "failed")
             await world.open()
             headers = {**PAGE, "Cookie": cookie} if cookie else PAGE
-            path = "/nb/_kaosd/" if cookie else f"/nb/_kaosd/?token={TOKEN}"
+            path = "/nb/kaosd/" if cookie else f"/nb/kaosd/?token={TOKEN}"
             async with world.get(path, None, headers={**headers, "Host": "127.0.0.1:9999"}) as answer:
                 return answer.status, answer.headers.get("Set-Cookie", "").split(";")[0]
 
@@ -415,7 +415,7 @@ async def test_a_program_keeps_its_token_over_a_redirect_within_the_notebook(
         ("a=1; Path=/nb/; Path=/", False),
         ("a=1; Path=/; Path=/nb/", True),
         ("a=1; Path=/nbx/", False),
-        ("a=1; Path=/_kaosd/", False),
+        ("a=1; Path=/kaosd/", False),
         ("a=1; Path=", True),
         ("kaosd-8890-nb=1; Path=/nb/", False),
         (" kaosd-8890=1", False),

@@ -97,19 +97,19 @@ async def test_a_build_shows_how_far_it_is_and_what_is_usual(world: World) -> No
     build = {"state": "JOB_RUNNING", "started_at": "2026-11-23T10:00:00Z"}
     world.directory.lines = ["2026-11-23T10:00:01.250Z step 2/4 resolve the requirements"]
     world.directory.put("nb", None, "building", build=build, progress="step 2/4 resolve the requirements")
-    parts = (await news(world, "/nb/_kaosd/state", "", 0))["parts"]
+    parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
     assert "usually" not in parts["progress"]
     assert "max=" not in parts["progress"]
     route = world.directory.known["nb"]
     world.directory.known["nb"] = replace(route, expected=83.4)
-    parts = (await news(world, "/nb/_kaosd/state", "", 0))["parts"]
+    parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
     assert "of usually 1 min 23 s" in parts["progress"]
     assert 'max="83.4"' in parts["progress"]
     assert "Step 2 of 4: resolve the requirements" in parts["progress"]
     assert ">step 2/4 resolve the requirements<" in parts["log"]
     far = "step 4/4 install: 99 packages; 3 of 9 downloads, 45 of 107 MB"
     world.directory.put("nb", None, "building", build=build, progress=far)
-    parts = (await news(world, "/nb/_kaosd/state", "", 0))["parts"]
+    parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
     assert "Step 4 of 4: install: 99 packages; 3 of 9 downloads, 45 of 107 MB" in parts["progress"]
 
 
@@ -122,7 +122,7 @@ async def test_hostile_text_is_shown_and_not_run(world: World) -> None:
         "deployment": {"number": 1, "cause": [HOSTILE]},
     }
     world.directory.put("nb", None, "failed", **status)
-    for path, token in (("/nb/lab", TOKEN), ("/nb/_kaosd/", TOKEN), ("/_kaosd/", DAEMON)):
+    for path, token in (("/nb/lab", TOKEN), ("/nb/kaosd/", TOKEN), ("/kaosd/", DAEMON)):
         headers = {**PAGE, "Host": world.index_host if token == DAEMON else world.host}
         async with world.get(path, token, headers=headers) as answer:
             text = await answer.text()
@@ -134,7 +134,7 @@ async def test_hostile_text_is_shown_and_not_run(world: World) -> None:
 
 async def test_our_pages_allow_only_their_own_script_and_no_frame_of_others(world: World) -> None:
     world.directory.put("nb", None, "building")
-    for path, token in (("/nb/lab", TOKEN), ("/_kaosd/", DAEMON), ("/nb/lab", None)):
+    for path, token in (("/nb/lab", TOKEN), ("/kaosd/", DAEMON), ("/nb/lab", None)):
         headers = {**PAGE, "Host": world.index_host if token == DAEMON else world.host}
         async with world.get(path, token, headers=headers) as answer:
             policy, text = answer.headers["Content-Security-Policy"], await answer.text()
@@ -166,25 +166,25 @@ async def news(world: World, path: str, seen: str, wait: float, token: str = TOK
 
 async def test_an_open_page_hears_of_an_event_and_then_that_the_host_answers(world: World) -> None:
     world.directory.put("nb", None, "building", build={"state": "JOB_RUNNING"})
-    first = await news(world, "/nb/_kaosd/state", "", 20)
+    first = await news(world, "/nb/kaosd/state", "", 20)
     assert (first["ready"], "Building" in first["parts"]["headline"]) == (False, True)
     world.directory.waiting.clear()
-    asking = asyncio.ensure_future(news(world, "/nb/_kaosd/state", first["tag"], 20))
+    asking = asyncio.ensure_future(news(world, "/nb/kaosd/state", first["tag"], 20))
     await world.directory.waiting.wait()
     world.directory.put("nb", None, "building", build={"state": "JOB_SUCCESS"})
     second = await asking
     assert "Starting" in second["parts"]["headline"]
     _, address, _ = await world.upstream("one")
     world.directory.put("nb", address)
-    assert (await news(world, "/nb/_kaosd/state", second["tag"], 20))["ready"]
+    assert (await news(world, "/nb/kaosd/state", second["tag"], 20))["ready"]
     async with world.get("/nb/lab", headers=PAGE) as answer:
         assert "lab of one" in await answer.text()
 
 
 async def test_an_open_page_hears_of_new_log_lines_though_they_are_no_events(world: World) -> None:
     world.directory.put("nb", None, "building")
-    first = await news(world, "/nb/_kaosd/state", "", 0)
-    asking = asyncio.ensure_future(news(world, "/nb/_kaosd/state", first["tag"], 20))
+    first = await news(world, "/nb/kaosd/state", "", 0)
+    asking = asyncio.ensure_future(news(world, "/nb/kaosd/state", first["tag"], 20))
     await world.directory.waiting.wait()
     world.directory.lines.append("a new line")
     assert "a new line" in (await asking)["parts"]["log"]
@@ -192,9 +192,9 @@ async def test_an_open_page_hears_of_new_log_lines_though_they_are_no_events(wor
 
 async def test_a_page_that_has_seen_all_is_told_the_same_when_its_time_is_up(world: World) -> None:
     world.directory.put("nb", None, "building")
-    first = await news(world, "/nb/_kaosd/state", "", 0)
-    assert await news(world, "/nb/_kaosd/state", first["tag"], 0.01) == first
-    async with world.get("/nb/_kaosd/state?wait=long") as answer:
+    first = await news(world, "/nb/kaosd/state", "", 0)
+    assert await news(world, "/nb/kaosd/state", first["tag"], 0.01) == first
+    async with world.get("/nb/kaosd/state?wait=long") as answer:
         assert answer.status == 400
 
 
@@ -203,7 +203,7 @@ async def test_a_host_that_does_not_answer_shows_the_page_and_does_not_promise_i
     world.directory.put("nb", f"unix:{world.place}/nobody.sock")
     async with world.get("/nb/lab", headers=PAGE) as answer:
         assert answer.status == 503
-    assert not (await news(world, "/nb/_kaosd/state", "", 0))["ready"]
+    assert not (await news(world, "/nb/kaosd/state", "", 0))["ready"]
 
 
 def words(html: str) -> str:
@@ -213,11 +213,11 @@ def words(html: str) -> str:
 async def test_the_index_lists_notebooks_with_state_versions_and_links(world: World) -> None:
     world.directory.put("aa", "unix:/x", "live", source={"live": "example:1111111", "disk": "example:1111111"})
     world.directory.put("bb", None, "building", source={"live": None, "disk": "other:2222222"})
-    table = (await news(world, "/_kaosd/state", "", 0, DAEMON))["parts"]["notebooks"].split("<tbody>")[1]
+    table = (await news(world, "/kaosd/state", "", 0, DAEMON))["parts"]["notebooks"].split("<tbody>")[1]
     first, second = table.split("</tr>")[:2]
     assert words(first) == "aa live example:1111111 Open · Logs"
     assert words(second) == "bb building other:2222222 on disk Open · Logs"
-    assert 'href="/_kaosd/open/bb/_kaosd/"' in second
+    assert 'href="/kaosd/open/bb/kaosd/"' in second
     async with world.get("/", DAEMON) as answer:
         assert [one["source"]["disk"] for one in (await answer.json())["notebooks"]] == [
             "example:1111111",
@@ -226,9 +226,9 @@ async def test_the_index_lists_notebooks_with_state_versions_and_links(world: Wo
 
 
 async def test_an_open_index_hears_of_a_new_notebook(world: World) -> None:
-    first = await news(world, "/_kaosd/state", "", 0, DAEMON)
+    first = await news(world, "/kaosd/state", "", 0, DAEMON)
     assert "There is none yet" in first["parts"]["notebooks"]
-    asking = asyncio.ensure_future(news(world, "/_kaosd/state", first["tag"], 20, DAEMON))
+    asking = asyncio.ensure_future(news(world, "/kaosd/state", first["tag"], 20, DAEMON))
     await world.directory.waiting.wait()
     world.directory.put("nb", None, "building")
     assert "nb" in (await asking)["parts"]["notebooks"]
@@ -236,16 +236,16 @@ async def test_an_open_index_hears_of_a_new_notebook(world: World) -> None:
 
 async def test_pages_that_there_are_not_are_not_found(world: World) -> None:
     world.directory.put("nb", None, "building")
-    for path, token in (("/_kaosd/x", DAEMON), ("/nb/_kaosd/x", TOKEN)):
+    for path, token in (("/kaosd/x", DAEMON), ("/nb/kaosd/x", TOKEN)):
         async with world.get(path, token) as answer:
             assert answer.status == 404
 
 
 async def test_closing_the_front_lets_an_open_page_go(world: World) -> None:
     world.directory.put("nb", None, "building")
-    first = await news(world, "/nb/_kaosd/state", "", 0)
+    first = await news(world, "/nb/kaosd/state", "", 0)
     world.directory.waiting.clear()
-    asking = asyncio.ensure_future(news(world, "/nb/_kaosd/state", first["tag"], 20))
+    asking = asyncio.ensure_future(news(world, "/nb/kaosd/state", first["tag"], 20))
     await world.directory.waiting.wait()
     closing = asyncio.ensure_future(world.front.close())
     world.directory.publish()

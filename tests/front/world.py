@@ -24,6 +24,7 @@ class FakeDirectory:
         self.token = DAEMON
         self.known: dict[str, Route] = {}
         self.lines: list[str] = []
+        self.asked: list[tuple[str, str, str, str, bytes]] = []
         self._number = 0
         self._news = asyncio.Event()
         self.waiting = asyncio.Event()  # set when somebody waits for news
@@ -42,6 +43,12 @@ class FakeDirectory:
 
     def routes(self) -> list[Route]:
         return [self.known[name] for name in sorted(self.known)]
+
+    async def ask(self, method: str, name: str, verb: str, query: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        self.asked.append((method, name, verb, query, body))
+        if verb == "cancel":
+            return 409, {"title": "Conflict", "status": 409, "detail": "no build in flight", "hint": "wait"}
+        return 200, {"verb": verb, "name": name}
 
     def tail(self, name: str, lines: int) -> list[str]:
         return self.lines[-lines:]
