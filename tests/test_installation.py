@@ -30,3 +30,5 @@ def test_pip_installs_the_wheel_into_an_empty_environment_without_trying_version
     assert {name for name, ask in programs.items() if name in run(tmp_path / "empty/bin" / name, ask)} == set(programs)
     site = next((tmp_path / "empty/lib").glob("python3.*/site-packages/kaosd"))
     assert {"templates", "systemd", "front", "hosted"} <= {path.name for path in site.iterdir()}
+    pages = {path.name for path in (ROOT / "kaosd/docs").iterdir()}
+    assert {path.name for path in (site / "docs").iterdir()} == pages

@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command, and return the exit code of design section 4."""
+    """Run one command, and return its exit code; manual.EXIT_CODES says what each means."""
     streams.repair()
     given = sys.argv[1:] if arguments is None else arguments
     code, unwritten = failure.FAILED, None

@@ -123,7 +123,7 @@ def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -
         "DEPLOYMENT": lambda: names.deployments(seen[0]) if seen else [],
         "PATH": lambda: names.copies(seen[0]) if seen else [],
         "N|last|failed": lambda: [("last", ""), ("failed", "")],
-        "COMMAND": lambda: _commands(seen),
+        "COMMAND|TOPIC": lambda: _commands(seen),
     }
     try:
         return _beginning(word, asks.get(action.metavar, list)())
@@ -132,7 +132,8 @@ def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -
 
 
 def _commands(seen: list[str]) -> Words:
-    """The commands of the group that *seen* names; for `help`."""
+    """The commands of the group that *seen* names, and the topics; for `help`."""
+    from kaosd.ctl import topics
     from kaosd.ctl.usage import all_commands
 
     group = all_commands()
@@ -140,7 +141,7 @@ def _commands(seen: list[str]) -> Words:
         if each not in group.groups:
             return []
         group = group.groups[each]
-    return list(group.summaries().items())
+    return [*group.summaries().items(), *(() if seen else topics.titles().items())]
 
 
 def _beginning(word: str, offered: Iterable[tuple[str, str]]) -> Found:

@@ -14,7 +14,7 @@ INTERRUPTED = 130
 
 
 class Failure(KaosError):
-    """A sentence for the person, and the exit code of design section 4."""
+    """A sentence for the person, and the exit code; manual.EXIT_CODES says what each means."""
 
     def __init__(self, text: str, *, hint: str = "", exit_code: int = FAILED, code: str = "failed") -> None:
         super().__init__(text, hint=hint)

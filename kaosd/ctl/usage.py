@@ -42,8 +42,8 @@ def all_commands() -> Commands:
             prog="kaosctl",
             description=manual.description(
                 "talks to kaosd, which keeps hosted notebooks as they are on disk",
-                """`kaosctl help COMMAND` tells all about a command. Every command takes --json. Colours are sent to
-                terminals only, and not with NO_COLOR.""",
+                """`kaosctl help COMMAND` explains a command, `kaosctl help` lists the topics too. Every command takes
+                --json. Colours are sent to terminals only, and not with NO_COLOR.""",
             ),
             epilog=manual.epilog(
                 ("kaosctl up ./example -d ./data", "kaosctl status --watch", "kaosctl logs -f"),
@@ -406,7 +406,9 @@ def _self(commands: Commands) -> None:
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
     parser = commands.add(
-        "help", "manual:show", "tells all about a command",
-        examples=("kaosctl help notebook deploy",), exits=(0, 2), files=(),
+        "help", "manual:show", "explains a command or a topic",
+        examples=("kaosctl help notebook deploy", "kaosctl help getting-started"), exits=(0, 2), files=(),
     )  # fmt: skip
-    parser.add_argument("command", metavar="COMMAND", nargs="*", help="the command (default: the list of all)")
+    parser.add_argument(
+        "command", metavar="COMMAND|TOPIC", nargs="*", help="a command or a topic (default: the list of all)"
+    )

@@ -203,9 +203,9 @@ def test_help_is_a_command_too(stopped: Daemon) -> None:
     for command in ("notebook deploy", "status", "notebook"):
         asked, told = stopped.run("help", *command.split()), stopped.run(*command.split(), "--help")
         assert (asked.returncode, asked.stdout) == (0, told.stdout)
-    done = stopped.run("help", "deploy")
+    done = stopped.run("help", "deplyo")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no command 'kaosctl deploy'" in done.stderr
+    assert "there is no command or topic 'deplyo'" in done.stderr
 
 
 def test_the_help_lists_the_commands_and_exit_codes(stopped: Daemon) -> None:

@@ -66,6 +66,7 @@ TABLE = {
     "completion ": ["bash", "zsh", "fish"],
     "help noteb": ["notebook"],
     "help notebook k": ["kill"],
+    "help getting": ["getting-started"],
     "help notebook kill ": [],
     "frobnicate ": [],
     "wait --timeout ": [],
