@@ -60,7 +60,7 @@ class Backend:
             self.own_problems.append(Problem("journal", "warning", repaired, mend, self.started_at))
 
     async def status(self) -> dict[str, Any]:
-        """The whole of `status --json` (design section 4); hosts that were not asked for a while are asked first."""
+        """The whole of `kaosctl status --json` (see `kaosctl help json`), once the hosts were asked how they are."""
         await self.registry.freshen(FRESHEN)
         stats = self.watcher.stats()
         return {

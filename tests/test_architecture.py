@@ -117,6 +117,11 @@ def test_no_file_names_a_package_registry_or_a_place_on_one_machine() -> None:
     assert named == []
 
 
+def test_no_text_names_a_document_that_is_not_in_the_repository() -> None:
+    elsewhere = re.compile("design " + "section|design" + r"\.md|\bresear" + "ch/|section [0-9]+ of the " + "design")
+    assert [name for name, text in committed_text().items() if elsewhere.search(text)] == []
+
+
 LOCKS = ("requirements.lock", "tests/requirements.lock")
 
 

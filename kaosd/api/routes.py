@@ -21,7 +21,7 @@ class Backend(Protocol):
     """The daemon as the API sees it; all in the event loop. Errors are KaosErrors; the rest are bugs."""
 
     async def status(self) -> Json:
-        """All notebooks and the daemon itself: design section 4."""
+        """All notebooks and the daemon itself; `kaosctl help json` describes the answer."""
 
     def version(self) -> Json:
         """Versions of the daemon and its answers."""

@@ -154,7 +154,7 @@ class Facts:
 
 
 def notebook(facts: Facts) -> dict[str, Any]:
-    """The object of one notebook in `status --json` (design section 4; fields are only ever added)."""
+    """The object of one notebook in `kaosctl status --json` (see `kaosctl help json`; fields are only ever added)."""
     spec, status, now = facts.spec, facts.status, facts.standing
     word, reason = state(now)
     return {

@@ -36,7 +36,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A limit of section 9 of the design, and what was found; unit "x" is a ratio."""
+    """A limit that the project sets itself, and what was found; unit "x" is a ratio."""
 
     what: str
     value: float
@@ -86,7 +86,7 @@ class Report:
         return self.median(what, size) / self.median(what, size, who)
 
     def target(self, what: str, value: float, limit: float, unit: str = "x") -> None:
-        """What section 9 of the design limits. A value that is not a number was not measured."""
+        """What the project limits. A value that is not a number was not measured."""
         self.targets.append(Target(what, value, limit, unit))
 
     def exponents(self) -> dict[tuple[str, str], float]:
