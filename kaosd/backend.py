@@ -116,6 +116,18 @@ class Backend:
         """Follow the directories again."""
         return await self.registry.pause(name, False)
 
+    async def start_notebook(self, name: str) -> dict[str, Any]:
+        """Start the host of a stopped notebook."""
+        return await self.registry.start(name)
+
+    async def stop_notebook(self, name: str) -> dict[str, Any]:
+        """Stop the host of a notebook."""
+        return await self.registry.stop(name)
+
+    async def restart_notebook(self, name: str, *, kernels: bool) -> dict[str, Any]:
+        """Replace the host of a notebook, or restart its kernels."""
+        return await self.registry.restart(name, kernels=kernels)
+
     async def cancel(self, name: str) -> dict[str, Any]:
         """End the build in flight."""
         return await self.registry.cancel(name)
@@ -219,9 +231,10 @@ class Backend:
         self.problem = Problem(code, severity, text, mend, since)
 
     async def stop(self) -> dict[str, Any]:
-        """Begin an orderly end of the daemon."""
+        """Start an orderly stop of the daemon; "running" has the notebooks that keep running without it."""
+        hosted = [name for name, actor in sorted(self.registry.actors.items()) if actor.hosting.host is not None]
         self._ask_stop()
-        return {}
+        return {"running": [] if self.settings.stop_hosts_on_exit else hosted}
 
 
 def _undecided(actor: Notebook) -> Problem | None:

@@ -56,6 +56,11 @@ class Lobby:
         """All routes, by name."""
         return [route for name in sorted(self.registry.actors) if (route := self.route(name)) is not None]
 
+    async def wake(self, name: str) -> None:
+        """Start a stopped notebook whose address was opened in a browser."""
+        if not self.registry.draining and name in self.registry.actors:
+            await self.registry.wake(name)
+
     def tail(self, name: str, lines: int) -> list[str]:
         """The last log lines of the stage in work."""
         actor = self.registry.actors.get(name)

@@ -29,12 +29,12 @@ from kaosd.plans import (
 )  # fmt: skip
 
 __all__ = [
-    "REMOVAL", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "Directory", "Disk", "Failure", "Hold", "HostFact",
-    "Look", "Plan", "Renew", "Served", "Settle", "Start", "Step", "Stop", "Swap", "Sync", "Target", "Why", "about",
-    "being_written", "ends_kernels", "plan",
+    "STOPPING", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "Directory", "Disk", "Failure", "Hold",
+    "HostFact", "Look", "Plan", "Renew", "Served", "Settle", "Start", "Step", "Stop", "Swap", "Sync", "Target", "Why",
+    "about", "being_written", "ends_kernels", "plan",
 ]  # fmt: skip
 
-REMOVAL = "removal"  # the key of a failure to end the host of a removed notebook
+STOPPING = "stopping"  # the key of a failure to stop a host because the person wants that
 READING = "reading the directories for the first time"
 TOGETHER = 0.5  # seconds for which the files of one save wait for one of them that is still being written
 
@@ -112,7 +112,7 @@ class Attempt(StrEnum):
 class Failure:
     """The last attempt of one kind that failed, and when another one is due.
 
-    key: what it was about (see `about`, or REMOVAL); anything else is tried at once.
+    key: what it was about (see `about`, or STOPPING); anything else is tried at once.
     retry_at: None when only a change on disk can help. waits: nothing went wrong; an open document is waited for.
     tries: how many attempts of this kind have failed in a row.
     """
@@ -158,6 +158,7 @@ class Look:
     refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
     damage: what is wrong with the environment of the running host; it is built again, or, being there, gets a new host.
     data_restarts: new data ends the kernels of the host.
+    stopped: why no host is to run, as a sentence; "" when one is. restart: the host is to be replaced by a new one.
     """
 
     now: float
@@ -179,6 +180,8 @@ class Look:
     data_restarts: bool = False
     swap_when_idle: float = 600.0
     settle: Settle = Settle()
+    stopped: str = ""
+    restart: bool = False
     removed: bool = False
     draining: bool = False
 
@@ -194,7 +197,8 @@ def plan(look: Look) -> Plan:
     if look.draining:
         hold = Hold(Why.DRAINING, "the daemon is stopping; it goes on after its next start")
         return Plan(None, hold, aim.target, aim.source, aim.data)
-    found = _step(look, aim)
+    found = _stopped(look, aim) if look.stopped or look.restart else None
+    found = found or _step(look, aim)
     source, data = aim.source or _saving(look.disk.source), aim.data or _saving(look.disk.data)
     return replace(found, hold=found.hold or aim.data or source or data, source=source, data=data)
 
@@ -213,12 +217,33 @@ def _step(look: Look, aim: _Aim) -> Plan:
 
 
 def _remove(look: Look) -> Plan:
-    """A notebook that is no longer configured: its build and host end, in that order."""
+    """A notebook that is no longer configured: its build and host stop, in that order."""
     hold = Hold(Why.REMOVED, "the notebook was removed")
     if look.building is not None or look.host is HostFact.NONE:
         return Plan(CancelBuild(look.building) if look.building is not None else None, hold)
-    away = [one for one in look.failures if one.key == REMOVAL and look.now < (one.retry_at or 0)]
-    return Plan(None, Hold(Why.REMOVED, away[0].text, away[0].retry_at)) if away else Plan(Stop(), hold)
+    away = _not_stopped(look)
+    return Plan(None, Hold(Why.REMOVED, away.text, away.retry_at)) if away else Plan(Stop(), hold)
+
+
+def _stopped(look: Look, aim: _Aim) -> Plan | None:
+    """The way to no host: what is on disk is read, and nothing is done for it. None when another plan is due.
+
+    A host that is to be restarted is stopped; the next look then finds none and starts one.
+    """
+    hold = Hold(Why.STOPPED, look.stopped) if look.stopped else aim.hold
+    if look.stopped and look.building is not None:
+        return Plan(CancelBuild(look.building), hold, aim.target)
+    if look.host in (HostFact.NONE, HostFact.ENDED):
+        return Plan(None, hold, aim.target) if look.stopped else None
+    if away := _not_stopped(look):
+        return Plan(None, Hold(Why.BACKING_OFF, away.text, away.retry_at, away.tries), aim.target)
+    return Plan(Stop(), hold, aim.target)
+
+
+def _not_stopped(look: Look) -> Failure | None:
+    """Why the host could not be stopped, while that is not tried again."""
+    away = (one for one in look.failures if one.key == STOPPING and look.now < (one.retry_at or 0))
+    return next(away, None)
 
 
 @dataclass(frozen=True, slots=True)

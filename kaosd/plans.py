@@ -28,6 +28,7 @@ class Why(StrEnum):
     SETTLING = "settling"
     PAUSED = "paused"
     PINNED = "pinned"
+    STOPPED = "stopped"
     BUILDING = "building"
     FAILED = "failed"
     BACKING_OFF = "backing off"
@@ -114,7 +115,7 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the host of a notebook that is no longer wanted."""
+    """Stop the host of a notebook that is removed, stopped or restarted, or whose host cannot be reached."""
 
 
 Step = Build | CancelBuild | Start | Swap | Renew | Sync | Attach | Apply | Stop

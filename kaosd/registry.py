@@ -22,6 +22,7 @@ from kaosd.journal import Live, Registration
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, explain, kept, restore, restore_all, view
 from kaosd.notebook.clearing import Unwanted, clear, shown
+from kaosd.notebook.kernel_restarts import restart_kernels
 from kaosd.notebook.past import Past
 from kaosd.notebook.retention import collect, is_kept, kept_environments
 from kaosd.settings import Settings, naming
@@ -29,6 +30,7 @@ from kaosd.watch import file_system, is_made_up
 
 log = structlog.get_logger(__name__)
 TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
+STOPPED_WITHIN = 30.0  # seconds that the answer to a stop waits for the host to end
 
 
 class Registry:
@@ -290,6 +292,7 @@ class Registry:
             self.refused.pop(name, None)
             if known is None or known.spec != spec:
                 await self._put(spec)
+                self.actors[name].start("redeployed by you")
             else:
                 await known.redeploy(force=False, now=False)
         return self.notebook(name) | {"after": after}
@@ -343,6 +346,41 @@ class Registry:
         self.actor(name).pause(paused)
         return await self._taken_up(name)
 
+    async def stop(self, name: str) -> dict[str, Any]:
+        """Stop the host of a notebook, which stays registered and followed; busy kernels are not waited for."""
+        actor = self.actor(name)
+        actor.stop()
+        return await self._taken_up(name, STOPPED_WITHIN)
+
+    async def start(self, name: str, cause: str = "started by you") -> dict[str, Any]:
+        """Start the host of a stopped notebook; nothing happens to one that is not stopped."""
+        self.actor(name).start(cause)
+        return await self._taken_up(name)
+
+    async def wake(self, name: str) -> None:
+        """Start a stopped notebook whose address was opened; returns once its actor has planned that."""
+        actor, wanted = self.actors[name], self.actors[name].turns + 1
+        actor.start("opened in the browser")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAKEN_UP):
+                while actor.intent.stopped == "" and actor.planned < wanted:
+                    await self.shop.news.after(self.shop.news.number)
+
+    async def restart(self, name: str, *, kernels: bool) -> dict[str, Any]:
+        """Replace the host by a new one; with *kernels* have each of its kernels restarted instead.
+
+        The answer has the number of these as "restarted". ConflictError where no host runs whose kernels could be.
+        """
+        actor = self.actor(name)
+        if not kernels:
+            actor.restart()
+            return await self._taken_up(name) | {"restarted": 0}
+        if actor.hosting.host is None:
+            raise ConflictError(f"{name} has no running kernels: {actor.state()[1]}", hint=f"kaosctl start {name}")
+        restarted = await restart_kernels(actor.hosting.host.upstream, f"/{name}/", actor.token)
+        await actor.hosting.freshen()
+        return self.notebook(name) | {"restarted": restarted}
+
     async def cancel(self, name: str) -> dict[str, Any]:
         """End the build in flight."""
         if not self.actor(name).cancel():
@@ -365,15 +403,15 @@ class Registry:
         actor = self.actor(name)
         return await restore(actor, wanted) if wanted is not None else await restore_all(actor)
 
-    async def _taken_up(self, name: str) -> dict[str, Any]:
-        """The notebook once its actor has taken a wish up, and done what is quickly done for it.
+    async def _taken_up(self, name: str, within: float = TAKEN_UP) -> dict[str, Any]:
+        """The notebook once its actor has taken a wish up, and done what is done for it *within* so many seconds.
 
         What takes longer, or an actor in the middle of a long step, is not waited for.
         """
         actor = self.actor(name)
         wanted = actor.turns + 1
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TAKEN_UP):
+            async with asyncio.timeout(within):
                 while actor.planned < wanted or actor.plan.step is not None:
                     await self.shop.news.after(self.shop.news.number)
         return self.notebook(name)

@@ -9,7 +9,7 @@ import pytest
 
 from kaosd.model import Environment, Resources, Version
 from kaosd.planner import (
-    REMOVAL,
+    STOPPING,
     Apply,
     Attach,
     Attempt,
@@ -53,6 +53,7 @@ JLAB = replace(ONE, source=CODE2, environment="e3")
 BOTH = replace(CODE, data=DATA2)
 ALL = Target(CODE2, "e2", DATA2, LARGE)
 
+BUILT = (ENV1, ENV2, ENV3)
 NOW = 1000.0
 QUIET = {"first": NOW - 1, "last": NOW - 1}
 FRESH = {"first": NOW - 0.1, "last": NOW - 0.05}
@@ -82,6 +83,11 @@ def ended(target: Target = ONE, **facts: object) -> Look:
     return up(target, host=HostFact.ENDED, **facts)
 
 
+def off(target: Target = ONE, **facts: object) -> Look:
+    """A look at a notebook without a host, ONE having been served."""
+    return up(target, **{"host": HostFact.NONE, "built": BUILT} | facts)
+
+
 def failed(attempt: Attempt, target: Target, retry_at: float | None = None) -> tuple[Failure, ...]:
     return (Failure(attempt, about(attempt, target), "it failed", retry_at),)
 
@@ -102,7 +108,6 @@ class Case(NamedTuple):
     until: float | None = None
 
 
-BUILT = (ENV1, ENV2, ENV3)
 GONE = "the environment was removed"
 CASES = [
     # first start
@@ -394,6 +399,35 @@ CASES = [
     Case("removed", up(removed=True), Stop(), Why.REMOVED),
     Case("removed while building", up(REQS, removed=True, building="e2"), CancelBuild("e2"), Why.REMOVED),
     Case("removed and stopped", down(removed=True), None, Why.REMOVED),
+    # stopped by a person
+    Case("stopped", up(stopped="stopped by you"), Stop(), Why.STOPPED),
+    Case("stopped, and the host is gone", off(stopped="stopped by you"), None,
+         Why.STOPPED),
+    Case("stopped, and code was saved meanwhile",
+         off(CODE, stopped="stopped by you"), None, Why.STOPPED),
+    Case("stopped, and requirements were saved meanwhile: nothing is built",
+         off(REQS, built=(), stopped="stopped by you"), None, Why.STOPPED),
+    Case("stopped while building", up(REQS, building="e2", stopped="stopped by you"), CancelBuild("e2"), Why.STOPPED),
+    Case("stopped before the first start", down(building="e1", stopped="stopped by you"), CancelBuild("e1"),
+         Why.STOPPED),
+    Case("stopped while the directory is missing", up(problem="gone", stopped="stopped by you"), Stop(), Why.STOPPED),
+    Case("stopped while a kernel is busy: the person was asked", up(busy=1, stopped="stopped by you"), Stop(),
+         Why.STOPPED),
+    Case("stopped, and the host does not answer", up(host=HostFact.SILENT, stopped="stopped by you"), Stop(),
+         Why.STOPPED),
+    Case("stopped while paused", up(paused=True, stopped="stopped by you"), Stop(), Why.STOPPED),
+    Case("stopped, and its host ended by itself", ended(built=BUILT, stopped="stopped by you"), None, Why.STOPPED),
+    Case("stopped, and then removed", up(stopped="stopped by you", removed=True), Stop(), Why.REMOVED),
+    Case("stopped while the daemon stops: after its next start", up(stopped="stopped by you", draining=True), None,
+         Why.DRAINING),
+    Case("started again", off(CODE), Start(CODE, ENV1)),
+    # restarted by a person
+    Case("restart", up(restart=True, built=BUILT), Stop()),
+    Case("restart, and the host is gone", off(restart=True), Start(ONE, ENV1)),
+    Case("restart a host that does not answer", up(host=HostFact.SILENT, restart=True), Stop()),
+    Case("restart while another environment is built: the build continues", up(REQS, restart=True, building="e2"),
+         Stop()),
+    Case("restart while paused", up(CODE, restart=True, paused=True, built=BUILT), Stop(), Why.PAUSED),
     # the daemon stops
     Case("draining", up(CODE, draining=True), None, Why.DRAINING),
     Case("draining, host ended", ended(built=BUILT, draining=True), None, Why.DRAINING),
@@ -447,7 +481,7 @@ def apply(look: Look, step: Step) -> Look:
             now = replace(served, resources=resources)
             return replace(look, served=now, cut_short=look.cut_short - {Attempt.APPLY})
         case Stop():
-            return replace(look, host=HostFact.NONE)
+            return replace(look, host=HostFact.NONE, restart=False)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -506,13 +540,23 @@ def test_a_restarted_daemon_goes_on(case: Case) -> None:
 
 
 def test_a_host_that_cannot_be_ended_is_asked_again_after_a_while() -> None:
-    gone = Failure(Attempt.HOST, REMOVAL, "pachd cannot be reached", NOW + 5)
+    gone = Failure(Attempt.HOST, STOPPING, "pachd cannot be reached", NOW + 5)
     look = replace(up(), removed=True, failures=(gone,))
     held = plan(look)
     assert held.step is None
     assert held.hold == Hold(Why.REMOVED, "pachd cannot be reached", NOW + 5)
     assert plan(replace(look, now=NOW + 5)).step == Stop()
     assert plan(replace(look, host=HostFact.NONE)).step is None
+
+
+@pytest.mark.parametrize("wish", [{"stopped": "stopped by you"}, {"restart": True}])
+def test_a_host_that_cannot_be_stopped_is_said_to_fail_and_tried_again(wish: dict[str, object]) -> None:
+    gone = Failure(Attempt.HOST, STOPPING, "docker cannot be reached", NOW + 5, tries=2)
+    look = replace(up(), failures=(gone,), **wish)
+    held = plan(look)
+    assert held.step is None
+    assert held.hold == Hold(Why.BACKING_OFF, "docker cannot be reached", NOW + 5, 2)
+    assert plan(replace(look, now=NOW + 5)).step == Stop()
 
 
 def test_settle_times_are_those_of_the_look() -> None:

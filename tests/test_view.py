@@ -11,7 +11,7 @@ from kaosd.bundle import Verdict
 from kaosd.engines.base import Contents
 from kaosd.model import ByHand, Environment, HostState, NotebookState, Resources, Version
 from kaosd.notebook.view import Standing, contents, final, host_state, keep, state, why
-from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Swap, Sync, Target, Why
+from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Sync, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
 SERVED = Served(ONE, "e1", "server", None, Resources())
@@ -80,6 +80,11 @@ CASES = [
          HostState.RUNNING),
     Case("directory vanished", held(replace(LIVE, source=None), Why.PROBLEM), NotebookState.HELD, HostState.RUNNING),
     Case("waits for a busy kernel", held(replace(LIVE, source=TWO), Why.BUSY), NotebookState.HELD, HostState.RUNNING),
+    Case("stopped", replace(LIVE, host=HostFact.NONE, stopped="by you"), NotebookState.STOPPED, HostState.STANDBY),
+    Case("stopped, and files were saved since", replace(LIVE, host=HostFact.NONE, source=TWO, stopped="by you"),
+         NotebookState.STOPPED, HostState.STANDBY),
+    Case("being stopped", replace(LIVE, stopped="by you", stepping=Stop()), NotebookState.SWAPPING,
+         HostState.RUNNING),
     Case("removed", held(replace(LIVE, host=HostFact.NONE), Why.REMOVED), NotebookState.STOPPED, HostState.RESTARTING),
 ]  # fmt: skip
 

@@ -38,6 +38,12 @@ class Redeploy(_Fields):
     now: bool = False
 
 
+class Restart(_Fields):
+    """kernels: restart the kernels only, and keep the server."""
+
+    kernels: bool = False
+
+
 class Rollback(_Fields):
     """to: number of a deployment, or the beginning of a version's digest; None: the one before."""
 

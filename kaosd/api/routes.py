@@ -76,6 +76,15 @@ class Backend(Protocol):
     async def resume(self, name: str) -> Json:
         """Follow them again."""
 
+    async def start_notebook(self, name: str) -> Json:
+        """Start its host, if it is stopped."""
+
+    async def stop_notebook(self, name: str) -> Json:
+        """Stop its host and its kernels; it stays registered, and its directories are followed."""
+
+    async def restart_notebook(self, name: str, *, kernels: bool) -> Json:
+        """Replace its host by a new one, or restart its kernels only; "restarted" then says how many."""
+
     async def cancel(self, name: str) -> Json:
         """End the build in flight."""
 
@@ -184,6 +193,18 @@ async def _restore(daemon: Backend, ask: Ask) -> Json:
     return await daemon.restore(ask.name, checked(requests.Restore, ask.body).path)
 
 
+async def _restart(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.restart_notebook(ask.name, kernels=checked(requests.Restart, ask.body).kernels)
+
+
+async def _start_notebook(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.start_notebook(ask.name)
+
+
+async def _stop_notebook(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.stop_notebook(ask.name)
+
+
 async def _resume(daemon: Backend, ask: Ask) -> Json:
     return await daemon.resume(ask.name)
 
@@ -236,9 +257,12 @@ ROUTES = (  # sorted by path and method
     Route("DELETE", f"{_NAME}/recovered", _clear, mutating=True),
     Route("GET", f"{_NAME}/recovered", _recovered),
     Route("POST", f"{_NAME}/redeploy", _redeploy, mutating=True),
+    Route("POST", f"{_NAME}/restart", _restart, mutating=True),
     Route("POST", f"{_NAME}/restore", _restore, mutating=True),
     Route("POST", f"{_NAME}/resume", _resume, mutating=True),
     Route("POST", f"{_NAME}/rollback", _rollback, mutating=True),
+    Route("POST", f"{_NAME}/start", _start_notebook, mutating=True),
+    Route("POST", f"{_NAME}/stop", _stop_notebook, mutating=True),
     Route("POST", f"{_NAME}/wait", _wait, stream=True),
     Route("POST", "/v1/reload", _reload, mutating=True),
     Route("GET", "/v1/status", _status),

@@ -1,4 +1,4 @@
-"""`kaosctl why, doctor, reload, stop, version`: questions and orders to the daemon as a whole."""
+"""`kaosctl why, doctor, reload, version`: questions and orders to the daemon as a whole."""
 
 from __future__ import annotations
 
@@ -91,13 +91,6 @@ def reload(*, as_json: bool = False) -> int:
     changed = ", ".join(map(str, answer["changed"]))
     line = f"changed: {changed}" if changed else "read again, nothing has changed"
     output.tell(answer, [output.here().paint("", line)], as_json=as_json)
-    return 0
-
-
-def stop(*, as_json: bool = False) -> int:
-    """Have the daemon end."""
-    answer = Client().post("/v1/stop")
-    output.tell(answer, ["kaosd is stopping; hosts go on unless stop_hosts_on_exit is set"], as_json=as_json)
     return 0
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 QUICK = 10.0  # seconds that the daemon may be silent; requests that end hosts get SLOW
 SLOW = 60.0
-START = "start it with `kaosd run`, or `systemctl --user start kaosd`"
+START = "start it with `kaosctl start`"
 
 
 class Client:

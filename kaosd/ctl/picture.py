@@ -176,7 +176,7 @@ def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
         return [("see:", f"kaosctl logs {name} --stage watch")]
     if state == "stale":
         return [("see:", f"kaosctl logs {name}")]
-    return [("start:", f"kaosctl redeploy {name}")] if state == "stopped" else []
+    return [("start:", f"kaosctl start {name}")] if state == "stopped" else []
 
 
 def _evidence(notebook: dict[str, Any]) -> str:

@@ -60,6 +60,7 @@ def all_commands() -> Commands:
     _starting(commands)
     _seeing(commands)
     _notebook(commands.group("notebook", "register, list and end notebooks"))
+    _running(commands)
     _steering(commands)
     _past(commands)
     _daemon(commands)
@@ -197,6 +198,43 @@ def _notebooks(commands: Commands) -> None:
     repos = parser.add_mutually_exclusive_group()
     repos.add_argument("--keep-data", action="store_true", help="delete the repo of its source, keep that of its data")
     repos.add_argument("--all", dest="everything", action="store_true", help="delete its repos too, data and all")
+
+
+def _running(commands: Commands) -> None:
+    start = commands.add(
+        "start",
+        "running:start",
+        "starts a stopped notebook; without a name, the daemon",
+        "Returns when the notebook is live. Its address in the browser starts it too; a save of its files does not.",
+        examples=("kaosctl start notebook-mnist-ada", "kaosctl start"),
+        exits=(0, 1, 2, 3, 4, 5, 130),
+    )
+    stop = commands.add(
+        "stop",
+        "running:stop",
+        "stops a notebook without forgetting it; without a name, the daemon",
+        """JupyterLab and its kernels stop; files are still followed, and edits, history and address stay. A stopped
+        notebook starts by `kaosctl start` or when its address is opened, also after a restart of the daemon.
+
+        Without a name the daemon stops. Notebooks then keep running, and are not reachable until `kaosctl start`.""",
+        examples=("kaosctl stop notebook-mnist-ada", "kaosctl stop"),
+        exits=(0, 1, 2, 3, 4, 5, 130),
+    )
+    restart = commands.add(
+        "restart",
+        "running:restart",
+        "starts a new JupyterLab for a notebook, or restarts its kernels",
+        "Address, token and files stay; the variables of its kernels are lost. A restarted kernel runs in the "
+        "environment that is live now.",
+        examples=("kaosctl restart notebook-mnist-ada", "kaosctl restart notebook-mnist-ada --kernels"),
+        exits=(0, 1, 2, 3, 4, 5, 130),
+    )
+    for parser in (start, stop):
+        parser.add_argument("name", metavar="NAME", nargs="?", help="the notebook (default: the daemon)")
+    restart.add_argument("name", metavar="NAME", help="the notebook")
+    restart.add_argument("--kernels", action="store_true", help="restart the kernels only, and keep JupyterLab")
+    for parser in (stop, restart):
+        parser.add_argument("-y", "--yes", action="store_true", help="do not ask when a kernel is busy")
 
 
 def _steering(commands: Commands) -> None:
@@ -378,9 +416,6 @@ def _daemon(commands: Commands) -> None:
         "reload", "asking:reload", "reads the configuration again",
         "A save of the file does the same. A broken file is refused, and the old one stays in force.",
         examples=("kaosctl reload",), exits=ASKING, files=("socket", "config"),
-    )  # fmt: skip
-    commands.add(
-        "stop", "asking:stop", "stops the daemon; hosts go on", examples=("kaosctl stop",), exits=ASKING
     )  # fmt: skip
     commands.add(
         "version", "asking:version", "versions of client and daemon",

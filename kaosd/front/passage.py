@@ -14,6 +14,7 @@ from kaosd.front.routes import Directory, Route
 from kaosd.front.sockets import Sockets, is_websocket, open_to_host
 from kaosd.front.summary import is_coming
 from kaosd.front.upstream import Upstreams
+from kaosd.model import NotebookState
 
 _PATIENCE = 10.0  # seconds that a program's request waits for a host; a swap is over in less
 _PAGE_PATIENCE = 1.0  # a person rather sees a page that says what goes on
@@ -31,17 +32,21 @@ class Passage:
     async def take(self, request: web.BaseRequest, target: str, back: Back, *, page: bool) -> web.StreamResponse | None:
         """Pass *request* on as one for *target* and return its answer, or None when no host took it in time.
 
-        page: a person looks at the answer. While no host is there at all, a page does not wait for one.
+        page: a person looks at the answer. While no host is there at all, a page does not wait for one; a stopped
+        notebook is started for it.
         """
         now = asyncio.get_running_loop().time
         deadline = now() + (_PAGE_PATIENCE if page else _PATIENCE)
-        seen = await self._directory.changed(-1, 0)
+        seen, woken = await self._directory.changed(-1, 0), False
         while (route := self._directory.route(back.name)) is not None:
             if route.upstream is not None:
                 try:
                     return await self._through(route, route.upstream, request, target, back)
                 except HostAway:
                     pause = _AGAIN
+            elif page and route.state == NotebookState.STOPPED and not woken:
+                woken, pause = True, _PAGE_PATIENCE
+                await self._directory.wake(back.name)
             elif page or not is_coming(route):
                 break
             else:

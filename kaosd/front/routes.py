@@ -34,6 +34,9 @@ class Directory(Protocol):
     def routes(self) -> list[Route]:
         """All routes, in the order in which the index shows them."""
 
+    async def wake(self, name: str) -> None:
+        """A person opens a stopped notebook: have it started. Returns once that has begun, or cannot now."""
+
     def tail(self, name: str, lines: int) -> list[str]:
         """The last log lines of the stage in work."""
 

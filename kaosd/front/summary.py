@@ -93,7 +93,7 @@ def _resting(route: Route) -> Summary:
         return Summary(RESTING, "The notebook is paused", steps, error=reason, next="Resume it with", command=command)
     if route.state == NotebookState.HELD:
         return Summary(RESTING, "The deployment is held", steps, error=reason, next="See", command="kaosctl status")
-    command = f"kaosctl redeploy {route.name}"
+    command = f"kaosctl start {route.name}"
     return Summary(RESTING, "The notebook is stopped", steps, error=reason, next="Start it with", command=command)
 
 

@@ -62,7 +62,7 @@ class Intent:
     """What a person wants of a notebook, beyond its specification.
 
     pinned_source, pinned_data: what a rollback serves, for as long as pinned_over_source and pinned_over_data
-    are what is on disk.
+    are what is on disk. stopped: why no host is to run, as a sentence; "" when one is.
     """
 
     paused: bool = False
@@ -70,6 +70,7 @@ class Intent:
     pinned_data: Version | None = None
     pinned_over_source: Version | None = None
     pinned_over_data: Version | None = None
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ OFFERED = 100  # deployments, the newest, among which an earlier version is look
 WRITTEN = 3.0  # seconds that what may be a failure waits for files that are still being written
 STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
 
+STOPPED = "stopped by you"
 LOST_FOR_GOOD = 3  # tries after which what the directories do not hold will not come back
 
 
@@ -62,7 +63,8 @@ class Notebook:
         self.failures = Failures(shop.backoff_cap)
         self.stepping: planner.Step | None = None
         self.plan = planner.Plan()
-        self.removed = self.draining = self.now_please = False
+        self.removed = self.draining = self.now_please = self.restarting = False
+        self.start_cause = ""  # why the next host is started, when a person asked for it
         self.accepted: frozenset[Version | None] = frozenset()  # content that the person wants although much is gone
         self.waiting_since: float | None = None
         self._poked = asyncio.Event()
@@ -88,6 +90,24 @@ class Notebook:
         self.spec = spec
         self.poke()
 
+    def stop(self, why: str = STOPPED) -> None:
+        """Have no host until `start`; the directories are still followed. why: shown as the reason."""
+        self._intend(stopped=why)
+
+    def start(self, cause: str) -> None:
+        """Have a host again after `stop`. cause: of the deployment that starts it; nothing happens when one is due."""
+        if self.intent.stopped:
+            self.failures.clear()
+            self.start_cause = cause
+            self._intend(stopped="")
+
+    def restart(self) -> None:
+        """Replace the host, with its kernels, by a new one of the same address and token."""
+        self.failures.clear()
+        self.start_cause = "restarted by you"
+        self.restarting = True
+        self._intend(stopped="")
+
     def pause(self, paused: bool) -> None:
         """Stop or resume following the directories."""
         self._intend(paused=paused)
@@ -99,6 +119,7 @@ class Notebook:
         if force:
             self.accepted = frozenset(self.looking.versions())
         self.now_please = now
+        self.start("redeployed by you")
         self.unpin()
 
     async def fresh(self) -> None:
@@ -123,7 +144,7 @@ class Notebook:
         """Follow the directories again after a rollback."""
         self._intend(pinned_source=None, pinned_data=None, pinned_over_source=None, pinned_over_data=None)
 
-    def _intend(self, **wishes: Version | bool | None) -> None:
+    def _intend(self, **wishes: Version | bool | str | None) -> None:
         self.intent = replace(self.intent, **wishes)  # type: ignore[arg-type]
         self.journal.save_intent(self.spec.name, self.intent)
         self.poke()
@@ -238,6 +259,7 @@ class Notebook:
         if await self.hosting.probe(soon=soon):
             self._host_ended()
         await self._reap_build()
+        self.restarting = self.restarting and self.hosting.host is not None
         self.plan = planner.plan(await self.looking.look())
         if planner.ends_kernels(self.plan.step):  # what was known of them may be seconds old
             if await self.hosting.probe(soon=True, now=True):
@@ -285,7 +307,9 @@ class Notebook:
         """Write an attempt down as failed, with the time of the next one; what a step itself aims at goes first."""
         attempt = step if isinstance(step, Attempt) else self.steps.attempt(step)
         target = getattr(step, "target", target)
-        if target is None and not self.removed:
+        if isinstance(step, planner.Stop) and (self.removed or self.restarting or self.intent.stopped):
+            target = None  # whatever was aimed at: it is tried again until the host is stopped
+        elif target is None and not self.removed:
             return
         tries = self.failures.add(attempt, target, error, asyncio.get_running_loop().time())
         self.log.warning("attempt_failed", attempt=attempt.value, error=str(error), tries=tries)
@@ -343,6 +367,8 @@ class Notebook:
             self.waiting_since = hold.until - self.spec.swap_when_idle
         if hold is not None and hold.why is Why.FAILED and self.plan.step is None and self.making is None:
             self.record.finish("failed", hold.text)  # where only a part of it failed, and the rest was brought
+        if hold is not None and hold.why is Why.STOPPED and self.plan.step is None:
+            self.record.finish("cancelled", hold.text)
         if target is None or served is None or served.target != target:
             return
         if self.hosting.fact() is not HostFact.RUNNING or self.looking.cut_short() or self.hosting.damage:
@@ -436,6 +462,7 @@ class Notebook:
             unread=planner.being_written(self.looking.saving()),
             damage=self.hosting.damage,
             paused=self.intent.paused,
+            stopped=self.intent.stopped,
             restarts=self.hosting.live.restarts,
         )
 

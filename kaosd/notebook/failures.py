@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from kaosd.errors import KaosError
-from kaosd.planner import REMOVAL, Attempt, Failure, Target, about
+from kaosd.planner import STOPPING, Attempt, Failure, Target, about
 
 FIRST = 0.5  # seconds before the second try
 KEPT = 2  # failures of one kind: of what is wanted, and of what is to serve meanwhile
@@ -27,12 +27,12 @@ class Failures:
     def add(self, attempt: Attempt, target: Target | None, error: KaosError, now: float) -> int:
         """Write down that *attempt* failed for *target*, at loop time *now*; how many have in a row.
 
-        target: None for the end of a removed notebook's host, which is tried until it comes.
+        target: None for the stop of a host that a person wants, which is tried until it succeeds.
         """
         tries = self._tries[attempt] = self._tries.get(attempt, 0) + 1
         delay = min(FIRST * 2 ** min(tries - 1, 32), self._cap) * self._jitter()
         retry_at = now + delay if error.retryable or target is None else None
-        self._put(Failure(attempt, about(attempt, target) if target else REMOVAL, str(error), retry_at, tries=tries))
+        self._put(Failure(attempt, about(attempt, target) if target else STOPPING, str(error), retry_at, tries=tries))
         return tries
 
     def cancelled(self, environment: str) -> None:

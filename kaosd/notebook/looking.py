@@ -55,6 +55,8 @@ class Looking:
             data_restarts=isinstance(actor.engine, Carrier),
             swap_when_idle=actor.spec.swap_when_idle,
             settle=actor.shop.settle,
+            stopped=actor.intent.stopped,
+            restart=actor.restarting,
             removed=actor.removed,
             draining=actor.draining,
         )

@@ -179,6 +179,7 @@ class Steps:
             resources=target.resources,
             **{"syncing": None, **done},
         )
+        self.actor.start_cause = ""
         self.work.show_data()
         self._note(target)
         self.actor.failures.succeeded(Attempt.HOST, target)
@@ -300,7 +301,10 @@ class Steps:
                 actor.hosting.save(restarts=actor.hosting.live.restarts + 1)
             if Stage.HOST in actor.record.jobs:
                 state = JobState.KILLED if lost is None else JobState.FAILURE
-                actor.record.job_ended(actor.record.jobs[Stage.HOST], state, lost)
+                why = lost or actor.intent.stopped or actor.start_cause or None
+                actor.record.job_ended(actor.record.jobs[Stage.HOST], state, why)
+            if actor.intent.stopped and not actor.removed:
+                actor.record.note(f"JupyterLab is {actor.intent.stopped}")
         await self.work.close()
         if actor.removed:
             await asyncio.to_thread(self.work.give_up)
@@ -422,6 +426,8 @@ class Steps:
         causes += self._data_causes(live.data, target.data)
         if target.resources != live.resources:
             causes += ("[resources]",)
+        if live.host is None and self.actor.start_cause:
+            causes = (f"[{self.actor.start_cause}]", *causes)
         if causes:
             return causes[:CAUSES]
         actor, last = self.actor, self.actor.record.undone

@@ -13,13 +13,14 @@ from kaosd.bundle import Refused, Verdict
 from kaosd.engines.base import Contents
 from kaosd.journal import Live
 from kaosd.model import ByHand, Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
-from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Step, Swap, Sync, Why
+from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Step, Stop, Swap, Sync, Why
 
 HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
 WORD = {
     Start: "starting JupyterLab",
     Swap: "taking the new environment into use",
     Renew: "starting another host for the new limits or data",
+    Stop: "stopping JupyterLab",
 }
 
 # How a wait for what is on disk ends when a hold will not pass by itself.
@@ -30,6 +31,7 @@ FINAL = {
     Why.MASS_CHANGE: "held",
     Why.PAUSED: "held",
     Why.PINNED: "held",
+    Why.STOPPED: "held",
     Why.REMOVED: "failed",
     Why.DRAINING: "failed",
 }
@@ -53,10 +55,16 @@ class Standing:
     building: bool = False
     failures: tuple[Failure, ...] = ()
     paused: bool = False
+    stopped: str = ""  # why no host is to run, as a sentence
     restarts: int = 0
     cut_short: bool = False  # a step was begun and did not end: nobody knows what the host holds
     unread: str | None = None  # why *source* and *data* need not be all that is on disk, as a sentence
     damage: str = ""  # what is wrong with the environment of the host
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether no host runs, because none is wanted."""
+        return bool(self.stopped) and self.host is HostFact.NONE and self.stepping is None
 
     @property
     def serving(self) -> bool:
@@ -78,8 +86,10 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
         return NotebookState.STOPPED, "removed"
     if waiting := _waiting(now):
         return NotebookState.HELD, waiting
-    if isinstance(now.stepping, (Start, Swap, Renew)):
+    if isinstance(now.stepping, (Start, Swap, Renew, Stop)):
         return NotebookState.SWAPPING, WORD[type(now.stepping)]
+    if now.is_stopped:
+        return NotebookState.STOPPED, now.stopped
     if hold is not None and why in (Why.FAILED, Why.BACKING_OFF, Why.SILENT):
         return NotebookState.FAILED, hold.text
     if now.building:
@@ -122,6 +132,8 @@ def host_state(now: Standing) -> HostState:
     if now.host is HostFact.RUNNING:
         return HostState.RUNNING
     starting = isinstance(now.stepping, Start)
+    if now.is_stopped:
+        return HostState.STANDBY
     if now.host in (HostFact.SILENT, HostFact.LOST):
         return HostState.FAILURE
     if not starting and any(failure.attempt is Attempt.HOST for failure in now.failures):

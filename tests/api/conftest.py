@@ -110,6 +110,15 @@ class Memory:
     async def resume(self, name):
         return self._call("resume", name)
 
+    async def start_notebook(self, name):
+        return self._call("start", name)
+
+    async def stop_notebook(self, name):
+        return self._call("stop", name)
+
+    async def restart_notebook(self, name, *, kernels):
+        return self._call("restart", name, kernels=kernels)
+
     async def cancel(self, name):
         self._one(name)
         raise ConflictError(f"notebook {name!r} has no build in flight")

@@ -62,6 +62,11 @@ HAPPY = {
     "POST /v1/notebooks/{name}/rollback": (
         "/v1/notebooks/mnist/rollback", {"to": 3}, MNIST, ("rollback", "mnist", {"to": "3"}),
     ),
+    "POST /v1/notebooks/{name}/restart": (
+        "/v1/notebooks/mnist/restart", {"kernels": True}, MNIST, ("restart", "mnist", {"kernels": True}),
+    ),
+    "POST /v1/notebooks/{name}/start": ("/v1/notebooks/mnist/start", {}, MNIST, ("start", "mnist", {})),
+    "POST /v1/notebooks/{name}/stop": ("/v1/notebooks/mnist/stop", {}, MNIST, ("stop", "mnist", {})),
     "POST /v1/notebooks/{name}/wait": ("/v1/notebooks/mnist/wait", {"timeout": 0}, {"outcome": "timeout"}, None),
     "POST /v1/reload": ("/v1/reload", {}, {"changed": []}, ("reload", "", {})),
     "GET /v1/status": ("/v1/status", None, {"schema": 1, "notebooks": [MNIST], "big": ""}, None),

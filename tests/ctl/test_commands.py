@@ -105,9 +105,13 @@ def full(daemon: Daemon) -> Daemon:
     daemon.token(NAME)
     daemon.log(NAME, 7, "build", "resolved", job=JOB)
     path = f"/v1/notebooks/{NAME}"
-    daemon.answers |= {f"POST {path}/{what}": one for what in ("redeploy", "pause", "resume", "cancel", "rollback")}
+    daemon.answers |= {
+        f"POST {path}/{what}": one for what in ("redeploy", "pause", "resume", "cancel", "rollback", "start")
+    }
     daemon.answers |= {
         "POST /v1/notebooks": {**one, "after": 0},
+        f"POST {path}/stop": {**one, "state": "stopped", "reason": "stopped by you"},
+        f"POST {path}/restart": {**one, "restarted": 2},
         f"POST {path}/wait": live(),
         f"GET {path}/history": HISTORY,
         f"GET {path}/environment": PACKAGES,
@@ -137,6 +141,11 @@ COMMANDS = {
     f"notebook build-logs -j {JOB}": 0,
     f"wait {NAME}": 0,
     f"redeploy {NAME}": 0,
+    f"start {NAME}": 0,
+    "start": 0,
+    f"stop {NAME}": 0,
+    f"restart {NAME}": 0,
+    f"restart {NAME} --kernels": 0,
     f"pause {NAME}": 0,
     f"resume {NAME}": 0,
     f"cancel {NAME}": 0,
@@ -247,14 +256,13 @@ def test_wrong_usage_is_told_with_a_way_on(stopped: Daemon, command: str, told: 
 
 
 @pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if not c.startswith(("version", "template", "logs", "notebook b"))]
+    "command", [c for c in COMMANDS if not c.startswith(("start", "version", "template", "logs", "notebook b"))]
 )
 def test_without_a_daemon_there_is_one_sentence_and_the_way_to_start_it(stopped: Daemon, command: str) -> None:
     done = stopped.run(*command.split())
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
-        f"kaosctl: kaosd is not running (nobody listens at {stopped.socket})\n"
-        "  start it with `kaosd run`, or `systemctl --user start kaosd`\n"
+        f"kaosctl: kaosd is not running (nobody listens at {stopped.socket})\n  start it with `kaosctl start`\n"
     )
 
 

@@ -266,7 +266,7 @@ def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
     [
         ({}, []),
         ({"state": "building"}, []),
-        ({"state": "stopped"}, ["redeploy n"]),
+        ({"state": "stopped"}, ["start n"]),
         ({"state": "stale"}, ["logs n"]),
         ({"state": "held", "paused": True}, ["resume n"]),
         ({"state": "live", "paused": True}, ["resume n"]),

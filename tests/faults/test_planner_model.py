@@ -355,6 +355,35 @@ def test_a_directory_that_is_held_keeps_its_part_and_the_other_is_deployed(state
         assert now.is_true(wanted), (world, now)
 
 
+def test_a_stop_leads_to_no_host_from_everywhere_and_a_start_to_the_content_on_disk(states: set[World]) -> None:
+    for world in states:
+        now, steps = replace(world, failures=()), 0
+        while (found := plan(replace(now.look(), stopped="stopped by you"))).step is not None:
+            assert isinstance(found.step, Stop | CancelBuild), (world, found)
+            now, steps = parts(now, found.step)[-1], steps + 1
+            assert steps < 4, (world, found)
+        assert found.hold is not None
+        assert found.hold.why is Why.STOPPED, (world, found)
+        assert (now.host, now.building) == (None, None), (world, now)
+        while (found := plan(now.look())).step is not None:
+            now, steps = finished(parts(now, found.step)[-1]), steps + 1
+            assert steps < 20, (world, found)
+        assert now.is_true(world.disk), (world, now)
+
+
+def test_a_restart_replaces_the_host_once_and_loses_nothing(states: set[World]) -> None:
+    for world in states:
+        if world.host is None:
+            continue
+        found = plan(replace(world.look(), restart=True))
+        assert found.step == Stop(), (world, found)
+        now, steps = replace(finished(parts(world, found.step)[-1]), failures=()), 0
+        while (found := plan(now.look())).step is not None:
+            now, steps = finished(parts(now, found.step)[-1]), steps + 1
+            assert steps < 20, (world, found)
+        assert now.is_true(world.disk), (world, now)
+
+
 def test_a_host_that_does_not_answer_is_left_alone_and_told(states: set[World]) -> None:
     asked = 0
     for world in states:

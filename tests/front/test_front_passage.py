@@ -242,6 +242,20 @@ async def test_a_program_is_told_why_no_host_answers(world: World) -> None:
     assert (found["state"], found["reason"]) == ("failed", "line 3 of requirements.txt names no package")
 
 
+async def test_a_stopped_notebook_is_started_for_a_person_and_not_for_a_program(world: World) -> None:
+    """The requests of a tab that was left open must not undo a stop."""
+    world.directory.put("nb", None, "stopped", reason="stopped by you")
+    async with world.get("/nb/api/kernels") as answer:
+        assert answer.status == 503
+        assert (await answer.json())["reason"] == "stopped by you"
+    assert world.directory.woken == []
+    page = {"Accept": "text/html", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    async with world.get("/nb/lab", headers=page) as answer:
+        assert (answer.status, answer.content_type) == (503, "text/html")
+        assert "Starting JupyterLab" in await answer.text()
+    assert world.directory.woken == ["nb"]
+
+
 async def test_a_notebook_that_is_killed_meanwhile_is_not_found(world: World) -> None:
     world.directory.put("nb", None, "building")
     asking = asyncio.ensure_future(world.get("/nb/api/status").__aenter__())

@@ -25,6 +25,7 @@ class FakeDirectory:
         self.known: dict[str, Route] = {}
         self.lines: list[str] = []
         self.asked: list[tuple[str, str, str, str, bytes]] = []
+        self.woken: list[str] = []
         self._number = 0
         self._news = asyncio.Event()
         self.waiting = asyncio.Event()  # set when somebody waits for news
@@ -49,6 +50,10 @@ class FakeDirectory:
         if verb == "cancel":
             return 409, {"title": "Conflict", "status": 409, "detail": "no build in flight", "hint": "wait"}
         return 200, {"verb": verb, "name": name}
+
+    async def wake(self, name: str) -> None:
+        self.woken.append(name)
+        self.put(name, None, "swapping")
 
     def tail(self, name: str, lines: int) -> list[str]:
         return self.lines[-lines:]
