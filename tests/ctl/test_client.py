@@ -97,7 +97,7 @@ def test_a_socket_without_a_daemon_is_a_daemon_that_is_not_running(short: Path) 
         with pytest.raises(Failure, match="is not running") as caught:
             Client(str(path)).get("/v1/status")
         assert caught.value.exit_code == NOT_RUNNING
-        assert "kaosd run" in caught.value.hint
+        assert "kaosctl start" in caught.value.hint
 
 
 def test_a_path_that_no_socket_can_have_is_named(short: Path) -> None:

@@ -36,7 +36,7 @@ class Known(Names):
 
 # What is typed after "kaosctl ", the last word being completed; what is offered.
 TABLE = {
-    "sta": ["status"],
+    "sta": ["status", "start"],
     "notebook ": ["deploy", "list", "build-logs", "kill"],
     "notebook b": ["build-logs"],
     "--": ["--help", "--version"],
