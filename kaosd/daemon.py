@@ -48,7 +48,6 @@ DESCRIPTORS = 65536
 LARGE = 2_000  # entries of nodes that are kept decoded after a look at a large tree
 TRIM_EVERY = 60.0  # seconds, at least, between two times that free memory is given back
 SWITCH = 0.0005  # seconds until a thread that computes lets another one go on; a save changes threads a few times
-CONFIG = "config"  # the watcher's key for the configuration file's directory
 
 
 async def serve(
@@ -66,13 +65,11 @@ async def serve(
         schema.check(settings.state_dir)
         _raise_descriptor_limit()
         sys.setswitchinterval(SWITCH)
-        poked = Pokes()
-        shop = await _workshop(settings, stack, poked)
+        shop = await _workshop(settings, stack)
         async with asyncio.TaskGroup() as group:
             registry = Registry(shop, group)
             backend = Backend(settings, config, registry, stop.set)
             reloads = Reloads(backend)
-            poked.to(registry.poke, reloads.ask)
             given = activated or {}
             api = Api(backend, settings.socket, activated=next(iter(given.get("control", ())), None))
             front = _front(settings, registry, api, given.get("front", ()))
@@ -80,7 +77,8 @@ async def serve(
                 await server.start()
                 stack.push_async_callback(server.close)
             await registry.apply(settings)
-            shop.watcher.watch(CONFIG, settings.config.parent, _all_but(os.fsencode(settings.config.name)))
+            directory, name = settings.config.parent, os.fsencode(settings.config.name)
+            shop.watcher.watch(directory, _all_but(name), reloads.ask)
             own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
             if settings.desktop_notices:
                 own.append(group.create_task(notices.tell_all(shop.journal, shop.news, notices.session_bus())))
@@ -97,25 +95,6 @@ def _front(settings: Settings, registry: Registry, api: Api, given: tuple[socket
     """The web address of all notebooks; what its pages ask is answered by the API."""
     token = secret(secret_file(settings.state_dir / "token"))
     return Front(Lobby(registry, token, api.ask), settings.front.port, settings.front.hosts, given)
-
-
-class Pokes:
-    """Takes the watcher's pokes to where they belong; before that is known there are none to take."""
-
-    def __init__(self) -> None:
-        self._notebooks: Callable[[str], None] = lambda _: None
-        self._config: Callable[[], None] = lambda: None
-
-    def to(self, notebooks: Callable[[str], None], config: Callable[[], None]) -> None:
-        """From now on to these."""
-        self._notebooks, self._config = notebooks, config
-
-    def __call__(self, key: str) -> None:
-        """Something may have changed below the root *key*."""
-        if key == CONFIG:
-            self._config()
-        else:
-            self._notebooks(key)
 
 
 async def _drain(settings: Settings, api: Api, front: Front, registry: Registry, own: list[asyncio.Task[None]]) -> None:
@@ -163,7 +142,7 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[str], None]) -> Workshop:
+async def _workshop(settings: Settings, stack: AsyncExitStack) -> Workshop:
     """What all notebooks share, opened; the stack closes it."""
     journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", time.time()))
     journal.interrupted(time.time())
@@ -171,7 +150,7 @@ async def _workshop(settings: Settings, stack: AsyncExitStack, poked: Callable[[
     engines = Engines(settings)
     stack.push_async_callback(engines.close)
     watch, port = settings.watch, settings.front.port
-    watcher = Watcher(poked, mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
+    watcher = Watcher(mode=watch.mode, quiet=watch.quiet, cap=watch.cap, rescan=watch.rescan)
     await watcher.start()
     stack.push_async_callback(watcher.close)
     return Workshop(

@@ -250,12 +250,6 @@ class Registry:
             except KaosError as error:  # it is found again by the next daemon
                 log.warning("host_stays", notebook=actor.spec.name, error=str(error))
 
-    def poke(self, key: str) -> None:
-        """The watcher's poke: "source:<name>" or "data:<name>"."""
-        kind, _, name = key.partition(":")
-        if name in self.actors:
-            self.actors[name].root_poked(kind)
-
     def actor(self, name: str) -> Notebook:
         """The actor of *name*; NotFoundError names the ones there are."""
         if name in self.actors:

@@ -55,7 +55,7 @@ class Still(Registry):
 async def registry(short: Path) -> AsyncIterator[Still]:
     state = short / "state"
     state.mkdir(mode=0o700)
-    watcher, engine = Watcher(lambda _: None), ProcessEngine(state / "environments")
+    watcher, engine = Watcher(), ProcessEngine(state / "environments")
     docker = DockerEngine(state, socket=str(short / "nobody.sock"))
     environ = {"HOME": str(short), "KAOSD_STATE_DIR": str(state)}
     with Journal(state / "journal.sqlite", 1.0) as journal, contextlib.closing(Store(state / "store")) as store:

@@ -29,7 +29,7 @@ async def registry(short: Path) -> AsyncIterator[Registry]:
     """A registry whose actors do not run, so that a test says what they have seen and served."""
     state = short / "state"
     state.mkdir(mode=0o700)
-    watcher = Watcher(lambda _: None)
+    watcher = Watcher()
     engine, docker = ProcessEngine(state / "environments"), DockerEngine(state, socket=str(short / "nobody.sock"))
     with Journal(state / "journal.sqlite", 1.0) as journal, contextlib.closing(Store(state / "store")) as store:
         shop = Workshop(

@@ -163,7 +163,7 @@ async def test_a_save_that_turns_out_to_be_the_first_of_several_is_told_with_the
     path, told, again = tmp_path / "root", list[Scan | None](), asyncio.Event()
     for name in "ab":
         (path / name).write_text("old")
-    watcher = Watcher(lambda _: root.poke())
+    watcher = Watcher()
 
     def changed() -> None:
         told.append(root.scan)
@@ -173,7 +173,7 @@ async def test_a_save_that_turns_out_to_be_the_first_of_several_is_told_with_the
     await watcher.start()
     root.open()
     await root.fresh()
-    while root.looking or watcher.pending(root.key):
+    while root.looking or root.pending:
         await asyncio.sleep(0)
     told.clear()
     scanner.begun.clear()
@@ -181,7 +181,7 @@ async def test_a_save_that_turns_out_to_be_the_first_of_several_is_told_with_the
     (path / "a").write_text("new")
     await asyncio.to_thread(scanner.begun.wait)
     (path / "b").write_text("new")
-    while watcher.pending(root.key) is None:
+    while not root.pending:
         await asyncio.sleep(0)
     again.clear()
     scanner.gate.set()

@@ -79,12 +79,6 @@ class Notebook:
         """Look again soon."""
         self._poked.set()
 
-    def root_poked(self, kind: str) -> None:
-        """The watcher saw something in the source or data directory."""
-        root = self.source if kind == "source" else self.data
-        if root is not None:
-            root.poke()
-
     def change(self, spec: NotebookSpec) -> None:
         """Take over a changed configuration; directories and engine are changed by the registry instead."""
         self.spec = spec

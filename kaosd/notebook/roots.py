@@ -13,7 +13,7 @@ from kaosd.bundle import Scan, Scanner
 from kaosd.bundle.expected import Expected
 from kaosd.declared import Choice
 from kaosd.errors import ContentLost, KaosError
-from kaosd.watch import Watcher
+from kaosd.watch import WatchedRoot, Watcher
 
 log = structlog.get_logger("kaosd.notebook")
 
@@ -72,6 +72,7 @@ class Root:
         self._poked = False
         self._reading = False  # a scan looks at what events have told
         self._rules: object = None
+        self._watched: WatchedRoot | None = None
         self.trouble: str | None = None  # why the last scan failed
         self._delay = 0.0
         self._again: asyncio.TimerHandle | None = None
@@ -101,7 +102,7 @@ class Root:
     @property
     def pending(self) -> bool:
         """Whether more has been saved than any scan has looked at."""
-        return self.watcher is not None and self.watcher.pending(self.key) is not None
+        return self._watched is not None and self._watched.pending() is not None
 
     def open(self) -> None:
         """Watch the directory and scan it for the first time."""
@@ -110,8 +111,7 @@ class Root:
 
     async def close(self) -> None:
         """Stop watching; a scan in its thread is waited for."""
-        if self.watcher is not None:
-            self.watcher.unwatch(self.key)
+        self._unwatch()
         if self._task is not None:
             await asyncio.wait([self._task])
         for timer in (self._again, self._retry):
@@ -241,12 +241,18 @@ class Root:
 
     def _watch(self) -> None:
         self._rules = self.scanner.rules
+        self._unwatch()
         if self.watcher is not None:
-            self.watcher.watch(self.key, self.path, self.scanner.ignored, self.scanner.compare)
+            self._watched = self.watcher.watch(self.path, self.scanner.ignored, self.poke, self.scanner.compare)
+
+    def _unwatch(self) -> None:
+        if self.watcher is not None and self._watched is not None:
+            self.watcher.unwatch(self._watched)
+            self._watched = None
 
     def _take(self) -> tuple[frozenset[bytes] | None, frozenset[bytes]]:
         """The paths to look at (None: all of them), and those that were closed or renamed since."""
-        dirty = self.watcher.take(self.key) if self.watcher is not None else None
+        dirty = self._watched.take() if self._watched is not None else None
         full = self._full
         self._full, self._poked, self._early = False, False, False
         if dirty is None:

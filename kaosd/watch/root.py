@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kaosd.model import Problem
 from kaosd.watch import advice
-from kaosd.watch.dirty import Collected
+from kaosd.watch.dirty import Collected, Dirty
 from kaosd.watch.places import is_remote
 from kaosd.watch.polling import poll_interval
 from kaosd.watch.survey import Survey
@@ -48,22 +48,29 @@ def comparison_interval(cpu: float, most: float) -> float:
     return min(usual, most)
 
 
-class Root:
-    """State of one root; owned by the event loop, but `gone`, which tells walks in threads to end.
+class WatchedRoot:
+    """State of one root; owned by the event loop, but `gone`, which tells walks in threads to stop.
+
+    wake: called in the event loop when something below *path* may have changed; `take` then says what.
 
     compare: called in a thread with what tells whether to stop, returns the paths that differ from what is known of the
     root, and whether these are all of them; otherwise the next call continues.
 
-    found: what the last look found; None before the first. everything: the next look ends in a poke to look at
-    everything. again: another look is due. comparing: the comparison that runs.
+    found: what the last look found; None before the first. everything: the next look wakes to look at everything.
+    again: another look is due. comparing: the comparison that runs.
     """
 
     def __init__(
-        self, key: str, path: Path, ignored: Callable[[bytes, bool], bool], collected: Collected, compare: Compare
+        self,
+        path: Path,
+        ignored: Callable[[bytes, bool], bool],
+        wake: Callable[[], None],
+        collected: Collected,
+        compare: Compare,
     ) -> None:
-        self.key = key
         self.path = path
         self.ignored = ignored
+        self.wake = wake
         self.collected = collected
         self.compare = compare
         self.comparing: asyncio.Task[None] | None = None
@@ -71,7 +78,7 @@ class Root:
         self._comparison = 0.0  # seconds of processor that it took, or has taken so far
         self._compared, self._first = True, True  # it came to its end; there was none that did
         self.gone = threading.Event()
-        self.poke_handle: asyncio.TimerHandle | None = None
+        self.waking: asyncio.TimerHandle | None = None  # calls `wake` when the changes are due
         self.task: asyncio.Task[None] | None = None
         self.found: Survey | None = None
         self.everything = self.again = False
@@ -79,6 +86,14 @@ class Root:
         self._limit: int | None = None  # the watch limit that was too low
         self._limited_at = 0.0
         self._polled_since: float | None = None  # seconds since the epoch
+
+    def take(self) -> Dirty | None:
+        """What may have changed since the last call; it is handed over."""
+        return self.collected.take()
+
+    def pending(self) -> Dirty | None:
+        """What `take` would hand over."""
+        return self.collected.look()
 
     @property
     def tree(self) -> Tree | None:

@@ -1,4 +1,4 @@
-"""The watcher: roots in, pokes out.
+"""The watcher: paths with callbacks in, wake-ups out.
 
 Everything here belongs to the event loop. One thread reads inotify (trees.py) and hands over what it saw with
 one scheduled callback (instance.py); looks at whole roots (survey.py) run in worker threads, one at a time per
@@ -20,10 +20,10 @@ from typing import Literal
 import structlog
 
 from kaosd.model import Problem
-from kaosd.watch.dirty import Collected, Dirty
+from kaosd.watch.dirty import Collected
 from kaosd.watch.instance import Instance
 from kaosd.watch.places import same
-from kaosd.watch.root import Compare, Root, nothing_differs
+from kaosd.watch.root import Compare, WatchedRoot, nothing_differs
 from kaosd.watch.saves import Fate
 from kaosd.watch.survey import survey
 from kaosd.watch.trees import Changes
@@ -55,17 +55,16 @@ def suspended() -> float:
 
 
 class Watcher:
-    """Watches any number of roots and calls *poke(key)* in the event loop when one may have changed.
+    """Watches any number of roots and calls *wake* of each in the event loop when it may have changed.
 
-    mode: "poll" never uses inotify. quiet, cap: a poke is given after so many seconds without an event, at the
-    latest so many after the first. rescan: the most seconds between two comparisons of a root, which usually are more
+    mode: "poll" never uses inotify. quiet, cap: wakes after so many seconds without an event, at the latest so many
+    after the first. rescan: the most seconds between two comparisons of a root, which usually are more
     frequent, see `comparison_interval`; and the least between looks at which directories there are. Made in the event
     loop that it is to run in.
     """
 
     def __init__(
         self,
-        poke: Callable[[str], None],
         *,
         mode: Literal["auto", "poll"] = "auto",
         quiet: float = 0.05,
@@ -73,11 +72,10 @@ class Watcher:
         rescan: float = 60.0,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._poke = poke
         self._mode = mode
         self._quiet, self._cap, self._rescan = quiet, cap, rescan
         self._log = structlog.get_logger("kaosd.watch")
-        self._roots: dict[str, Root] = {}
+        self._roots: set[WatchedRoot] = set()
         self._workers = ThreadPoolExecutor(4, "kaosd-watch")  # its threads start with the first look
         self._working: set[asyncio.Future[None]] = set()
         self._instance = Instance(self._changed, self._look_at_all, self._in_thread)
@@ -91,7 +89,7 @@ class Watcher:
         if self._mode == "auto":
             self._instance.open()
         self._beating = self._loop.call_later(BEAT, self._beat)
-        for root in self._roots.values():
+        for root in self._roots:
             self._look(root)
 
     async def close(self) -> None:
@@ -99,50 +97,45 @@ class Watcher:
         if self._beating is not None:
             self._beating.cancel()
             self._beating = None
-        for key in list(self._roots):
-            self.unwatch(key)
+        for root in list(self._roots):
+            self.unwatch(root)
         self._instance.close()
         if self._working:
             await asyncio.wait(self._working, timeout=CLOSING)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def watch(
-        self, key: str, root: Path, ignored: Callable[[bytes, bool], bool], compare: Compare = nothing_differs
-    ) -> None:
-        """Watch *root*, in place of an earlier one of the same key; it need not exist yet.
+        self,
+        path: Path,
+        ignored: Callable[[bytes, bool], bool],
+        wake: Callable[[], None],
+        compare: Compare = nothing_differs,
+    ) -> WatchedRoot:
+        """Watch *path*, which need not exist yet, until `unwatch`.
 
         ignored: told a relative path and whether it is a directory; called in other threads, must not block.
-        compare: finds what no event tells, see `Root`.
+        wake: called in the event loop. compare: finds what no event tells, see `WatchedRoot`.
         """
-        self.unwatch(key)
-        self._roots[key] = Root(key, root, ignored, Collected(self._quiet, self._cap), compare)
+        root = WatchedRoot(path, ignored, wake, Collected(self._quiet, self._cap), compare)
+        self._roots.add(root)
         if self._beating is not None:
-            self._look(self._roots[key])
+            self._look(root)
+        return root
 
-    def unwatch(self, key: str) -> None:
-        """Stop watching; an unknown key is fine."""
-        root = self._roots.pop(key, None)
-        if root is None:
+    def unwatch(self, root: WatchedRoot) -> None:
+        """Stop watching; idempotent."""
+        if root not in self._roots:
             return
+        self._roots.discard(root)
         root.gone.set()
-        if root.poke_handle is not None:
-            root.poke_handle.cancel()
+        if root.waking is not None:
+            root.waking.cancel()
         if root.task is None and root.tree is not None:
             self._in_thread(root.tree.release)
 
-    def take(self, key: str) -> Dirty | None:
-        """What may have changed since the last call; it is handed over."""
-        root = self._roots.get(key)
-        return root.collected.take() if root is not None else None
-
-    def pending(self, key: str) -> Dirty | None:
-        """What `take` would hand over."""
-        root = self._roots.get(key)
-        return root.collected.look() if root is not None else None
-
     def stats(self) -> WatchStats:
         """Figures for status."""
-        roots = self._roots.values()
+        roots = self._roots
         polling = self._instance.watches is None or (bool(roots) and all(root.polled for root in roots))
         return WatchStats(
             "poll" if polling else "inotify",
@@ -154,14 +147,14 @@ class Watcher:
 
     def problems(self) -> tuple[Problem, ...]:
         """What keeps changes from being seen at once, each with its mend."""
-        found = [self._instance.trouble, *(root.problem() for root in self._roots.values())]
+        found = [self._instance.trouble, *(root.problem() for root in self._roots)]
         return tuple(problem for problem in found if problem is not None)
 
     # -- what happened -------------------------------------------------------------------------------------
 
     def _changed(self, changes: Changes) -> None:
-        """What the trees reported; one that no root has yet is in its first look, which ends in a poke anyway."""
-        roots = {root.tree: root for root in self._roots.values()}
+        """What the trees reported; one that no root has yet is in its first look, which wakes anyway."""
+        roots = {root.tree: root for root in self._roots}
         for tree, paths in changes.items():
             root = roots.get(tree)
             if root is None:
@@ -172,22 +165,22 @@ class Watcher:
             if tree.lost or tree.limited:
                 self._look(root)
 
-    def _mark(self, root: Root, paths: Mapping[bytes, Fate] | frozenset[bytes] | None) -> None:
+    def _mark(self, root: WatchedRoot, paths: Mapping[bytes, Fate] | frozenset[bytes] | None) -> None:
         root.collected.add(paths, self._loop.time())
-        if root.poke_handle is not None:
-            root.poke_handle.cancel()  # the end of a save is due sooner than what was waited for
-        self._poke_when_due(root)
+        if root.waking is not None:
+            root.waking.cancel()  # the end of a save is due sooner than what was waited for
+        self._wake_when_due(root)
 
-    def _poke_when_due(self, root: Root) -> None:
-        root.poke_handle = None
+    def _wake_when_due(self, root: WatchedRoot) -> None:
+        root.waking = None
         due = root.collected.due()
         if due is None:  # taken before it was announced
             return
         if due > self._loop.time():
-            root.poke_handle = self._loop.call_at(due, self._poke_when_due, root)
+            root.waking = self._loop.call_at(due, self._wake_when_due, root)
             return
         root.collected.announced()
-        self._poke(root.key)
+        root.wake()
 
     # -- looks at whole roots ------------------------------------------------------------------------------
 
@@ -201,15 +194,15 @@ class Watcher:
         if self._mode == "auto":
             self._instance.check()
         now = self._loop.time()
-        for root in self._roots.values():
+        for root in self._roots:
             if root.task is None and (root.cover_due(self._rescan, now) or self._stale(root, now)):
                 self._look(root)
             if root.comparison_due(now, BEAT, self._rescan):
-                root.comparing = self._loop.create_task(self._compare(root), name=f"compare {root.key}")
+                root.comparing = self._loop.create_task(self._compare(root), name=f"compare {root.path}")
                 self._working.add(root.comparing)
                 root.comparing.add_done_callback(partial(self._compared, root))
 
-    async def _compare(self, root: Root) -> None:
+    async def _compare(self, root: WatchedRoot) -> None:
         """Find what no event tells; where events are missing, directories may be missing among those under watch."""
 
         def compare() -> tuple[frozenset[bytes], bool, float]:
@@ -223,14 +216,14 @@ class Watcher:
             self._mark(root, found)
             self._look(root)
 
-    def _compared(self, root: Root, task: asyncio.Task[None]) -> None:
+    def _compared(self, root: WatchedRoot, task: asyncio.Task[None]) -> None:
         root.comparing = None
         self._working.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._log.error("watch_compare_failed", root=str(root.path), exc_info=task.exception())
             root.compared(0.0, complete=True, now=self._loop.time())
 
-    def _stale(self, root: Root, now: float) -> bool:
+    def _stale(self, root: WatchedRoot, now: float) -> bool:
         """Whether a polled root is due, or the path of another one leads elsewhere than it did.
 
         A root that is not polled is on a local file system, so that to ask about it here does not block.
@@ -242,19 +235,19 @@ class Watcher:
         return not same(os.fsencode(root.path), root.found.identity)
 
     def _look_at_all(self) -> None:
-        for root in self._roots.values():
+        for root in self._roots:
             self._look(root, everything=True)
 
-    def _look(self, root: Root, *, everything: bool = False) -> None:
+    def _look(self, root: WatchedRoot, *, everything: bool = False) -> None:
         """Look at *root* in a thread, once more if that is being done already."""
         root.again = True
         root.everything |= everything
         if root.task is None:
-            root.task = self._loop.create_task(self._survey(root), name=f"watch {root.key}")
+            root.task = self._loop.create_task(self._survey(root), name=f"watch {root.path}")
             self._working.add(root.task)
             root.task.add_done_callback(lambda task: self._surveyed(root, task))
 
-    async def _survey(self, root: Root) -> None:
+    async def _survey(self, root: WatchedRoot) -> None:
         while root.again and not root.gone.is_set():
             everything, root.everything, root.again = root.everything, False, False
             first, watches = root.found is None, root.usable(self._instance.watches, self._loop.time())
@@ -270,7 +263,7 @@ class Watcher:
         if root.gone.is_set() and root.tree is not None:
             await self._loop.run_in_executor(self._workers, root.tree.release)
 
-    def _surveyed(self, root: Root, task: asyncio.Task[None]) -> None:
+    def _surveyed(self, root: WatchedRoot, task: asyncio.Task[None]) -> None:
         root.task = None
         self._working.discard(task)
         if not task.cancelled() and task.exception() is not None:

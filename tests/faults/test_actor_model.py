@@ -49,7 +49,7 @@ class Life:
     def begin(self) -> None:
         """A daemon starts."""
         shop = Workshop(
-            state_dir=self.place / "state", store=self.store, journal=self.journal, watcher=Watcher(lambda _: None),
+            state_dir=self.place / "state", store=self.store, journal=self.journal, watcher=Watcher(),
             engines={"process": self.engine}, empty=self.place, origins=(), front_url="", news=News(), backoff_cap=0.01,
         )  # fmt: skip
         self.actor = Notebook(self.spec, shop)

@@ -361,7 +361,7 @@ async def test_a_deployment_that_was_taken_back_while_it_was_built_never_went_li
     requirements = life.source / "model" / "requirements.txt"
     before = requirements.read_text()
     requirements.write_text("# other\n")
-    life.actor.root_poked("source")
+    life.actor.source.poke()
     fresh = asyncio.create_task(life.actor.fresh())
     await begun.wait()
     await fresh

@@ -74,7 +74,7 @@ async def registry(short: Path) -> AsyncIterator[Registry]:
     assert isinstance(engines["pachyderm"], Carrier)
     with Journal(state / "journal.sqlite", 1.0) as journal, contextlib.closing(Store(state / "store")) as store:
         shop = Workshop(
-            state_dir=state, store=store, journal=journal, watcher=Watcher(lambda _: None), engines=engines,  # type: ignore[arg-type]
+            state_dir=state, store=store, journal=journal, watcher=Watcher(), engines=engines,  # type: ignore[arg-type]
             empty=short, origins=(), front_url="", news=News(), backoff_cap=0.01,
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:

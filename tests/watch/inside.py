@@ -63,7 +63,7 @@ async def watch_limit_leaves_small_roots_alone(root: Path) -> None:
     async with eye() as seen:
         for name in ("small", "large", "late"):
             await seen.watch(root / name, key=name)
-        roots = seen.watcher._roots
+        roots = seen.roots
         assert {name: roots[name].polled for name in roots} == {"small": False, "large": True, "late": False}
         assert [str(root / "large") in problem.text for problem in seen.watcher.problems()] == [True]
 

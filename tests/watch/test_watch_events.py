@@ -38,18 +38,17 @@ async def test_a_save_is_told_by_its_path(tmp_path):
 
 async def test_pending_looks_and_take_takes(tmp_path):
     async with eye(quiet=3600.0, cap=3600.0) as seen:
-        seen.watcher.watch("r", tmp_path, lambda path, is_directory: False)
-        await seen.until(lambda: seen.watcher.pending("r"))
-        dirty = seen.watcher.pending("r")
+        seen.begin(tmp_path, lambda path, is_directory: False)
+        await seen.until(seen.roots["r"].pending)
+        dirty = seen.roots["r"].pending()
         assert dirty is not None
         assert dirty.paths is None
-        assert seen.watcher.take("r") == dirty
-        assert seen.watcher.pending("r") is None
-        assert seen.watcher.take("r") is None
-        assert seen.watcher.take("unknown") is None
+        assert seen.roots["r"].take() == dirty
+        assert seen.roots["r"].pending() is None
+        assert seen.roots["r"].take() is None
         (tmp_path / "a").touch()
-        await seen.until(lambda: seen.watcher.pending("r"))
-        assert seen.watcher.take("r").paths == {b"a"}
+        await seen.until(seen.roots["r"].pending)
+        assert seen.roots["r"].take().paths == {b"a"}
 
 
 async def test_our_own_reading_makes_no_events(tmp_path):
@@ -320,7 +319,7 @@ async def test_overlapping_roots_each_tell_their_own_paths(tmp_path):
         (tmp_path / "inner/x").touch()
         await seen.covered(b"inner/x", key="outer")
         await seen.covered(b"x", key="inner")
-        seen.watcher.unwatch("outer")
+        seen.watcher.unwatch(seen.roots["outer"])
         seen.forget()
         (tmp_path / "inner/y").touch()
         await seen.covered(b"y", key="inner")

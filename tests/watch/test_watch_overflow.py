@@ -64,7 +64,7 @@ async def test_many_directories_and_a_short_queue_come_to_rest_after_an_overflow
     async with eye(short_queue()) as seen:
         await seen.watch(tmp_path)
         await overflow(seen, tmp_path / "7")
-        await seen.until(lambda: seen.watcher._roots["r"].task is None, "the end of the walk")
+        await seen.until(lambda: seen.roots["r"].task is None, "the end of the walk")
         (tmp_path / "1999/x").write_text("later")
         await seen.covered(b"1999/x")
         count = seen.watcher.stats().overflows
@@ -87,7 +87,7 @@ async def test_overflows_without_end_lead_to_polling_for_a_while(tmp_path, monke
             await overflow(seen, tmp_path)
         assert [problem.code for problem in seen.watcher.problems()] == ["watch_overflow"]
         assert seen.watcher.stats().mode == "poll"
-        await seen.until(lambda: seen.watcher._roots["r"].polled, "polling")
+        await seen.until(lambda: seen.roots["r"].polled, "polling")
         seen.forget()
         (tmp_path / "x").write_text("found by polling")
         await seen.covered(b"x")

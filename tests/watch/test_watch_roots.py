@@ -15,7 +15,7 @@ from watching import eye, nothing_ignored
 
 from kaosd.watch import Watcher, watcher
 from kaosd.watch.dirty import Collected
-from kaosd.watch.root import Root, nothing_differs
+from kaosd.watch.root import WatchedRoot, nothing_differs
 from kaosd.watch.survey import Survey
 
 
@@ -135,7 +135,7 @@ async def test_what_a_comparison_finds_is_told_and_counted(tmp_path, mode):
         return answers.pop(0) if answers else (frozenset(), True)
 
     async with eye(mode=mode, rescan=0.1) as seen:
-        seen.watcher.watch("r", tmp_path, nothing_ignored, compare)
+        seen.begin(tmp_path, nothing_ignored, compare)
         await seen.everything()
         await seen.covered(b"a", b"b")
         before = len(asked)
@@ -154,7 +154,7 @@ async def test_a_comparison_that_fails_is_tried_again(tmp_path):
         return answer
 
     async with eye(rescan=0.1) as seen:
-        seen.watcher.watch("r", tmp_path, nothing_ignored, compare)
+        seen.begin(tmp_path, nothing_ignored, compare)
         await seen.everything()
         await seen.covered(b"a")
 
@@ -170,16 +170,16 @@ async def test_a_comparison_of_a_root_that_is_no_longer_watched_ends_and_tells_n
         return frozenset({b"a"}), True
 
     async with eye(rescan=0.1) as seen:
-        seen.watcher.watch("r", tmp_path, nothing_ignored, compare)
+        seen.begin(tmp_path, nothing_ignored, compare)
         await seen.until(begun.is_set, "the comparison")
-        seen.watcher.unwatch("r")
+        seen.watcher.unwatch(seen.roots["r"])
         seen.forget()
         await seen.until(ended.is_set, "its end")
     assert seen.pokes == []
 
 
 def test_the_first_comparison_does_not_count_and_one_in_parts_counts_whole(tmp_path):
-    root = Root("r", tmp_path, nothing_ignored, Collected(0.05, 0.5), nothing_differs)
+    root = WatchedRoot(tmp_path, nothing_ignored, lambda: None, Collected(0.05, 0.5), nothing_differs)
     assert not root.comparison_due(0.0, 1.0, 60.0)  # not looked at yet
     root.found = Survey()
     assert root.comparison_due(0.0, 1.0, 60.0)
@@ -230,14 +230,14 @@ async def test_closing_in_the_middle_of_a_first_look_ends_it(tmp_path):
     for number in range(2000):
         (tmp_path / f"{number}").mkdir()
     async with eye() as seen:
-        seen.watcher.watch("r", tmp_path, nothing_ignored)
+        seen.begin(tmp_path, nothing_ignored)
     await _until_no_threads()
     assert seen.pokes == []
 
 
 async def test_a_watcher_that_never_started_closes(tmp_path):
-    made = Watcher(lambda key: None)
-    made.watch("r", tmp_path, nothing_ignored)
+    made = Watcher()
+    made.watch(tmp_path, nothing_ignored, lambda: None)
     await made.close()
     assert _threads() == []
 
@@ -273,8 +273,8 @@ async def test_a_broken_rule_is_logged_and_tried_again(tmp_path):
 
     (tmp_path / "sub").mkdir()
     async with eye(rescan=0.1) as seen:
-        seen.watcher.watch("r", tmp_path, ignored)
-        await seen.until(lambda: seen.watcher._roots["r"].task is None, "the failed look")
+        seen.begin(tmp_path, ignored)
+        await seen.until(lambda: seen.roots["r"].task is None, "the failed look")
         assert seen.pokes == []
         broken = False
         await seen.everything()

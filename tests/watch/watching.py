@@ -1,4 +1,4 @@
-"""A watcher with a memory: what it poked, and what was dirty then."""
+"""A watcher with a memory: whom it woke, and what was dirty then."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from kaosd.watch import Dirty, Watcher
+from kaosd.watch import Dirty, WatchedRoot, Watcher
+from kaosd.watch.root import Compare, nothing_differs
 
 DEADLINE = 30.0  # seconds; only ever reached by a failing test
 
@@ -27,24 +28,39 @@ def covers(dirty: Dirty, path: bytes) -> bool:
 
 
 class Eye:
-    """Takes whatever a watcher pokes about, and lets tests wait for it."""
+    """Takes what a watcher wakes for, and lets tests wait for it. Roots have names here."""
 
     def __init__(self, **options: Any) -> None:
-        self.watcher = Watcher(self._poked, **{"quiet": 0.01} | options)
+        self.watcher = Watcher(**{"quiet": 0.01} | options)
+        self.roots: dict[str, WatchedRoot] = {}
         self.pokes: list[str] = []
         self.seen: dict[str, list[Dirty]] = {}
         self._poke = asyncio.Event()
 
     def _poked(self, key: str) -> None:
         self.pokes.append(key)
-        dirty = self.watcher.take(key)
+        dirty = self.roots[key].take()
         if dirty is not None:
             self.seen.setdefault(key, []).append(dirty)
         self._poke.set()
 
+    def begin(
+        self,
+        root: Path,
+        ignored: Callable[[bytes, bool], bool] = nothing_ignored,
+        compare: Compare = nothing_differs,
+        *,
+        key: str = "r",
+    ) -> WatchedRoot:
+        """Watch *root*, in place of an earlier one of the same name."""
+        if key in self.roots:
+            self.watcher.unwatch(self.roots[key])
+        self.roots[key] = self.watcher.watch(root, ignored, lambda: self._poked(key), compare)
+        return self.roots[key]
+
     async def watch(self, root: Path, ignored: Callable[[bytes, bool], bool] = nothing_ignored, key: str = "r") -> None:
         """Watch *root*, wait for the poke that follows and forget it."""
-        self.watcher.watch(key, root, ignored)
+        self.begin(root, ignored, key=key)
         await self.everything(key)
 
     def forget(self) -> None:
@@ -89,7 +105,7 @@ class Eye:
     @property
     def watched(self) -> set[bytes]:
         """Directories under watch, of the root "r"."""
-        tree = self.watcher._roots["r"].tree
+        tree = self.roots["r"].tree
         return set(tree.directories) if tree is not None else set()
 
 
