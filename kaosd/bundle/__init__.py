@@ -1,6 +1,6 @@
 """Bundles: which files count, their versions in a content-addressed store, and bringing versions to the host."""
 
-from kaosd.bundle.attach import attach, attach_link
+from kaosd.bundle.attach import attach, attach_link, attached
 from kaosd.bundle.durable import sync_files
 from kaosd.bundle.edits import keep_edits
 from kaosd.bundle.ignore import Matcher, Verdict
@@ -34,6 +34,7 @@ __all__ = [
     "Verdict",
     "attach",
     "attach_link",
+    "attached",
     "decide",
     "declared_of",
     "diff",

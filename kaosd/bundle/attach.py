@@ -74,6 +74,13 @@ def attach(store: Store, home: Path, link: Path, tree: str) -> None:
         _tidy(home, _led_to(link, home) or "")
 
 
+def attached(home: Path, link: Path) -> str | None:
+    """The tree that *link* shows; None when it leads to nothing that is known to be whole. StoreError."""
+    with store_errors("read", home):
+        name = _led_to(link, home)
+        return next((one.tree for one in _marked(home) if one.name == name), None)
+
+
 def attach_link(link: Path, target: Path) -> None:
     """Make *link* lead to *target*, in one step; for data that is used where it is."""
     with store_errors("write to", link.parent):

@@ -217,7 +217,7 @@ class Notebook:
         """Take up what an earlier daemon left."""
         self.record.restore(await asyncio.to_thread(saved_copies, self.home.root / "recovered"))
         self.record.complete(self.hosting.live, self.spec.resources)
-        self.steps.work.take_up()
+        self.steps.take_up()
         if not await self.hosting.adopt(self.home):
             self._host_ended()
         elif self.hosting.host is not None and Stage.HOST in self.record.jobs:

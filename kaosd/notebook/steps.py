@@ -355,6 +355,25 @@ class Steps:
         self._note(target)
         actor.failures.succeeded(Attempt.ATTACH)
 
+    def take_up(self) -> None:
+        """After a start of the daemon: plan to bring again what the journal only says is there; blocking."""
+        self.work.take_up()
+        data = self.actor.hosting.live.data
+        if data is not None and not isinstance(self.actor.engine, Carrier) and not self._shows(data):
+            self.actor.hosting.save(attaching=True)
+
+    def _shows(self, data: Version) -> bool:
+        """Whether the link to the data shows *data*: the journal may be older than the link, like `deployed` tells."""
+        actor = self.actor
+        if actor.spec.data_mode is DataMode.LINK:
+            return actor.home.data.is_symlink() and actor.home.data.readlink() == actor.spec.data
+        return bundle.attached(self._versions, actor.home.data) == data.digest
+
+    @property
+    def _versions(self) -> Path:
+        """Where the attached versions of the data are."""
+        return self.actor.home.root / "data-versions"
+
     async def _attach(self, data: Version | None, host: Host | None) -> None:
         """Make the link to the data show *data*, or send it to where the host is."""
         actor = self.actor
@@ -365,8 +384,7 @@ class Steps:
         elif actor.spec.data_mode is DataMode.LINK and actor.spec.data is not None:
             await asyncio.to_thread(bundle.attach_link, actor.home.data, actor.spec.data)
         else:
-            place = actor.home.root / "data-versions"
-            await asyncio.to_thread(bundle.attach, self.store, place, actor.home.data, data.digest)
+            await asyncio.to_thread(bundle.attach, self.store, self._versions, actor.home.data, data.digest)
 
     async def _carry(self, engine: Carrier, data: Version | None, host: Host | None) -> None:
         """Send the data to an engine whose hosts see no directory of this machine."""

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import Tree, full, on_disk, put_tree, remove, write, write_all
 
-from kaosd.bundle import Store, attach, attach_link
+from kaosd.bundle import Store, attach, attach_link, attached
 from kaosd.bundle.attach import RETIRED, TOGETHER
 from kaosd.errors import StoreError
 
@@ -51,6 +51,20 @@ def test_the_link_shows_the_tree(data):
     data.attach(files)
     assert data.link.is_symlink()
     assert on_disk(data.link) == files
+
+
+def test_what_the_link_shows_is_known_as_long_as_it_is_whole(data):
+    assert attached(data.home, data.link) is None
+    data.attach({b"a": b"1"})
+    data.attach({b"a": b"2"})
+    second = put_tree(data.store, {b"a": b"2"})
+    assert attached(data.home, data.link) == second
+    Path(f"{data.link.readlink()}.tree").write_text("garbage")
+    assert attached(data.home, data.link) is None
+    data.attach({b"a": b"2"})
+    assert attached(data.home, data.link) == second
+    attach_link(data.link, data.home)
+    assert attached(data.home, data.link) is None
 
 
 def test_files_are_read_only_and_directories_are_not(data):

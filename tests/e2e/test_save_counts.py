@@ -14,18 +14,18 @@ SMALL, LARGE = 20, 12_000  # the large one has more entries than the store keeps
 NODES = 16  # reads of the store, at most: those nodes of three trees that lead to the file, and its contents
 
 
-def rows(daemon: Daemon, name: str) -> dict[str, int]:
-    """How many rows the journal has of a notebook, by table."""
+def rows(daemon: Daemon, name: str) -> dict[str, set[int]]:
+    """The rows that the journal has of a notebook, by table."""
     tables = ("deployments", "jobs", "versions", "recovered", "events")
     with sqlite3.connect(f"file:{daemon.state}/journal.sqlite?mode=ro", uri=True) as journal:
         return {
-            table: journal.execute(f"SELECT count(*) FROM {table} WHERE notebook = ?", [name]).fetchone()[0]
+            table: {row for (row,) in journal.execute(f"SELECT rowid FROM {table} WHERE notebook = ?", [name])}
             for table in tables
         }
 
 
 def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str, int], list[str], int, list[str]]:
-    """The rows that a save adds to the journal, what is sent to the host but about its state (requests, and messages
+    """How many rows a save adds to the journal, what is sent to the host but about its state (requests, and messages
     as "message"), the number of reads of the store's packs, and the files that are brought to the disk, in order;
     among them as "swapped" the moment in which the host has the new content.
     """
@@ -34,7 +34,8 @@ def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str
     options = ["-f", "-y", "-s", "80", "-e", "trace=sendto,write,pread64,fsync,fdatasync,renameat2"]
     with tracing(daemon.process.pid, trace, *options):
         (source / "model" / "part0" / "part0" / "train.py").write_text(f"ANSWER = '{trace.name}'\n")
-        until(lambda: rows(daemon, name)["deployments"] > before["deployments"], "the deployment to begin")
+        # the one before goes where both are one line of the history, as two quick saves of a file are
+        until(lambda: rows(daemon, name)["deployments"] - before["deployments"], "the deployment to start")
         daemon.live(name)
     text = trace.read_text(errors="replace")
     asked = re.findall(rf'"((?:GET|POST|PUT) /{name}/[^ ]*)', text)
@@ -42,7 +43,7 @@ def save(daemon: Daemon, name: str, source: Path, trace: Path) -> tuple[dict[str
     reads = re.findall(r"pread64\(\d+<[^>]*\.pack>", text)
     synced = re.findall(r"(?:fsync|fdatasync)\(\d+<([^>]*)>|(renameat2)", text)
     after = rows(daemon, name)
-    added = {table: after[table] - before[table] for table in after}
+    added = {table: len(after[table] - before[table]) for table in after}
     lasting = ["swapped" if swapped else Path(path).name for path, swapped in synced]
     return added, [one for one in asked if "/api/" not in one], len(reads), lasting
 
