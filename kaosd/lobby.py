@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import statistics
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from kaosd.front import Route
-from kaosd.model import NotebookState
 from kaosd.planner import HostFact
 from kaosd.registry import Registry
 
-AT_ONCE = 0.5  # seconds that finding an environment in place may take
-TAKEN = 5  # builds that are asked how long it takes
 Ask = Callable[[str, str, str, str, bytes], Awaitable[tuple[int, dict[str, Any]]]]
 LINE = 200  # bytes that a log line has on average, at most
 
@@ -44,13 +40,7 @@ class Lobby:
         status = self.registry.notebook(name)
         host = actor.hosting.host
         upstream = host.upstream if host is not None and actor.hosting.fact() is not HostFact.ENDED else None
-        expected = self._expected(name) if status["state"] == NotebookState.BUILDING else None
-        return Route(name, actor.token, upstream, status["state"], status, expected)
-
-    def _expected(self, name: str) -> float | None:
-        """What builds usually take, as far as there were any; those that found all in place do not count."""
-        took = [seconds for seconds in self.registry.shop.journal.build_seconds(name) if seconds > AT_ONCE]
-        return statistics.median(took[:TAKEN]) if took else None
+        return Route(name, actor.token, upstream, status["state"], status)
 
     def routes(self) -> list[Route]:
         """All routes, by name."""

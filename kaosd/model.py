@@ -254,8 +254,26 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the work in hand is. step: of *steps*, None where there are none. text: what is being done, in words.
+
+    since: when it was started. expected: seconds that it usually takes, None when that is not known.
+    """
+
+    stage: Stage
+    text: str
+    since: float
+    step: int | None = None
+    steps: int | None = None
+    expected: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """One run of a stage within a deployment. id: 32 hexadecimal digits. log: the file of its lines."""
+    """One run of a stage within a deployment. id: 32 hexadecimal digits. log: the file of its lines.
+
+    ready_at: when what it makes was there: the host that answered. None for builds, which are finished then.
+    """
 
     id: str
     notebook: str
@@ -266,6 +284,7 @@ class Job:
     finished_at: float | None = None
     error: str | None = None
     log: str | None = None
+    ready_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,8 @@ class Directory:
     """One of the two directories as its last scan found it.
 
     reading: the first scan has not ended. problem: why the directory cannot be taken.
-    guard: sentence of the mass-change guard; accepted: the person wants exactly this content all the same.
+    guard: sentence of the mass-change guard; brief: the same without advice.
+    accepted: the person wants exactly this content all the same.
     saving: names of files that are still being written; the version holds what they were before.
     first, last: times of the first and last event since the last rest, if any. one: the last ones are one whole save.
     """
@@ -68,6 +69,7 @@ class Directory:
     reading: bool = False
     problem: str | None = None
     guard: str | None = None
+    brief: str = ""
     accepted: bool = False
     saving: tuple[str, ...] = ()
     git_busy: bool = False
@@ -114,7 +116,7 @@ class Failure:
 
     key: what it was about (see `about`, or STOPPING); anything else is tried at once.
     retry_at: None when only a change on disk can help. waits: nothing went wrong; an open document is waited for.
-    tries: how many attempts of this kind have failed in a row.
+    tries: how many attempts of this kind have failed in a row. cancelled: the user cancelled the attempt.
     """
 
     attempt: Attempt
@@ -123,6 +125,7 @@ class Failure:
     retry_at: float | None
     waits: bool = False
     tries: int = 1
+    cancelled: bool = False
 
 
 def about(attempt: Attempt, target: Target) -> object:
@@ -277,7 +280,8 @@ def _aim(look: Look) -> _Aim:
     source, data = _held(look, disk.source), _held(look, disk.data)
     if look.pinned is not None:
         text = f"rolled back to {look.pinned.source}; stays until the files change again"
-        return _Aim(look.pinned, source or data or Hold(Why.PINNED, text), source, data)
+        pinned = Hold(Why.PINNED, text, brief=f"rolled back to {look.pinned.source}")
+        return _Aim(look.pinned, source or data or pinned, source, data)
     if disk.target is None or (stay is None and (source or data)):
         return _Aim(stay, source or data or Hold(Why.SCANNING, READING), source, data)
     target = disk.target
@@ -295,7 +299,7 @@ def _held(look: Look, found: Directory) -> Hold | None:
     if found.reading:
         return Hold(Why.SCANNING, READING)
     if found.guard is not None and not found.accepted:
-        return Hold(Why.MASS_CHANGE, found.guard)
+        return Hold(Why.MASS_CHANGE, found.guard, brief=found.brief)
     if found.git_busy and found.last is not None and look.now < found.last + look.settle.git_quiet:
         return Hold(Why.SETTLING, "git is at work in the tree", found.last + look.settle.git_quiet)
     if found.saving and found.first is not None and look.now < found.first + TOGETHER:
@@ -375,10 +379,11 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
 
 def _without_answer(look: Look, target: Target) -> Plan:
     """A host that runs and does not answer: it is stopped when the person says so, or when nobody can reach it."""
-    text = f"{look.silent or 'the host runs but does not answer'}; `kaosctl redeploy --now` starts another one"
+    silent = look.silent or "the host runs but does not answer"
+    hold = Hold(Why.SILENT, f"{silent}; `kaosctl redeploy --now` starts another one", brief=silent)
     ends = look.now_please or look.host is HostFact.LOST
     failed = _failed(look, Attempt.HOST, target) if ends else None
-    return Plan(Stop() if ends and failed is None else None, failed or Hold(Why.SILENT, text), target)
+    return Plan(Stop() if ends and failed is None else None, failed or hold, target)
 
 
 def _swap(look: Look, target: Target, served: Served, hold: Hold | None) -> Plan:
@@ -416,7 +421,8 @@ def _busy(look: Look, what: str = "the swap would end them") -> Hold | None:
     if not look.busy or look.now_please or look.now >= until:
         return None
     kernels = "1 kernel is" if look.busy == 1 else f"{look.busy} kernels are"
-    return Hold(Why.BUSY, f"{kernels} busy and {what}; `kaosctl redeploy --now` does not wait", until)
+    brief = f"{look.busy} busy kernel{'' if look.busy == 1 else 's'}"
+    return Hold(Why.BUSY, f"{kernels} busy and {what}; `kaosctl redeploy --now` does not wait", until, brief=brief)
 
 
 def _build(look: Look, target: Target, hold: Hold | None) -> Plan:
@@ -440,7 +446,7 @@ def _failed(look: Look, attempt: Attempt, target: Target) -> Hold | None:
     for failure in look.failures:
         if failure.attempt is attempt and failure.key == about(attempt, target):
             if failure.retry_at is None:
-                return Hold(Why.FAILED, failure.text)
+                return Hold(Why.CANCELLED if failure.cancelled else Why.FAILED, failure.text)
             if look.now < failure.retry_at:
                 why = Why.OPEN if failure.waits else Why.BACKING_OFF
                 return Hold(why, failure.text, failure.retry_at, failure.tries)

@@ -31,6 +31,7 @@ class Why(StrEnum):
     STOPPED = "stopped"
     BUILDING = "building"
     FAILED = "failed"
+    CANCELLED = "cancelled"
     BACKING_OFF = "backing off"
     BUSY = "busy"
     OPEN = "open"
@@ -44,12 +45,14 @@ class Hold:
     """Why nothing is done, in a sentence, and until when (None: until something changes).
 
     tries: of BACKING_OFF, how many attempts have failed in a row.
+    brief: the text in few words, without advice; "" where the text is brief itself.
     """
 
     why: Why
     text: str
     until: float | None = None
     tries: int = 0
+    brief: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,7 +141,7 @@ def test_a_job_goes_through_its_states(journal):
 
 
 def test_what_builds_took_is_known_of_the_notebook_or_else_of_all(journal):
-    assert journal.build_seconds("mnist") == ()
+    assert journal.stage_seconds("mnist", Stage.BUILD) == ()
     for name, state, seconds in (
         ("other_", JobState.SUCCESS, 9.0),
         ("mnist", JobState.FAILURE, 1.0),
@@ -151,11 +151,16 @@ def test_what_builds_took_is_known_of_the_notebook_or_else_of_all(journal):
         job = journal.begin_job(name, 1, Stage.BUILD, 10.0)
         journal.job_state(job.id, state, None, 10.0 + seconds)
     host = journal.begin_job("mnist", 1, Stage.HOST, 10.0)
-    journal.job_state(host.id, JobState.SUCCESS, None, 99.0)
-    assert journal.build_seconds("mnist") == (7.0, 9.0)
+    journal.job_state(host.id, JobState.FAILURE, "it did not answer", 99.0)
+    assert journal.stage_seconds("mnist", Stage.HOST) == ()
+    host = journal.begin_job("mnist", 1, Stage.HOST, 10.0)
+    journal.job_ready(host.id, 14.0)
+    journal.job_state(host.id, JobState.KILLED, "replaced by the next host", 99.0)
+    assert journal.stage_seconds("mnist", Stage.HOST) == (4.0,)
+    assert journal.stage_seconds("mnist", Stage.BUILD) == (7.0, 9.0)
     mine = journal.begin_job("mnist", 2, Stage.BUILD, 20.0)
     journal.job_state(mine.id, JobState.SUCCESS, None, 23.0)
-    assert journal.build_seconds("mnist") == (3.0,)
+    assert journal.stage_seconds("mnist", Stage.BUILD) == (3.0,)
 
 
 def test_a_missing_deployment_or_job_is_named(journal):

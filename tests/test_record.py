@@ -49,7 +49,7 @@ def test_a_deployment_goes_on_while_its_target_stays_and_is_called_after_the_cos
 def test_a_job_has_its_own_log_and_goes_through_its_states(record: Record) -> None:
     record.begin(ONE, ("a.py",), "build")
     job, log = record.job(Stage.BUILD)
-    log.line("step 1/2 read\nforged \x1b[31m line")
+    log.step(1, 2, "read\nforged \x1b[31m line")
     log.close()
     record.job_state(job, JobState.RUNNING)
     assert record.jobs[Stage.BUILD].state is JobState.RUNNING
@@ -65,34 +65,56 @@ def test_a_job_has_its_own_log_and_goes_through_its_states(record: Record) -> No
     assert kinds == ["deployment_started", "job_started", "job_progress", "job_finished"]
 
 
-def test_progress_is_the_step_and_how_far_it_is_and_begins_again_with_the_next_build(record: Record) -> None:
+def test_progress_is_the_step_and_how_far_it_is_and_starts_again_with_the_next_build(record: Record) -> None:
+    def now(stage: Stage = Stage.BUILD) -> tuple[int | None, int | None, str]:
+        at = record.progress[stage]
+        return at.step, at.steps, at.text
+
     record.begin(ONE, (), "build")
     _, log = record.job(Stage.BUILD)
     log.progress("1 of 2 built")
-    assert record.progress == "1 of 2 built"
-    log.line("step 3/4 create")
+    assert now() == (None, None, "prepare the build: 1 of 2 built")
+    log.step(3, 4, "create")
     log.progress("a")
-    log.line("warning: something")
+    log.line("step 4/4 is only a line")
     log.progress("b: c")
-    assert record.progress == "step 3/4 create: b: c"
-    log.line("step 4/4 install")
-    assert record.progress == "step 4/4 install"
+    assert now() == (3, 4, "create: b: c")
+    log.step(4, 4, "install")
+    assert now() == (4, 4, "install")
     text = log.path.read_text()
     log.progress("9 packages")
-    assert record.progress == "step 4/4 install: 9 packages"
+    assert now() == (4, 4, "install: 9 packages")
     assert log.path.read_text() == text
     log.close()
     kinds = [event.kind for event in record.journal.events(0, 100)[0]]
     assert kinds.count("job_progress") == 2
     _, host = record.job(Stage.HOST)
-    assert record.progress == "step 4/4 install: 9 packages"
+    assert now() == (4, 4, "install: 9 packages")
+    assert now(Stage.HOST) == (None, None, "start JupyterLab")
     host.close()
     record.begin(TWO, (), "build")
     _, again = record.job(Stage.BUILD)
-    assert record.progress is None
-    again.progress("3 packages")
-    assert record.progress == "3 packages"
+    assert now() == (None, None, "prepare the build")
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("took", "seconds"),
+    [((), None), ((0.1, 0.2), None), ((9.0,), 9.0), ((4.0, 0.1, 8.0), 6.0), ((3.0, 1.0, 2.0, 5.0, 4.0, 99.0), 3.0)],
+)
+def test_a_job_is_expected_to_take_what_the_last_ones_took(took: tuple[float, ...], seconds: float | None) -> None:
+    assert records.expected(took) == seconds
+
+
+def test_how_long_a_host_takes_to_answer_is_expected_of_the_next_one(record: Record) -> None:
+    record.begin(ONE, (), "start")
+    job, log = record.job(Stage.HOST)
+    log.close()
+    assert record.progress[Stage.HOST].expected is None
+    record.journal.job_ready(job.id, job.started_at + 4)
+    record.job_ended(job, JobState.KILLED, "replaced by the next host")
+    record.job(Stage.HOST)[1].close()
+    assert record.progress[Stage.HOST].expected == 4
 
 
 def test_a_restarted_record_knows_the_newest_job_of_each_stage(record: Record, journal: Journal) -> None:

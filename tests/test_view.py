@@ -10,7 +10,8 @@ import pytest
 from kaosd.bundle import Verdict
 from kaosd.engines.base import Contents
 from kaosd.model import ByHand, Environment, HostState, NotebookState, Resources, Version
-from kaosd.notebook.view import Standing, contents, final, host_state, keep, state, why
+from kaosd.notebook.standing import Standing, final, host_state, state
+from kaosd.notebook.view import contents, keep, why
 from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Sync, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)

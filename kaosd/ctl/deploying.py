@@ -147,8 +147,7 @@ class Progress:
     def now(self, notebook: dict[str, Any]) -> None:
         """Show what is going on."""
         took = time.monotonic() - self._began
-        doing = notebook.get("progress") or notebook.get("reason") or ""
-        text = f"{notebook['state']} {span(took)}  {doing}".rstrip()
+        text = f"{span(took)}  {notebook['summary']}"
         if self._silent:
             return
         if self._terminal:
@@ -197,4 +196,4 @@ def _closing(notebook: dict[str, Any], outcome: dict[str, Any], url: str, where:
         lines += where.flow([("", f"    {text}")], 4)
     if outcome.get("hold") == "backing off":
         lines += where.flow([("", "    kaosd keeps trying; to wait for it:"), ("strong", f"kaosctl wait {name}")], 4)
-    return lines + [where.paint("strong", f"    {label} {command}") for label, command in next_commands(notebook)]
+    return lines + [where.paint("strong", f"    {command}") for command in next_commands(notebook)]

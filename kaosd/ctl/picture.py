@@ -27,8 +27,6 @@ SYMBOLS = {
     "stopped": ("○", "dim"),
 }
 INDENT = 4
-CANCELLED = "the build was cancelled by you"
-NOW = "kaosctl redeploy --now"  # in a reason that does not know the notebook's name
 
 
 def draw(status: dict[str, Any], now: float, screen: Screen, *, detail: bool = False) -> list[str]:
@@ -53,7 +51,7 @@ def draw_notebook(notebook: dict[str, Any], now: float, screen: Screen, *, detai
     lines = screen.flow(head, INDENT)
     if screen.colour and lines:
         lines[0] = lines[0].replace(screen.paint("", symbol), screen.paint(role, symbol), 1)
-    rows = [_content(notebook), *_cause(notebook, now), _advice(notebook), *_asides(notebook)]
+    rows = [_content(notebook), *_cause(notebook, now), *_asides(notebook), _advice(notebook)]
     if detail:
         rows += _details(notebook, now)
     for row in rows:
@@ -137,7 +135,7 @@ def _cause(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
     if building:
         doing.append(("", f"build {_age(build['started_at'], now)}"))
     if notebook.get("progress"):
-        doing.append(("dim", notebook["progress"]))
+        doing.append(("dim", working(notebook["progress"])))
     told = _paused(notebook) or (notebook["state"] == "building" and building)
     role = "bad" if notebook["state"] == "failed" else ""
     rows = [doing] + ([] if told else [[(role, line)] for line in _reason(notebook).splitlines()])
@@ -149,47 +147,22 @@ def _cause(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
 
 def _reason(notebook: dict[str, Any]) -> str:
     """The sentence, or lines, that say why the notebook is in its state."""
-    said = (notebook.get("reason"), *((notebook.get(key) or {}).get("error") for key in ("deployment", "build")))
-    return next((str(text) for text in said if text), "no reason is known")
+    return str(notebook.get("reason") or "no reason is known")
 
 
-def next_commands(notebook: dict[str, Any]) -> list[tuple[str, str]]:
-    """What a person would want to do next, as label and command; none when all is well."""
-    name, state = notebook["name"], notebook["state"]
-    if state == "failed" and _reason(notebook) == CANCELLED:
-        return [("go on:", f"kaosctl redeploy {name}")]
-    if state == "failed":
-        commands = [("see:", f"kaosctl logs {name} {_evidence(notebook)}")]
-        source = notebook.get("source") or {}
-        if NOW in _reason(notebook):
-            commands.append(("go on:", f"kaosctl redeploy {name} --now"))
-        elif source.get("live") != source.get("disk") and source.get("live") and notebook.get("can_roll_back", True):
-            commands.append(("back:", f"kaosctl rollback {name}"))
-        return commands
-    if _paused(notebook) or (state == "live" and notebook.get("paused")):
-        return [("go on:", f"kaosctl resume {name}")]
-    if state == "held" and (notebook.get("reason") or "").startswith("rolled back"):
-        return [("go on:", f"kaosctl redeploy {name}")]
-    if state == "held" and NOW in _reason(notebook):
-        return [("go on:", f"kaosctl redeploy {name} --now")]
-    if state == "held" and "kaosctl" not in (notebook.get("reason") or ""):
-        return [("see:", f"kaosctl logs {name} --stage watch")]
-    if state == "stale":
-        return [("see:", f"kaosctl logs {name}")]
-    return [("start:", f"kaosctl start {name}")] if state == "stopped" else []
+def working(progress: dict[str, Any]) -> str:
+    """How far the work in hand is: step 2 of 4: resolve the requirements."""
+    step = f"step {progress['step']} of {progress['steps']}: " if progress["step"] is not None else ""
+    return f"{step}{progress['text']}"
 
 
-def _evidence(notebook: dict[str, Any]) -> str:
-    """The options of `logs` that show the failing part."""
-    if (notebook.get("host") or {}).get("state") in ("PIPELINE_FAILURE", "PIPELINE_RESTARTING"):
-        return "--stage host"
-    if (notebook.get("build") or {}).get("state") == "JOB_FAILURE":
-        return "--stage build"
-    return "--deploy failed"
+def next_commands(notebook: dict[str, Any]) -> list[str]:
+    """What the person can do next, each with its label; none when all is well."""
+    return [f"{one['label']}: {one['command']}" for one in notebook.get("next") or ()]
 
 
 def _advice(notebook: dict[str, Any]) -> list[Piece]:
-    return [("strong", f"{label} {command}") for label, command in next_commands(notebook)]
+    return [("strong", command) for command in next_commands(notebook)]
 
 
 def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
@@ -202,12 +175,10 @@ def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
         asked = [f"{one['name']} {one['version']}" for one in by_hand if one["requested"]]
         text = f"installed by hand, not in {environment.get('file') or 'model/requirements.txt'}: "
         rows.append([("busy", text + some(asked or [one["name"] for one in by_hand]))])
-        rows[-1].append(("strong", f"kaosctl env {notebook['name']}"))
     holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
     rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
     if notebook.get("recovered"):
-        kept = _count(notebook["recovered"], "edited file")
-        rows.append([("busy", f"{kept} kept"), ("strong", f"kaosctl recovered {notebook['name']}")])
+        rows.append([("busy", f"{_count(notebook['recovered'], 'edited file')} kept")])
     return rows
 
 

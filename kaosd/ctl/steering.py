@@ -7,7 +7,7 @@ from typing import Any
 
 from kaosd.ctl import failure, output
 from kaosd.ctl.client import Client, notebook_path
-from kaosd.ctl.picture import draw_notebook
+from kaosd.ctl.picture import draw_notebook, working
 from kaosd.ctl.screen import span
 
 GRACE = 10.0  # seconds that the daemon may take to tell that time is up
@@ -46,7 +46,7 @@ def told(name: str, outcome: dict[str, Any]) -> list[str]:
         line for text in (outcome.get("reason") or "").splitlines() for line in where.flow([("", f"    {text}")], 4)
     ]
     if word == "timeout" and outcome.get("progress"):
-        lines += where.flow([("dim", f"    {outcome['progress']}")], 4)
+        lines += where.flow([("dim", f"    {working(outcome['progress'])}")], 4)
     return [*lines, where.paint("strong", f"    see: kaosctl status {name}")]
 
 

@@ -88,11 +88,12 @@ def frame(lines: list[str], shown: list[str]) -> str:
 
 
 def _steps(found: dict[str, Any]) -> dict[str, Any]:
-    """A status without how far the step of a build is, and how long the build takes."""
+    """A status without how far a step of the work in hand is, and how long that takes."""
     notebooks = []
     for one in found["notebooks"]:
-        build = one.get("build") and {**one["build"], "seconds": 0.0}
-        notebooks.append({**one, "build": build, "progress": (one.get("progress") or "").partition(": ")[0]})
+        build, far = one.get("build") and {**one["build"], "seconds": 0.0}, one.get("progress")
+        step = {"step": far["step"], "steps": far["steps"], "text": far["stage"]} if far else None
+        notebooks.append({**one, "build": build, "progress": step})
     return {**found, "notebooks": notebooks}
 
 

@@ -25,10 +25,10 @@ class Log(Protocol):
     path: Path
 
     def line(self, text: str) -> None:
-        """Append one line (control characters are escaped, a time stamp is put in front).
+        """Append one line (control characters are escaped, a time stamp is put in front)."""
 
-        One that begins with "step n/m " is shown as what is being done, until the next such line.
-        """
+    def step(self, number: int, steps: int, text: str) -> None:
+        """Append the line "step number/steps text", and show it as what is being done, until the next step."""
 
     def progress(self, text: str) -> None:
         """Show how far the current step is, in place of what was said before; nothing is written to the log."""

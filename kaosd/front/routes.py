@@ -12,7 +12,6 @@ class Route:
 
     token: the notebook's. upstream: "unix:/path" or "http://127.0.0.1:port", None while no host answers.
     state: the notebook's state in one word; status: its object of `status --json`.
-    expected: seconds that a build usually takes, while one runs and that is known.
     """
 
     name: str
@@ -20,7 +19,6 @@ class Route:
     upstream: str | None
     state: str
     status: dict[str, Any]
-    expected: float | None = None
 
 
 class Directory(Protocol):

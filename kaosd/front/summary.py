@@ -68,48 +68,63 @@ def _ready(route: Route) -> Summary:
     if route.state == NotebookState.FAILED:
         text = "The version before it is still served. Save a correction, and it is deployed again."
         error = _error_of(route)
-        command = f"kaosctl logs {route.name} --deploy failed"
-        return Summary(FAILED, "The last change could not be deployed", steps, error=error, next=text, command=command)
+        title = "The last change could not be deployed"
+        return Summary(FAILED, title, steps, error=error, next=text, command=_command(route))
     return Summary(READY, "JupyterLab is running", steps, error=field(route, "reason"))
 
 
 def _failed(route: Route) -> Summary:
     if field(route, "build", "state") == JobState.FAILURE:
-        title, stage = "The build failed", "build"
+        title = "The build failed"
         steps = (Step("Build", "failed"), Step("Start", "later"), Step("Open", "later"))
     else:
-        title, stage = "JupyterLab did not start", "host"
+        title = "JupyterLab did not start"
         steps = (Step("Build", "done"), Step("Start", "failed"), Step("Open", "later"))
     text = "Save a correction: it is tried again at once, and this page opens the notebook when it works."
-    command = f"kaosctl logs {route.name} --stage {stage}"
-    return Summary(FAILED, title, steps, error=_error_of(route), next=text, command=command)
+    return Summary(FAILED, title, steps, error=_error_of(route), next=text, command=_command(route))
 
 
 def _resting(route: Route) -> Summary:
     steps = (Step("Build", "later"), Step("Start", "later"), Step("Open", "later"))
     reason = field(route, "reason")
+    command = _command(route)
     if route.status.get("paused"):
-        command = f"kaosctl resume {route.name}"
         return Summary(RESTING, "The notebook is paused", steps, error=reason, next="Resume it with", command=command)
     if route.state == NotebookState.HELD:
-        return Summary(RESTING, "The deployment is held", steps, error=reason, next="See", command="kaosctl status")
-    command = f"kaosctl start {route.name}"
+        return Summary(
+            RESTING, "The deployment is held", steps, error=reason, next="See", command=command or "kaosctl status"
+        )
     return Summary(RESTING, "The notebook is stopped", steps, error=reason, next="Start it with", command=command)
 
 
 def _working(route: Route) -> Summary:
     if field(route, "build", "state") in (JobState.STARTING, JobState.RUNNING):
         steps = (Step("Build", "now"), Step("Start", "later"), Step("Open", "later"))
-        since, doing = field(route, "build", "started_at"), field(route, "progress")
-        title = "Building the environment"
-        return Summary(WORKING, title, steps, since=since, expected=route.expected, doing=doing)
+        since, title = field(route, "build", "started_at"), "Building the environment"
+        return Summary(WORKING, title, steps, since=since, expected=_expected(route), doing=_doing(route))
     steps = (Step("Build", "done"), Step("Start", "now"), Step("Open", "later"))
     again = field(route, "host", "state") == HostState.RESTARTING
     title = "Starting JupyterLab again" if again else "Starting JupyterLab"
     since = field(route, "host", "since") or field(route, "deployment", "started_at")
-    error, doing = field(route, "reason") if again else "", field(route, "progress")
-    return Summary(WORKING, title, steps, since=since, doing=doing, error=error)
+    error = field(route, "reason") if again else ""
+    return Summary(WORKING, title, steps, since=since, expected=_expected(route), doing=_doing(route), error=error)
 
 
 def _error_of(route: Route) -> str:
-    return field(route, "deployment", "error") or field(route, "build", "error") or field(route, "reason")
+    """Why the notebook is in its state; the errors of its last deployment and build may be older than that."""
+    return field(route, "reason")
+
+
+def _command(route: Route) -> str:
+    """The first thing that the person can do."""
+    return next((str(one["command"]) for one in route.status.get("next") or ()), "")
+
+
+def _doing(route: Route) -> str:
+    step, text = field(route, "progress", "step"), field(route, "progress", "text")
+    return f"Step {step} of {field(route, 'progress', 'steps')}: {text}" if step else text
+
+
+def _expected(route: Route) -> float | None:
+    seconds = (route.status.get("progress") or {}).get("expected")
+    return float(seconds) if seconds is not None else None

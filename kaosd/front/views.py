@@ -13,7 +13,6 @@ from kaosd.front.routes import Route
 from kaosd.front.summary import Summary, field, summarise
 
 LOG_LINES = 20
-_STEP = re.compile(r"^step ([0-9]+)/([0-9]+) ")
 _STAMP = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z ")
 
 
@@ -78,7 +77,7 @@ def _progress(summary: Summary) -> Markup:
     limit = {"max": f"{summary.expected:.1f}", "value": "0"} if summary.expected else {}
     usual = f" of usually {_seconds(summary.expected)}" if summary.expected else ""
     bar = element("progress", aria_label="Progress", data_since=summary.since, **limit)
-    doing = element("span", _STEP.sub(r"Step \1 of \2: ", summary.doing), class_="doing")
+    doing = element("span", summary.doing, class_="doing")
     return join(bar, element("p", element("span", elapsed, usual), doing, class_="quiet pace"))
 
 

@@ -97,6 +97,10 @@ class History(Database):
         """Say how far the job is; *at*: when it ended, None while it goes on."""
         return self._change_job(job_id, lambda job: replace(job, state=state, error=error, finished_at=at))
 
+    def job_ready(self, job_id: str, at: float) -> Job:
+        """Say that what the job makes is there, and runs."""
+        return self._change_job(job_id, lambda job: replace(job, state=JobState.RUNNING, ready_at=at))
+
     def job(self, job_id: str) -> Job | None:
         """One job by its id."""
         rows = self._rows("SELECT body FROM jobs WHERE id = ?", job_id)
@@ -114,14 +118,19 @@ class History(Database):
         rows = self._rows(query, notebook, stage, state)
         return decode(Job, rows[0][0]) if rows else None
 
-    def build_seconds(self, notebook: str) -> tuple[float, ...]:
-        """How long the last builds that succeeded took, newest first; those of all notebooks when this one has none."""
+    def stage_seconds(self, notebook: str, stage: Stage) -> tuple[float, ...]:
+        """How long the last jobs of *stage* that succeeded took, newest first.
+
+        Those of all notebooks when this one has none. Of a host it is the time until it answered.
+        """
         query = """SELECT body FROM jobs WHERE (notebook = ?1 OR ?1 = '') AND json_extract(body, '$.stage') = ?2
-            AND json_extract(body, '$.state') = ?3 ORDER BY rowid DESC LIMIT 20"""
+            AND (json_extract(body, '$.ready_at') IS NOT NULL OR json_extract(body, '$.state') = ?3)
+            ORDER BY rowid DESC LIMIT 20"""
         for which in (notebook, ""):
-            jobs = [decode(Job, body) for (body,) in self._rows(query, which, Stage.BUILD, JobState.SUCCESS)]
+            jobs = [decode(Job, body) for (body,) in self._rows(query, which, stage, JobState.SUCCESS)]
+            ends = [(job, job.ready_at or job.finished_at) for job in jobs]
             if jobs:
-                return tuple(job.finished_at - job.started_at for job in jobs if job.finished_at is not None)
+                return tuple(end - job.started_at for job, end in ends if end is not None)
         return ()
 
     def interrupted(self, at: float) -> tuple[tuple[Deployment, ...], tuple[Job, ...]]:

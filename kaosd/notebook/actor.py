@@ -21,7 +21,7 @@ from kaosd.bundle import Scan
 from kaosd.errors import BuildFailed, ContentLost, EngineError, KaosError, StoreError
 from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
-from kaosd.notebook import view
+from kaosd.notebook import standing, view
 from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
 from kaosd.notebook.looking import Looking
@@ -175,7 +175,7 @@ class Notebook:
 
     def _given_up(self, tries: int | None) -> str | None:
         """How `settled` ends when nothing is planned, and a hold will not pass by itself."""
-        return view.final(self.plan, tries) if not self._poked.is_set() else None
+        return standing.final(self.plan, tries) if not self._poked.is_set() else None
 
     def fully_live(self) -> bool:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
@@ -359,7 +359,8 @@ class Notebook:
         self.waiting_since = None
         if hold is not None and hold.why is Why.BUSY and hold.until is not None:
             self.waiting_since = hold.until - self.spec.swap_when_idle
-        if hold is not None and hold.why is Why.FAILED and self.plan.step is None and self.making is None:
+        for_good = hold is not None and hold.why in (Why.FAILED, Why.CANCELLED)
+        if hold is not None and for_good and self.plan.step is None and self.making is None:
             self.record.finish("failed", hold.text)  # where only a part of it failed, and the rest was brought
         if hold is not None and hold.why is Why.STOPPED and self.plan.step is None:
             self.record.finish("cancelled", hold.text)
@@ -406,7 +407,7 @@ class Notebook:
 
     def state(self) -> tuple[NotebookState, str | None]:
         """The state as a whole, with its reason."""
-        return view.state(self._standing())
+        return standing.state(self._standing())
 
     def _can_roll_back(self) -> bool | None:
         """Whether an earlier version is kept; only told where that is the way out."""
@@ -438,12 +439,20 @@ class Notebook:
             environment_file=self.looking.environment_file(),
             recovered=self.record.recovered,
             progress=self.looking.progress(),
+            until=self._until(),
             can_roll_back=self._can_roll_back(),
         )
 
-    def _standing(self) -> view.Standing:
+    def _until(self) -> float | None:
+        """When the hold passes, in whole seconds."""
+        hold = self.plan.hold
+        if hold is None or hold.until is None:
+            return None
+        return float(round(time.time() + hold.until - asyncio.get_running_loop().time()))
+
+    def _standing(self) -> standing.Standing:
         source, data = self.looking.versions()
-        return view.Standing(
+        return standing.Standing(
             plan=self.plan,
             served=self.looking.served(),
             host=self.hosting.fact(),

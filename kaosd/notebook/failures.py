@@ -37,7 +37,7 @@ class Failures:
 
     def cancelled(self, environment: str) -> None:
         """A person does not want this environment to be built."""
-        self._put(Failure(Attempt.BUILD, environment, "the build was cancelled by you", None))
+        self._put(Failure(Attempt.BUILD, environment, "the build was cancelled by you", None, cancelled=True))
 
     def wait(self, attempt: Attempt, target: Target, text: str, retry_at: float) -> None:
         """Nothing went wrong, but *attempt* has to wait for a person until loop time *retry_at*."""

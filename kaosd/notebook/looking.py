@@ -12,7 +12,7 @@ from kaosd.bundle.expected import Reading
 from kaosd.declared import Choice, warnings
 from kaosd.engines.base import Carrier
 from kaosd.errors import KaosError
-from kaosd.model import Environment, Version
+from kaosd.model import Environment, JobState, Progress, Stage, Version
 from kaosd.notebook import data_link
 from kaosd.notebook.record import bare
 from kaosd.notebook.roots import Asked, Key, Prepared, Root
@@ -107,14 +107,20 @@ class Looking:
         for root in self.actor.roots():
             await root.durable()
 
-    def progress(self) -> str | None:
-        """What the work in hand has come to, in words."""
+    def progress(self) -> Progress | None:
+        """How far the work in hand is; None while there is none."""
         actor = self.actor
         for root in actor.roots():
             if root.scan is None:
                 files, size = root.scanner.progress
-                return f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
-        return actor.record.sending or (actor.record.progress if actor.making is not None else None)
+                text = f"reading {root.path}: {files} files, {size / 1e6:.1f} MB"
+                return Progress(Stage.WATCH, text, actor.since)
+        if actor.record.sending is not None:
+            return actor.record.sending
+        host = actor.record.jobs.get(Stage.HOST)
+        if host is not None and host.state is JobState.STARTING and actor.stepping is not None:
+            return actor.record.progress.get(Stage.HOST)
+        return actor.record.progress.get(Stage.BUILD) if actor.making is not None else None
 
     def disk_inputs(self) -> bundle.Inputs | None:
         """The environment inputs on disk; None while the source is not read. Blocking."""
@@ -223,9 +229,11 @@ class Looking:
         scan = root.scan
         if scan is None:
             return planner.Directory(reading=True, problem=root.trouble)
+        lost, force = self._lost(kind, scan, served), f"kaosctl redeploy {self.actor.spec.name} --force"
         return planner.Directory(
             problem=scan.problem or root.trouble,
-            guard=self._guard(kind, scan, served),
+            guard=f"{lost}; bring back what is missing, or `{force}` when you mean it" if lost else None,
+            brief=lost or "",
             accepted=scan.version in self.actor.accepted,
             saving=bare(scan.saving),
             git_busy=scan.git_busy,
@@ -237,18 +245,15 @@ class Looking:
     async def _target(self, source: Version, data: Version | None) -> Target:
         return Target(source, await self.environment_of(source), data, self.actor.spec.resources)
 
-    def _guard(self, kind: str, scan: Scan, served: Version | None) -> str | None:
-        """The mass-change guard's sentence for one directory, against what was deployed last."""
+    def _lost(self, kind: str, scan: Scan, served: Version | None) -> str | None:
+        """What the mass-change guard says of one directory, against what was deployed last."""
         if scan.version is None or served is None or scan.version == served:
             return None
         lost = bundle.mass_change(self.actor.journal.files(self.actor.spec.name, kind, served), scan.files)
         if lost is None:
             return None
         is_gone = "is gone" if lost == "the only file" else "are gone"
-        return (
-            f"{lost} of the {kind} directory {is_gone}; bring back what is missing, or "
-            f"`kaosctl redeploy {self.actor.spec.name} --force` when you mean it"
-        )
+        return f"{lost} of the {kind} directory {is_gone}"
 
     async def _pinned(self) -> Target | None:
         """What a rollback asked for; the pin goes when a directory differs from what it was then."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from kaosd.aside import is_file, set_aside
@@ -14,7 +17,7 @@ from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live, Recovered
 from kaosd.journal.history import DAEMON_ENDED
 from kaosd.logs import log_name, stage_logs, stamp
-from kaosd.model import Deployment, Job, JobState, Resources, Stage
+from kaosd.model import Deployment, Job, JobState, Progress, Resources, Stage
 from kaosd.notebook.past import SHORT, one_line
 from kaosd.planner import Target
 from kaosd.text import printable
@@ -24,6 +27,9 @@ COST = ("none", "apply", "sync", "attach", "swap", "build", "start")
 
 
 KEEP_LOGS = 200  # deployments whose logs are kept
+AT_ONCE = 0.5  # seconds that finding an environment in place may take
+COUNTED = 5  # jobs by which the time of the next one is expected
+DOING = {Stage.BUILD: "prepare the build", Stage.HOST: "start JupyterLab"}  # before the first step is reported
 
 
 class LogFile:
@@ -33,10 +39,13 @@ class LogFile:
     """
 
     def __init__(
-        self, path: Path, seen: Callable[[str], None] | None = None, advanced: Callable[[str], None] | None = None
+        self,
+        path: Path,
+        stepped: Callable[[int, int, str], None] | None = None,
+        advanced: Callable[[str], None] | None = None,
     ) -> None:
         self.path = path
-        self._seen = seen
+        self._stepped = stepped
         self._advanced = advanced
         with store_errors("write to", path):
             if os.path.lexists(path) and not is_file(path):
@@ -48,8 +57,12 @@ class LogFile:
         with store_errors("write to", self.path):
             os.write(self._fd, (stamp(text) + "\n").encode("utf-8", "backslashreplace"))
             logfile.bound(str(self.path))
-        if self._seen is not None:
-            self._seen(text)
+
+    def step(self, number: int, steps: int, text: str) -> None:
+        """Append a line that names a step, and report that the step has started."""
+        self.line(f"step {number}/{steps} {text}")
+        if self._stepped is not None:
+            self._stepped(number, steps, text)
 
     def progress(self, text: str) -> None:
         """Report how far the current step is."""
@@ -73,9 +86,9 @@ class Record:
         self.deployment: Deployment | None = None
         self.target: Target | None = None
         self.jobs: dict[Stage, Job] = {}
-        self.progress: str | None = None  # of the build: its step, and how far that is
-        self._step: str | None = None
-        self.sending: str | None = None  # how far data has got on its way to where the host is
+        self.progress: dict[Stage, Progress] = {}  # of the last job of each stage
+        self._steps: dict[Stage, str] = {}  # the text of each one's step, without how far that is
+        self.sending: Progress | None = None  # how far data has got on its way to where the host is
         self.recovered = 0  # copies of a person's work that were kept
         self._unlisted: list[tuple[str, str]] = []  # of these, see `keep`
 
@@ -184,9 +197,10 @@ class Record:
         """Begin a job of the deployment in progress, with its log file."""
         number = self.deployment.number if self.deployment is not None else 0
         job = self.journal.begin_job(self.name, number, stage, time.time())
-        log = LogFile(self.logs / log_name(number, stage.value, job.id), self._progress(job), self._advanced)
-        if stage is Stage.BUILD:
-            self.progress = self._step = None  # those of the build before would seem to run backwards
+        path, usual = self.logs / log_name(number, stage.value, job.id), self.journal.stage_seconds(self.name, stage)
+        log = LogFile(path, partial(self._stepped, job), partial(self._advanced, stage))
+        doing = self._steps[stage] = DOING.get(stage, "")
+        self.progress[stage] = Progress(stage, doing, job.started_at, expected=expected(usual))
         self.jobs[stage] = self.journal.job_log(job.id, str(log.path))
         self.event("job_started", job=job.id, stage=stage.value, number=number)
         return self.jobs[stage], log
@@ -195,6 +209,10 @@ class Record:
         """Record that a job has got so far."""
         self.jobs[job.stage] = self.journal.job_state(job.id, state, None, None)
         return self.jobs[job.stage]
+
+    def job_ready(self, job: Job) -> None:
+        """Record that the host of a job answers."""
+        self.jobs[job.stage] = self.journal.job_ready(job.id, time.time())
 
     def job_ended(self, job: Job, state: JobState, error: str | None = None) -> None:
         """Record how a job went."""
@@ -258,7 +276,8 @@ class Record:
 
     def sent(self, text: str | None) -> None:
         """What is told of data on its way: a line in the watch log, and the progress; None when it is over."""
-        self.sending = f"data: {text}" if text is not None else None
+        since = self.deployment.started_at if self.deployment is not None else time.time()
+        self.sending = Progress(Stage.WATCH, f"data: {text}", since) if text is not None else None
         if text is not None:
             self.note(text)
             self.event("data_progress", text=text)
@@ -267,16 +286,22 @@ class Record:
         """Append to the numbered stream of events."""
         self.journal.append(kind, self.name, data, time.time())
 
-    def _progress(self, job: Job) -> Callable[[str], None]:
-        def seen(text: str) -> None:
-            if text.startswith("step "):
-                self.progress = self._step = text
-                self.event("job_progress", job=job.id, stage=job.stage.value, text=text)
+    def _stepped(self, job: Job, number: int, steps: int, text: str) -> None:
+        self._steps[job.stage] = text
+        self.progress[job.stage] = replace(self.progress[job.stage], step=number, steps=steps, text=text)
+        self.event("job_progress", job=job.id, stage=job.stage.value, step=number, steps=steps, text=text)
 
-        return seen
+    def _advanced(self, stage: Stage, text: str) -> None:
+        self.progress[stage] = replace(self.progress[stage], text=f"{self._steps[stage]}: {text}")
 
-    def _advanced(self, text: str) -> None:
-        self.progress = f"{self._step}: {text}" if self._step is not None else text
+
+def expected(took: Sequence[float]) -> float | None:
+    """The seconds that a job usually takes by those that earlier ones *took*, newest first; None without any.
+
+    A build that found its environment in place does not count.
+    """
+    counted = [seconds for seconds in took if seconds > AT_ONCE][:COUNTED]
+    return round(statistics.median(counted), 1) if counted else None
 
 
 def went_live(deployment: Deployment, live: Live, wanted: Resources) -> bool:

@@ -161,7 +161,7 @@ class Steps:
             raise
         finally:
             log.close()
-        actor.record.job_state(job, JobState.RUNNING)
+        actor.record.job_ready(job)
         return host
 
     def _order(self, target: Target, environment: Environment, log: Path) -> Order:

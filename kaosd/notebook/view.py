@@ -1,4 +1,4 @@
-"""A notebook as the world sees it: its state in one word with the reason, and its object in `status --json`."""
+"""A notebook as the world sees it: its object in `status --json`."""
 
 from __future__ import annotations
 
@@ -12,135 +12,25 @@ from kaosd import text
 from kaosd.bundle import Refused, Verdict
 from kaosd.engines.base import Contents
 from kaosd.journal import Live
-from kaosd.model import ByHand, Deployment, HostState, HostStatus, Job, NotebookSpec, NotebookState, Version
-from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Step, Stop, Swap, Sync, Why
-
-HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
-WORD = {
-    Start: "starting JupyterLab",
-    Swap: "taking the new environment into use",
-    Renew: "starting another host for the new limits or data",
-    Stop: "stopping JupyterLab",
-}
-
-# How a wait for what is on disk ends when a hold will not pass by itself.
-FINAL = {
-    Why.FAILED: "failed",
-    Why.SILENT: "failed",
-    Why.PROBLEM: "held",
-    Why.MASS_CHANGE: "held",
-    Why.PAUSED: "held",
-    Why.PINNED: "held",
-    Why.STOPPED: "held",
-    Why.REMOVED: "failed",
-    Why.DRAINING: "failed",
-}
+from kaosd.model import (
+    ByHand,
+    Deployment,
+    HostStatus,
+    Job,
+    JobState,
+    NotebookSpec,
+    NotebookState,
+    Progress,
+    Version,
+)  # fmt: skip
+from kaosd.notebook import answers
+from kaosd.notebook.standing import Standing, host_state, state
+from kaosd.planner import Hold
 
 
 def rfc3339(at: float | None) -> str | None:
     """A time as text, in UTC with milliseconds."""
     return None if at is None else text.rfc3339(at)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a notebook stands: what was planned for what is served. source, data: as they are on disk."""
-
-    plan: Plan
-    served: Served | None
-    host: HostFact
-    source: Version | None
-    data: Version | None
-    stepping: Step | None = None
-    building: bool = False
-    failures: tuple[Failure, ...] = ()
-    paused: bool = False
-    stopped: str = ""  # why no host is to run, as a sentence
-    restarts: int = 0
-    cut_short: bool = False  # a step was begun and did not end: nobody knows what the host holds
-    unread: str | None = None  # why *source* and *data* need not be all that is on disk, as a sentence
-    damage: str = ""  # what is wrong with the environment of the host
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether no host runs, because none is wanted."""
-        return bool(self.stopped) and self.host is HostFact.NONE and self.stepping is None
-
-    @property
-    def serving(self) -> bool:
-        """Whether a host answers."""
-        return self.served is not None and self.host is HostFact.RUNNING
-
-    @property
-    def fresh(self) -> bool:
-        """Whether what is (or was last) served is what is on disk."""
-        served = self.served
-        return served is not None and not self.cut_short and (served.source, served.data) == (self.source, self.data)
-
-
-def state(now: Standing) -> tuple[NotebookState, str | None]:
-    """The state as a whole; there is a reason unless the content on disk is served."""
-    hold = now.plan.hold
-    why = hold.why if hold is not None else None
-    if why is Why.REMOVED:
-        return NotebookState.STOPPED, "removed"
-    if waiting := _waiting(now):
-        return NotebookState.HELD, waiting
-    if isinstance(now.stepping, (Start, Swap, Renew, Stop)):
-        return NotebookState.SWAPPING, WORD[type(now.stepping)]
-    if now.is_stopped:
-        return NotebookState.STOPPED, now.stopped
-    if hold is not None and why in (Why.FAILED, Why.BACKING_OFF, Why.SILENT):
-        return NotebookState.FAILED, hold.text
-    if now.building:
-        again = f" again: {now.damage}" if now.damage else ""
-        return NotebookState.BUILDING, f"the environment is being built{again}"
-    if hold is not None and why in HELD and not (why is Why.PAUSED and now.serving and now.fresh and not now.damage):
-        return NotebookState.HELD, hold.text
-    if now.serving and now.fresh:
-        wrong = now.damage or now.unread
-        return (NotebookState.STALE, wrong) if wrong else (NotebookState.LIVE, None)
-    if not now.serving and now.failures:
-        return NotebookState.FAILED, now.failures[-1].text
-    if hold is not None:
-        return NotebookState.STALE, hold.text
-    return NotebookState.STALE, "a change on disk is being taken over" if now.serving else "not started yet"
-
-
-def _waiting(now: Standing) -> str | None:
-    """The open document that a step waited for which is being tried again: to whoever looks the wait goes on."""
-    step = now.stepping or now.plan.step
-    if not isinstance(step, Sync if now.stepping else (Sync, Swap, Renew)):
-        return None
-    return next((one.text for one in now.failures if one.waits and one.key == step.target), None)
-
-
-def final(plan: Plan, tries: int | None = None) -> str | None:
-    """How a wait ends because of what is planned; None while that may still change by itself.
-
-    tries: failed attempts in a row after which the caller no longer waits for another one; None: never.
-    """
-    if plan.hold is None or plan.step is not None:
-        return None
-    if plan.hold.why is Why.BACKING_OFF and tries is not None and plan.hold.tries >= tries:
-        return "failed"
-    return FINAL.get(plan.hold.why)
-
-
-def host_state(now: Standing) -> HostState:
-    """The host's state in the words of kaos."""
-    if now.host is HostFact.RUNNING:
-        return HostState.RUNNING
-    starting = isinstance(now.stepping, Start)
-    if now.is_stopped:
-        return HostState.STANDBY
-    if now.host in (HostFact.SILENT, HostFact.LOST):
-        return HostState.FAILURE
-    if not starting and any(failure.attempt is Attempt.HOST for failure in now.failures):
-        return HostState.FAILURE
-    if starting or now.host is HostFact.ENDED or now.served is not None:
-        return HostState.RESTARTING if now.restarts or now.served is not None else HostState.STARTING
-    return HostState.PAUSED if now.paused else HostState.STANDBY
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +51,8 @@ class Facts:
     warnings: tuple[str, ...]
     environment_file: str | None
     recovered: int
-    progress: str | None
+    progress: Progress | None
+    until: float | None = None  # when the hold passes
     can_roll_back: bool | None = None  # only told where that is the way out
 
 
@@ -169,6 +60,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
     """The object of one notebook in `kaosctl status --json` (see `kaosctl help json`; fields are only ever added)."""
     spec, status, now = facts.spec, facts.status, facts.standing
     word, reason = state(now)
+    known = _known(facts, word, reason)
     return {
         "name": spec.name,
         "workspace": spec.workspace,
@@ -176,6 +68,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "engine": spec.engine,
         "state": word.value,
         "reason": reason,
+        **_answers(known, facts.until),
         "hold": now.plan.hold.why.value if now.plan.hold is not None else None,
         "since": rfc3339(facts.since),
         "paused": now.paused,
@@ -198,10 +91,61 @@ def notebook(facts: Facts) -> dict[str, Any]:
             "by_hand": [asdict(one) for one in status.by_hand] if status else [],
         },
         "recovered": facts.recovered,
-        "progress": facts.progress,
         "can_roll_back": facts.can_roll_back,
         "registered": spec.registered,
     }
+
+
+def _known(facts: Facts, word: NotebookState, reason: str | None) -> answers.Known:
+    now, status, build = facts.standing, facts.status, facts.build
+    return answers.Known(
+        name=facts.spec.name,
+        standing=now,
+        state=word,
+        reason=reason,
+        host=host_state(now),
+        progress=facts.progress,
+        build_failed=build is not None and build.state is JobState.FAILURE,
+        left=facts.until - time.time() if facts.until is not None else None,
+        busy=status.busy if status else 0,
+        warnings=len(facts.warnings),
+        refused=len(facts.refused),
+        recovered=facts.recovered,
+        by_hand=len(status.by_hand) if status else 0,
+        notice=status.notice if status else "",
+        can_roll_back=bool(facts.can_roll_back),
+    )
+
+
+def _answers(known: answers.Known, until: float | None) -> dict[str, Any]:
+    """What the readers of the object draw; see answers."""
+    return {
+        "summary": answers.summary(known),
+        "tone": answers.tone(known),
+        "next": [step.shown() for step in answers.next_steps(known)],
+        "progress": _progress(known.progress),
+        "swap": _swap(known, until),
+    }
+
+
+def _progress(now: Progress | None) -> dict[str, Any] | None:
+    """How far the work in hand is. seconds: since it was started; expected: how many it usually takes."""
+    if now is None:
+        return None
+    return {
+        "stage": now.stage.value,
+        "step": now.step,
+        "steps": now.steps,
+        "text": now.text,
+        "seconds": _seconds(now.since, None),
+        "expected": now.expected,
+    }
+
+
+def _swap(known: answers.Known, until: float | None) -> dict[str, Any] | None:
+    """A swap or restart that will stop kernels and waits for busy ones, *until* when at the latest."""
+    coming = answers.swap(known)
+    return {"busy": coming[0], "until": rfc3339(until), "why": coming[1]} if coming is not None else None
 
 
 def _host(now: Standing, status: HostStatus | None, since: float) -> dict[str, Any]:

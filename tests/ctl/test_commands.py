@@ -372,7 +372,8 @@ def test_status_tells_of_what_was_installed_by_hand(daemon: Daemon) -> None:
         {"name": "cowsay", "version": "6.1", "requested": True},
         {"name": "a", "version": "1", "requested": False},
     ]
-    daemon.serves(notebook(environment={"file": "pyproject.toml", "by_hand": by_hand}))
+    packages = {"label": "packages", "command": f"kaosctl env {NAME}", "action": None}
+    daemon.serves(notebook(environment={"file": "pyproject.toml", "by_hand": by_hand}, next=[packages]))
     printed = " ".join(daemon.run("status", NAME).stdout.split())
     assert "installed by hand, not in pyproject.toml: cowsay 6.1" in printed
     assert f"kaosctl env {NAME}" in printed

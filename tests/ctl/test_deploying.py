@@ -21,6 +21,10 @@ JOB = "ab" * 16
 URL = f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret"
 
 
+LOGS = {"label": "logs", "command": f"kaosctl logs {NAME} --stage build", "action": None}
+RESUME = {"label": "resume", "command": f"kaosctl resume {NAME}", "action": None}
+
+
 class Deployment:
     """A daemon that deploys one notebook: the outcome comes when the test says so."""
 
@@ -28,7 +32,7 @@ class Deployment:
         self.daemon = daemon
         self.outcome: dict[str, Any] | None = None
         daemon.token(NAME)
-        daemon.serves(notebook(state="building", progress="step 1/2 resolve"))
+        daemon.serves(notebook(state="building", summary="building: step 1 of 2, resolve"))
         daemon.answers["POST /v1/notebooks"] = {**notebook(), "after": 4}
         daemon.answers[f"POST /v1/notebooks/{NAME}/wait"] = self.wait
 
@@ -94,21 +98,21 @@ def test_nothing_said_is_nothing_asked_for(daemon: Daemon) -> None:
 
 def test_a_failure_shows_the_error_and_the_next_command(deployment: Deployment) -> None:
     build = {**notebook()["build"], "state": "JOB_FAILURE"}
-    deployment.ends("failed", state="failed", reason="no such package: shap-lite", build=build)
+    deployment.ends("failed", state="failed", reason="no such package: shap-lite", build=build, next=[LOGS])
     done = deployment.daemon.run("notebook", "deploy")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-3:] == [
         f"✗ {NAME} failed   12 s",
         "    no such package: shap-lite",
-        f"    see: kaosctl logs {NAME} --stage build",
+        f"    logs: kaosctl logs {NAME} --stage build",
     ]
 
 
 def test_a_hold_says_why(deployment: Deployment) -> None:
-    deployment.ends("held", state="held", paused=True, reason="paused by you")
+    deployment.ends("held", state="held", paused=True, reason="paused by you", next=[RESUME])
     done = deployment.daemon.run("notebook", "deploy")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-2:] == ["    paused by you", f"    go on: kaosctl resume {NAME}"]
+    assert done.stdout.splitlines()[-2:] == ["    paused by you", f"    resume: kaosctl resume {NAME}"]
 
 
 def test_what_is_tried_again_ends_the_client_with_how_to_wait_for_it(deployment: Deployment) -> None:
@@ -165,7 +169,7 @@ def test_a_daemon_that_goes_away_meanwhile_is_told(deployment: Deployment) -> No
 
 def test_a_terminal_has_a_line_of_progress_that_is_wiped(deployment: Deployment) -> None:
     with on_terminal(deployment.daemon, "notebook", "deploy", columns=60) as terminal:
-        terminal.expect("step 1/2 resolve")
+        terminal.expect("step 1 of 2, resolve")
         deployment.daemon.log(NAME, 8, "build", "x" * 200, job=JOB)
         terminal.expect("xxx")
         deployment.ends("live")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kaosd.ctl.picture import draw, next_commands
+from kaosd.ctl.picture import draw
 from kaosd.ctl.screen import Screen
 from tests.ctl.standin import NOW, notebook, status
 
@@ -20,6 +20,12 @@ RUNNING = {
     "error": None,
 }
 FAILED = {**RUNNING, "state": "JOB_FAILURE"}
+INSTALLING = {"stage": "build", "step": 6, "steps": 9, "text": "install", "seconds": 38.0, "expected": None}
+LOGS = {"label": "logs", "command": "kaosctl logs notebook-mnist-ada --stage build", "action": None}
+BACK = {"label": "roll back", "command": "kaosctl rollback notebook-mnist-ada", "action": None}
+RESUME = {"label": "resume", "command": "kaosctl resume notebook-mnist-ada", "action": None}
+NOW_ = {"label": "redeploy now", "command": "kaosctl redeploy notebook-mnist-ada --now", "action": None}
+KEPT = {"label": "kept copies", "command": "kaosctl recovered notebook-mnist-ada", "action": None}
 BEHIND = {"path": "/home/ada/example", "disk": "example:c04d2e1", "live": "example:1f3c9aa"}
 NO_DATA = {"path": None, "disk": None, "live": None}
 DEAD = {"state": "PIPELINE_FAILURE", "since": "2026-11-18T10:20:40.000Z", "restarts": 4, "kernels": 0, "busy": 0}
@@ -100,7 +106,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         status(
             notebook(
                 state="building", source=BEHIND, data=NO_DATA, build=RUNNING, deployment=deployment(),
-                reason="the environment is being built", progress="step 6/9 uv pip install",
+                reason="the environment is being built", progress=INSTALLING,
             )
         ),
         100,
@@ -108,22 +114,32 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
         ◐ notebook-mnist-ada   building 38 s   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             still serving example:1f3c9aa   on disk example:c04d2e1   2 kernels, 0 busy
-            change: model/requirements.txt, model/a.py (+1)   build 38 s   step 6/9 uv pip install
+            change: model/requirements.txt, model/a.py (+1)   build 38 s   step 6 of 9: install
         """,
     ),
     "build failed": (
-        status(notebook(state="failed", source=BEHIND, data=NO_DATA, build=FAILED, deployment=FAILURE)),
+        status(
+            notebook(
+                state="failed", source=BEHIND, data=NO_DATA, build=FAILED, deployment=FAILURE,
+                reason="no matching distribution: shap-lite==9", next=[LOGS, BACK],
+            )
+        ),
         100,
         """\
         kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
         ✗ notebook-mnist-ada   failed 30 s ago   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             still serving example:1f3c9aa   on disk example:c04d2e1   2 kernels, 0 busy
             no matching distribution: shap-lite==9
-            see: kaosctl logs notebook-mnist-ada --stage build   back: kaosctl rollback notebook-mnist-ada
+            logs: kaosctl logs notebook-mnist-ada --stage build
+                roll back: kaosctl rollback notebook-mnist-ada
         """,
     ),
     "host dead, with the last lines of its log": (
-        status(notebook(state="failed", host=DEAD, reason="the host ended: exit status 1\nImportError: tornado")),
+        status(
+            notebook(
+                state="failed", host=DEAD, reason="the host ended: exit status 1\nImportError: tornado", next=[LOGS],
+            )
+        ),
         100,
         """\
         kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
@@ -132,38 +148,43 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
             the host ended: exit status 1
             ImportError: tornado
             host PIPELINE_FAILURE 6 min   4 restarts
-            see: kaosctl logs notebook-mnist-ada --stage host
+            logs: kaosctl logs notebook-mnist-ada --stage build
         """,
     ),
     "paused": (
-        status(notebook(state="held", paused=True, reason="paused by you", source=BEHIND, data=NO_DATA)),
+        status(notebook(state="held", paused=True, reason="paused by you", source=BEHIND, data=NO_DATA, next=[RESUME])),
         100,
         """\
         kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
         ‖ notebook-mnist-ada   paused by you 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             still serving example:1f3c9aa   on disk example:c04d2e1   2 kernels, 0 busy
-            go on: kaosctl resume notebook-mnist-ada
+            resume: kaosctl resume notebook-mnist-ada
         """,
     ),
     "paused, and nothing has changed since": (
-        status(notebook(paused=True, data=NO_DATA)),
+        status(notebook(paused=True, data=NO_DATA, next=[RESUME])),
         110,
         """\
         kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
         ● notebook-mnist-ada   live 12 min, paused by you   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             example:1f3c9aa = on disk   sync 0.3 s   2 kernels, 0 busy
-            go on: kaosctl resume notebook-mnist-ada
+            resume: kaosctl resume notebook-mnist-ada
         """,
     ),
     "held with a command in its reason": (
-        status(notebook(state="held", reason="1 kernel is busy; `kaosctl redeploy --now` does not wait", data=NO_DATA)),
+        status(
+            notebook(
+                state="held", data=NO_DATA, next=[NOW_],
+                reason="1 kernel is busy; `kaosctl redeploy --now` does not wait",
+            )
+        ),
         100,
         """\
         kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
         ‖ notebook-mnist-ada   held 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             example:1f3c9aa = on disk   2 kernels, 0 busy
             1 kernel is busy; `kaosctl redeploy --now` does not wait
-            go on: kaosctl redeploy notebook-mnist-ada --now
+            redeploy now: kaosctl redeploy notebook-mnist-ada --now
         """,
     ),
     "not started yet": (
@@ -179,7 +200,6 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
         ◐ notebook-mnist-ada   stale 1 s   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
             nothing is served   on disk example:c04d2e1
             not started yet
-            see: kaosctl logs notebook-mnist-ada
         """,
     ),
     "live, the files having gone back after a deployment that failed": (
@@ -197,6 +217,7 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
                 refused=["run.sock: a socket", "a: b", "c: d"],
                 recovered=1,
                 warnings=["apt.txt: its packages are not installed"],
+                next=[KEPT],
             )
         ),
         100,
@@ -206,7 +227,8 @@ CASES: dict[str, tuple[dict[str, Any], int, str]] = {
             example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
             left out: run.sock: a socket, a: b (+1)
             ! apt.txt: its packages are not installed
-            1 edited file kept   kaosctl recovered notebook-mnist-ada
+            1 edited file kept
+            kept copies: kaosctl recovered notebook-mnist-ada
         """,
     ),
 }  # fmt: skip
@@ -259,31 +281,3 @@ def test_colour_marks_the_state_and_nothing_else_changes() -> None:
 def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
     evil = notebook(state="failed", reason="\x1b[2Jgone\u202e", deployment=None, build=None)
     assert "    \\x1b[2Jgone\\u202e" in draw(status(evil), NOW, Screen(100))
-
-
-@pytest.mark.parametrize(
-    ("changes", "commands"),
-    [
-        ({}, []),
-        ({"state": "building"}, []),
-        ({"state": "stopped"}, ["start n"]),
-        ({"state": "stale"}, ["logs n"]),
-        ({"state": "held", "paused": True}, ["resume n"]),
-        ({"state": "live", "paused": True}, ["resume n"]),
-        ({"state": "held", "reason": "rolled back to a:1f3c9aa; stays until the files change again"}, ["redeploy n"]),
-        ({"state": "held", "reason": "half of the files are gone"}, ["logs n --stage watch"]),
-        ({"state": "held", "reason": "1 kernel is busy; `kaosctl redeploy --now` does not wait"}, ["redeploy n --now"]),
-        (
-            {"state": "failed", "reason": "it hangs; `kaosctl redeploy --now` starts another one", "host": DEAD},
-            ["logs n --stage host", "redeploy n --now"],
-        ),
-        ({"state": "held", "reason": "gone; `kaosctl redeploy n --force` when you mean it"}, []),
-        ({"state": "failed", "reason": "the build was cancelled by you", "source": BEHIND}, ["redeploy n"]),
-        ({"state": "failed", "host": DEAD}, ["logs n --stage host"]),
-        ({"state": "failed", "host": DEAD, "build": FAILED}, ["logs n --stage host"]),
-        ({"state": "failed"}, ["logs n --deploy failed"]),
-        ({"state": "failed", "source": BEHIND, "build": FAILED}, ["logs n --stage build", "rollback n"]),
-    ],
-)
-def test_the_next_command(changes: dict[str, Any], commands: list[str]) -> None:
-    assert [command for _, command in next_commands(notebook("n", **changes))] == [f"kaosctl {c}" for c in commands]

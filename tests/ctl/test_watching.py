@@ -45,8 +45,9 @@ def test_a_pipe_gets_each_change_once(eventful: Daemon) -> None:
 
 def test_a_pipe_gets_a_build_once_a_step(eventful: Daemon) -> None:
     with eventful.started("status", "--watch") as running:
-        steps = "step 2/4 resolve", "step 4/4 install: 9 packages", "step 4/4 install: 9 packages; 1 of 1 built"
-        for seconds, doing in enumerate(steps):
+        steps = (2, "resolve"), (4, "install: 9 packages"), (4, "install: 9 packages; 1 of 1 built")
+        for seconds, (step, text) in enumerate(steps):
+            doing = {"stage": "build", "step": step, "steps": 4, "text": text, "seconds": seconds, "expected": None}
             build = {**notebook()["build"], "state": "JOB_RUNNING", "seconds": float(seconds)}
             eventful.serves(notebook(state="building", progress=doing, build=build))
             asked = len(eventful.requests)
@@ -56,8 +57,8 @@ def test_a_pipe_gets_a_build_once_a_step(eventful: Daemon) -> None:
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(30) == 130
     assert [line.split("step ")[1] for line in running.lines if "step " in line] == [
-        "2/4 resolve",
-        "4/4 install: 9 packages",
+        "2 of 4: resolve",
+        "4 of 4: install: 9 packages",
     ]
 
 

@@ -245,7 +245,10 @@ def test_how_far_data_has_got_is_shown_while_it_is_sent(daemon: Daemon, pachd: P
     pachd.turn(slow={"ModifyFile": 600.0})
     large = place / "data" / "large.bin"
     large.write_bytes(bytes(3 << 20))
-    until(lambda: (daemon.notebook(NAME)["progress"] or "").startswith("data: sent "), "the progress to be shown")
+    until(
+        lambda: ((daemon.notebook(NAME)["progress"] or {}).get("text") or "").startswith("data: sent "),
+        "the progress to be shown",
+    )
     waited = daemon.ctl("wait", NAME, "--timeout", "0.2", check=False)
     assert waited.returncode == 5
     assert "data: sent" in waited.stdout

@@ -47,6 +47,9 @@ class Lines:
     def line(self, text: str) -> None:
         self.lines.append(text)
 
+    def step(self, number: int, steps: int, text: str) -> None:
+        self.line(f"step {number}/{steps} {text}")
+
     def progress(self, text: str) -> None:
         self.far.append(text)
 

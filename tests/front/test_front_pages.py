@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,7 +83,8 @@ def test_a_host_is_expected_only_while_something_is_done(state: str, coming: boo
 async def test_a_browser_sees_the_stage_the_error_and_the_log_while_no_host_answers(world: World) -> None:
     world.directory.lines = ["Collecting numpy", "Building wheel"]
     build = {"state": "JOB_FAILURE", "started_at": "2026-11-23T10:00:00Z", "error": "no such package: nunpy"}
-    world.directory.put("nb", None, "failed", build=build)
+    more = {"reason": build["error"], "next": [{"label": "logs", "command": "kaosctl logs nb --stage build"}]}
+    world.directory.put("nb", None, "failed", build=build, **more)
     async with world.get("/nb/lab/tree/a.ipynb", headers=PAGE) as answer:
         assert (answer.status, answer.content_type) == (503, "text/html")
         text = await answer.text()
@@ -96,18 +96,18 @@ async def test_a_browser_sees_the_stage_the_error_and_the_log_while_no_host_answ
 async def test_a_build_shows_how_far_it_is_and_what_is_usual(world: World) -> None:
     build = {"state": "JOB_RUNNING", "started_at": "2026-11-23T10:00:00Z"}
     world.directory.lines = ["2026-11-23T10:00:01.250Z step 2/4 resolve the requirements"]
-    world.directory.put("nb", None, "building", build=build, progress="step 2/4 resolve the requirements")
+    progress = {"stage": "build", "step": 2, "steps": 4, "text": "resolve the requirements", "expected": None}
+    world.directory.put("nb", None, "building", build=build, progress=progress)
     parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
     assert "usually" not in parts["progress"]
     assert "max=" not in parts["progress"]
-    route = world.directory.known["nb"]
-    world.directory.known["nb"] = replace(route, expected=83.4)
+    world.directory.put("nb", None, "building", build=build, progress={**progress, "expected": 83.4})
     parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
     assert "of usually 1 min 23 s" in parts["progress"]
     assert 'max="83.4"' in parts["progress"]
     assert "Step 2 of 4: resolve the requirements" in parts["progress"]
     assert ">step 2/4 resolve the requirements<" in parts["log"]
-    far = "step 4/4 install: 99 packages; 3 of 9 downloads, 45 of 107 MB"
+    far = {**progress, "step": 4, "text": "install: 99 packages; 3 of 9 downloads, 45 of 107 MB"}
     world.directory.put("nb", None, "building", build=build, progress=far)
     parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
     assert "Step 4 of 4: install: 99 packages; 3 of 9 downloads, 45 of 107 MB" in parts["progress"]

@@ -53,7 +53,10 @@ class Heard:
             told = {"line": text}  # a traceback
         shown = told.get("line", "").rstrip().rpartition("\r")[2]  # what a progress line has not overwritten
         if line := _COLOUR.sub("", shown).rstrip():
-            self.log.line(line)
+            if step := dockerfile.STEP.fullmatch(line):
+                self.log.step(int(step[1]), int(step[2]), step[3])
+            else:
+                self.log.line(line)
             self.lines = [*self.lines[1 - _OUTPUT :], line]
         self.image = told.get("image", self.image)
         self.failed = told.get("failed", self.failed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kaosd.errors import BuildFailed, EngineUnavailable
 
-STEP = re.compile(r"step (\d+)/\d+\s*: (.*)", re.IGNORECASE)
+STEP = re.compile(r"step (\d+)/(\d+)\s*: (.*)", re.IGNORECASE)
 _PARSE = re.compile(r"(?:dockerfile )?parse error (?:on )?line (\d+): (.*)", re.IGNORECASE)
 _NO_IMAGE = re.compile(
     r"manifest unknown|manifest for .* not found|pull access denied|repository does not exist|name unknown"
@@ -133,7 +133,7 @@ def failure(dockerfile: str, output: Sequence[str], message: str) -> BuildFailed
     if number is None or step is None:
         at = instructions(dockerfile)
         return _of_step(at[0] if at else Instruction(1, "", 1), [], message)
-    return _of_step(_find(dockerfile, int(step[1]), step[2]), output[number + 1 :], message)
+    return _of_step(_find(dockerfile, int(step[1]), step[3]), output[number + 1 :], message)
 
 
 def named(dockerfile: str, origins: Mapping[int, str], said: str) -> str:

@@ -67,20 +67,20 @@ class Building:
 
     async def make(self, inputs: Inputs) -> Image:
         """Commit, run, read, try. Raises BuildFailed, or EngineError when the cluster refuses or is not there."""
-        self.log.line("step 1/5 pack the source")
+        self.log.step(1, 5, "pack the source")
         with tempfile.TemporaryDirectory(dir=self.scratch) as place:
             content = await whole(_context, inputs, Path(place))
-            self.log.line(f"step 2/5 send it to {self.names.source}")
+            self.log.step(2, 5, f"send it to {self.names.source}")
             await self.repos.ensure(self.names.source, specs.repo_mark(self.spec.name, self.spec.user))
-            progress = percents(lambda text: self.log.line(f"step 2/5 {text}"))
+            progress = percents(lambda text: self.log.step(2, 5, text))
             await self.repos.put(self.names.source, content, progress, specs.ENVIRONMENT)
-        self.log.line(f"step 3/5 build with {self.names.build}")
+        self.log.step(3, 5, f"build with {self.names.build}")
         job = await self._job()
         if job.state != "JOB_SUCCESS":
             job = await self._finished(self.names.build, job)
-        self.log.line("step 4/5 read what was built")
+        self.log.step(4, 5, "read what was built")
         image = await self._image(job)
-        self.log.line("step 5/5 pull the image and start JupyterLab in it once")
+        self.log.step(5, 5, "pull the image and start JupyterLab in it once")
         await self._try(image)
         return image
 

@@ -227,11 +227,11 @@ class PachydermEngine:
         old = self._watched.get(asked.notebook)
         try:
             if not there:
-                log.line(f"step 1/2 {'create' if found is None else 'update'} the pipeline {wanted.notebook}")
+                log.step(1, 2, f"{'create' if found is None else 'update'} the pipeline {wanted.notebook}")
                 await hosts.deploy(wanted, found)
             signs = Signs(asked.notebook, self._stuck_for, log.line)
             self._watch(asked, signs)
-            log.line("step 2/2 wait for JupyterLab")
+            log.step(2, 2, "wait for JupyterLab")
             up = await hosts.answering(asked, before, signs, newer)
         except BaseException as error:
             self._end(asked.notebook)

@@ -87,16 +87,16 @@ class Recipe:
             return await self._synced(build)
         if build.declared.kind == "conda":
             return await self._conda(build)
-        self.log.line("step 2/4 resolve the requirements")
+        self.log.step(2, 4, "resolve the requirements")
         notes = await self._resolve(build)
         if change is not None:
-            self.log.line("step 3/4 exchange what differs")
+            self.log.step(3, 4, "exchange what differs")
             if await self._exchange(build):
                 return notes
             self.log.line("it cannot be exchanged; all is installed anew")
             await asyncio.to_thread(_leave_only, target, ("inputs", _OWN, LOCK))
         await self._create(build)
-        self.log.line("step 4/4 install")
+        self.log.step(4, 4, "install")
         finished = await self._install(build)
         if _NONE in finished.output:  # of the lock, which was a solution a moment ago
             self.log.line("the package index does not have what it has just named; it is asked anew")
@@ -114,7 +114,7 @@ class Recipe:
     async def _read(self, inputs: Inputs, target: Path) -> Build:
         """Lay out the inputs and say what is in use. BuildFailed when they cannot be what they ask for."""
         declared = inputs.declared
-        self.log.line("step 1/4 read the environment inputs")
+        self.log.step(1, 4, "read the environment inputs")
         await asyncio.to_thread(inputs.export, target / "inputs")
         own = target / _OWN
         for directory in (own, target / "inputs" / declared.root):
@@ -140,7 +140,7 @@ class Recipe:
         return build
 
     async def _create(self, build: Build) -> None:
-        self.log.line("step 3/4 create the virtual environment")
+        self.log.step(3, 4, "create the virtual environment")
         made = await self._uv(build.root, "venv", "--allow-existing", "--python", build.python, str(build.target))
         await self._accept(made, build)
 
@@ -176,7 +176,7 @@ class Recipe:
         before = distributions(target)
         (own / "server.txt").write_text(_specs(build.added()))
         (own / "added.txt").write_text(_specs(added))
-        self.log.line("step 2/4 resolve and install what was added")
+        self.log.step(2, 4, "resolve and install what was added")
         where = ["--python", str(target / "bin/python"), "-r", str(own / "added.txt")]
         finished = await self._uv(build.root, "pip", "install", *where, quiet=True)
         changes = _INSTALLED.findall(finished.output)
@@ -186,7 +186,7 @@ class Recipe:
         for sign, name, version in changes:
             self.log.line(f" {sign} {name}=={version}")
         lock = (past.path / LOCK).read_text().splitlines() + [f"{name}=={version}" for _, name, version in changes]
-        self.log.line("step 3/4 write the lock")
+        self.log.step(3, 4, "write the lock")
         (target / LOCK).write_text(_specs(sorted(lock, key=lambda line: line.partition("==")[0])))
         return True
 
@@ -224,13 +224,13 @@ class Recipe:
 
     async def _synced(self, build: Build) -> tuple[str, ...]:
         """Install exactly what uv.lock locks, and what the host needs besides, without moving any of it."""
-        self.log.line(f"step 2/4 check {build.declared.lock}")
+        self.log.step(2, 4, f"check {build.declared.lock}")
         directory = build.target / "inputs" / posixpath.dirname(build.declared.file or "")
         choice = build.declared.choice
         chosen = [word for name in choice.extras for word in ("--extra", name)]
         chosen += [word for name in choice.groups for word in ("--group", name)]
         await self._create(build)
-        self.log.line("step 4/4 install")
+        self.log.step(4, 4, "install")
         python = ["--python", str(build.target / "bin/python")]
         variables = {"UV_PROJECT_ENVIRONMENT": str(build.target)}
         options = ["--locked", "--inexact", "--no-editable", *python, *chosen]
@@ -255,16 +255,16 @@ class Recipe:
         shown, own = build.declared.file or "", build.target / _OWN
         directory = (build.target / "inputs" / shown).parent
         wanted = await asyncio.to_thread(conda.read, build.target / "inputs" / shown, shown)
-        self.log.line("step 2/4 solve and install the packages of conda")
+        self.log.step(2, 4, "solve and install the packages of conda")
         note = await conda.install(wanted, build.target, own, self.variables, self.log, shown)
         await interpreters.check_python(str(build.target / "bin/python"), shown)
         if wanted.pip:
-            self.log.line("step 3/4 install the packages of pip")
+            self.log.step(3, 4, "install the packages of pip")
             section = directory / "kaosd-pip.txt"
             section.write_text(_specs(wanted.pip))
             python = ["--python", str(build.target / "bin/python"), "--break-system-packages"]
             await self._accept(await self._uv(directory, "pip", "install", *python, "-r", section.name), build)
-        self.log.line("step 4/4 install what the host needs")
+        self.log.step(4, 4, "install what the host needs")
         have = {package.name: package.version for package in await asyncio.to_thread(installed, build.target)}
         (own / "exact.txt").write_text(_specs(f"{name}=={version}" for name, version in sorted(have.items())))
         notes = await self._add_server(build, have)
