@@ -17,14 +17,14 @@ from kaosd.ctl import browse, failure, files, output, places, status
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.following import PAUSE, Tails
-from kaosd.ctl.picture import next_commands
-from kaosd.ctl.screen import Screen, span
+from kaosd.ctl.picture import doing_now, next_commands, some
+from kaosd.ctl.screen import Screen, cut, span
 from kaosd.ctl.steering import OUTCOMES, wait_for
 from kaosd.logs import Entry
 
 ASK = 0.5  # seconds between two questions for the progress
 TRIES = 3  # failed attempts in a row after which the user hears of it, while the daemon tries again
-REPEAT = 10.0  # seconds between two lines of progress where there is no terminal
+REPEAT = 60.0  # seconds after which a pipe gets another line although the step is the same
 _ROUTINE = (
     *("+ ", "- ", "~ ", "Using ", "Creating ", "Activate "),
     *("Downloading ", "Downloaded ", "Building ", "Built ", "Resolved ", "Prepared ", "Installed ", "Audited "),
@@ -56,7 +56,7 @@ def deploy_and_follow(client: Client, wanted: dict[str, object], *, as_json: boo
         outcome = _accompany(client, name, tails, progress)
     except KeyboardInterrupt:
         progress.clear()
-        text = f"the deployment goes on: `kaosctl status {name}` shows it, `kaosctl cancel {name}` ends its build"
+        text = f"the deployment continues: `kaosctl status {name}` shows it, `kaosctl cancel {name}` stops its build"
         print(text, file=sys.stderr)
         return failure.INTERRUPTED, name
     notebook = client.get(notebook_path(name))
@@ -121,14 +121,14 @@ def routine(entry: Entry) -> bool:
 
 
 class Progress:
-    """Log lines as they come and, on a terminal, a last line that tells what is going on."""
+    """Log lines as they come and what is going on: on a terminal as the last line, in a pipe a line for each step."""
 
     def __init__(self, screen: Screen, *, silent: bool) -> None:
         self._screen = screen
         self._silent = silent
         self._terminal = sys.stdout.isatty()
         self._began = time.monotonic()
-        self._state = ""
+        self._step: object = None
         self._told = 0.0
         self._line = ""
 
@@ -139,23 +139,24 @@ class Progress:
             return
         self._wipe()
         for entry in shown:
-            text = f"{entry.log.stage:<6} {entry.text}"
-            sys.stdout.write(self._screen.paint("dim", text[: self._screen.width - 1]) + "\n")
+            sys.stdout.write(self._screen.paint("dim", self._cut(f"{entry.log.stage:<6} {entry.text}")) + "\n")
         sys.stdout.write(self._line)
         sys.stdout.flush()
 
     def now(self, notebook: dict[str, Any]) -> None:
         """Show what is going on."""
-        took = time.monotonic() - self._began
-        text = f"{span(took)}  {notebook['summary']}"
         if self._silent:
             return
+        took = time.monotonic() - self._began
+        text = going_on(notebook, took)
+        progress = notebook.get("progress") or {}
+        step = (notebook["state"], progress.get("stage"), progress.get("step"))
         if self._terminal:
             self._wipe()
-            self._line = self._screen.paint("busy", text[: self._screen.width - 1])
+            self._line = self._screen.paint("busy", self._cut(text))
             sys.stdout.write(self._line)
-        elif notebook["state"] != self._state or took - self._told > REPEAT:
-            self._state, self._told = notebook["state"], took
+        elif step != self._step or took - self._told > REPEAT:
+            self._step, self._told = step, took
             sys.stdout.write(self._screen.paint("", text) + "\n")
         sys.stdout.flush()
 
@@ -165,9 +166,19 @@ class Progress:
         self._line = ""
         sys.stdout.flush()
 
+    def _cut(self, text: str) -> str:
+        return cut(self._screen.safe(text), self._screen.width - 1)
+
     def _wipe(self) -> None:
         if self._line:
             sys.stdout.write("\r\x1b[K")
+
+
+def going_on(notebook: dict[str, Any], seconds: float) -> str:
+    """What is going on in one line: building  38 s of about 2 min  step 2 of 4: resolve. seconds: waited so far."""
+    if doing := [text for _, text in doing_now(notebook) if text]:
+        return "  ".join([notebook["state"], *doing])
+    return f"{notebook['summary']}  {span(seconds)}"
 
 
 def kept_from_before(notebook: dict[str, Any], where: Screen) -> list[str]:
@@ -180,20 +191,19 @@ def kept_from_before(notebook: dict[str, Any], where: Screen) -> list[str]:
 
 
 def _closing(notebook: dict[str, Any], outcome: dict[str, Any], url: str, where: Screen) -> list[str]:
-    """The last lines: the address, or what went wrong and what to do."""
-    name = notebook["name"]
-    if outcome["outcome"] == "live":
-        head = where.flow([("good", f"● {name} live"), ("dim", span(outcome["seconds"]))], 4)
-        warned = [
-            line for text in notebook.get("warnings") or () for line in where.flow([("busy", f"    ! {text}")], 4)
-        ]
-        kept = kept_from_before(notebook, where)
-        return [*head, *warned, *kept, where.paint("link", url), *browse.tunnel(url, where)]
-    symbol, role = ("‖", "busy") if outcome["outcome"] == "held" else ("✗", "bad")
+    """The last lines: the address, or what went wrong and what to do; what the person is warned of in any case."""
+    name, live = notebook["name"], outcome["outcome"] == "live"
+    symbol, role = ("●", "good") if live else ("‖", "busy") if outcome["outcome"] == "held" else ("✗", "bad")
     lines = where.flow([(role, f"{symbol} {name} {outcome['outcome']}"), ("dim", span(outcome["seconds"]))], 4)
-    error = outcome.get("reason") or (notebook.get("deployment") or {}).get("error") or "no reason given"
-    for text in error.splitlines():
-        lines += where.flow([("", f"    {text}")], 4)
+    if not live:
+        error = outcome.get("reason") or (notebook.get("deployment") or {}).get("error") or "no reason given"
+        lines += [line for text in error.splitlines() for line in where.flow([("", f"    {text}")], 4)]
+    left_out = [f"left out: {some(notebook['refused'])}"] if notebook.get("refused") else []
+    for text in (*left_out, *(notebook.get("warnings") or ())):
+        lines += where.flow([("busy", f"    ! {text}")], 4)
+    if live:
+        kept = kept_from_before(notebook, where)
+        return [*lines, *kept, where.paint("link", url), *browse.tunnel(url, where)]
     if outcome.get("hold") == "backing off":
         lines += where.flow([("", "    kaosd keeps trying; to wait for it:"), ("strong", f"kaosctl wait {name}")], 4)
     return lines + [where.paint("strong", f"    {command}") for command in next_commands(notebook)]

@@ -1,238 +1,323 @@
 """The status as a person sees it: a pure function of the status object, the time and the screen.
 
-Healthy is short; a problem is cause, evidence, next command. Age beside every state, versions beside every
-deployment, never a waiting state without its cause.
+A notebook that is well takes one line of a table; what is wrong comes first, with cause, evidence and next command.
+What the daemon has worked out (summary, tone, next, progress, usage, edits, notices) is drawn here, never guessed.
 """
 
 from __future__ import annotations
 
-from kaosd.ctl.screen import Screen, age, span
+from kaosd.ctl.screen import Screen, age, briefly
 from kaosd.text import epoch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Any
 
     from kaosd.ctl.screen import Piece
 
-# state -> symbol, role
-SYMBOLS = {
-    "live": ("●", "good"),
-    "stale": ("◐", "busy"),
-    "building": ("◐", "busy"),
-    "swapping": ("◐", "busy"),
-    "held": ("‖", "busy"),
-    "failed": ("✗", "bad"),
-    "stopped": ("○", "dim"),
-}
+    Notebook = dict[str, Any]
+
+SYMBOLS = {"live": "●", "stale": "◐", "building": "◐", "swapping": "◐", "held": "‖", "failed": "✗", "stopped": "○"}
+ROLES = {"ok": "good", "busy": "busy", "warn": "busy", "bad": "bad"}
+STATES = ("failed", "held", "stale", "building", "swapping", "stopped", "live")  # in the order of the totals
 INDENT = 4
+NEARLY = 0.9  # of the memory limit: a figure above is marked
+TITLES = {"counts": "", "path": "address"}  # where the title is not the name of the column
+LAYOUTS = (  # columns of the table; the first layout that fits the screen is taken
+    ("notebook", "state", "memory", "cpu", "counts", "address"),
+    ("notebook", "state", "memory", "cpu", "counts", "path"),
+    ("notebook", "state", "memory", "cpu", "counts"),
+    ("notebook", "state", "memory", "cpu"),
+    ("notebook", "state"),
+)
 
 
-def draw(status: dict[str, Any], now: float, screen: Screen, *, detail: bool = False) -> list[str]:
-    """The lines of the whole status at time *now*. detail: paths, resources, jobs as well."""
-    lines = _daemon(status["daemon"], now, screen)
-    for notebook in status["notebooks"]:
-        lines += draw_notebook(notebook, now, screen, detail=detail)
-    if not status["notebooks"]:
-        pieces = [("", "  no notebook yet"), ("strong", "kaosctl notebook deploy --source DIR")]
-        lines += screen.flow(pieces, INDENT)
-    for problem in status["daemon"].get("problems") or ():
-        lines += _problem(problem, now, screen)
+def draw(
+    status: dict[str, Any], now: float, screen: Screen, *, detail: bool = False, verbose: bool = False
+) -> list[str]:
+    """The lines of the whole status at time *now*. detail: all about each notebook; verbose: ids and API states too."""
+    daemon, notebooks = status["daemon"], sorted(status["notebooks"], key=_urgency)
+    if detail or verbose:
+        lines = _daemon(daemon, notebooks, now, screen, detail=True)
+        for notebook in notebooks:
+            lines += draw_notebook(notebook, now, screen, detail=True, verbose=verbose)
+        return lines
+    layout, table = _table(notebooks, str(daemon.get("front", "")), now, screen)
+    shared = _shared(notebooks)
+    lines = _daemon(daemon, notebooks, now, screen, pattern="address" not in layout and "path" not in layout)
+    for text, names in shared.items():
+        lines += screen.flow([("busy", f"! {some(names)}: {text}")], INDENT)
+    if not notebooks:
+        return lines + screen.flow([("", "  no notebook yet"), ("strong", "kaosctl up DIR")], INDENT)
+    lines += table[0]
+    for notebook, head in zip(notebooks, table[1:], strict=True):
+        counts = [] if "counts" in layout else [_counts(notebook)]
+        lines += [*head, *_below([counts, *_story(notebook, shared)], screen)]
     return lines
 
 
-def draw_notebook(notebook: dict[str, Any], now: float, screen: Screen, *, detail: bool = False) -> list[str]:
+def draw_notebook(
+    notebook: Notebook, now: float, screen: Screen, *, detail: bool = False, verbose: bool = False
+) -> list[str]:
     """The lines of one notebook."""
-    symbol, role = SYMBOLS.get(notebook["state"], ("?", "bad"))
-    head = [("", f"{symbol} {notebook['name']}"), (role, _state(notebook, now)), ("", notebook["engine"])]
+    role = _role(notebook)
+    symbol = SYMBOLS.get(notebook["state"], "?")
+    head = [("", f"{symbol} {notebook['name']}"), (role, _state(notebook, now))]
     if notebook.get("url"):
         head.append(("link", notebook["url"]))
     lines = screen.flow(head, INDENT)
-    if screen.colour and lines:
-        lines[0] = lines[0].replace(screen.paint("", symbol), screen.paint(role, symbol), 1)
-    rows = [_content(notebook), *_cause(notebook, now), *_asides(notebook), _advice(notebook)]
-    if detail:
-        rows += _details(notebook, now)
-    for row in rows:
-        lines += _indented(row, screen)
+    lines[0] = lines[0].replace(screen.paint("", symbol), screen.paint(role, symbol), 1)
+    if not detail:
+        return lines + _below([[_counts(notebook)], *_story(notebook)], screen)
+    from kaosd.ctl.details import details
+
+    return lines + _below(_story(notebook) + details(notebook, now, verbose=verbose), screen)
+
+
+def _urgency(notebook: Notebook) -> int:
+    """Problems come first; of those that are live they are smaller ones."""
+    tone, live = notebook["tone"], notebook["state"] == "live"
+    return ("bad", "warn", "busy", "live", "ok").index("live" if live and tone != "ok" else tone)
+
+
+def _role(notebook: Notebook) -> str:
+    return {"live": "good", "stopped": "dim"}.get(notebook["state"], ROLES[notebook["tone"]])
+
+
+def _daemon(
+    daemon: dict[str, Any],
+    notebooks: list[Notebook],
+    now: float,
+    screen: Screen,
+    *,
+    pattern: bool = False,
+    detail: bool = False,
+) -> list[str]:
+    """The daemon, the totals, and what is wrong with the daemon. pattern: show what the addresses look like."""
+    front = f"{daemon.get('front', '')}/" + ("NAME/lab" if pattern and notebooks else "")
+    pieces = [("strong", f"kaosd {daemon['version']}"), ("", f"up {since(daemon.get('started_at'), now)}")]
+    lines = screen.flow([*pieces, ("link", front)], INDENT)
+    if notebooks and not detail:
+        lines += _below([_totals(notebooks)], screen)
+    watch = daemon.get("watch") or {}
+    if detail and watch:
+        mode = "polling" if watch["mode"] == "poll" else watch["mode"]
+        directories = count(watch["directories"], "directory", "directories")
+        lines += _below([[("dim", f"watching {count(watch['files'], 'file')} in {directories} ({mode})")]], screen)
+    for problem in daemon.get("problems") or ():
+        role = "bad" if problem.get("severity") == "error" else "busy"
+        row = [(role, f"! {problem['text']}"), ("dim", f"for {since(problem['since'], now)}")]
+        lines += screen.flow([*row, *([("strong", problem["mend"])] if problem.get("mend") else [])], INDENT)
     return lines
 
 
-def _daemon(daemon: dict[str, Any], now: float, screen: Screen) -> list[str]:
-    watch = daemon.get("watch") or {}
-    mode = "polling" if watch.get("mode") == "poll" else watch.get("mode", "?")
-    watching = f"watching {_count(watch.get('files', 0), 'file')} in " + (
-        f"{_count(watch.get('directories', 0), 'directory', 'directories')} ({mode})"
+def _totals(notebooks: list[Notebook]) -> list[Piece]:
+    """How many notebooks are in which state, and what they use together."""
+    states = [one["state"] for one in notebooks]
+    found = [f"{states.count(state)} {state}" for state in STATES if state in states]
+    worst = _role(notebooks[0])
+    text = (
+        f"{count(len(notebooks), 'notebook')}: {', '.join(found)}" if len(notebooks) > 1 else f"1 notebook, {states[0]}"
     )
-    pieces = [("strong", f"kaosd {daemon['version']}"), ("", f"up {_age(daemon.get('started_at'), now)}")]
-    return screen.flow([*pieces, ("", watching)], INDENT)
-
-
-def _state(notebook: dict[str, Any], now: float) -> str:
-    """The state with its age: live 12 min."""
-    word = "paused by you" if _paused(notebook) else notebook["state"]
-    since = _since(notebook)
-    aged = f" {_age(since, now)}" if since is not None else ""
-    if notebook["state"] == "live" and notebook.get("paused"):
-        return f"live{aged}, paused by you"
-    return f"{word}{aged}" + (" ago" if aged and word == "failed" else "")
-
-
-def _paused(notebook: dict[str, Any]) -> bool:
-    return notebook["state"] == "held" and bool(notebook.get("paused"))
-
-
-def _since(notebook: dict[str, Any]) -> str | None:
-    """When the notebook got into its state, as far as the object tells."""
-    if notebook.get("since"):
-        return str(notebook["since"])
-    if notebook["state"] == "building":
-        return (notebook.get("build") or {}).get("started_at")
-    deployment = notebook.get("deployment") or {}
-    if notebook["state"] == "live" and not _brought(deployment):
-        return None
-    return deployment.get("finished_at") or deployment.get("started_at")
-
-
-def _brought(deployment: dict[str, Any]) -> bool:
-    """Whether what is live came by this deployment, and not by an earlier one that the files went back to."""
-    return bool(deployment.get("finished_at")) and deployment.get("outcome", "live") == "live"
-
-
-def _content(notebook: dict[str, Any]) -> list[Piece]:
-    """What is served, against what is on disk."""
-    host = notebook.get("host") or {}
-    serving = host.get("state") == "PIPELINE_RUNNING"
-    pieces: list[Piece] = [] if serving else [("busy", "nothing is served")]
-    for key in ("source", "data"):
-        bundle = notebook.get(key) or {}
-        live, disk = bundle.get("live") if serving else None, bundle.get("disk")
-        if live is not None and live == disk:
-            pieces.append(("", f"{live} = on disk"))
-        elif live is not None:
-            pieces += [("", f"still serving {live}"), ("busy", f"on disk {disk}" if disk else f"{key} not read")]
-        elif disk is not None:
-            pieces.append(("", f"on disk {disk}"))
-    deployment = notebook.get("deployment") or {}
-    if notebook["state"] == "live" and _brought(deployment):
-        pieces.append(("dim", f"{deployment['action']} {span(deployment['seconds'])}"))
-    if serving:
-        pieces.append(("dim", f"{_count(host.get('kernels', 0), 'kernel')}, {host.get('busy', 0)} busy"))
+    pieces = [(worst if worst != "good" else "", text)]
+    usages = [one["usage"] for one in notebooks if one.get("usage")]
+    if usages:
+        memory, cores = (sum(one.get(key) or 0 for one in usages) for key in ("memory", "cpu"))
+        pieces.append(("dim", f"{quantity(memory)}, {cores:.1f} cores in use"))
     return pieces
 
 
-def _cause(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
-    """Why it is not live: the changed files, what is being done, the sentence of the failure; and what befell it."""
-    befell = [[("busy", str(notice))] for notice in [(notebook.get("host") or {}).get("notice")] if notice]
-    if notebook["state"] == "live":
-        return befell
-    deployment, build = notebook.get("deployment") or {}, notebook.get("build") or {}
-    doing: list[Piece] = []
-    if not deployment.get("finished_at") and deployment.get("cause"):
-        doing.append(("", f"change: {some(deployment['cause'])}"))
-    building = build.get("state") in ("JOB_STARTING", "JOB_RUNNING")
-    if building:
-        doing.append(("", f"build {_age(build['started_at'], now)}"))
-    if notebook.get("progress"):
-        doing.append(("dim", working(notebook["progress"])))
-    told = _paused(notebook) or (notebook["state"] == "building" and building)
-    role = "bad" if notebook["state"] == "failed" else ""
-    rows = [doing] + ([] if told else [[(role, line)] for line in _reason(notebook).splitlines()])
-    host = notebook.get("host") or {}
-    if notebook["state"] == "failed" and host.get("state") not in ("PIPELINE_RUNNING", None):
-        rows.append([("", f"host {host['state']} {_age(host.get('since'), now)}"), ("", _restarts(host))])
-    return rows + befell
+def _table(notebooks: list[Notebook], front: str, now: float, screen: Screen) -> tuple[Sequence[str], list[list[str]]]:
+    """The columns that fit the screen, and the lines: the titles, then those of each notebook."""
+    if not notebooks:
+        return LAYOUTS[0], []
+    rows = [_cells(notebook, front, now) for notebook in notebooks]
+    titles = {
+        column: ("dim", TITLES.get(column, column) if any(row[column][1] for row in rows) else "") for column in rows[0]
+    }
+    inner = Screen(screen.width - 2, colour=screen.colour, plain=screen.plain)
+    for layout in LAYOUTS:
+        lines = inner.aligned([[row[column] for column in layout] for row in (titles, *rows)])
+        if lines is not None:
+            found = [[line] for line in lines]
+            break
+    else:  # not even names and states fit side by side
+        layout = LAYOUTS[-1]
+        found = [inner.flow([row[column] for column in layout], 2) for row in (titles, *rows)]
+    marks = ["", *(screen.paint(_role(one), SYMBOLS.get(one["state"], "?")) for one in notebooks)]
+    return layout, [
+        [f"{mark or ' '} {lines[0]}", *(f"  {line}" for line in lines[1:])]
+        for mark, lines in zip(marks, found, strict=True)
+    ]
 
 
-def _reason(notebook: dict[str, Any]) -> str:
-    """The sentence, or lines, that say why the notebook is in its state."""
-    return str(notebook.get("reason") or "no reason is known")
+def _cells(notebook: Notebook, front: str, now: float) -> dict[str, Piece]:
+    """The columns of one notebook."""
+    usage, limits = notebook.get("usage") or {}, notebook.get("resources") or {}
+    url = str(notebook.get("url") or "")
+    memory = _against(quantity(usage["memory"]), limits.get("memory")) if usage.get("memory") is not None else ""
+    cores = _against(f"{usage['cpu']:.1f}", limits.get("cpu")) if usage.get("cpu") is not None else ""
+    return {
+        "notebook": ("", str(notebook["name"])),
+        "state": (_role(notebook), _state(notebook, now, brief=True)),
+        "memory": ("busy" if _is_nearly_full(usage, limits) else "", memory),
+        "cpu": ("", cores),
+        "counts": _counts(notebook),
+        "address": ("link", url),
+        "path": ("link", url.removeprefix(front)),
+    }
+
+
+def _against(used: str, limit: object) -> str:
+    """What is in use against the limit: 312Mi/4Gi."""
+    return f"{used}/{limit:g}" if isinstance(limit, float) else f"{used}/{limit}" if limit else used
+
+
+def _is_nearly_full(usage: dict[str, Any], limits: dict[str, Any]) -> bool:
+    limit = size_of(str(limits.get("memory") or ""))
+    return limit > 0 and (usage.get("memory") or 0) > NEARLY * limit
+
+
+def _state(notebook: Notebook, now: float, *, brief: bool = False) -> str:
+    """The state with its age: live 12 min."""
+    at = epoch(notebook.get("since"))
+    word = notebook["state"] + (", paused" if notebook.get("paused") and notebook["state"] == "live" else "")
+    word = "paused" if notebook.get("paused") and notebook["state"] == "held" else word
+    return word if at is None else f"{word} {(briefly if brief else age)(now - at)}"
+
+
+def _counts(notebook: Notebook) -> Piece:
+    """What differs from what was deployed although the notebook is well: 2 edited here, 1 kept."""
+    environment, host = notebook.get("environment") or {}, notebook.get("host") or {}
+    numbers = {
+        "edited here": edited(notebook),
+        "by hand": sum(one["requested"] for one in environment.get("by_hand") or ()),
+        "kept": notebook.get("recovered") or 0,
+    }
+    texts = [f"{number} {what}" for what, number in numbers.items() if number]
+    if outdated := host.get("outdated"):
+        texts.append(count(outdated, "old kernel"))
+    return "", ", ".join(texts)
+
+
+def edited(notebook: Notebook) -> int:
+    """How many files differ in the notebook from what was deployed, as far as that is known."""
+    return sum((notebook.get("edits") or {}).get(key) or 0 for key in ("edited", "new", "deleted"))
+
+
+def _story(notebook: Notebook, shared: Collection[str] = ()) -> list[list[Piece]]:
+    """What is wrong, or going on, and what to do. shared: warnings that are shown for several notebooks at once."""
+    live = notebook["state"] == "live"
+    rows: list[list[Piece]] = [] if live else [*_cause(notebook), _content(notebook)]
+    if refused := notebook.get("refused"):
+        rows.append([("busy", f"left out: {some(refused)}")])
+    rows += [[("busy", f"! {text}")] for text in notebook.get("warnings") or () if text not in shared]
+    if befell := (notebook.get("host") or {}).get("notice"):
+        rows.append([("busy", str(befell))])
+    holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
+    rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
+    asked = notebook["tone"] != "ok" and (not live or notebook.get("paused"))
+    return [*rows, [("strong", command) for command in next_commands(notebook)] if asked else []]
+
+
+def _cause(notebook: Notebook) -> list[list[Piece]]:
+    """Why it is not live: the changed files and how far the work is, or the sentence of the failure."""
+    if doing := doing_now(notebook):
+        deployment = notebook.get("deployment") or {}
+        changed = deployment.get("cause") if not deployment.get("finished_at") else None
+        return [[("", f"change: {some(changed)}" if changed else "")], doing]
+    said = str(notebook.get("reason") or notebook["summary"])
+    role = "bad" if notebook["tone"] == "bad" else ""
+    return [[(role, line)] for line in said.splitlines()]
+
+
+def doing_now(notebook: Notebook) -> list[Piece]:
+    """How far the work in progress is: 38 s of about 2 min, step 2 of 4: resolve; nothing when there is none."""
+    progress = notebook.get("progress")
+    if not progress:
+        return []
+    seconds, expected = progress.get("seconds"), progress.get("expected")
+    took = "" if seconds is None else age(seconds) + (f" of about {age(expected)}" if expected else "")
+    return [("", took), ("", working(progress))]
 
 
 def working(progress: dict[str, Any]) -> str:
-    """How far the work in hand is: step 2 of 4: resolve the requirements."""
+    """How far the work in progress is: step 2 of 4: resolve the requirements."""
     step = f"step {progress['step']} of {progress['steps']}: " if progress["step"] is not None else ""
     return f"{step}{progress['text']}"
 
 
-def next_commands(notebook: dict[str, Any]) -> list[str]:
+def _content(notebook: Notebook) -> list[Piece]:
+    """What is served where that is not what is on disk."""
+    host = notebook.get("host") or {}
+    serving = host.get("state") == "PIPELINE_RUNNING"
+    if not serving:
+        return [("busy", "nothing is served")]
+    pieces: list[Piece] = []
+    for key in ("source", "data"):
+        bundle = notebook.get(key) or {}
+        live, disk = bundle.get("live"), bundle.get("disk")
+        if live is not None and live != disk:
+            pieces += [("", f"still serving {live}"), ("busy", f"on disk {disk}" if disk else f"{key} not read")]
+    return pieces
+
+
+def next_commands(notebook: Notebook) -> list[str]:
     """What the person can do next, each with its label; none when all is well."""
     return [f"{one['label']}: {one['command']}" for one in notebook.get("next") or ()]
 
 
-def _advice(notebook: dict[str, Any]) -> list[Piece]:
-    return [("strong", command) for command in next_commands(notebook)]
+def _shared(notebooks: list[Notebook]) -> dict[str, list[str]]:
+    """The warnings that several notebooks have, each with their names."""
+    found: dict[str, list[str]] = {}
+    for notebook in notebooks:
+        for text in notebook.get("warnings") or ():
+            found.setdefault(text, []).append(notebook["name"])
+    return {text: names for text, names in found.items() if len(names) > 1}
 
 
-def _asides(notebook: dict[str, Any]) -> list[list[Piece]]:
-    """What is worth a line although the notebook is fine."""
-    refused = notebook.get("refused") or ()
-    rows: list[list[Piece]] = [[("busy", f"left out: {some(refused)}")]] if refused else []
-    rows += [[("busy", f"! {text}")] for text in notebook.get("warnings") or ()]
-    environment = notebook.get("environment") or {}
-    if by_hand := environment.get("by_hand"):
-        asked = [f"{one['name']} {one['version']}" for one in by_hand if one["requested"]]
-        text = f"installed by hand, not in {environment.get('file') or 'model/requirements.txt'}: "
-        rows.append([("busy", text + some(asked or [one["name"] for one in by_hand]))])
-    holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
-    rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
-    if notebook.get("recovered"):
-        rows.append([("busy", f"{_count(notebook['recovered'], 'edited file')} kept")])
-    return rows
-
-
-def _details(notebook: dict[str, Any], now: float) -> list[list[Piece]]:
-    resources, build, host = (notebook.get(key) or {} for key in ("resources", "build", "host"))
-    limits = [f"cpu {resources.get('cpu') or 'any'}", f"memory {resources.get('memory') or 'any'}"]
-    limits.append(f"gpu {resources.get('gpu', 0)}")
-    if (resources.get("cpu") or resources.get("memory")) and not resources.get("enforced"):
-        limits.append("not enforced")
-    rows: list[list[Piece]] = [
-        [("dim", f"{key:<7}"), ("", str((notebook.get(key) or {}).get("path") or "none"))] for key in ("source", "data")
-    ]
-    if (used := (notebook.get("environment") or {}).get("file")) is not None:
-        rows.append([("dim", "needs  "), ("", str(used))])
-    rows.append([("dim", "limits "), ("", "   ".join(limits))])
-    deployment = notebook.get("deployment")
-    if deployment:
-        rows.append([("dim", "deploy "), ("", f"{deployment['number']}"), ("", some(deployment["cause"]))])
-    if build:
-        rows.append([("dim", "build  "), ("", f"{build['state']} {span(build['seconds'])}"), ("dim", build["job"])])
-    if host:
-        state = f"{host['state']} {_age(host.get('since'), now)}"
-        rows.append([("dim", "host   "), ("", state), ("", _restarts(host))])
-    return rows
-
-
-def _problem(problem: dict[str, Any], now: float, screen: Screen) -> list[str]:
-    role = "bad" if problem.get("severity") == "error" else "busy"
-    pieces = [(role, f"! {problem['severity']}"), ("", problem["text"]), ("dim", f"for {_age(problem['since'], now)}")]
-    if problem.get("mend"):
-        pieces.append(("strong", problem["mend"]))
-    return screen.flow(pieces, INDENT)
-
-
-def _indented(row: list[Piece], screen: Screen) -> list[str]:
-    """The lines of a row of pieces below a notebook's head."""
+def _below(rows: list[list[Piece]], screen: Screen) -> list[str]:
+    """The lines of rows of pieces below a notebook's head; empty pieces and rows are left out."""
     narrower = Screen(max(20, screen.width - INDENT), colour=screen.colour, plain=screen.plain)
-    return [" " * INDENT + line for line in narrower.flow(row, INDENT)]
+    filled = ([piece for piece in row if piece[1]] for row in rows)
+    return [" " * INDENT + line for row in filled for line in narrower.flow(row, INDENT)]
 
 
-def _restarts(host: dict[str, Any]) -> str:
-    return _count(host.get("restarts", 0), "restart")
+def since(at: str | None, now: float) -> str:
+    """How long ago *at* was; "?" when that is no time."""
+    found = epoch(at)
+    return age(now - found) if found is not None else "?"
 
 
-def _age(since: str | None, now: float) -> str:
-    at = epoch(since)
-    return age(now - at) if at is not None else "?"
-
-
-def some(paths: Sequence[str]) -> str:
+def some(names: Sequence[object]) -> str:
     """The first names of many: a.py, b.py (+3)."""
-    names = ", ".join(str(path) for path in paths[:2])
-    return names + (f" (+{len(paths) - 2})" if len(paths) > 2 else "")
+    text = ", ".join(str(name) for name in names[:2])
+    return text + (f" (+{len(names) - 2})" if len(names) > 2 else "")
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
+def count(number: int, one: str, many: str | None = None) -> str:
+    """1 file, 2 files."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def quantity(size: float) -> str:
+    """Bytes as in the limits: 0, 312Mi, 1.2Gi."""
+    size /= 2**20
+    for unit in "MGT":
+        if size < 1000 or unit == "T":
+            break
+        size /= 1024
+    return f"{size:.1f}{unit}i" if unit != "M" and size < 9.95 else f"{size:.0f}{unit}i"
+
+
+_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def size_of(text: str) -> float:
+    """The bytes of a limit such as 4Gi; 0 when it is none."""
+    number = text.rstrip("kKMGTPi")
+    try:
+        return float(number) * _UNITS.get(text[len(number) :], 1)
+    except ValueError:
+        return 0.0

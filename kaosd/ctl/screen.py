@@ -26,12 +26,37 @@ class Screen:
         self.colour = colour
         self.plain = plain
 
+    def safe(self, text: str) -> str:
+        """*text* without anything that steers a terminal, and with symbols that this screen has."""
+        text = printable(text)
+        return "".join(_PLAIN_SYMBOLS.get(char, char) for char in text) if self.plain else text
+
     def paint(self, role: str, text: str) -> str:
         """*text* made safe for the terminal, in the colour of *role* ("" for none)."""
-        text = printable(text)
-        if self.plain:
-            text = "".join(_PLAIN_SYMBOLS.get(char, char) for char in text)
-        return f"\x1b[{_SEQUENCES[role]}m{text}\x1b[0m" if self.colour and role else text
+        text = self.safe(text)
+        return f"\x1b[{_SEQUENCES[role]}m{text}\x1b[0m" if self.colour and role and text else text
+
+    def aligned(self, rows: Sequence[Sequence[Piece]], gap: str = "  ") -> list[str] | None:
+        """A line for each row, its cells in columns as wide as their widest one; None where that is too wide.
+
+        Columns that are empty in every row are left out.
+        """
+        safe = [[(role, self.safe(text).replace("\t", " ")) for role, text in row] for row in rows]
+        widths = [max(columns(text) for _, text in column) for column in zip(*safe, strict=True)]
+        shown = [index for index, width in enumerate(widths) if width]
+        if sum(widths) + len(gap) * (len(shown) - 1) > self.width:
+            return None
+        return [self._cells([(*row[index], widths[index]) for index in shown], gap) for row in safe]
+
+    def _cells(self, cells: Sequence[tuple[str, str, int]], gap: str) -> str:
+        """One line of cells (role, text, width), without spaces at its end."""
+        line, owed = "", ""
+        for role, text, width in cells:
+            if text:
+                line += owed + self.paint(role, text)
+                owed = ""
+            owed += " " * (width - columns(text)) + gap
+        return line
 
     def flow(self, pieces: Iterable[Piece], indent: int = 0, gap: str = "   ") -> list[str]:
         """Lines that hold *pieces* in their order, broken between pieces where possible, else between words.
@@ -70,12 +95,10 @@ class Screen:
 
         Where the screen is too narrow for that, each row is a paragraph of its cells with their titles.
         """
-        safe = [[printable(cell) for cell in row] for row in rows]
-        widths = [max(map(columns, column)) for column in zip(titles, *safe, strict=True)]
-        if sum(widths) + 3 * (len(widths) - 1) > self.width:
-            return [line for row in safe for line in self._paragraph(titles, row)]
-        lines = [self.paint("dim", _row(titles, widths))]
-        return lines + [_row(row, widths) for row in safe]
+        all_rows = list(rows)
+        cells = [[("dim", title) for title in titles], *([("", cell) for cell in row] for row in all_rows)]
+        lines = self.aligned(cells, "   ")
+        return lines or [line for row in all_rows for line in self._paragraph(titles, row)]
 
     def _paragraph(self, titles: Sequence[str], row: Sequence[str]) -> list[str]:
         """The first cell, and the others with their titles below or beside it."""
@@ -83,18 +106,24 @@ class Screen:
         return self.flow([("strong", row[0]), *named], 4)
 
 
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (cell + " " * (width - columns(cell)) for cell, width in zip(cells, widths, strict=True))
-    return "   ".join(padded).rstrip()
-
-
 def columns(text: str) -> int:
     """How many columns *text* takes on a terminal."""
     if all(char < "\u0300" or char in _PLAIN_SYMBOLS for char in text):  # spares most calls the Unicode tables
         return len(text)
-    from unicodedata import combining, east_asian_width
+    from unicodedata import category, east_asian_width
 
-    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
+    return sum(
+        0 if category(char) in ("Mn", "Me", "Cf") else 2 if east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def cut(text: str, width: int) -> str:
+    """*text* as far as it fits into *width* columns, with an ellipsis where it does not."""
+    if columns(text) <= width:
+        return text
+    while text and columns(text) >= width:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def of(stream: TextIO) -> Screen:
@@ -123,6 +152,11 @@ def age(seconds: float) -> str:
     if days < 1:
         return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
     return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+
+
+def briefly(seconds: float) -> str:
+    """A span of time in one unit, for a column: 0 s, 12 min, 3 h, 4 d."""
+    return " ".join(age(seconds).split(" ")[:2])
 
 
 def span(seconds: float) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
         name: str | None
         watch: bool
+        verbose: bool
         as_json: bool
 
 
@@ -25,20 +26,31 @@ def plain(arguments: list[str]) -> Wanted | None:
     """The arguments of `show` where they are simple; None: let argparse have them, and its help and its errors."""
     names = [argument for argument in arguments if not argument.startswith("-")]
     options = {argument for argument in arguments if argument.startswith("-")}
-    if len(names) > 1 or not options <= {"--json", "--watch"}:
+    if len(names) > 1 or not options <= {"--json", "--watch", "-v", "--verbose"}:
         return None
-    return {"name": names[0] if names else None, "watch": "--watch" in options, "as_json": "--json" in options}
+    return {
+        "name": names[0] if names else None,
+        "watch": "--watch" in options,
+        "verbose": not options.isdisjoint(("-v", "--verbose")),
+        "as_json": "--json" in options,
+    }
 
 
-def show(name: str | None = None, *, watch: bool = False, as_json: bool = False) -> int:
+def show(name: str | None = None, *, watch: bool = False, verbose: bool = False, as_json: bool = False) -> int:
     """Print the status of all notebooks or of one; 1 when one of them is failed or stale."""
     client = Client()
     if watch:
         from kaosd.ctl.watching import keep_showing
 
-        return keep_showing(client, name, as_json=as_json)
+        return keep_showing(client, name, verbose=verbose, as_json=as_json)
     status = fetch(client, name)
-    sys.stdout.write(text(status, time.time(), screen.of(sys.stdout), detail=name is not None, as_json=as_json))
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps(status, indent=2) + "\n")
+    else:
+        lines = picture.draw(status, time.time(), screen.of(sys.stdout), detail=name is not None, verbose=verbose)
+        sys.stdout.write("\n".join(lines) + "\n")
     return exit_code(status)
 
 
@@ -66,15 +78,6 @@ def no_such_notebook(name: str, names: list[str]) -> Failure:
     close = get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"did you mean {close[0]}?" if close else "`kaosctl notebook list` shows what there is"
     return Failure(f"there is no notebook {name!r}", hint=hint, exit_code=failure.NOT_FOUND, code="not_found")
-
-
-def text(status: dict[str, Any], now: float, where: screen.Screen, *, detail: bool, as_json: bool) -> str:
-    """What is printed for *status*."""
-    if as_json:
-        import json
-
-        return json.dumps(status, indent=2) + "\n"
-    return "\n".join(picture.draw(status, now, where, detail=detail)) + "\n"
 
 
 def exit_code(status: dict[str, Any]) -> int:

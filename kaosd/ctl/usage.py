@@ -72,14 +72,15 @@ def _seeing(commands: Commands) -> None:
         "status",
         "status:show",
         "how the daemon and its notebooks are",
-        """Each notebook has its state and age, its address, the versions of source and data that are live and on
-        disk, and, where it is not well, the cause and the next command.
+        """Each notebook takes one line: its state and age, memory and cores in use against the limit, how many files
+        you edited in the notebook, and its address. Problems come first, with the cause and the next command.
 
         States: live (what is on disk is served), stale, building, swapping, held, failed, stopped.""",
         examples=("kaosctl status", "kaosctl status --watch", "kaosctl status notebook-mnist-ada --json"),
     )
-    parser.add_argument("name", metavar="NAME", nargs="?", help="show this notebook only, with more detail")
-    parser.add_argument("--watch", action="store_true", help="stay, and show every change; ^C ends it")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="all about this notebook")
+    parser.add_argument("--watch", action="store_true", help="keep showing every change until ^C")
+    parser.add_argument("-v", "--verbose", action="store_true", help="all about each notebook, with job ids")
     parser = commands.add(
         "logs",
         "reading:show",

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kaosd.ctl import failure, picture, screen, status
@@ -20,15 +20,20 @@ from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
 
 BREATH = 0.1  # seconds between two pictures
-AGES = 1.0  # seconds after which ages are drawn anew
+AGES = 1.0  # seconds after which ages are drawn again
+Drawing = Callable[[dict[str, Any], float, screen.Screen], list[str]]
 
 
-def keep_showing(client: Client, name: str | None, *, as_json: bool) -> int:
+def keep_showing(client: Client, name: str | None, *, verbose: bool = False, as_json: bool) -> int:
     """Show the status until interrupted; returns only by an exception."""
+
+    def draw(found: dict[str, Any], now: float, where: screen.Screen) -> list[str]:
+        return picture.draw(found, now, where, detail=name is not None, verbose=verbose)
+
     if sys.stdout.isatty() and not as_json:
-        _on_terminal(client, name)
+        _on_terminal(client, name, draw)
     else:
-        _in_pipe(client, name, as_json=as_json)
+        _in_pipe(client, name, draw, as_json=as_json)
     return 0
 
 
@@ -49,7 +54,7 @@ def statuses(client: Client, name: str | None) -> Iterator[dict[str, Any] | Fail
         time.sleep(BREATH)
 
 
-def _on_terminal(client: Client, name: str | None) -> None:
+def _on_terminal(client: Client, name: str | None, draw: Drawing) -> None:
     size = os.terminal_size((0, 0))
     shown: list[str] = []
     last: list[str] = []
@@ -58,7 +63,7 @@ def _on_terminal(client: Client, name: str | None) -> None:
         if isinstance(found, Failure):
             lines = [*last, where.paint("bad", f"{found.text}; waiting for it")]
         else:
-            last = lines = picture.draw(found, time.time(), where, detail=name is not None)
+            last = lines = draw(found, time.time(), where)
         lines = fitting(lines, now_size.lines, where)
         if size not in (now_size, (0, 0)):  # terminals differ in where the old lines are now
             sys.stdout.write("\x1b[H\x1b[2J")
@@ -87,17 +92,17 @@ def frame(lines: list[str], shown: list[str]) -> str:
     return f"{up}\r\x1b[?7l" + "".join(moves) + f"{rest}\x1b[?7h"
 
 
-def _steps(found: dict[str, Any]) -> dict[str, Any]:
-    """A status without how far a step of the work in hand is, and how long that takes."""
+def _facts(found: dict[str, Any]) -> dict[str, Any]:
+    """A status without what changes from second to second: usage, and how far a step is."""
     notebooks = []
     for one in found["notebooks"]:
-        build, far = one.get("build") and {**one["build"], "seconds": 0.0}, one.get("progress")
-        step = {"step": far["step"], "steps": far["steps"], "text": far["stage"]} if far else None
-        notebooks.append({**one, "build": build, "progress": step})
+        build = one.get("build") and {**one["build"], "seconds": 0.0}
+        progress = one.get("progress") and {**one["progress"], "text": "", "seconds": None}
+        notebooks.append({**one, "build": build, "progress": progress, "usage": None})
     return {**found, "notebooks": notebooks}
 
 
-def _in_pipe(client: Client, name: str | None, *, as_json: bool) -> None:
+def _in_pipe(client: Client, name: str | None, draw: Drawing, *, as_json: bool) -> None:
     shown: object = None
     where = screen.of(sys.stdout)
     for found in statuses(client, name):
@@ -105,9 +110,8 @@ def _in_pipe(client: Client, name: str | None, *, as_json: bool) -> None:
             facts: object = found.text
             text = json.dumps({"error": {"code": found.code, "text": found.text}}) if as_json else found.text
         else:
-            facts = picture.draw(_steps(found), 0.0, screen.Screen(), detail=True)  # at one fixed time: without ages
-            drawn = picture.draw(found, time.time(), where, detail=name is not None)
-            text = json.dumps(found) if as_json else "\n".join(drawn) + "\n"
+            facts = picture.draw(_facts(found), 0.0, screen.Screen(), detail=True)  # at one fixed time: without ages
+            text = json.dumps(found) if as_json else "\n".join(draw(found, time.time(), where)) + "\n"
         if facts != shown:
             shown = facts
             print(text, flush=True)

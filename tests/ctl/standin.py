@@ -23,8 +23,12 @@ NOW = 1_794_997_600.0  # 2026-11-18T10:26:40Z
 Answer = dict[str, Any] | tuple[int, dict[str, Any]] | Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+TONES = {"live": "ok", "building": "busy", "swapping": "busy", "failed": "bad"}
+
+
 def notebook(name: str = "notebook-mnist-ada", **changes: Any) -> dict[str, Any]:
     """A notebook's object, live since 12 minutes before NOW."""
+    state = changes.get("state", "live")
     return {
         "name": name,
         "workspace": "mnist",
@@ -32,9 +36,15 @@ def notebook(name: str = "notebook-mnist-ada", **changes: Any) -> dict[str, Any]
         "engine": "process",
         "state": "live",
         "reason": None,
-        "summary": "live",
-        "tone": "ok",
+        "since": "2026-11-18T10:14:40.000Z",
+        "summary": state,
+        "tone": TONES.get(state, "warn"),
         "next": [],
+        "progress": None,
+        "usage": {"memory": 312 * 2**20, "cpu": 0.13, "gpu_memory": None},
+        "swap": None,
+        "edits": {"edited": 0, "new": 0, "deleted": 0},
+        "notices": [],
         "paused": False,
         "url": f"http://127.0.0.1:8890/{name}/lab",
         "resources": {"cpu": 2.0, "memory": "4Gi", "gpu": 0, "enforced": True},
@@ -62,6 +72,7 @@ def notebook(name: str = "notebook-mnist-ada", **changes: Any) -> dict[str, Any]
             "restarts": 0,
             "kernels": 2,
             "busy": 0,
+            "outdated": 0,
         },
         **changes,
     }

@@ -375,7 +375,7 @@ def test_status_tells_of_what_was_installed_by_hand(daemon: Daemon) -> None:
     packages = {"label": "packages", "command": f"kaosctl env {NAME}", "action": None}
     daemon.serves(notebook(environment={"file": "pyproject.toml", "by_hand": by_hand}, next=[packages]))
     printed = " ".join(daemon.run("status", NAME).stdout.split())
-    assert "installed by hand, not in pyproject.toml: cowsay 6.1" in printed
+    assert "by hand cowsay 6.1, not in pyproject.toml" in printed
     assert f"kaosctl env {NAME}" in printed
     assert " a 1" not in printed
 

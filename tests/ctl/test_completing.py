@@ -45,7 +45,7 @@ TABLE = {
     "status no": [NAME],
     "status other ": [],
     "status --w": ["--watch"],
-    "status --watch --": ["--help", "--json"],
+    "status --watch --": ["--help", "--json", "--verbose"],
     "status --watch ": [NAME, "other"],
     "logs -": ["--help", "--json", "--stage", "--deploy", "--job", "--follow", "--lines", "--since", "--grep"],
     "logs --stage ": ["watch", "build", "host", "daemon"],

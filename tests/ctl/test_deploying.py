@@ -13,16 +13,12 @@ from aiohttp import web
 
 from kaosd.ctl.deploying import routine
 from kaosd.logs import Entry, StageLog
-from tests.ctl.standin import Daemon, notebook
+from tests.ctl.standin import Daemon, notebook, until
 from tests.ctl.test_watching import on_terminal
 
 NAME = "notebook-mnist-ada"
 JOB = "ab" * 16
 URL = f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret"
-
-
-LOGS = {"label": "logs", "command": f"kaosctl logs {NAME} --stage build", "action": None}
-RESUME = {"label": "resume", "command": f"kaosctl resume {NAME}", "action": None}
 
 
 class Deployment:
@@ -32,9 +28,14 @@ class Deployment:
         self.daemon = daemon
         self.outcome: dict[str, Any] | None = None
         daemon.token(NAME)
-        daemon.serves(notebook(state="building", summary="building: step 1 of 2, resolve"))
+        self.building(1, "resolve")
         daemon.answers["POST /v1/notebooks"] = {**notebook(), "after": 4}
         daemon.answers[f"POST /v1/notebooks/{NAME}/wait"] = self.wait
+
+    def building(self, step: int, text: str, seconds: float = 38) -> None:
+        """The build has got to this step, of 2."""
+        progress = {"stage": "build", "step": step, "steps": 2, "text": text, "seconds": seconds, "expected": 125}
+        self.daemon.serves(notebook(state="building", progress=progress))
 
     async def wait(self, request: web.Request) -> web.StreamResponse:
         while self.outcome is None:
@@ -57,12 +58,18 @@ def test_the_way_to_live_is_shown_and_ends_with_the_address(deployment: Deployme
     daemon = deployment.daemon
     daemon.log(NAME, 1, "build", "an old line", job="cd" * 16)
     with daemon.started("notebook", "deploy", "-s", ".") as running:
-        running.expect("building")
+        running.expect("building  38 s of about 2 min  step 1 of 2: resolve")
+        deployment.building(1, "resolve: 9 packages", 39)
+        asked = len(daemon.requests)
+        until(lambda: len(daemon.requests) > asked + 2)
+        deployment.building(2, "install", 40)
+        running.expect("building  40 s of about 2 min  step 2 of 2: install")
         daemon.log(NAME, 8, "build", "step 1/2 resolve", "step 2/2 install", job=JOB)
         running.expect("step 2/2 install")
         deployment.ends("live")
         assert running.process.wait(30) == 0
     assert running.lines[-2:] == [f"● {NAME} live   12 s", URL]
+    assert sum("building  " in line for line in running.lines) == 2  # a line for each step
     assert not any("an old line" in line for line in running.lines)
     assert not any("\x1b" in line or "\r" in line for line in running.lines)
 
@@ -97,19 +104,22 @@ def test_nothing_said_is_nothing_asked_for(daemon: Daemon) -> None:
 
 
 def test_a_failure_shows_the_error_and_the_next_command(deployment: Deployment) -> None:
-    build = {**notebook()["build"], "state": "JOB_FAILURE"}
-    deployment.ends("failed", state="failed", reason="no such package: shap-lite", build=build, next=[LOGS])
+    see = {"label": "logs", "command": f"kaosctl logs {NAME} --stage build", "action": None}
+    warning = "apt.txt: its packages are not installed"
+    deployment.ends("failed", state="failed", reason="no such package: shap-lite", next=[see], warnings=[warning])
     done = deployment.daemon.run("notebook", "deploy")
     assert done.returncode == 1
-    assert done.stdout.splitlines()[-3:] == [
+    assert done.stdout.splitlines()[-4:] == [
         f"✗ {NAME} failed   12 s",
         "    no such package: shap-lite",
+        f"    ! {warning}",
         f"    logs: kaosctl logs {NAME} --stage build",
     ]
 
 
 def test_a_hold_says_why(deployment: Deployment) -> None:
-    deployment.ends("held", state="held", paused=True, reason="paused by you", next=[RESUME])
+    resume = {"label": "resume", "command": f"kaosctl resume {NAME}", "action": None}
+    deployment.ends("held", state="held", paused=True, reason="paused by you", next=[resume])
     done = deployment.daemon.run("notebook", "deploy")
     assert done.returncode == 1
     assert done.stdout.splitlines()[-2:] == ["    paused by you", f"    resume: kaosctl resume {NAME}"]
@@ -169,7 +179,7 @@ def test_a_daemon_that_goes_away_meanwhile_is_told(deployment: Deployment) -> No
 
 def test_a_terminal_has_a_line_of_progress_that_is_wiped(deployment: Deployment) -> None:
     with on_terminal(deployment.daemon, "notebook", "deploy", columns=60) as terminal:
-        terminal.expect("step 1 of 2, resolve")
+        terminal.expect("step 1 of 2: r")
         deployment.daemon.log(NAME, 8, "build", "x" * 200, job=JOB)
         terminal.expect("xxx")
         deployment.ends("live")

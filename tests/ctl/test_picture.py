@@ -7,29 +7,59 @@ from typing import Any
 
 import pytest
 
-from kaosd.ctl.picture import draw
-from kaosd.ctl.screen import Screen
+from kaosd.ctl.picture import draw, next_commands, quantity, size_of
+from kaosd.ctl.screen import Screen, columns
 from tests.ctl.standin import NOW, notebook, status
 
 STARTED = "2026-11-18T10:26:02.000Z"
-RUNNING = {
-    "job": "ab" * 16,
-    "state": "JOB_RUNNING",
-    "started_at": STARTED,
-    "seconds": 38,
-    "error": None,
-}
-FAILED = {**RUNNING, "state": "JOB_FAILURE"}
-INSTALLING = {"stage": "build", "step": 6, "steps": 9, "text": "install", "seconds": 38.0, "expected": None}
-LOGS = {"label": "logs", "command": "kaosctl logs notebook-mnist-ada --stage build", "action": None}
-BACK = {"label": "roll back", "command": "kaosctl rollback notebook-mnist-ada", "action": None}
-RESUME = {"label": "resume", "command": "kaosctl resume notebook-mnist-ada", "action": None}
-NOW_ = {"label": "redeploy now", "command": "kaosctl redeploy notebook-mnist-ada --now", "action": None}
-KEPT = {"label": "kept copies", "command": "kaosctl recovered notebook-mnist-ada", "action": None}
-BEHIND = {"path": "/home/ada/example", "disk": "example:c04d2e1", "live": "example:1f3c9aa"}
+RUNNING = {"job": "ab" * 16, "state": "JOB_RUNNING", "started_at": STARTED, "seconds": 38, "error": None}
 NO_DATA = {"path": None, "disk": None, "live": None}
 DEAD = {"state": "PIPELINE_FAILURE", "since": "2026-11-18T10:20:40.000Z", "restarts": 4, "kernels": 0, "busy": 0}
-IDLE = {**DEAD, "state": "PIPELINE_STANDBY", "restarts": 0}
+UNLIMITED = "its limits are not enforced: kaosctl doctor says why"
+
+
+def behind(name: str) -> dict[str, Any]:
+    return {"path": f"/home/ada/{name}", "disk": f"{name}:c04d2e1", "live": f"{name}:1f3c9aa"}
+
+
+def used(memory: float, cpu: float) -> dict[str, Any]:
+    return {"memory": memory * 2**20, "cpu": cpu, "gpu_memory": None}
+
+
+def step(label: str, command: str) -> dict[str, Any]:
+    return {"label": label, "command": command, "action": None}
+
+
+FAILED = notebook(
+    "fraud",
+    state="failed",
+    tone="bad",
+    since="2026-11-18T10:26:10.000Z",
+    reason="model/requirements.txt:2: there is no shap-lite 9",
+    source=behind("fraud"),
+    next=[step("logs", "kaosctl logs fraud --stage build"), step("go back", "kaosctl rollback fraud")],
+)
+BUILDING = notebook(
+    "churn",
+    state="building",
+    tone="busy",
+    since=STARTED,
+    reason="the environment is being built",
+    build=RUNNING,
+    data=NO_DATA,
+    deployment={**notebook()["deployment"], "cause": ["a.txt", "b.py", "c.py"], "finished_at": None},
+    progress={
+        "stage": "build", "step": 2, "steps": 4, "text": "fetch: 3 of 9 downloads, 120 of 812 MB",
+        "seconds": 38, "expected": 125,
+    },
+)  # fmt: skip
+PAUSED = notebook("mnist", state="held", paused=True, tone="warn", reason="paused by you", usage=used(3900, 1.97),
+                  next=[step("resume", "kaosctl resume mnist")])  # fmt: skip
+EDITED = notebook("日本語", edits={"edited": 2, "new": 1, "deleted": 0}, recovered=1, usage=used(70, 0))
+DIED = notebook("dead", state="failed", tone="bad", host=DEAD, usage=None, warnings=[UNLIMITED],
+                reason="the host ended: exit status 1\nImportError: tornado")  # fmt: skip
+OLD = notebook("notebook-" + "x" * 35, host={**notebook()["host"], "outdated": 1})
+MANY = status(EDITED, FAILED, BUILDING, PAUSED)
 WATCH = {
     "code": "watch_limit",
     "severity": "warning",
@@ -37,201 +67,147 @@ WATCH = {
     "mend": "sudo sysctl fs.inotify.max_user_watches=524288",
     "since": "2026-11-18T10:20:40.000Z",
 }
-
-
-def deployment(**changes: Any) -> dict[str, Any]:
-    return {
-        "number": 8,
-        "cause": ["model/requirements.txt", "model/a.py", "model/b.py"],
-        "action": "build",
-        "started_at": STARTED,
-        "finished_at": None,
-        "seconds": 38.0,
-        "error": None,
-        **changes,
-    }
-
-
-FAILURE = deployment(finished_at="2026-11-18T10:26:10.000Z", error="no matching distribution: shap-lite==9")
 CASES: dict[str, tuple[dict[str, Any], int, str]] = {
-    "healthy": (
+    "one that is well": (
         status(notebook()),
-        100,
+        120,
         """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ● notebook-mnist-ada   live 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/
+            1 notebook, live   312Mi, 0.1 cores in use
+          notebook            state        memory     cpu    address
+        ● notebook-mnist-ada  live 12 min  312Mi/4Gi  0.1/2  http://127.0.0.1:8890/notebook-mnist-ada/lab
         """,
     ),
-    "live, and something befell it": (
-        status(notebook(host={**notebook()["host"], "notice": "its memory limit of 4Gi has ended a process"})),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ● notebook-mnist-ada   live 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
-            its memory limit of 4Gi has ended a process
-        """,
-    ),
-    "healthy on 80 columns": (
+    "one that is well, 80 columns": (
         status(notebook()),
         80,
         """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ● notebook-mnist-ada   live 12 min   process
-            http://127.0.0.1:8890/notebook-mnist-ada/lab
-            example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s
-                2 kernels, 0 busy
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/
+            1 notebook, live   312Mi, 0.1 cores in use
+          notebook            state        memory     cpu    address
+        ● notebook-mnist-ada  live 12 min  312Mi/4Gi  0.1/2  /notebook-mnist-ada/lab
+        """,
+    ),
+    "one that is well, 60 columns": (
+        status(notebook()),
+        60,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/NAME/lab
+            1 notebook, live   312Mi, 0.1 cores in use
+          notebook            state        memory     cpu
+        ● notebook-mnist-ada  live 12 min  312Mi/4Gi  0.1/2
+        """,
+    ),
+    "one that is well, 30 columns": (
+        status(notebook()),
+        30,
+        """\
+        kaosd 0.1.0   up 3 d 2 h
+            http://127.0.0.1:8890/NAME/lab
+            1 notebook, live
+                312Mi, 0.1 cores in
+                use
+          notebook   state
+        ● notebook-mnist-ada
+            live 12 min
+        """,
+    ),
+    "problems first": (
+        MANY,
+        80,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/
+            4 notebooks: 1 failed, 1 held, 1 building, 1 live   4.5Gi, 2.2 cores in use
+          notebook  state          memory     cpu                           address
+        ✗ fraud     failed 30 s    312Mi/4Gi  0.1/2                         /fraud/lab
+            model/requirements.txt:2: there is no shap-lite 9
+            still serving fraud:1f3c9aa   on disk fraud:c04d2e1
+            logs: kaosctl logs fraud --stage build   go back: kaosctl rollback fraud
+        ‖ mnist     paused 12 min  3.8Gi/4Gi  2.0/2                         /mnist/lab
+            paused by you
+            resume: kaosctl resume mnist
+        ◐ churn     building 38 s  312Mi/4Gi  0.1/2                         /churn/lab
+            change: a.txt, b.py (+1)
+            38 s of about 2 min   step 2 of 4: fetch: 3 of 9 downloads, 120 of 812 MB
+        ● 日本語    live 12 min    70Mi/4Gi   0.0/2  3 edited here, 1 kept  /日本語/lab
+        """,
+    ),
+    "problems first, 60 columns": (
+        status(EDITED, FAILED),
+        60,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/NAME/lab
+            2 notebooks: 1 failed, 1 live   382Mi, 0.1 cores in use
+          notebook  state        memory     cpu
+        ✗ fraud     failed 30 s  312Mi/4Gi  0.1/2
+            model/requirements.txt:2: there is no shap-lite 9
+            still serving fraud:1f3c9aa   on disk fraud:c04d2e1
+            logs: kaosctl logs fraud --stage build
+                go back: kaosctl rollback fraud
+        ● 日本語    live 12 min  70Mi/4Gi   0.0/2
+            3 edited here, 1 kept
+        """,
+    ),
+    "a name of the greatest length": (
+        status(OLD, notebook()),
+        80,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/NAME/lab
+            2 notebooks: 2 live   624Mi, 0.3 cores in use
+          notebook                                      state        memory     cpu
+        ● notebook-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx  live 12 min  312Mi/4Gi  0.1/2
+            1 old kernel
+        ● notebook-mnist-ada                            live 12 min  312Mi/4Gi  0.1/2
+        """,
+    ),
+    "a host that is dead, with the last lines of its log": (
+        status(DIED),
+        80,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/
+            1 notebook, failed
+          notebook  state          address
+        ✗ dead      failed 12 min  http://127.0.0.1:8890/dead/lab
+            the host ended: exit status 1
+            ImportError: tornado
+            nothing is served
+            ! its limits are not enforced: kaosctl doctor says why
+        """,
+    ),
+    "a warning of several notebooks is shown once": (
+        status(*(notebook(name, warnings=[UNLIMITED]) for name in "abc"), notebook("d", refused=["s: a socket"])),
+        80,
+        """\
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/
+            4 notebooks: 4 live   1.2Gi, 0.5 cores in use
+        ! a, b (+1): its limits are not enforced: kaosctl doctor says why
+          notebook  state        memory     cpu    address
+        ● a         live 12 min  312Mi/4Gi  0.1/2  http://127.0.0.1:8890/a/lab
+        ● b         live 12 min  312Mi/4Gi  0.1/2  http://127.0.0.1:8890/b/lab
+        ● c         live 12 min  312Mi/4Gi  0.1/2  http://127.0.0.1:8890/c/lab
+        ● d         live 12 min  312Mi/4Gi  0.1/2  http://127.0.0.1:8890/d/lab
+            left out: s: a socket
         """,
     ),
     "no notebook": (
         status(),
-        100,
+        80,
         """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-          no notebook yet   kaosctl notebook deploy --source DIR
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/
+          no notebook yet   kaosctl up DIR
         """,
     ),
     "a problem of the daemon": (
         status(problems=(WATCH,)),
         80,
         """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-          no notebook yet   kaosctl notebook deploy --source DIR
-        ! warning   the limit of inotify watches is reached (65536)   for 6 min
+        kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/
+        ! the limit of inotify watches is reached (65536)   for 6 min
             sudo sysctl fs.inotify.max_user_watches=524288
+          no notebook yet   kaosctl up DIR
         """,
     ),
-    "building": (
-        status(
-            notebook(
-                state="building", source=BEHIND, data=NO_DATA, build=RUNNING, deployment=deployment(),
-                reason="the environment is being built", progress=INSTALLING,
-            )
-        ),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ◐ notebook-mnist-ada   building 38 s   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            still serving example:1f3c9aa   on disk example:c04d2e1   2 kernels, 0 busy
-            change: model/requirements.txt, model/a.py (+1)   build 38 s   step 6 of 9: install
-        """,
-    ),
-    "build failed": (
-        status(
-            notebook(
-                state="failed", source=BEHIND, data=NO_DATA, build=FAILED, deployment=FAILURE,
-                reason="no matching distribution: shap-lite==9", next=[LOGS, BACK],
-            )
-        ),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ✗ notebook-mnist-ada   failed 30 s ago   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            still serving example:1f3c9aa   on disk example:c04d2e1   2 kernels, 0 busy
-            no matching distribution: shap-lite==9
-            logs: kaosctl logs notebook-mnist-ada --stage build
-                roll back: kaosctl rollback notebook-mnist-ada
-        """,
-    ),
-    "host dead, with the last lines of its log": (
-        status(
-            notebook(
-                state="failed", host=DEAD, reason="the host ended: exit status 1\nImportError: tornado", next=[LOGS],
-            )
-        ),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ✗ notebook-mnist-ada   failed 12 min ago   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            nothing is served   on disk example:1f3c9aa   on disk data:77ab01c
-            the host ended: exit status 1
-            ImportError: tornado
-            host PIPELINE_FAILURE 6 min   4 restarts
-            logs: kaosctl logs notebook-mnist-ada --stage build
-        """,
-    ),
-    "paused": (
-        status(notebook(state="held", paused=True, reason="paused by you", source=BEHIND, data=NO_DATA, next=[RESUME])),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ‖ notebook-mnist-ada   paused by you 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            still serving example:1f3c9aa   on disk example:c04d2e1   2 kernels, 0 busy
-            resume: kaosctl resume notebook-mnist-ada
-        """,
-    ),
-    "paused, and nothing has changed since": (
-        status(notebook(paused=True, data=NO_DATA, next=[RESUME])),
-        110,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ● notebook-mnist-ada   live 12 min, paused by you   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            example:1f3c9aa = on disk   sync 0.3 s   2 kernels, 0 busy
-            resume: kaosctl resume notebook-mnist-ada
-        """,
-    ),
-    "held with a command in its reason": (
-        status(
-            notebook(
-                state="held", data=NO_DATA, next=[NOW_],
-                reason="1 kernel is busy; `kaosctl redeploy --now` does not wait",
-            )
-        ),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ‖ notebook-mnist-ada   held 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            example:1f3c9aa = on disk   2 kernels, 0 busy
-            1 kernel is busy; `kaosctl redeploy --now` does not wait
-            redeploy now: kaosctl redeploy notebook-mnist-ada --now
-        """,
-    ),
-    "not started yet": (
-        status(
-            notebook(
-                state="stale", reason="not started yet", deployment=None, build=None, data=NO_DATA, host=IDLE,
-                source={**BEHIND, "live": None}, since="2026-11-18T10:26:39.000Z",
-            )
-        ),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ◐ notebook-mnist-ada   stale 1 s   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            nothing is served   on disk example:c04d2e1
-            not started yet
-        """,
-    ),
-    "live, the files having gone back after a deployment that failed": (
-        status(notebook(deployment={**FAILURE, "outcome": "failed"}, data=NO_DATA)),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ● notebook-mnist-ada   live   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            example:1f3c9aa = on disk   2 kernels, 0 busy
-        """,
-    ),
-    "live, with files left out and recovered": (
-        status(
-            notebook(
-                refused=["run.sock: a socket", "a: b", "c: d"],
-                recovered=1,
-                warnings=["apt.txt: its packages are not installed"],
-                next=[KEPT],
-            )
-        ),
-        100,
-        """\
-        kaosd 0.1.0   up 3 d 2 h   watching 214 files in 2 directories (inotify)
-        ● notebook-mnist-ada   live 12 min   process   http://127.0.0.1:8890/notebook-mnist-ada/lab
-            example:1f3c9aa = on disk   data:77ab01c = on disk   sync 0.3 s   2 kernels, 0 busy
-            left out: run.sock: a socket, a: b (+1)
-            ! apt.txt: its packages are not installed
-            1 edited file kept
-            kept copies: kaosctl recovered notebook-mnist-ada
-        """,
-    ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -241,43 +217,99 @@ def test_the_status_as_text(case: str) -> None:
 
 
 def test_one_notebook_has_its_details() -> None:
-    assert draw(status(notebook()), NOW, Screen(100), detail=True)[3:] == [
-        "    source    /home/ada/example",
-        "    data      /home/ada/data",
-        "    limits    cpu 2.0   memory 4Gi   gpu 0",
-        "    deploy    7   model/train.py",
-        "    build     JOB_SUCCESS 41 s   " + "3f" * 16,
-        "    host      PIPELINE_RUNNING 59 min   0 restarts",
+    by_hand = [{"name": "shap", "version": "0.4", "requested": True}]
+    one = {**EDITED, "environment": {"file": "model/requirements.txt", "by_hand": by_hand}}
+    assert draw(status(one), NOW, Screen(80), detail=True) == [
+        "kaosd 0.1.0   up 3 d 2 h   http://127.0.0.1:8890/",
+        "    watching 214 files in 2 directories (inotify)",
+        "● 日本語   live 12 min   http://127.0.0.1:8890/日本語/lab",
+        "    source      /home/ada/example   example:1f3c9aa = on disk",
+        "    data        /home/ada/data   data:77ab01c = on disk",
+        "    needs       model/requirements.txt",
+        "    engine      process",
+        "    limits      cpu 2, memory 4Gi",
+        "    in use      memory 70Mi   cpu 0.0",
+        "    kernels     2, 0 busy",
+        "    edits       2 edited, 1 new here   kaosctl diff 日本語",
+        "    kept        1 edited file   kaosctl recovered 日本語",
+        "    by hand     shap 0.4, not in model/requirements.txt   kaosctl env 日本語",
+        "    deployed    7   sync in 0.3 s, 12 min ago   model/train.py",
+        "    build       built in 41 s",
+        "    host        running 59 min",
     ]
 
 
-def test_healthy_is_at_most_six_lines_on_any_usual_terminal() -> None:
-    assert all(len(draw(status(notebook()), NOW, Screen(width))) <= 6 for width in (60, 80, 100, 200))
+def test_only_verbose_shows_states_and_ids_of_the_api() -> None:
+    usual = draw(MANY, NOW, Screen(100)) + draw(MANY, NOW, Screen(100), detail=True)
+    assert not [line for line in usual if "PIPELINE_" in line or "JOB_" in line or "3f3f3f" in line]
+    verbose = "\n".join(draw(status(FAILED), NOW, Screen(100), verbose=True))
+    assert "    build       JOB_SUCCESS 41 s   " + "3f" * 16 in verbose
+    assert "    host        PIPELINE_RUNNING 59 min" in verbose
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_thirty_notebooks_that_are_well_take_a_line_each(width: int) -> None:
+    names = [f"notebook-{number}-{'x' * number}" for number in range(30)]
+    lines = draw(status(*map(notebook, names)), NOW, Screen(width))
+    assert len(lines) <= 33
+    assert all(columns(line) <= width for line in lines)
+    assert all(sum(f"{name}  " in line for line in lines) == 1 for name in names)
+
+
+def test_columns_are_aligned_for_wide_characters() -> None:
+    lines = draw(status(notebook("日本語"), notebook("plain-name")), NOW, Screen(80))
+    starts = {columns(line[: line.index("live 12 min")]) for line in lines if "live 12 min" in line}
+    assert len(starts) == 1
 
 
 def test_no_line_is_wider_than_the_screen_but_addresses_and_commands() -> None:
     for given, _, _ in CASES.values():
-        for line in draw(given, NOW, Screen(50)):
-            assert len(line) <= 50 or "http://" in line or "kaosctl" in line or "sysctl" in line
+        for detail in (False, True):
+            for line in draw(given, NOW, Screen(50), detail=detail):
+                assert columns(line) <= 50 or "http://" in line or "kaosctl" in line or "sysctl" in line
 
 
-def test_every_state_has_a_cause_or_a_next_command() -> None:
-    for state in ("stale", "building", "swapping", "held", "failed", "stopped"):
-        lines = draw(status(notebook(state=state, reason=None, build=None, deployment=None)), NOW, Screen(100))
-        assert "no reason is known" in "\n".join(lines)
-
-
-def test_colour_marks_the_state_and_nothing_else_changes() -> None:
-    plain = draw(status(notebook()), NOW, Screen(100))
-    coloured = draw(status(notebook()), NOW, Screen(100, colour=True))
-    assert "\x1b[32mlive 12 min\x1b[0m" in coloured[1]
-    assert coloured[1].startswith("\x1b[32m●\x1b[0m notebook-mnist-ada")
-    stripped = [line.replace("\x1b[0m", "") for line in coloured]
-    for code in ("1", "2", "32", "33", "31", "36"):
-        stripped = [line.replace(f"\x1b[{code}m", "") for line in stripped]
-    assert stripped == plain
+def test_colour_marks_states_and_nothing_else_changes() -> None:
+    plain = draw(MANY, NOW, Screen(100))
+    coloured = draw(MANY, NOW, Screen(100, colour=True))
+    text = "\n".join(coloured)
+    assert "\x1b[31m✗\x1b[0m fraud" in text
+    assert "\x1b[31mfailed 30 s\x1b[0m" in text
+    assert "\x1b[32mlive 12 min\x1b[0m" in text
+    assert "\x1b[33m3.8Gi/4Gi\x1b[0m" in text  # nearly at its limit
+    for code in ("0", "1", "2", "32", "33", "31", "36"):
+        text = text.replace(f"\x1b[{code}m", "")
+    assert text.split("\n") == plain
 
 
 def test_strings_of_the_daemon_cannot_steer_the_terminal() -> None:
-    evil = notebook(state="failed", reason="\x1b[2Jgone\u202e", deployment=None, build=None)
-    assert "    \\x1b[2Jgone\\u202e" in draw(status(evil), NOW, Screen(100))
+    evil = notebook("a\x1b[2J", state="failed", tone="bad", reason="\x1b[2Jgone\u202e", url="http://x/\x07")
+    for detail in (False, True):
+        shown = "\n".join(draw(status(evil), NOW, Screen(100), detail=detail))
+        assert "    \\x1b[2Jgone\\u202e" in shown
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
+
+
+def test_the_next_commands_are_those_of_the_daemon() -> None:
+    steps = [step("resume", "kaosctl resume n"), step("logs", "kaosctl logs n")]
+    assert next_commands(notebook(next=steps)) == ["resume: kaosctl resume n", "logs: kaosctl logs n"]
+
+
+def test_keepsakes_of_a_live_notebook_are_counted_and_not_listed() -> None:
+    lines = draw(status(notebook("n", recovered=2, next=[step("kept copies", "kaosctl recovered n")])), NOW, Screen(80))
+    assert lines[3:] == ["● n         live 12 min  312Mi/4Gi  0.1/2  2 kept  http://127.0.0.1:8890/n/lab"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0Mi"), (312 * 2**20, "312Mi"), (999 * 2**20, "999Mi"), (1.24 * 2**30, "1.2Gi"), (12 * 2**30, "12Gi"),
+     (1.5 * 2**40, "1.5Ti")],
+)  # fmt: skip
+def test_amounts_of_memory(size: float, text: str) -> None:
+    assert quantity(size) == text
+
+
+@pytest.mark.parametrize(("text", "size"), [("4Gi", 4 * 2**30), ("500M", 5e8), ("1024", 1024), ("", 0), ("x", 0)])
+def test_limits_as_bytes(text: str, size: float) -> None:
+    assert size_of(text) == size

@@ -47,9 +47,10 @@ def test_a_pipe_gets_a_build_once_a_step(eventful: Daemon) -> None:
     with eventful.started("status", "--watch") as running:
         steps = (2, "resolve"), (4, "install: 9 packages"), (4, "install: 9 packages; 1 of 1 built")
         for seconds, (step, text) in enumerate(steps):
-            doing = {"stage": "build", "step": step, "steps": 4, "text": text, "seconds": seconds, "expected": None}
             build = {**notebook()["build"], "state": "JOB_RUNNING", "seconds": float(seconds)}
-            eventful.serves(notebook(state="building", progress=doing, build=build))
+            progress = {"stage": "build", "step": step, "steps": 4, "text": text, "seconds": seconds, "expected": None}
+            usage = {"memory": seconds * 2**20, "cpu": 0.1, "gpu_memory": None}
+            eventful.serves(notebook(state="building", progress=progress, build=build, usage=usage))
             asked = len(eventful.requests)
             until(lambda asked=asked: len(eventful.requests) > asked + 6)
         eventful.serves(notebook(state="failed", reason="no such package"))
@@ -131,7 +132,7 @@ def on_terminal(daemon: Daemon, *arguments: str, columns: int = 100, **environme
         os.close(terminal.master)
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(100, 3), (60, 4), (50, 6)])
+@pytest.mark.parametrize(("columns", "lines"), [(100, 4), (60, 4), (40, 4)])
 def test_a_terminals_width_counts(daemon: Daemon, columns: int, lines: int) -> None:
     daemon.serves(notebook())
     with on_terminal(daemon, "status", columns=columns, NO_COLOR="1") as terminal:
@@ -152,14 +153,14 @@ def test_colour_is_for_terminals_that_want_it(daemon: Daemon, environment: dict[
 
 def test_columns_of_the_environment_count_in_a_pipe(daemon: Daemon) -> None:
     daemon.serves(notebook())
-    assert len(daemon.run("status").stdout.splitlines()) == 3
-    assert len(daemon.run("status", COLUMNS="50").stdout.splitlines()) > 3
+    assert len(daemon.run("status").stdout.splitlines()) == 4
+    assert len(daemon.run("status", COLUMNS="30").stdout.splitlines()) > 4
 
 
 def test_symbols_that_the_encoding_lacks_have_a_plain_form(daemon: Daemon) -> None:
     daemon.serves(notebook())
     done = daemon.run("status", PYTHONUTF8="0", PYTHONIOENCODING="latin-1")
-    assert done.stdout.splitlines()[1].startswith("* notebook-mnist-ada")
+    assert done.stdout.splitlines()[3].startswith("* notebook-mnist-ada")
 
 
 def test_a_terminal_is_drawn_in_place_and_left_as_it_was(eventful: Daemon) -> None:
@@ -170,7 +171,7 @@ def test_a_terminal_is_drawn_in_place_and_left_as_it_was(eventful: Daemon) -> No
         assert termios.tcgetattr(terminal.slave) == terminal.before
         terminal.process.send_signal(signal.SIGTERM)
         shown = terminal.end()
-    assert "\x1b[3A" in shown  # up over the first picture
+    assert "\x1b[4A" in shown  # up over the first picture
     assert shown.count("\x1b[?7l") == shown.count("\x1b[?7h")
     assert "\x1b[?1049h" not in shown
     assert "\x1b[?25l" not in shown
