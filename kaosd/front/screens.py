@@ -14,6 +14,7 @@ from kaosd.front.upstream import reachable
 from kaosd.front.views import LOG_LINES, View, index_view, notebook_view
 
 OWN = "kaosd"  # the path of our own pages; no notebook may be named like that
+HOSTS = (f"{OWN}/desk", f"{OWN}/documents")  # below a notebook: what its host answers (kaosd/hosted)
 _LONGEST_WAIT = 25.0  # seconds that an open page may wait for news
 _GLANCE = 0.25  # seconds after which the log is looked at again: its lines are no events
 _RETRY = {"Retry-After": "2"}

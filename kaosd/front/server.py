@@ -17,7 +17,7 @@ from kaosd.front.headers import Back
 from kaosd.front.markup import element, join
 from kaosd.front.passage import Passage
 from kaosd.front.routes import Directory
-from kaosd.front.screens import OWN, Screens, gone
+from kaosd.front.screens import HOSTS, OWN, Screens, gone
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
 _EARLIER = "_kaosd"  # where the list was; people have kept that address
@@ -148,7 +148,7 @@ class Front:
         target = f"/{name}/{rest}?{passed}" if passed else f"/{name}/{rest}"
         if page and request.method == "GET" and access.has_token(query):
             return _signed_in(request, target, cookie, f"/{name}/")
-        if rest == OWN or rest.startswith(f"{OWN}/"):
+        if (rest == OWN or rest.startswith(f"{OWN}/")) and not rest.startswith(HOSTS):
             return await self._own(request, name, rest.removeprefix(OWN).removeprefix("/"))
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(_CONTINUE)

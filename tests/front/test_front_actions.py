@@ -228,3 +228,11 @@ async def test_nothing_is_read_without_the_token(world: World, path: str, token:
     async with world.get(path, token) as answer:
         assert answer.status == 401
     assert world.directory.asked == []
+
+
+@pytest.mark.parametrize("place", ["desk", "documents", "documents/apply"])
+async def test_what_the_host_answers_below_kaosd_reaches_it(world: World, place: str) -> None:
+    _, upstream, _ = await world.upstream("a")
+    world.directory.put("nb", upstream)
+    async with world.get(f"/nb/kaosd/{place}", None, headers=cookie(world, "nb")) as answer:
+        assert (answer.status, (await answer.json())["target"]) == (200, f"/nb/kaosd/{place}")

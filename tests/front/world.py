@@ -84,6 +84,7 @@ class Upstream:
     def app(self) -> web.Application:
         app = web.Application(client_max_size=2**40)
         app.router.add_route("*", "/{name}/echo{rest:.*}", self.echo)
+        app.router.add_route("*", "/{name}/kaosd/{rest:.*}", self.echo)
         app.router.add_get("/{name}/socket", self.socket)
         app.router.add_get("/{name}/stream", self.stream)
         app.router.add_get("/{name}/broken", self.broken)
