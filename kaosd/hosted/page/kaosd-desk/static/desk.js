@@ -3,6 +3,7 @@
 // a container of modules in window._JUPYTERLAB. It uses what JupyterLab shares and needs no build.
 (() => {
   const NAME = "kaosd-desk";
+  const HERE = document.currentScript?.src; // beside which the other files of this extension lie
   const PAUSE = 2000; // milliseconds without a key that count as one
   const KNOWN = 3; // contents of a file that are remembered: others than its document may read it too
   const LOST = "the connection was lost";
@@ -411,15 +412,37 @@
 
   let desk;
 
+  // The address of this JupyterLab.
+  function baseOf() {
+    return new URL(JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl, location.href);
+  }
+
   async function activate(app) {
     const { Notification } = await shared("@jupyterlab/apputils");
-    const base = JSON.parse(document.getElementById("jupyter-config-data").textContent).baseUrl;
-    const address = new URL(`${base}kaosd/desk`, location.href);
+    const address = new URL("kaosd/desk", baseOf());
     address.protocol = address.protocol.replace("http", "ws");
     desk = new Desk(app, Notification, address.href);
     void app.restored.then(() => desk.run()); // not awaited here: what is restored waits for this
     // What shows notices is loaded with the first one, which may be that the server is away.
     if (sharedModules["react-toastify"]) void app.restored.then(() => shared("react-toastify"));
+  }
+
+  // What the page shows of kaosd (start.js), with those of JupyterLab's services that are there. Nothing of it is
+  // waited for, and where it cannot be, documents are changed and saved as ever.
+  async function shown() {
+    const tokens = {};
+    for (const [name, module] of Object.entries({ IStatusBar: "statusbar", ICommandPalette: "apputils" })) {
+      const found = await shared(`@jupyterlab/${module}`).catch(() => undefined);
+      if (found?.[name]) tokens[name] = found[name];
+    }
+    const show = async (app, given) => {
+      await app.restored;
+      const { start } = await import(new URL("start.js", HERE).href);
+      const names = Object.keys(tokens);
+      await start(app, shared, Object.fromEntries(names.map((name, place) => [name, given[place]])), baseOf());
+    };
+    const activate = (app, ...given) => void show(app, given).catch((error) => console.warn(NAME, error));
+    return { id: `${NAME}:shown`, autoStart: true, optional: Object.values(tokens), activate };
   }
 
   // In the place of the one of JupyterLab, which kaosd/hosted/settings.py turns off.
@@ -429,6 +452,7 @@
     return [
       { id: `${NAME}:plugin`, autoStart: true, activate },
       { id: `${NAME}:connection-lost`, autoStart: true, provides: IConnectionLost, activate: () => lost },
+      await shown(),
     ];
   }
 
