@@ -14,6 +14,9 @@ from kaosd import __version__, logs
 from kaosd import settings as settings_
 from kaosd.doctor import Examined, examine
 from kaosd.errors import KaosError
+from kaosd.front.once import SECONDS, OneTime
+from kaosd.front.screens import OWN
+from kaosd.front.signin import ONCE
 from kaosd.model import Problem
 from kaosd.notebook import Notebook
 from kaosd.notebook.clearing import Unwanted
@@ -35,7 +38,7 @@ class Backend:
 
     settings: replaced at a reload; a broken file leaves the old one in force and is a problem in the status.
     config: the file as the person named it, if they did.
-    ask_stop: begins an orderly end of the daemon.
+    ask_stop: begins an orderly end of the daemon. once: gives out the front's one-time addresses.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Backend:
         config: Path | None,
         registry: Registry,
         ask_stop: Callable[[], None],
+        once: OneTime,
     ) -> None:
         self.settings = settings
         self._started_with = settings
@@ -53,6 +57,7 @@ class Backend:
         self.started_at = time.time()
         self.problem: Problem | None = None
         self._ask_stop = ask_stop
+        self._once = once
         self.own_problems = [Problem("settings", "warning", text, "", self.started_at) for text in settings.warnings]
         repaired = registry.shop.journal.repaired
         if repaired:
@@ -85,6 +90,13 @@ class Backend:
             },
             "notebooks": self.registry.notebooks(),
         }
+
+    def hand_over(self, name: str) -> dict[str, Any]:
+        """A one-time address that signs a browser in to a notebook, or to the console ("")."""
+        if name:
+            self.registry.actor(name)
+        path = f"{name}/{OWN}" if name else OWN
+        return {"url": f"{self.registry.shop.front_url}/{path}/{ONCE}{self._once.issue(name)}", "seconds": SECONDS}
 
     def problems(self) -> list[Problem]:
         """What is wrong with the daemon as a whole."""

@@ -29,7 +29,7 @@ from kaosd.engines.base import Engine
 from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConfigError, KaosError
-from kaosd.front import Front
+from kaosd.front import Front, OneTime
 from kaosd.journal import Journal
 from kaosd.lobby import Lobby
 from kaosd.log import secret
@@ -68,11 +68,12 @@ async def serve(
         shop = await _workshop(settings, stack)
         async with asyncio.TaskGroup() as group:
             registry = Registry(shop, group)
-            backend = Backend(settings, config, registry, stop.set)
+            once = OneTime()
+            backend = Backend(settings, config, registry, stop.set, once)
             reloads = Reloads(backend)
-            given = activated or {}
+            token, given = secret(secret_file(settings.state_dir / "token")), activated or {}
             api = Api(backend, settings.socket, activated=next(iter(given.get("control", ())), None))
-            front = _front(settings, registry, api, given.get("front", ()))
+            front = _front(settings, Lobby(registry, token, api.ask), once, given)
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
@@ -91,10 +92,9 @@ async def serve(
     return 0
 
 
-def _front(settings: Settings, registry: Registry, api: Api, given: tuple[socket.socket, ...]) -> Front:
+def _front(settings: Settings, lobby: Lobby, once: OneTime, given: Mapping[str, tuple[socket.socket, ...]]) -> Front:
     """The web address of all notebooks; what its pages ask is answered by the API."""
-    token = secret(secret_file(settings.state_dir / "token"))
-    return Front(Lobby(registry, token, api.ask), settings.front.port, settings.front.hosts, given)
+    return Front(lobby, settings.front.port, settings.front.hosts, given.get("front", ()), once)
 
 
 async def _drain(settings: Settings, api: Api, front: Front, registry: Registry, own: list[asyncio.Task[None]]) -> None:

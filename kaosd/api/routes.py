@@ -20,6 +20,9 @@ _NOTEBOOK_FIELDS = frozenset(Notebook.model_fields)
 class Backend(Protocol):
     """The daemon as the API sees it; all in the event loop. Errors are KaosErrors; the rest are bugs."""
 
+    def hand_over(self, name: str) -> Json:
+        """A one-time address that signs a browser in to a notebook, or to the console (""): url, seconds."""
+
     async def status(self) -> Json:
         """All notebooks and the daemon itself; `kaosctl help json` describes the answer."""
 
@@ -176,6 +179,10 @@ async def _logs(daemon: Backend, ask: Ask) -> Json:
     return await daemon.logs(ask.name, checked(requests.Logs, ask.query).model_dump(exclude_none=True))
 
 
+async def _open(daemon: Backend, ask: Ask) -> Json:
+    return daemon.hand_over(ask.name)
+
+
 async def _pause(daemon: Backend, ask: Ask) -> Json:
     return await daemon.pause(ask.name)
 
@@ -253,6 +260,7 @@ ROUTES = (  # sorted by path and method
     Route("GET", f"{_NAME}/environment", _environment),
     Route("GET", f"{_NAME}/history", _history),
     Route("GET", f"{_NAME}/logs", _logs),
+    Route("POST", f"{_NAME}/open", _open, mutating=True),
     Route("POST", f"{_NAME}/pause", _pause, mutating=True),
     Route("DELETE", f"{_NAME}/recovered", _clear, mutating=True),
     Route("GET", f"{_NAME}/recovered", _recovered),
@@ -264,6 +272,7 @@ ROUTES = (  # sorted by path and method
     Route("POST", f"{_NAME}/start", _start_notebook, mutating=True),
     Route("POST", f"{_NAME}/stop", _stop_notebook, mutating=True),
     Route("POST", f"{_NAME}/wait", _wait, stream=True),
+    Route("POST", "/v1/open", _open, mutating=True),
     Route("POST", "/v1/reload", _reload, mutating=True),
     Route("GET", "/v1/status", _status),
     Route("POST", "/v1/stop", _stop, mutating=True),

@@ -5,7 +5,8 @@ screens (our own pages). All notebooks share one origin, so a page of one notebo
 person's cookies: the gate is against other users and other web sites, not between notebooks of one person.
 """
 
+from kaosd.front.once import OneTime
 from kaosd.front.routes import Directory, Route
 from kaosd.front.server import Front
 
-__all__ = ["Directory", "Front", "Route"]
+__all__ = ["Directory", "Front", "OneTime", "Route"]

@@ -86,7 +86,7 @@ class Actions:
             return answers.problem(415, "Not JSON", "The body of the request must be JSON (application/json).")
         try:
             async with asyncio.timeout(_BODY_SECONDS):
-                body = await _read(request)
+                body = await answers.read(request, _BODY)
         except TimeoutError:
             return answers.problem(408, "Too slow", f"The body did not come within {_BODY_SECONDS:g} seconds.")
         if body is None:
@@ -101,13 +101,3 @@ class Actions:
 
 def _only_get(request: web.BaseRequest) -> web.Response | None:
     return None if request.method == "GET" else answers.not_allowed("GET")
-
-
-async def _read(request: web.BaseRequest) -> bytes | None:
-    """The body of a request; None when it is larger than it may be."""
-    found = bytearray()
-    async for chunk in request.content.iter_any():
-        found += chunk
-        if len(found) > _BODY:
-            return None
-    return bytes(found)

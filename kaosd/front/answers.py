@@ -24,7 +24,7 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "SAMEORIGIN",
 }
-_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'self'"
 
 
 def page(status: int, title: str, content: Markup) -> web.Response:
@@ -64,9 +64,29 @@ def stream() -> web.StreamResponse:
     return web.StreamResponse(headers=_SAFE | {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
 
 
-def moved(target: str) -> web.Response:
+def moved(target: str, status: int = 303) -> web.Response:
     """Send a browser to *target*, without telling it where it came from."""
-    return web.Response(status=303, headers=_SAFE | {"Location": target})
+    return web.Response(status=status, headers=_SAFE | {"Location": target})
+
+
+def sign_in(status: int, content: Markup) -> web.Response:
+    """The page with the form that asks for a token.
+
+    Without a referrer a browser would say that the form comes from nowhere (Origin: null).
+    """
+    response = _html(status, "Sign in · kaosd", content, forms="'self'")
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+async def read(request: web.BaseRequest, most: int) -> bytes | None:
+    """The body of a request; None when it has more than *most* bytes."""
+    found = bytearray()
+    async for chunk in request.content.iter_any():
+        found += chunk
+        if len(found) > most:
+            return None
+    return bytes(found)
 
 
 def leading_on(target: str) -> web.Response:
@@ -82,7 +102,13 @@ def _spoken(part: str) -> str | bool:
 
 
 def _html(
-    status: int, title: str, content: Markup, *, refresh: Markup | None = None, **follow: str | bool
+    status: int,
+    title: str,
+    content: Markup,
+    *,
+    refresh: Markup | None = None,
+    forms: str = "'none'",
+    **follow: str | bool,
 ) -> web.Response:
     nonce = secrets.token_urlsafe(12)
     head = [
@@ -100,7 +126,8 @@ def _html(
         script.append(element("script", _asset("page.js"), nonce=nonce))
     body = element("body", element("header", "kaosd"), element("main", content), *script, **follow)
     text = "<!doctype html>\n" + element("html", element("head", *head), body, lang="en")
-    policy = f"{_POLICY}; connect-src 'self'; img-src data:; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    loaded = f"connect-src 'self'; img-src data:; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
+    policy = f"{_POLICY}; form-action {forms}; {loaded}"
     headers = _SAFE | {"Content-Security-Policy": policy}
     return web.Response(text=text, status=status, content_type="text/html", charset="utf-8", headers=headers)
 

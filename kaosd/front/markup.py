@@ -6,7 +6,7 @@ from html import escape
 
 from kaosd.text import printable
 
-_VOID = frozenset({"link", "meta"})
+_VOID = frozenset({"input", "link", "meta"})
 
 
 class Markup(str):

@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 import socket
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -15,9 +15,11 @@ from kaosd.front.actions import Actions
 from kaosd.front.connections import Server, listen, most_connections
 from kaosd.front.headers import Back
 from kaosd.front.markup import element, join
+from kaosd.front.once import OneTime
 from kaosd.front.passage import Passage
 from kaosd.front.routes import Directory
 from kaosd.front.screens import HOSTS, OWN, Screens, gone
+from kaosd.front.signin import LOGIN, ONCE, Door, SignIn, cookie_header, signed_in, target_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,43}")
 _EARLIER = "_kaosd"  # where the list was; people have kept that address
@@ -34,7 +36,12 @@ class Front:
     """
 
     def __init__(
-        self, directory: Directory, port: int, hosts: tuple[str, ...] = (), given: tuple[socket.socket, ...] = ()
+        self,
+        directory: Directory,
+        port: int,
+        hosts: tuple[str, ...] = (),
+        given: tuple[socket.socket, ...] = (),
+        once: OneTime | None = None,
     ) -> None:
         self._directory = directory
         self._port = port
@@ -45,6 +52,8 @@ class Front:
         self._passage = Passage(directory)
         self._screens = Screens(directory)
         self._actions = Actions(directory)
+        self._once = once or OneTime()
+        self._signin = SignIn(self._once)
         self._server: Server | None = None
         self._runner: web.ServerRunner | None = None
 
@@ -106,29 +115,31 @@ class Front:
         if page and right != here:
             return answers.moved(f"http://{right}{request.raw_path}")
         cookie = access.cookie_for(access.INDEX, token, access.port_of(here), self._key)
-        signed_in = right == here and access.shows_cookie(request.headers, cookie)
-        if not signed_in and not access.shows_token(request.headers, query, [token]):
+        door = Door(access.INDEX, home, (token,), cookie)
+        known = right == here and access.shows_cookie(request.headers, cookie)
+        if not known and not access.shows_token(request.headers, query, door.tokens):
             if page and request.raw_path == "/":
                 return answers.moved(home)  # where the cookie is
-            return self._unknown(request, "", home)
+            return await self._signin.answer(request, door, place)
         self._admitted(request)
         if page and access.has_token(query):
-            return _signed_in(request, home, cookie, home)
+            return signed_in(request, home, door)
         if self._actions.covers(place):
             return await self._actions.of_console(request, place)
         if place.startswith("open/"):
             return self._open(place.removeprefix("open/"), here)
+        if place == LOGIN or place.startswith(ONCE):
+            return answers.moved(home)
         return await self._screens.index(request, place, page=page)
 
     def _open(self, place: str, here: str) -> web.StreamResponse:
         """Sign a browser that may see the index in to a notebook, where that is shown."""
         name = place.partition("/")[0]
-        route = self._directory.route(name) if _NAME.fullmatch(name) else None
-        if route is None:
+        if not _NAME.fullmatch(name) or self._directory.route(name) is None:
             return gone()
-        return answers.moved(
-            f"http://{access.right_host(here, index=False)}/{place}?token={quote(route.token, safe='')}"
-        )
+        there = access.right_host(here, index=False)
+        once = f"{name}/{OWN}/{ONCE}{self._once.issue(name)}?{urlencode({'next': f'/{place}'})}"
+        return answers.moved(f"http://{there}/{once}")
 
     async def _notebook(self, request: web.BaseRequest, name: str, rest: str, query: str) -> web.StreamResponse:
         route = self._directory.route(name) if _NAME.fullmatch(name) else None
@@ -138,58 +149,56 @@ class Front:
         if page and right != here:
             return answers.moved(f"http://{right}{request.raw_path}")
         cookie = access.cookie_for(name, token, access.port_of(here), self._key)
-        signed_in = right == here and access.shows_cookie(request.headers, cookie)
-        if not signed_in and not access.shows_token(request.headers, query, [token, self._directory.token]):
-            return self._unknown(request, name, f"/{name}/{rest}")
+        door = Door(name, f"/{name}/", (token, self._directory.token), cookie)
+        known = right == here and access.shows_cookie(request.headers, cookie)
+        if not known and not access.shows_token(request.headers, query, door.tokens):
+            return await self._unknown(request, door, rest)
         if route is None:
             return gone()
         self._admitted(request)
         passed = access.without_token(query)
         target = f"/{name}/{rest}?{passed}" if passed else f"/{name}/{rest}"
         if page and request.method == "GET" and access.has_token(query):
-            return _signed_in(request, target, cookie, f"/{name}/")
+            return signed_in(request, target, door)
         if (rest == OWN or rest.startswith(f"{OWN}/")) and not rest.startswith(HOSTS):
-            return await self._own(request, name, rest.removeprefix(OWN).removeprefix("/"))
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(_CONTINUE)
-            request.writer.output_size = 0  # or aiohttp takes the answer for begun
+            return await self._own(request, door, rest.removeprefix(OWN).removeprefix("/"))
         # a tab of JupyterLab has the token: it signs in again by itself when its cookie is worth nothing any more
-        again = not signed_in and right == here and request.headers.get("Sec-Fetch-Site") == "same-origin"
+        again = not known and right == here and request.headers.get("Sec-Fetch-Site") == "same-origin"
         back = Back(
             name=name,
             asked=f"http://{here}{target}",
             tokens=access.tokens_in(query),
-            cookie=_cookie(cookie, f"/{name}/") if again else "",
+            cookie=cookie_header(door) if again else "",
         )
+        return await self._pass_on(request, target, back, page=page)
+
+    async def _pass_on(self, request: web.BaseRequest, target: str, back: Back, *, page: bool) -> web.StreamResponse:
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0  # or aiohttp takes the answer for begun
         answer = await self._passage.take(request, target, back, page=page)
         if answer is None:
-            return await self._screens.waiting(name) if page else self._screens.unavailable(name)
+            return await self._screens.waiting(back.name) if page else self._screens.unavailable(back.name)
         return answer
 
-    async def _own(self, request: web.BaseRequest, name: str, place: str) -> web.StreamResponse:
+    async def _own(self, request: web.BaseRequest, door: Door, place: str) -> web.StreamResponse:
         """What we answer ourselves below a notebook's address, whatever its host has there."""
         if self._actions.covers(place):
-            return await self._actions.of_notebook(request, name, place)
-        return await self._screens.notebook(request, name, place)
+            return await self._actions.of_notebook(request, door.name, place)
+        if place.startswith(ONCE):
+            return answers.moved(target_of(request, door))
+        return await self._screens.notebook(request, door.name, place)
 
     def _admitted(self, request: web.BaseRequest) -> None:
         if self._server is not None:
             self._server.admitted(request)
 
-    def _unknown(self, request: web.BaseRequest, name: str, path: str) -> web.StreamResponse:
-        """The answer to whom we do not know, the same whether or not there is a notebook *name*."""
-        text = "This address opens with its token, or in a browser that was signed in with it."
-        known = _NAME.fullmatch(name) is not None
-        command = f"kaosctl open {name}" if known else "kaosctl open"  # the list of all
-        again = element("a", "Try again", href=path if known or not name else "/")  # never to another site
-        hint = join(element("p", "Sign in with"), element("p", element("code", command)))
-        aside = element("p", again, " when you came here from another site.", class_="quiet")
-        response = self._refuse(request, 401, "Not signed in", text, join(hint, aside), hint=command)
-        response.headers["WWW-Authenticate"] = 'Bearer realm="kaosd"'
-        if known and request.method == "GET" and path == f"/{name}/lab":
-            # where Jupyter would send it: programs that are given a page's address learn the server's from that
-            response.headers["Location"] = f"/{name}/login?{urlencode({'next': path})}"
-        return response
+    async def _unknown(self, request: web.BaseRequest, door: Door, rest: str) -> web.StreamResponse:
+        """The answer to whom we do not know, the same whether or not there is such a notebook."""
+        if _NAME.fullmatch(door.name) is None:
+            text = "There is no notebook of this name. The list of all is at /."
+            return self._refuse(request, 401, "Not signed in", text, hint="kaosctl open")
+        return await self._signin.answer(request, door, rest)
 
     def _refuse(
         self, request: web.BaseRequest, status: int, title: str, text: str, more: str = "", **members: str
@@ -197,19 +206,3 @@ class Front:
         if access.wants_page(request.method, request.headers):
             return answers.page(status, title, join(element("h1", title), element("p", text), more))
         return answers.problem(status, title, text, **members)
-
-
-def _signed_in(request: web.BaseRequest, target: str, cookie: tuple[str, str], path: str) -> web.Response:
-    """Give a browser the cookie and send it on to the same place without the token.
-
-    Who came from another site (the index has another name than the notebooks) would not show the cookie behind a
-    redirect, which belongs to that site still. A page of ours that leads on is a beginning of its own.
-    """
-    linked = request.headers.get("Sec-Fetch-Site") == "cross-site"
-    response = answers.leading_on(target) if linked else answers.moved(target)
-    response.headers.add("Set-Cookie", _cookie(cookie, path))
-    return response
-
-
-def _cookie(cookie: tuple[str, str], path: str) -> str:
-    return f"{cookie[0]}={cookie[1]}; HttpOnly; Path={path}; SameSite=Strict"

@@ -104,6 +104,12 @@ class Memory:
     async def redeploy(self, name, *, force, now):
         return self._call("redeploy", name, force=force, now=now)
 
+    def hand_over(self, name):
+        if name:
+            self._one(name)
+        self.calls.append(("open", name, {}))
+        return {"url": f"http://front/{name + '/' if name else ''}kaosd/once/c0de", "seconds": 120.0}
+
     async def pause(self, name):
         return self._call("pause", name)
 

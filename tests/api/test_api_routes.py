@@ -25,6 +25,11 @@ from kaosd.errors import (
 MNIST = {"name": "mnist", "state": "live"}
 
 HAPPY = {
+    "POST /v1/open": ("/v1/open", None, {"url": "http://front/kaosd/once/c0de", "seconds": 120.0}, ("open", "", {})),
+    "POST /v1/notebooks/{name}/open": (
+        "/v1/notebooks/mnist/open", None, {"url": "http://front/mnist/kaosd/once/c0de", "seconds": 120.0},
+        ("open", "mnist", {}),
+    ),
     "GET /v1/events": ("/v1/events?after=0", None, {"events": [], "last": 0, "gap": False}, None),
     "POST /v1/notebooks": (
         "/v1/notebooks", {"name": "new", "cpu": 2, "memory": None, "replace": True, "unheard_of": 1},

@@ -155,6 +155,9 @@ async def test_nothing_is_passed_on_without_the_token(world: World, path: str, t
     world.directory.put("nb", "unix:/nowhere")
     world.directory.put("other", "unix:/nowhere")
     async with world.get(path, token) as answer:
+        if (path, token) == ("/nb/lab", None):
+            assert answer.headers["Location"].startswith(f"http://{world.host}/nb/login?")  # as JupyterLab does
+            return
         assert answer.status == 401
         assert answer.content_type == "application/problem+json"
 
@@ -171,7 +174,7 @@ async def test_an_unknown_notebook_looks_like_a_missing_token(
         body = await answer.read()
         assert (answer.status, body.split(b"nonce")[0], sorted(answer.headers)) == before
         assert b"secret reason" not in body
-        assert b"kaosctl open nb" in body
+        assert b"kaosctl open nb" in body or answer.status == 302
 
 
 @pytest.mark.parametrize("path", ["/", "/kaosd/"])
@@ -244,7 +247,8 @@ async def test_the_index_signs_a_browser_in_to_a_notebook(world: World) -> None:
     async with world.get("/kaosd/open/nb/lab", None, headers=index) as answer:
         assert answer.status == 303
         there = URL(answer.headers["Location"])
-        assert (there.host, there.port, there.path) == ("127.0.0.1", world.port, "/nb/lab")
+        assert (there.host, there.port, there.path[:15]) == ("127.0.0.1", world.port, "/nb/kaosd/once/")
+        assert TOKEN not in str(there)
     linked = {**PAGE, "Sec-Fetch-Site": "cross-site"}
     async with world.get(str(there.relative()), None, headers=linked) as answer:
         assert answer.status == 200  # a redirect would still belong to the index, and show no cookie
@@ -444,8 +448,9 @@ async def test_a_program_without_the_token_learns_the_server_s_address_as_from_j
     for known in (False, True):
         if known:
             world.directory.put("nb", "unix:/nowhere")
-        async with world.get("/nb/lab", None) as answer:
-            assert (answer.status, answer.headers["Location"]) == (401, "/nb/login?next=%2Fnb%2Flab")
+        async with world.get("/nb/lab?a=1", None) as answer:
+            there = f"http://{world.host}/nb/login?next=%2Fnb%2Flab%3Fa%3D1"
+            assert (answer.status, answer.headers["Location"]) == (302, there)
         async with world.get("/nb/api/status", None) as answer:
             assert "Location" not in answer.headers
 
