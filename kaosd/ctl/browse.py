@@ -1,52 +1,50 @@
 """`kaosctl open`: a notebook, or the list of all, in the browser, its token seen by nobody else.
 
-A browser is given its address as an argument, and every user of the machine can read the arguments of every
-process. So the browser is given a file instead: a page of mode 0600 beside the token itself, which holds nothing
-but the way on. It is written anew each time and goes with the notebook.
+A browser is given its address as an argument, and every user of the machine can read the arguments of every process.
+So the browser is given an address of the front that signs in once, for a short time, and only for our own user.
 """
 
 from __future__ import annotations
 
-import html
 import os
-import tempfile
 import webbrowser
+from typing import Any
 from urllib.parse import urlsplit
 
-from kaosd.ctl import files, output, status
-from kaosd.ctl.client import Client
+from kaosd.ctl import failure, files, output, status
+from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.screen import Screen
 
-PAGE = """<!doctype html>
-<meta charset="utf-8">
-<meta name="referrer" content="no-referrer">
-<meta http-equiv="refresh" content="0;url={url}">
-<title>{name}</title>
-<a href="{url}">{name}</a>
-"""
+VSCODE = 'in VS Code: "Select Kernel", "Existing Jupyter Server...", "Enter the URL of the running Jupyter Server"'
+ELSEWHERE = "no browser here: open this address in one"
 
 
-def open_notebook(name: str | None = None, *, only_print: bool = False, as_json: bool = False) -> int:
-    """Open the notebook, or the page that lists all of them.
+def open_notebook(
+    name: str | None = None, *, only_print: bool = False, vscode: bool = False, as_json: bool = False
+) -> int:
+    """Open the notebook, or the page that lists all of them, and print its address with its token.
 
-    Where there is no browser, or with *only_print*, the address with its token is printed.
+    only_print: open nothing. vscode: print what VS Code takes for an existing Jupyter server.
     """
-    found = status.fetch(Client(), None)
-    state = found["daemon"]["state_dir"]
-    if name is None:
-        url, place = files.index_address(state, found["daemon"]["front"]), state
-    else:
-        url, place = files.address(state, status.notebook_of(found, name)), f"{state}/notebooks/{name}"
-    if only_print or as_json or not show(place, name or "kaosd", url):
-        where = output.here()
-        output.tell({"url": url}, [where.paint("", url), *tunnel(url, where)], as_json=as_json)
+    client = Client()
+    found = status.fetch(client, None)
+    url, where = _address(found, name, vscode=vscode), output.here()
+    note = VSCODE if vscode else ""
+    if not (only_print or vscode or as_json):
+        note = "opened in the browser" if show(client, name) else ELSEWHERE
+    said = where.flow([("dim", note)]) if note else []
+    output.tell({"url": url}, [where.paint("", url), *said, *tunnel(url, where)], as_json=as_json)
     return 0
 
 
-def show(place: str, name: str, url: str) -> bool:
-    """Open *url* in the browser, by a page in the directory *place*; False where there is no browser."""
-    return webbrowser.open(f"file://{_page(place, name, url)}")
+def show(client: Client, name: str | None) -> bool:
+    """Open a notebook, or the list of all, in the browser; False where there is no browser."""
+    session = os.environ.get("SSH_CONNECTION") and not os.environ.get("BROWSER")
+    if session and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False  # the person sits at another machine; a browser in this terminal is not what they asked for
+    path = notebook_path(name, "open") if name is not None else "/v1/open"
+    return webbrowser.open(str(client.post(path)["url"]))
 
 
 def tunnel(url: str, where: Screen) -> list[str]:
@@ -63,15 +61,15 @@ def tunnel(url: str, where: Screen) -> list[str]:
     return [*where.flow([("dim", "from your own machine, first run:")]), where.paint("strong", f"    {command}")]
 
 
-def _page(place: str, name: str, url: str) -> str:
-    """Write the page into the directory *place*; its path."""
-    target = f"{place}/open.html"
-    try:
-        descriptor, new = tempfile.mkstemp(dir=os.path.dirname(target))  # of mode 0600
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(PAGE.format(url=html.escape(url), name=html.escape(name)))
-        os.replace(new, target)
-    except OSError as error:
-        text = f"the page for the browser cannot be written to {target}: {error.strerror}"
-        raise Failure(text, hint="`kaosctl open --print` prints the address") from None
-    return target
+def _address(found: dict[str, Any], name: str | None, *, vscode: bool) -> str:
+    """The address with its token: of a notebook, of its Jupyter server for *vscode*, or of the list of all."""
+    daemon = found["daemon"]
+    if name is None:
+        if vscode:
+            text = "VS Code connects to one notebook"
+            raise Failure(text, hint="name it: `kaosctl open NAME --vscode`", exit_code=failure.USAGE)
+        return files.index_address(daemon["state_dir"], daemon["front"])
+    notebook = dict(status.notebook_of(found, name))
+    if vscode:
+        notebook["url"] = str(notebook["url"]).removesuffix("lab")
+    return files.address(daemon["state_dir"], notebook)

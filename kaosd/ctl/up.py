@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from kaosd.ctl import browse, deploying, failure, files, places, starting
-from kaosd.ctl.client import Client, notebook_path
+from kaosd.ctl import browse, deploying, failure, places, starting
+from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
 
 
@@ -31,7 +31,5 @@ def up(
     wanted: dict[str, object] = {"source": directory, "data": data, "name": name, "engine": engine}
     code, deployed = deploying.deploy_and_follow(client, wanted, as_json=as_json)
     if code == 0 and open_it:
-        state = client.get("/v1/status")["daemon"]["state_dir"]
-        notebook = client.get(notebook_path(deployed))
-        browse.show(f"{state}/notebooks/{deployed}", deployed, files.address(state, notebook))
+        browse.show(client, deployed)
     return code

@@ -369,12 +369,19 @@ def _starting(commands: Commands) -> None:
         "open",
         "browse:open_notebook",
         "opens a notebook, or the list of all, in the browser",
-        "The browser gets the token by a private file, so that no other user sees it among its arguments.",
-        examples=("kaosctl open notebook-mnist-ada", "kaosctl open --print"),
+        """The browser gets an address that signs in once, within two minutes, and only for you, so that the token is
+        not among its arguments, which other users can read. What is printed is the lasting address with its token;
+        under ssh also the line that makes it reachable from your own machine.""",
+        examples=(
+            "kaosctl open notebook-mnist-ada",
+            "kaosctl open --print",
+            "kaosctl open notebook-mnist-ada --vscode",
+        ),
         files=("socket", "token"),
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="the notebook (default: the page that lists all)")
-    parser.add_argument("--print", dest="only_print", action="store_true", help="print the address with its token")
+    parser.add_argument("--print", dest="only_print", action="store_true", help="only print the address with its token")
+    parser.add_argument("--vscode", action="store_true", help="print what VS Code takes as an existing Jupyter server")
     _templates(commands)
 
 

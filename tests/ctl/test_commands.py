@@ -495,21 +495,47 @@ def test_open_prints_the_address_with_the_token(full: Daemon) -> None:
     assert full.run("open", NAME, "--print").stdout == f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret\n"
 
 
-def test_the_token_reaches_the_browser_by_a_private_file_and_no_argument(full: Daemon) -> None:
+@pytest.mark.parametrize(("name", "path"), [((NAME,), f"/v1/notebooks/{NAME}/open"), ((), "/v1/open")])
+def test_the_browser_gets_a_one_time_address_and_no_token(full: Daemon, name: tuple[str, ...], path: str) -> None:
+    (full.state / "token").write_text("s3cret")
+    once = "http://127.0.0.1:8890/kaosd/once/c0de"
+    full.answers[f"POST {path}"] = {"url": once, "seconds": 120.0}
     browser, seen = full.root / "browser", full.root / "seen"
     browser.write_text(f'#!/bin/sh\nprintf "%s " "$@" > {seen}\n')
     browser.chmod(0o755)
-    done = full.run("open", NAME, BROWSER=f"{browser} %s")
-    assert (done.returncode, done.stdout) == (0, "")
-    page = full.state / "notebooks" / NAME / "open.html"
-    assert seen.read_text().split() == [f"file://{page}"]
-    assert page.stat().st_mode & 0o777 == 0o600
-    assert f"url=http://127.0.0.1:8890/{NAME}/lab?token=s3cret" in page.read_text()
+    done = full.run("open", *name, BROWSER=f"{browser} %s", SSH_CONNECTION="192.0.2.1 5 192.0.2.2 22")
+    assert done.returncode == 0
+    assert seen.read_text().split() == [once]
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"http://127.0.0.1:8890/{f'{NAME}/lab' if name else ''}?token=s3cret"
+    assert lines[1] == "opened in the browser"
+    assert "ssh -N -L 8890:127.0.0.1:8890" in lines[3]
 
 
 def test_without_a_browser_the_address_is_printed(full: Daemon) -> None:
+    full.answers[f"POST /v1/notebooks/{NAME}/open"] = {"url": "http://127.0.0.1:8890/x", "seconds": 120.0}
     done = full.run("open", NAME, BROWSER="", PATH="/nonexistent")
-    assert done.stdout == f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret\n"
+    address = f"http://127.0.0.1:8890/{NAME}/lab?token=s3cret"
+    assert done.stdout.splitlines() == [address, "no browser here: open this address in one"]
+
+
+def test_in_a_session_by_ssh_no_browser_is_looked_for(full: Daemon) -> None:
+    browser = full.root / "bin" / "w3m"
+    browser.parent.mkdir()
+    browser.write_text(f"#!/bin/sh\ntouch {full.root}/opened\n")
+    browser.chmod(0o755)
+    session = {"SSH_CONNECTION": "192.0.2.1 5 192.0.2.2 2222", "DISPLAY": "", "WAYLAND_DISPLAY": "", "BROWSER": ""}
+    done = full.run("open", NAME, PATH=f"{browser.parent}:/usr/bin:/bin", **session)
+    assert "ssh -p 2222 -N -L 8890:127.0.0.1:8890" in done.stdout
+    assert not (full.root / "opened").exists()
+    assert [one[:2] for one in full.requests if one[0] == "POST"] == []
+
+
+def test_open_prints_what_vs_code_takes(full: Daemon) -> None:
+    done = full.run("open", NAME, "--vscode")
+    assert done.stdout.splitlines()[0] == f"http://127.0.0.1:8890/{NAME}/?token=s3cret"
+    assert "Existing Jupyter Server" in done.stdout
+    assert full.run("open", "--vscode").returncode == 2
 
 
 def test_build_logs_of_a_job(full: Daemon, tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ class Upstream:
         app.router.add_route("*", "/{name}/echo{rest:.*}", self.echo)
         app.router.add_route("*", "/{name}/kaosd/{rest:.*}", self.echo)
         app.router.add_get("/{name}/socket", self.socket)
+        app.router.add_get("/{name}/api/kernels/{id}/channels", self.socket)
+        app.router.add_route("*", "/{name}/api/{rest:.*}", self.echo)
         app.router.add_get("/{name}/stream", self.stream)
         app.router.add_get("/{name}/broken", self.broken)
         app.router.add_put("/{name}/upload", self.upload)
