@@ -38,11 +38,12 @@ bench: venv-test ## measure against what people would use instead: make bench [Q
 	@.ci/bench-peers
 	@.venv/bin/python -m tests.bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(or $(OUT),build/bench)
 
-lint: venv-test ## style, types and the import contracts
+lint: venv-test ## style, types, the import contracts and the map of the code
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@$(PYTEST) -q tests/test_map.py tests/test_settings_page.py
 
 lock: venv ## write the locks anew from pyproject.toml; newer versions: make lock ARGS=--upgrade
 	@.venv/bin/uv pip compile -q $(ARGS) $(LOCKING) --group build -o requirements.lock pyproject.toml

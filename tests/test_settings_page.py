@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from kaosd.settings.schema import Docker, File, Front, Log, Notebook, Pachyderm, Watch
-from tests.settings_page import PAGE, meanings, render
+from tests.settings_page import PAGE, TOPIC, meanings, render, render_topic
 
 
 def test_the_page_is_what_the_schema_says() -> None:
     assert PAGE.read_text() == render(), "run: python -m tests.settings_page"
+    assert TOPIC.read_text() == render_topic(), "run: python -m tests.settings_page"
 
 
 def test_every_key_has_a_row_with_a_meaning() -> None:
@@ -27,8 +28,14 @@ def test_a_default_that_changes_changes_the_page() -> None:
     assert '| `swap_when_idle`<br>`KAOSD_SWAP_WHEN_IDLE` | `"10m"` |' in render()
 
 
-def test_the_comment_above_a_key_is_its_meaning() -> None:
-    text = "# One\n# and more.\n#a = 1\n\n#[t]\n# Both.\n#b = 2\n#c = 3\n\n# Alone.\n#d = 4\n"
+def test_every_key_has_a_meaning_of_its_own() -> None:
+    rows = re.findall(r"(?m)^\| `(\w+)`.*\| ([^|]+) \|$", render())
+    said = [meaning for _, meaning in rows]
+    assert sorted(meaning for meaning in said if said.count(meaning) > 1) == []
+
+
+def test_the_comment_right_above_a_key_is_its_meaning() -> None:
+    text = "# One\n# and more.\n#a = 1\n\n#[t]\n# Two.\n#b = 2\n#c = 3\n\n# Alone.\n#d = 4\n"
     assert meanings(text) == {
-        ("", "a"): "One and more.", ("t", "b"): "Both.", ("t", "c"): "Both.", ("t", "d"): "Alone.",
+        ("", "a"): "One and more.", ("t", "b"): "Two.", ("t", "c"): "", ("t", "d"): "Alone.",
     }  # fmt: skip
