@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,10 @@ class Backend:
     async def resume(self, name: str) -> dict[str, Any]:
         """Follow the directories again."""
         return await self.registry.pause(name, False)
+
+    async def add(self, name: str, packages: Sequence[str]) -> dict[str, Any]:
+        """Write requirements into the environment file of a notebook."""
+        return await self.registry.add(name, packages)
 
     async def start_notebook(self, name: str) -> dict[str, Any]:
         """Start the host of a stopped notebook."""

@@ -48,6 +48,15 @@ def as_utf8(content: bytes) -> bytes:
     return found
 
 
+def like(content: bytes, found: str) -> bytes:
+    """*found* in the encoding of *content*, with its mark. NotTextError when *content* is not text."""
+    text(content)
+    for mark, encoding, _ in _MARKS:
+        if content.startswith(mark):
+            return mark + found.encode(encoding)
+    return found.encode()
+
+
 def rewrite(path: str | os.PathLike[str]) -> str:
     """Write the file at *path* as UTF-8 without a mark, and return its text. NotTextError, OSError."""
     with open(path, "rb") as file:

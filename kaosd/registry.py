@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from kaosd.journal import Live, Registration
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, explain, kept, restore, restore_all, view
 from kaosd.notebook.clearing import Unwanted, clear, shown
+from kaosd.notebook.environment_file import add_requirements
 from kaosd.notebook.kernel_restarts import restart_kernels
 from kaosd.notebook.past import Past
 from kaosd.notebook.retention import collect, is_kept, kept_environments
@@ -339,6 +340,10 @@ class Registry:
         """Stop or resume following the directories."""
         self.actor(name).pause(paused)
         return await self._taken_up(name)
+
+    async def add(self, name: str, packages: Sequence[str]) -> dict[str, Any]:
+        """Write requirements into the environment file in use; the save is noticed and built like any other."""
+        return await add_requirements(self.actor(name), packages)
 
     async def stop(self, name: str) -> dict[str, Any]:
         """Stop the host of a notebook, which stays registered and followed; busy kernels are not waited for."""

@@ -120,16 +120,17 @@ def test_why_names_a_directory_that_is_all_of_it() -> None:
 
 
 KEEP = [
-    (True, "model/requirements.txt", "add the line six==1.15 to model/requirements.txt"),
-    (True, None, "add the line six==1.15 to model/requirements.txt"),
-    (True, "pyproject.toml", "add six==1.15 to the dependencies in pyproject.toml"),
+    (True, "model/requirements.txt", "kaosctl add n six==1.15"),
+    (True, None, "kaosctl add n six==1.15"),
+    (True, "pyproject.toml", "kaosctl add n six==1.15"),
+    (True, "setup.py", "add six==1.15 to the dependencies in setup.py"),
     (False, "model/requirements.txt", None),
 ]
 
 
 @pytest.mark.parametrize(("requested", "file", "said"), KEEP)
 def test_the_step_that_keeps_a_package(requested: bool, file: str | None, said: str | None) -> None:
-    assert keep(ByHand("six", "1.15", requested), file) == said
+    assert keep("n", ByHand("six", "1.15", requested), file) == said
 
 
 def test_contents_tell_what_lies_in_front_of_the_environment() -> None:

@@ -31,6 +31,12 @@ class _Fields(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Add(_Fields):
+    """packages: requirements as PEP 508 writes them."""
+
+    packages: Annotated[list[Annotated[str, Field(min_length=1, max_length=500)]], Field(min_length=1, max_length=50)]
+
+
 class Redeploy(_Fields):
     """force: past the mass-change guard. now: do not wait for busy kernels."""
 

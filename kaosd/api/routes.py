@@ -5,7 +5,7 @@ Each function takes the daemon and a checked request and returns the JSON of the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -79,6 +79,9 @@ class Backend(Protocol):
     async def resume(self, name: str) -> Json:
         """Follow them again."""
 
+    async def add(self, name: str, packages: Sequence[str]) -> Json:
+        """Write requirements into its environment file: file, added, changed, there."""
+
     async def start_notebook(self, name: str) -> Json:
         """Start its host, if it is stopped."""
 
@@ -145,6 +148,10 @@ async def _events(daemon: Backend, ask: Ask) -> Json:
 async def _deploy(daemon: Backend, ask: Ask) -> Json:
     fields = {key: value for key, value in ask.body.items() if key in _NOTEBOOK_FIELDS}
     return await daemon.deploy(fields, replacing=checked(requests.Deploy, ask.body).replace)
+
+
+async def _add(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.add(ask.name, checked(requests.Add, ask.body).packages)
 
 
 async def _clear(daemon: Backend, ask: Ask) -> Json:
@@ -255,6 +262,7 @@ ROUTES = (  # sorted by path and method
     Route("POST", "/v1/notebooks", _deploy, mutating=True),
     Route("DELETE", _NAME, _kill, mutating=True),
     Route("GET", _NAME, _notebook),
+    Route("POST", f"{_NAME}/add", _add, mutating=True),
     Route("POST", f"{_NAME}/cancel", _cancel, mutating=True),
     Route("GET", f"{_NAME}/dockerfile", _dockerfile),
     Route("GET", f"{_NAME}/environment", _environment),

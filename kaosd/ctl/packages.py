@@ -1,4 +1,4 @@
-"""`kaosctl env`: what the environment of a notebook holds, and what was installed by hand."""
+"""`kaosctl env, add`: what the environment of a notebook holds; a requirement written into its environment file."""
 
 from __future__ import annotations
 
@@ -43,3 +43,22 @@ def env_lines(answer: dict[str, Any], where: Screen) -> list[str]:
         lines += where.flow([("dim", text)], 4)
     lines.append(where.paint("strong", f"Python {answer['python']}, {len(answer['packages'])} packages:"))
     return lines + [f"    {one['name']} {one['version']}" for one in answer["packages"]]
+
+
+def add(name: str, packages: list[str], *, as_json: bool = False) -> int:
+    """Write requirements into the environment file in use, and say what became of each."""
+    answer = Client().post(notebook_path(name, "add"), {"packages": packages})
+    output.tell(answer, added_lines(name, answer, output.here()), as_json=as_json)
+    return 0
+
+
+def added_lines(name: str, answer: dict[str, Any], where: Screen) -> list[str]:
+    """What was written, and what was there already."""
+    lines = [where.paint("good", f"● {answer['file']}: added {text}") for text in answer["added"]]
+    lines += [where.paint("good", f"● {answer['file']}: {one['from']} is now {one['to']}") for one in answer["changed"]]
+    lines += [where.paint("", f"  {answer['file']} has it already: {text}") for text in answer["there"]]
+    if answer["added"] or answer["changed"]:
+        lines += where.flow(
+            [("dim", "    the environment is built now; to follow it:"), ("strong", f"kaosctl wait {name}")], 4
+        )
+    return lines

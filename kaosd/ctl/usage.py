@@ -63,6 +63,7 @@ def all_commands() -> Commands:
     _running(commands)
     _steering(commands)
     _past(commands)
+    _packages(commands)
     _daemon(commands)
     return commands
 
@@ -289,6 +290,21 @@ def _past(commands: Commands) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
     parser = commands.add(
+        "rollback",
+        "past:rollback",
+        "serves an older version until the files change again",
+        "The files on disk stay as they are. `kaosctl redeploy NAME` goes back to them.",
+        examples=("kaosctl rollback notebook-mnist-ada", "kaosctl rollback notebook-mnist-ada 5"),
+    )
+    parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument(
+        "to", metavar="DEPLOYMENT", nargs="?", help="its number, or a version (default: the one before)"
+    )
+    _recovered(commands)
+
+
+def _packages(commands: Commands) -> None:
+    parser = commands.add(
         "env",
         "packages:env",
         "what the environment of a notebook holds, and what was installed by hand",
@@ -303,17 +319,18 @@ def _past(commands: Commands) -> None:
         "--dockerfile", action="store_true", help="the Dockerfile that docker builds for a source without one"
     )
     parser = commands.add(
-        "rollback",
-        "past:rollback",
-        "serves an older version until the files change again",
-        "The files on disk stay as they are. `kaosctl redeploy NAME` goes back to them.",
-        examples=("kaosctl rollback notebook-mnist-ada", "kaosctl rollback notebook-mnist-ada 5"),
+        "add",
+        "packages:add",
+        "writes packages into the environment file of a notebook",
+        """One line or entry for each, in the syntax of the file that is in use (requirements.txt, pyproject.toml or
+        environment.yml); everything else in it stays. A package that is there already gets the new version. The
+        build follows, as after any save.""",
+        examples=("kaosctl add notebook-mnist-ada scipy", "kaosctl add notebook-mnist-ada 'pandas[excel]>=2.2' rich"),
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")
     parser.add_argument(
-        "to", metavar="DEPLOYMENT", nargs="?", help="its number, or a version (default: the one before)"
+        "packages", metavar="PACKAGE", nargs="+", help="as in a requirements file: scipy, 'scipy>=1.11'"
     )
-    _recovered(commands)
 
 
 def _recovered(commands: Commands) -> None:

@@ -5,6 +5,7 @@ is asked for, and which files beside it are not used, and why. Nothing here read
 engine beyond its name.
 """
 
+from kaosd.declared.adding import add
 from kaosd.declared.choosing import Choice, Declared, Unused, declare, unused, warnings
 from kaosd.declared.image import Image, image, made_from, meaning
 from kaosd.declared.lines import Line, lines, name_of
@@ -22,6 +23,7 @@ __all__ = [
     "PythonWanted",
     "Texts",
     "Unused",
+    "add",
     "declare",
     "image",
     "lines",

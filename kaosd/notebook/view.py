@@ -250,17 +250,18 @@ def contents(name: str, file: str | None, found: Contents) -> dict[str, Any]:
         "python": found.python,
         "packages": [{"name": one, "version": version} for one, version in found.packages.items()],
         "by_hand": [
-            {**asdict(one), "instead_of": found.packages.get(one.name), "keep": keep(one, file)}
+            {**asdict(one), "instead_of": found.packages.get(one.name), "keep": keep(name, one, file)}
             for one in found.by_hand
         ],
         "unused": found.unused,
     }
 
 
-def keep(one: ByHand, file: str | None) -> str | None:
+def keep(name: str, one: ByHand, file: str | None) -> str | None:
     """What to do so that a package installed by hand is part of the environment; None when it came with another."""
     if not one.requested:
         return None
-    where = file or "model/requirements.txt"
     line = f"{one.name}=={one.version}"
-    return f"add the line {line} to {where}" if where.endswith(".txt") else f"add {line} to the dependencies in {where}"
+    if file is None or file.endswith((".txt", ".toml", ".yml", ".yaml")):
+        return f"kaosctl add {name} {line}"
+    return f"add {line} to the dependencies in {file}"

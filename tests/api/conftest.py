@@ -116,6 +116,9 @@ class Memory:
     async def resume(self, name):
         return self._call("resume", name)
 
+    async def add(self, name, packages):
+        return self._call("add", name, packages=packages)
+
     async def start_notebook(self, name):
         return self._call("start", name)
 

@@ -67,6 +67,9 @@ HAPPY = {
     "POST /v1/notebooks/{name}/rollback": (
         "/v1/notebooks/mnist/rollback", {"to": 3}, MNIST, ("rollback", "mnist", {"to": "3"}),
     ),
+    "POST /v1/notebooks/{name}/add": (
+        "/v1/notebooks/mnist/add", {"packages": ["scipy>=1"]}, MNIST, ("add", "mnist", {"packages": ["scipy>=1"]}),
+    ),
     "POST /v1/notebooks/{name}/restart": (
         "/v1/notebooks/mnist/restart", {"kernels": True}, MNIST, ("restart", "mnist", {"kernels": True}),
     ),
@@ -119,6 +122,8 @@ ERRORS = {
     "restore of nothing": ("POST /v1/notebooks/mnist/restore", {}, 400, "bad_request", "path: field required", ""),
     "restore of no name": ("POST /v1/notebooks/mnist/restore", {"path": ""}, 400, "bad_request", "path: ", ""),
     "rollback to a list": ("POST /v1/notebooks/mnist/rollback", {"to": [1]}, 400, "bad_request", "to: ", ""),
+    "add of nothing": ("POST /v1/notebooks/mnist/add", {"packages": []}, 400, "bad_request", "packages: ", ""),
+    "add of a word": ("POST /v1/notebooks/mnist/add", {"packages": "a"}, 400, "bad_request", "packages: ", ""),
     "negative timeout": ("POST /v1/notebooks/mnist/wait", {"timeout": -1}, 400, "bad_request", "timeout: ", ""),
     "infinite timeout": ("POST /v1/notebooks/mnist/wait", b'{"timeout": 1e999}', 400, "bad_request", "timeout: ", ""),
     "events after a word": ("GET /v1/events?after=x", None, 400, "bad_request", "after: ", ""),

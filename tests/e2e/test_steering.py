@@ -26,6 +26,20 @@ def test_the_answer_shows_what_comes_of_the_wish(daemon: Daemon, bundle: Path) -
     assert daemon.json("rollback", "told")["state"] in ("swapping", "held")
 
 
+def test_a_package_that_is_added_is_written_and_then_built(daemon: Daemon, bundle: Path) -> None:
+    daemon.deploy("adds", bundle)
+    file = bundle / "model" / "requirements.txt"
+    before, number = file.read_text(), daemon.history("adds")[0]["number"]
+    answer = daemon.json("add", "adds", "ipykernel>=6")
+    assert (answer["file"], answer["added"]) == ("model/requirements.txt", ["ipykernel>=6"])
+    assert file.read_text() == f"{before}ipykernel>=6\n"
+    daemon.live("adds")
+    after = daemon.history("adds")[0]
+    assert (after["number"] > number, after["cause"]) == (True, ["model/requirements.txt"])
+    refused = daemon.ctl("add", "adds", "no such name", check=False)
+    assert (refused.returncode, "is not a requirement" in refused.stderr) == (1, True)
+
+
 def test_a_recovered_copy_comes_back_and_nothing_is_lost(daemon: Daemon, bundle: Path) -> None:
     daemon.deploy("back", bundle)
     work, file = daemon.home("back") / "work" / "train.py", bundle / "model" / "train.py"
