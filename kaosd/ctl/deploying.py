@@ -17,18 +17,13 @@ from kaosd.ctl import browse, failure, files, output, places, status
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.following import PAUSE, Tails
-from kaosd.ctl.picture import doing_now, next_commands, some
-from kaosd.ctl.screen import Screen, cut, span
+from kaosd.ctl.picture import next_commands, some
+from kaosd.ctl.progress import Progress
+from kaosd.ctl.screen import Screen, span
 from kaosd.ctl.steering import OUTCOMES, wait_for
-from kaosd.logs import Entry
 
 ASK = 0.5  # seconds between two questions for the progress
 TRIES = 3  # failed attempts in a row after which the user hears of it, while the daemon tries again
-REPEAT = 60.0  # seconds after which a pipe gets another line although the step is the same
-_ROUTINE = (
-    *("+ ", "- ", "~ ", "Using ", "Creating ", "Activate "),
-    *("Downloading ", "Downloaded ", "Building ", "Built ", "Resolved ", "Prepared ", "Installed ", "Audited "),
-)
 
 
 def deploy(*, detach: bool = False, as_json: bool = False, **wanted: object) -> int:
@@ -108,77 +103,6 @@ def _accompany(client: Client, name: str, tails: Tails, progress: Progress) -> d
         if time.monotonic() - asked > ASK:
             progress.now(status.notebook_of(client.get("/v1/status"), name))
             asked = time.monotonic()
-
-
-def routine(entry: Entry) -> bool:
-    """Whether a line is of no use while waiting: packages one by one, JupyterLab's own greetings, what uv counts.
-
-    The last are in the progress.
-    """
-    if entry.log.stage == "build":
-        return entry.text.strip().startswith(_ROUTINE)
-    return entry.log.stage == "host" and entry.text.startswith(("I ", "D "))
-
-
-class Progress:
-    """Log lines as they come and what is going on: on a terminal as the last line, in a pipe a line for each step."""
-
-    def __init__(self, screen: Screen, *, silent: bool) -> None:
-        self._screen = screen
-        self._silent = silent
-        self._terminal = sys.stdout.isatty()
-        self._began = time.monotonic()
-        self._step: object = None
-        self._told = 0.0
-        self._line = ""
-
-    def lines(self, entries: list[Entry]) -> None:
-        """Show log lines; on a terminal dimmed, and one row each."""
-        shown = [entry for entry in entries if not routine(entry)]
-        if self._silent or not shown:
-            return
-        self._wipe()
-        for entry in shown:
-            sys.stdout.write(self._screen.paint("dim", self._cut(f"{entry.log.stage:<6} {entry.text}")) + "\n")
-        sys.stdout.write(self._line)
-        sys.stdout.flush()
-
-    def now(self, notebook: dict[str, Any]) -> None:
-        """Show what is going on."""
-        if self._silent:
-            return
-        took = time.monotonic() - self._began
-        text = going_on(notebook, took)
-        progress = notebook.get("progress") or {}
-        step = (notebook["state"], progress.get("stage"), progress.get("step"))
-        if self._terminal:
-            self._wipe()
-            self._line = self._screen.paint("busy", self._cut(text))
-            sys.stdout.write(self._line)
-        elif step != self._step or took - self._told > REPEAT:
-            self._step, self._told = step, took
-            sys.stdout.write(self._screen.paint("", text) + "\n")
-        sys.stdout.flush()
-
-    def clear(self) -> None:
-        """Take the last line away."""
-        self._wipe()
-        self._line = ""
-        sys.stdout.flush()
-
-    def _cut(self, text: str) -> str:
-        return cut(self._screen.safe(text), self._screen.width - 1)
-
-    def _wipe(self) -> None:
-        if self._line:
-            sys.stdout.write("\r\x1b[K")
-
-
-def going_on(notebook: dict[str, Any], seconds: float) -> str:
-    """What is going on in one line: building  38 s of about 2 min  step 2 of 4: resolve. seconds: waited so far."""
-    if doing := [text for _, text in doing_now(notebook) if text]:
-        return "  ".join([notebook["state"], *doing])
-    return f"{notebook['summary']}  {span(seconds)}"
 
 
 def kept_from_before(notebook: dict[str, Any], where: Screen) -> list[str]:

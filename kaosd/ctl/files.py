@@ -10,15 +10,24 @@ from kaosd.ctl.failure import Failure
 from kaosd.ctl.status import no_such_notebook
 from kaosd.logs import StageLog, stage_logs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 PATIENCE = 2.0  # seconds; who reads logs may do so because the daemon hangs
 
 
-def state_dir(client: Client) -> str:
-    """The state directory that the daemon uses; when it cannot tell, the one that it would use by default."""
+def status_of(client: Client) -> dict[str, Any] | None:
+    """The daemon's status; None where it does not answer soon."""
     try:
-        told = client.get("/v1/status", timeout=PATIENCE)["daemon"].get("state_dir")
+        return client.get("/v1/status", timeout=PATIENCE)
     except Failure:
-        told = None
+        return None
+
+
+def state_dir_in(status: dict[str, Any] | None) -> str:
+    """The state directory that the daemon of *status* uses; without a status the one that it would use by default."""
+    told = status["daemon"].get("state_dir") if status is not None else None
     return str(told) if told else places.state_dir()
 
 

@@ -182,8 +182,9 @@ def _is_nearly_full(usage: dict[str, Any], limits: dict[str, Any]) -> bool:
 def _state(notebook: Notebook, now: float, *, brief: bool = False) -> str:
     """The state with its age: live 12 min."""
     at = epoch(notebook.get("since"))
-    word = notebook["state"] + (", paused" if notebook.get("paused") and notebook["state"] == "live" else "")
-    word = "paused" if notebook.get("paused") and notebook["state"] == "held" else word
+    paused, word = ("paused" if brief else "paused by you"), notebook["state"]
+    if notebook.get("paused") and word in ("live", "held"):
+        word = paused if word == "held" else f"{word}, {paused}"
     return word if at is None else f"{word} {(briefly if brief else age)(now - at)}"
 
 

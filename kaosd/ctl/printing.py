@@ -8,21 +8,29 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
+from kaosd.ctl import levels
 from kaosd.ctl.screen import Screen
+from kaosd.ctl.searching import Found
 from kaosd.logs import Entry, StageLog, note
 from kaosd.text import rfc3339
 
-_TROUBLE = re.compile(r"\b(error|ERROR|Error):|\bERROR\b|^Traceback |^\s*\u00d7 |^\[?[CE] [A-Z]")
 ENDS = {"live": "good", "failed": "badly"}
+ROLES = {levels.ERROR: "bad", levels.WARNING: "busy", levels.DEBUG: "dim", levels.OTHER: ""}
 
 
 class Printer:
-    """Prints entries as they come. names: whether several notebooks are mixed, so that each line tells its own."""
+    """Prints entries as they come. names: whether several notebooks are mixed, so that each line tells its own.
 
-    def __init__(self, screen: Screen, *, as_json: bool = False, names: bool = False) -> None:
+    searched: what is searched for, to be marked where it is found.
+    """
+
+    def __init__(
+        self, screen: Screen, *, as_json: bool = False, names: bool = False, searched: re.Pattern[str] | None = None
+    ) -> None:
         self.screen = screen
         self.as_json = as_json
         self.names = names
+        self.searched = searched
         self._shown: dict[str, int] = {}
 
     def show(self, entries: Iterable[Entry]) -> None:
@@ -30,6 +38,19 @@ class Printer:
         for entry in entries:
             for line in self.lines(entry):
                 sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def show_found(self, found: Iterable[Found]) -> None:
+        """Print matches with the lines around them, at once; as JSON the matches alone."""
+        if self.as_json:
+            self.show(one.entry for one in found if one.matches)
+            return
+        for one in found:
+            if self._begins(one.entry.log):
+                sys.stdout.write(self._heading(one.entry.log, one.entry.time, "") + "\n")
+            elif one.gap:
+                sys.stdout.write(self.screen.paint("dim", "--") + "\n")
+            sys.stdout.write(f"{'>' if one.matches else ' '} {self._line(one.entry, matches=one.matches)}\n")
         sys.stdout.flush()
 
     def seam(self, text: str, at: float) -> None:
@@ -46,9 +67,7 @@ class Printer:
             return
         log, told = entry.log, note(entry)
         ended = told is not None and told.outcome != ""
-        begins = log.stage != "daemon" and log.number > self._shown.get(log.notebook, -1)
-        if begins:
-            self._shown[log.notebook] = log.number
+        begins = self._begins(log)
         if begins and not ended:
             yield self._heading(log, entry.time, told.text if told else "")
         if told is None or not (begins or ended):
@@ -57,16 +76,33 @@ class Printer:
             role = ENDS.get(told.outcome, "dim")
             yield self.screen.paint(role, f"── {self._name(log)}deployment {told.number} {told.text}")
 
+    def _begins(self, log: StageLog) -> bool:
+        """Whether this is the first line of a deployment, which from now on counts as shown."""
+        if log.stage == "daemon" or log.number <= self._shown.get(log.notebook, -1):
+            return False
+        self._shown[log.notebook] = log.number
+        return True
+
     def _heading(self, log: StageLog, at: float, cause: str) -> str:
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else ""
         text = f"── {self._name(log)}deployment {log.number}  {began}  {cause}"
         return self.screen.paint("strong", text.rstrip())
 
-    def _line(self, entry: Entry) -> str:
+    def _line(self, entry: Entry, *, matches: bool | None = None) -> str:
+        """One line. matches: whether it is what is searched for; None where nothing is."""
         clock = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else " " * 8
-        role = "bad" if _TROUBLE.search(entry.text) else ""
+        role = "dim" if matches is False else ROLES[levels.level(entry.text)]
         left = self.screen.paint("dim", f"{clock} {self._name(entry.log)}{entry.log.stage:<6}")
-        return f"{left} {self.screen.paint(role, entry.text)}".rstrip()
+        text = self._marked(entry.text, role) if matches else self.screen.paint(role, entry.text)
+        return f"{left} {text}".rstrip()
+
+    def _marked(self, text: str, role: str) -> str:
+        """*text* with each match of what is searched for marked."""
+        parts, end = [], 0
+        for match in self.searched.finditer(text) if self.searched is not None else ():
+            parts += [self.screen.paint(role, text[end : match.start()]), self.screen.paint("found", match[0])]
+            end = match.end()
+        return "".join([*parts, self.screen.paint(role, text[end:])])
 
     def _name(self, log: StageLog) -> str:
         return f"{log.notebook} " if self.names and log.notebook else ""

@@ -7,30 +7,44 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kaosd import logs
 from kaosd.ctl import failure, files, output
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
+from kaosd.ctl.levels import is_start_up_noise
 from kaosd.ctl.printing import Printer
+from kaosd.ctl.progress import going_on
+from kaosd.ctl.searching import Found, Search
 from kaosd.logs import Entry, Excerpt, StageLog
+
+SPARE = 64  # lines that are read beyond those asked for, since JupyterLab's start-up noise is left out
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which lines a person asked for. deploy: number, "last", "failed", or None when nothing was said."""
+    """Which lines a person asked for. deploy: number, "last", "failed", or None when nothing was said.
+
+    every: also what JupyterLab says at every start.
+    """
 
     stage: str | None = None
     deploy: int | str | None = None
     job: str | None = None
     since: float | None = None
     grep: re.Pattern[str] | None = None
+    every: bool = False
 
     def passes(self, entry: Entry) -> bool:
-        """Whether a line is asked for, its file being so."""
+        """Whether a line is asked for, its file being so; what it says does not count where a text is searched for."""
         if self.since is not None and entry.time < self.since:
             return False
-        return self.grep is None or self.grep.search(entry.text) is not None
+        return self.every or self.grep is not None or not is_start_up_noise(entry.log.stage, entry.text)
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether a line holds what is searched for."""
+        return self.grep is not None and self.grep.search(entry.text) is not None
 
     def follows(self, log: StageLog) -> bool:
         """Whether lines that a file gains later are asked for."""
@@ -69,14 +83,16 @@ def show(
     lines: int | None = None,
     since: float | None = None,
     grep: re.Pattern[str] | None = None,
+    verbose: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Print log lines in the order of their times; with *follow* go on until interrupted."""
+    """Print log lines in the order of their times; with *follow* keep printing until interrupted."""
     client = Client()
-    state = files.state_dir(client)
-    wanted = Wanted(stage, deploy, job, since, grep)
+    told = files.status_of(client)
+    state = files.state_dir_in(told)
+    wanted = Wanted(stage, deploy, job, since, grep, every=verbose or as_json)
     names = [] if stage == "daemon" else files.chosen_names(state, name)
-    printer = Printer(output.here(), as_json=as_json, names=len(names) > 1)
+    printer = Printer(output.here(), as_json=as_json, names=len(names) > 1, searched=grep)
     if follow:
         from kaosd.ctl.following import follow_logs
 
@@ -84,11 +100,34 @@ def show(
     excerpts = selected(state, names, wanted)
     if not excerpts:
         raise nothing_found(state, name, wanted)
-    if lines is not None and wanted.since is None and wanted.grep is None:
-        printer.show(logs.newest(excerpts, lines))
+    if grep is not None:
+        printer.show_found(_found(excerpts, wanted, lines))
+    elif lines is not None and wanted.since is None:
+        newest = logs.newest(excerpts, lines + SPARE)
+        printer.show(last(filter(wanted.passes, newest), lines))
     else:
         printer.show(last(filter(wanted.passes, logs.merged(excerpts)), lines))
+    if grep is None and not as_json:
+        _show_progress(told, names, stage)
     return 0
+
+
+def _found(excerpts: list[Excerpt], wanted: Wanted, number: int | None) -> Iterable[Found]:
+    """The last *number* matches, all when it is None, with the lines around them."""
+    skipped = 0
+    if number is not None:
+        skipped = max(0, sum(map(wanted.matches, filter(wanted.passes, logs.merged(excerpts)))) - number)
+    return Search(wanted.matches, skipped).take(filter(wanted.passes, logs.merged(excerpts)))
+
+
+def _show_progress(told: dict[str, Any] | None, names: list[str], stage: str | None) -> None:
+    """Print how far a build in progress is, below its lines."""
+    if told is None or stage not in (None, "build"):
+        return
+    where = output.here()
+    for notebook in told["notebooks"]:
+        if notebook["name"] in names and notebook.get("progress"):
+            print(where.paint("busy", f"◐ {notebook['name']} {going_on(notebook)}"))
 
 
 def selected(state: str, names: list[str], wanted: Wanted) -> list[Excerpt]:
@@ -119,7 +158,7 @@ def nothing_found(state: str, name: str | None, wanted: Wanted) -> Failure:
 
 def build_logs(job: str, *, directory: str | None = None, as_json: bool = False) -> int:
     """Print the whole log of one job, or write it into the directory *output*."""
-    state = files.state_dir(Client())
+    state = files.state_dir_in(files.status_of(Client()))
     found = logs.of_job(files.logs_of(state, files.notebook_names(state)), job)
     if not found:
         raise nothing_found(state, None, Wanted(job=job))

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     Piece = tuple[str, str]  # role and text
 
 ENDLESS = 1_000_000  # the width of a pipe: nothing is wrapped
-_SEQUENCES = {"good": "32", "busy": "33", "bad": "31", "strong": "1", "dim": "2", "badly": "1;31", "link": "36"}
+_SEQUENCES = {
+    "good": "32",
+    "busy": "33",
+    "bad": "31",
+    "strong": "1",
+    "dim": "2",
+    "badly": "1;31",
+    "link": "36",
+    "found": "30;43",
+}
 _PLAIN_SYMBOLS = {"●": "*", "◐": "o", "✗": "x", "‖": "=", "○": "-", "─": "-", "→": "->", "…": "..."}
 
 

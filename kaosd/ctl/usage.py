@@ -87,7 +87,7 @@ def _seeing(commands: Commands) -> None:
         "reading:show",
         "the logs of a notebook's last deployment, or of any other part; works without the daemon too",
         """Lines of all stages in the order of their times: watch (what was noticed), build (the environment), host
-        (JupyterLab and its kernels). With -f it goes on into later deployments, and over restarts of the daemon.""",
+        (JupyterLab and its kernels). With -f it continues into later deployments, and over restarts of the daemon.""",
         examples=(
             "kaosctl logs notebook-mnist-ada --deploy failed",
             "kaosctl logs -f --stage host --grep Error",
@@ -115,12 +115,17 @@ def _logs(parser: argparse.ArgumentParser) -> None:
         "--deploy", metavar="N|last|failed", type=values.deployment, help="of this deployment (default: last)"
     )
     parser.add_argument("--job", metavar="ID", type=values.job, help="of this job; the first digits are enough")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on as lines come, into later deployments too")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="keep printing lines as they come, of later deployments too"
+    )
     parser.add_argument("-n", "--lines", metavar="N", type=values.count, help="only the last N lines")
     parser.add_argument(
         "--since", metavar="T", type=values.moment, help="lines since 10m, 2h (ago), 14:30 or an RFC 3339 time"
     )
-    parser.add_argument("--grep", metavar="RE", type=values.pattern, help="only lines that match")
+    parser.add_argument(
+        "--grep", metavar="RE", type=values.pattern, help="only lines that match, each with two lines before and after"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="also what JupyterLab says at every start")
 
 
 def _notebook(commands: Commands) -> None:

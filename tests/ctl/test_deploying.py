@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kaosd.ctl.deploying import routine
+from kaosd.ctl.progress import routine
 from kaosd.logs import Entry, StageLog
 from tests.ctl.standin import Daemon, notebook, until
 from tests.ctl.test_watching import on_terminal

@@ -56,7 +56,16 @@ FIRST = [
         ("--job abab", ["── deployment 2  2026-11-18 10:27:41", *FAILED[1:3]]),
         ("-n 1", ["── deployment 2 failed: no such package"]),
         ("-n 0", []),
-        ("--grep shap", ["── deployment 2  2026-11-18 10:27:42", FAILED[2]]),
+        (
+            "--grep shap",
+            [
+                "── deployment 2  2026-11-18 10:27:40",
+                "  10:27:40 watch  deployment 2: model/requirements.txt -> build",
+                f"  {FAILED[1]}",
+                f"> {FAILED[2]}",
+                "  10:27:43 watch  deployment 2: failed: no such package",
+            ],
+        ),
         ("--since 2026-11-18T10:27:43Z", [FAILED[3], "10:27:50 host   the host goes on"]),
     ],
 )
@@ -167,7 +176,7 @@ def test_following_tells_when_the_daemon_goes_and_comes_back(story: Daemon) -> N
         running.expect("deployment 2 failed")
         with listening(story):
             running.expect("kaosd is back")
-        running.expect("kaosd stopped; the notebooks go on")
+        running.expect("kaosd stopped; the notebooks keep running")
         story.log(NAME, 1, "host", "still here", job=HOST, at=time.time())
         running.expect("still here")
 

@@ -44,7 +44,8 @@ async def test_what_is_installed_by_hand_is_shown_until_it_is_part_of_the_enviro
         assert await old.run("import iniconfig; print('there')") == "there\n"
         by_hand = [{"name": "iniconfig", "version": "2.0.0", "requested": True}]
         until(lambda: daemon.notebook("hand")["environment"]["by_hand"] == by_hand, "status to tell of it")
-        assert "installed by hand, not in model/requirements.txt: iniconfig 2.0.0" in daemon.ctl("status").stdout
+        assert "1 by hand" in daemon.ctl("status").stdout
+        assert "by hand     iniconfig 2.0.0, not in model/requirements.txt" in daemon.ctl("status", "hand").stdout
         (shown,) = daemon.json("env", "hand")["by_hand"]
         assert shown["keep"] == "add the line iniconfig==2.0.0 to model/requirements.txt"
 

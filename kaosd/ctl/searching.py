@@ -1,0 +1,58 @@
+"""`kaosctl logs --grep`: the lines that match, each with the lines around it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from kaosd.logs import Entry
+
+AROUND = 2  # lines before and after a match
+
+
+class Found(NamedTuple):
+    """A line to show. matches: it is what was searched for. gap: lines before it are left out."""
+
+    entry: Entry
+    matches: bool
+    gap: bool
+
+
+class Search:
+    """Finds matches in lines as they come. matches: whether a line is searched for. skip: how many of them to skip."""
+
+    def __init__(self, matches: Callable[[Entry], bool], skip: int = 0) -> None:
+        self._matches = matches
+        self._skip = skip
+        self._before: deque[Entry] = deque(maxlen=AROUND)
+        self._after = 0  # lines that are still shown because of the last match
+        self._gap = False  # lines were left out since the last line that was shown
+        self._shown = False
+
+    def take(self, entries: Iterable[Entry]) -> Iterator[Found]:
+        """The lines to show of *entries*, which follow those of the last call."""
+        for entry in entries:
+            if self._is_wanted(entry):
+                yield from self._matched(entry)
+            elif self._after:
+                self._after -= 1
+                yield Found(entry, matches=False, gap=False)
+            else:
+                self._gap = self._gap or len(self._before) == AROUND
+                self._before.append(entry)
+
+    def _is_wanted(self, entry: Entry) -> bool:
+        if not self._matches(entry):
+            return False
+        self._skip -= 1
+        return self._skip < 0
+
+    def _matched(self, entry: Entry) -> Iterator[Found]:
+        gap = self._gap and self._shown
+        for earlier in self._before:
+            yield Found(earlier, matches=False, gap=gap)
+            gap = False
+        yield Found(entry, matches=True, gap=gap)
+        self._before.clear()
+        self._after, self._gap, self._shown = AROUND, False, True
