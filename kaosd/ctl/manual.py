@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 import textwrap
 
-from kaosd.ctl import failure
-from kaosd.ctl.failure import Failure
-
 EXIT_CODES = {
     0: "fine",
     1: "failed, or a notebook is failed or stale",
@@ -80,43 +77,3 @@ def epilog(examples: tuple[str, ...], exits: tuple[int, ...], files: tuple[str, 
 
 def _part(title: str, lines: list[str] | tuple[str, ...]) -> str:
     return "\n".join([f"{title}:", *(f"  {line}" for line in lines)])
-
-
-def show(command: list[str], *, as_json: bool = False) -> int:
-    """`kaosctl help COMMAND`: the same page as `kaosctl COMMAND --help`; or `kaosctl help TOPIC`."""
-    from kaosd.ctl import output, pager, topics
-    from kaosd.ctl.usage import all_commands
-
-    commands = all_commands()
-    found = commands.find(command)
-    if found is None and len(command) == 1 and command[0] in topics.names():
-        return topics.show(command[0], as_json=as_json)
-    if found is None:
-        raise _unknown(command, [*commands.summaries(), *topics.names()])
-    page = found.format_help()
-    if not command:
-        page += "\n" + _list_of_topics(topics.titles())
-    if as_json:
-        output.tell({"help": page}, (), as_json=True)
-    else:
-        pager.show(page.splitlines())
-    return 0
-
-
-def _unknown(command: list[str], known: list[str]) -> Failure:
-    import difflib
-
-    close = difflib.get_close_matches(command[0], known, n=1) if len(command) == 1 else []
-    return Failure(
-        f"there is no command or topic {' '.join(command)!r}",
-        hint=f"did you mean `kaosctl help {close[0]}`?" if close else "`kaosctl help` lists commands and topics",
-        exit_code=failure.USAGE,
-        code="usage",
-    )
-
-
-def _list_of_topics(titles: dict[str, str]) -> str:
-    longest = max(map(len, titles))
-    return "\n".join(
-        ["topics (kaosctl help TOPIC):", *(f"  {name:{longest}}  {title}" for name, title in titles.items())]
-    )

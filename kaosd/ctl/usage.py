@@ -471,7 +471,7 @@ def _self(commands: Commands) -> None:
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
     parser = commands.add(
-        "help", "manual:show", "explains a command or a topic",
+        "help", "help_pages:show", "explains a command or a topic",
         examples=("kaosctl help notebook deploy", "kaosctl help getting-started"), exits=(0, 2), files=(),
     )  # fmt: skip
     parser.add_argument(

@@ -1,0 +1,118 @@
+"""The shape of the package: no circles of imports, and a name means one thing. What is left of both must shrink."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "kaosd"
+
+# Circles of imports, those for types among them, that are still there. Add none; remove a line with its circle.
+CIRCLES = [
+    {"kaosd.notebook.actor", "kaosd.notebook.looking", "kaosd.notebook.steps", "kaosd.notebook.work"},
+    {"kaosd.ctl.status", "kaosd.ctl.watching"},
+    {"kaosd.ctl.details", "kaosd.ctl.picture"},
+    {"kaosd.ctl.following", "kaosd.ctl.reading"},
+]
+
+# Names of modules outside of the engines, and of classes, that stand for more than one thing. Add none.
+MODULES = {
+    *("answers", "documents", "following", "lines", "notebooks", "output", "parsing", "past", "places", "routes"),
+    *("schema", "server", "streams", "survey", "text", "work"),
+}
+CLASSES = {
+    *("Applied", "Backend", "Build", "Change", "Connection", "Directory", "Door", "Edit", "Entry", "Events"),
+    *("Expected", "Facts", "Failure", "Found", "Front", "Identity", "Image", "Inputs", "Kernel", "Known", "Line"),
+    *("Lines", "Live", "Log", "Names", "Notebook", "Options", "Outcome", "Past", "Problem", "Progress", "Question"),
+    *("Read", "Recovered", "Refusal", "Route", "Running", "Step", "Survey", "Verdict", "Wanted", "Why", "_Kept"),
+}
+
+
+def modules() -> dict[str, Path]:
+    """The modules of the package, by their full names."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = ["kaosd", *path.relative_to(PACKAGE).with_suffix("").parts]
+        if parts[1] != "templates":
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules of the package that a module imports anywhere."""
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")
+            base = ".".join(above[: len(above) - node.level + 1]) if node.level else ""
+            base = ".".join(filter(None, [base, node.module]))
+            for alias in node.names:
+                found = f"{base}.{alias.name}"
+                yield found if found in known else base
+
+
+def reached(start: str, graph: dict[str, set[str]]) -> set[str]:
+    """The modules that *start* imports, and those that they import, and so on."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for one in graph.get(waiting.pop(), set()) - found:
+            found.add(one)
+            waiting.append(one)
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """The largest sets of modules each of which reaches all others."""
+    all_reached = {name: reached(name, graph) for name in graph}
+    found: list[set[str]] = []
+    for name, others in all_reached.items():
+        if name in others and not any(name in circle for circle in found):
+            found.append({one for one in others if name in all_reached.get(one, set())})
+    return found
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set[str]()}
+    assert circles(graph) == [{"a", "b", "c"}]
+    assert circles(graph | {"e": {"d"}}) == [{"a", "b", "c"}, {"d", "e"}]
+
+
+def test_no_circle_of_imports_is_new() -> None:
+    known = modules()
+    assert len(known) > 200
+    graph = {name: set(imports(name, path, known)) - {name} for name, path in known.items()}
+    found = circles(graph)
+    fresh = [circle for circle in found if not any(circle <= one for one in CIRCLES)]
+    assert fresh == [], "these import each other; move what both need into a module below them"
+    gone = [one for one in CIRCLES if not any(circle <= one for circle in found)]
+    assert gone == [], "well done; remove them from the list"
+
+
+def check(found: dict[str, list[str]], known: set[str]) -> None:
+    """Names that stand for several things are *known*, and the known ones still do."""
+    several = {name: places for name, places in found.items() if len(places) > 1}
+    fresh = {name: places for name, places in several.items() if name not in known}
+    assert fresh == {}, "these names are taken: choose one that says what the new thing is"
+    assert known - several.keys() == set(), "well done; remove them from the list"
+
+
+def test_a_module_name_is_used_once() -> None:
+    found = defaultdict(list)
+    for name, path in modules().items():
+        if not name.startswith("kaosd.engines.") and path.stem not in ("__init__", "__main__"):
+            found[path.stem].append(name)
+    check(found, MODULES)
+
+
+def test_a_class_name_is_used_once() -> None:
+    found = defaultdict(list)
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(name)
+    check(found, CLASSES)
