@@ -116,9 +116,9 @@ class Backend:
         """Register or change a notebook; keys as in [[notebook]]. replacing: it may get another source."""
         return await self.registry.deploy(request, self.settings, replacing=replacing)
 
-    async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
+    async def redeploy(self, name: str, *, force: bool, now: bool, when_idle: bool) -> dict[str, Any]:
         """Look again, and try again what failed."""
-        return await self.registry.redeploy(name, force=force, now=now)
+        return await self.registry.redeploy(name, force=force, now=now, when_idle=when_idle)
 
     async def pause(self, name: str) -> dict[str, Any]:
         """Stop following the directories."""

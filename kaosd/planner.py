@@ -156,6 +156,7 @@ class Look:
 
     built: complete environments, by digest. building: digest of the build in flight. pinned: what a rollback asked
     for, while the directories are as they were then. now: the person ended the wait for busy kernels.
+    when_idle: the person wants them waited for without limit.
     waiting_since: when a swap began to wait for them. silent: why the host does not answer, if that is known.
     cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
     refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
@@ -176,6 +177,7 @@ class Look:
     pinned: Target | None = None
     paused: bool = False
     now_please: bool = False
+    when_idle: bool = False
     waiting_since: float | None = None
     cut_short: frozenset[Attempt] = frozenset()
     refused: frozenset[tuple[Attempt, object]] = frozenset()
@@ -417,8 +419,9 @@ def _swaps_soon(rest: Plan) -> bool:
 
 def _busy(look: Look, what: str = "the swap would end them") -> Hold | None:
     """The hold of a step that would end busy kernels, for as long as they are waited for."""
-    until = (look.waiting_since if look.waiting_since is not None else look.now) + look.swap_when_idle
-    if not look.busy or look.now_please or look.now >= until:
+    since = look.waiting_since if look.waiting_since is not None else look.now
+    until = None if look.when_idle else since + look.swap_when_idle
+    if not look.busy or look.now_please or (until is not None and look.now >= until):
         return None
     kernels = "1 kernel is" if look.busy == 1 else f"{look.busy} kernels are"
     brief = f"{look.busy} busy kernel{'' if look.busy == 1 else 's'}"

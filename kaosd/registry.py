@@ -26,6 +26,7 @@ from kaosd.notebook.environment_file import add_requirements
 from kaosd.notebook.kernel_restarts import restart_kernels
 from kaosd.notebook.past import Past
 from kaosd.notebook.retention import collect, is_kept, kept_environments
+from kaosd.planner import Why
 from kaosd.settings import Settings, naming
 from kaosd.watch import file_system, is_made_up
 
@@ -331,9 +332,21 @@ class Registry:
         used |= {name: self.shop.engines[name] for name in self.shop.engines if name == default}
         return [one for engine in used.values() if isinstance(engine, Remote) for one in await engine.examine()]
 
-    async def redeploy(self, name: str, *, force: bool, now: bool) -> dict[str, Any]:
-        """Look at everything again, and try again what failed."""
-        await self.actor(name).redeploy(force=force, now=now)
+    async def redeploy(self, name: str, *, force: bool, now: bool, when_idle: bool) -> dict[str, Any]:
+        """Look at everything again, and try again what failed.
+
+        Of a step that waits for busy kernels, now and when_idle only say how long. Without one, when_idle is a
+        ConflictError.
+        """
+        actor = self.actor(name)
+        hold = actor.plan.hold
+        waits = hold is not None and hold.why is Why.BUSY
+        if when_idle and not waits:
+            raise ConflictError(f"nothing waits for busy kernels of notebook {name!r}", hint=f"kaosctl status {name}")
+        if waits and not force and (now or when_idle):
+            actor.end_wait(when_idle=when_idle)
+        else:
+            await actor.redeploy(force=force, now=now)
         return await self._taken_up(name)
 
     async def pause(self, name: str, paused: bool) -> dict[str, Any]:

@@ -313,6 +313,10 @@ CASES = [
     # busy kernels
     Case("swap waits for a busy kernel", up(JLAB, built=BUILT, busy=1), None, Why.BUSY, NOW + 600),
     Case("swap waited long enough", up(JLAB, built=BUILT, busy=1, waiting_since=NOW - 600), Swap(JLAB, ENV3, False)),
+    Case("swap waits without limit", up(JLAB, built=BUILT, busy=1, waiting_since=NOW - 900, when_idle=True), None,
+         Why.BUSY),
+    Case("swap that waits without limit, no kernel is busy", up(JLAB, built=BUILT, when_idle=True),
+         Swap(JLAB, ENV3, False)),
     Case("swap waits on from when it began", up(JLAB, built=BUILT, busy=2, waiting_since=NOW - 500), None, Why.BUSY,
          NOW + 100),
     Case("swap now", up(JLAB, built=BUILT, busy=1, now_please=True), Swap(JLAB, ENV3, False)),

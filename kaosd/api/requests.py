@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import parse_qsl
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from kaosd.api.problems import Refusal, too_large
 from kaosd.errors import ApiError
@@ -38,10 +38,17 @@ class Add(_Fields):
 
 
 class Redeploy(_Fields):
-    """force: past the mass-change guard. now: do not wait for busy kernels."""
+    """force: past the mass-change guard. now: do not wait for busy kernels. when_idle: wait for them without limit."""
 
     force: bool = False
     now: bool = False
+    when_idle: bool = False
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> Self:
+        if self.when_idle and (self.now or self.force):
+            raise ValueError("give when_idle alone")
+        return self
 
 
 class Restart(_Fields):
@@ -121,7 +128,8 @@ def checked(kind: type[Fields], values: Mapping[str, object]) -> Fields:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"][:1])
-        raise ApiError(f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+        text = first["msg"].removeprefix("Value error, ")
+        raise ApiError(": ".join(part for part in (name, f"{text[:1].lower()}{text[1:]}") if part)) from error
 
 
 def refuse_browsers(request: web.Request) -> None:

@@ -70,8 +70,8 @@ class Backend(Protocol):
         replacing: it may get another source.
         """
 
-    async def redeploy(self, name: str, *, force: bool, now: bool) -> Json:
-        """Look again, try again."""
+    async def redeploy(self, name: str, *, force: bool, now: bool, when_idle: bool) -> Json:
+        """Look again, try again. now, when_idle: do not wait for busy kernels, or wait without limit."""
 
     async def pause(self, name: str) -> Json:
         """Follow its directories no longer."""
@@ -200,7 +200,7 @@ async def _recovered(daemon: Backend, ask: Ask) -> Json:
 
 async def _redeploy(daemon: Backend, ask: Ask) -> Json:
     fields = checked(requests.Redeploy, ask.body)
-    return await daemon.redeploy(ask.name, force=fields.force, now=fields.now)
+    return await daemon.redeploy(ask.name, force=fields.force, now=fields.now, when_idle=fields.when_idle)
 
 
 async def _restore(daemon: Backend, ask: Ask) -> Json:

@@ -50,9 +50,12 @@ def told(name: str, outcome: dict[str, Any]) -> list[str]:
     return [*lines, where.paint("strong", f"    see: kaosctl status {name}")]
 
 
-def redeploy(name: str, *, force: bool = False, now: bool = False, as_json: bool = False) -> int:
+def redeploy(
+    name: str, *, force: bool = False, now: bool = False, when_idle: bool = False, as_json: bool = False
+) -> int:
     """Deploy what is on disk again."""
-    return _tell(name, "redeploy", {"force": force, "now": now}, as_json=as_json)
+    body = {"when_idle": True} if when_idle else {"force": force, "now": now}
+    return _tell(name, "redeploy", body, as_json=as_json)
 
 
 def pause(name: str, *, as_json: bool = False) -> int:

@@ -267,9 +267,11 @@ def _steering(commands: Commands) -> None:
         "deploys what is on disk again",
         "Looks at everything anew, tries again what failed, and ends a rollback.",
         "kaosctl redeploy notebook-mnist-ada --now",
+        "kaosctl redeploy notebook-mnist-ada --when-idle",
     )
     parser.add_argument("--force", action="store_true", help="accept that many files are gone")
     parser.add_argument("--now", action="store_true", help="do not wait for busy kernels")
+    parser.add_argument("--when-idle", action="store_true", help="wait until no kernel is busy, however long it takes")
     add(
         "pause",
         "takes no more changes over, until resume",

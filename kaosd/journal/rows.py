@@ -62,7 +62,8 @@ class Intent:
     """What a person wants of a notebook, beyond its specification.
 
     pinned_source, pinned_data: what a rollback serves, for as long as pinned_over_source and pinned_over_data
-    are what is on disk. stopped: why no host is to run, as a sentence; "" when one is.
+    are what is on disk. stopped: why no host is to run, as a sentence; "" when one is. when_idle: the swap that is due
+    waits for busy kernels without limit.
     """
 
     paused: bool = False
@@ -71,6 +72,7 @@ class Intent:
     pinned_over_source: Version | None = None
     pinned_over_data: Version | None = None
     stopped: str = ""
+    when_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)

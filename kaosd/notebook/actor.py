@@ -106,8 +106,13 @@ class Notebook:
         """Stop or resume following the directories."""
         self._intend(paused=paused)
 
+    def end_wait(self, *, when_idle: bool) -> None:
+        """Take a step that waits for busy kernels now, or not before there are none; a rollback stays one."""
+        self.now_please = not when_idle
+        self._intend(when_idle=when_idle)
+
     async def redeploy(self, *, force: bool, now: bool) -> None:
-        """Look at everything anew and try again what failed; see the planner for force and now."""
+        """Look at everything again and try again what failed; see the planner for force and now."""
         await self.fresh()
         self.failures.clear()
         if force:
@@ -372,6 +377,8 @@ class Notebook:
         self.failures.succeeded(Attempt.HOST)
         if self.plan.step is None and (hold is None or hold.why in (Why.PINNED, Why.SAVING)):
             self.now_please = False
+            if self.intent.when_idle:
+                self._intend(when_idle=False)
         if self.plan.step is None:
             await self.steps.way_back(self.plan)
             self.accepted -= {target.source, target.data}

@@ -143,14 +143,14 @@ def _brief(known: Known) -> str:
 
 
 def _by_state(known: Known) -> list[Next]:
-    name, why = known.name, _why(known)
+    name = known.name
     match known.state:
         case NotebookState.FAILED:
             return _after_failure(known)
         case NotebookState.HELD | NotebookState.LIVE if known.standing.paused:
             return [Next("resume", f"kaosctl resume {name}", "resume")]
         case NotebookState.HELD:
-            return _held(name, why)
+            return _held(known)
         case NotebookState.STALE if known.standing.unread is None:
             return [Next("logs", f"kaosctl logs {name}")]
         case NotebookState.STOPPED if known.standing.is_stopped:
@@ -173,10 +173,17 @@ def _after_failure(known: Known) -> list[Next]:
     return steps
 
 
-def _held(name: str, why: Why | None) -> list[Next]:
-    match why:
+def wait_steps(name: str, *, limited: bool) -> list[Next]:
+    """What can be done about a wait for busy kernels. limited: it passes by itself."""
+    when_idle = Next("wait until idle", f"kaosctl redeploy {name} --when-idle", "redeploy", {"when_idle": True})
+    return [_redeploy("redeploy now", name, now=True), *([when_idle] if limited else [])]
+
+
+def _held(known: Known) -> list[Next]:
+    name = known.name
+    match _why(known):
         case Why.BUSY:
-            return [_redeploy("redeploy now", name, now=True)]
+            return wait_steps(name, limited=known.left is not None)
         case Why.PINNED:
             return [_redeploy("follow the files again", name)]
         case Why.MASS_CHANGE:

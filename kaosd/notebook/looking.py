@@ -48,6 +48,7 @@ class Looking:
             pinned=await self._pinned(),
             paused=actor.intent.paused,
             now_please=actor.now_please,
+            when_idle=actor.intent.when_idle,
             waiting_since=actor.waiting_since,
             cut_short=self.cut_short(),
             refused=actor.hosting.refused,

@@ -101,8 +101,8 @@ class Memory:
         self.notebooks[request["name"]] = dict(request)
         return self._call("deploy", request["name"], **request, replacing=replacing)
 
-    async def redeploy(self, name, *, force, now):
-        return self._call("redeploy", name, force=force, now=now)
+    async def redeploy(self, name, *, force, now, when_idle):
+        return self._call("redeploy", name, force=force, now=now, when_idle=when_idle)
 
     def hand_over(self, name):
         if name:

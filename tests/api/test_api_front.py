@@ -16,7 +16,7 @@ async def test_the_front_is_given_the_apis_own_answers(api, daemon):
 async def test_the_front_changes_what_the_api_changes(api, daemon):
     status, _ = await api.ask("POST", "mnist", "redeploy", "", b'{"force": true}')
     assert status == 200
-    assert daemon.calls == [("redeploy", "mnist", {"force": True, "now": False})]
+    assert daemon.calls == [("redeploy", "mnist", {"force": True, "now": False, "when_idle": False})]
 
 
 @pytest.mark.parametrize(

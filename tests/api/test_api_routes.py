@@ -58,7 +58,8 @@ HAPPY = {
     "DELETE /v1/notebooks/{name}/recovered": ("/v1/notebooks/mnist/recovered", None, MNIST, ("clear", "mnist", {})),
     "GET /v1/notebooks/{name}/recovered": ("/v1/notebooks/mnist/recovered", None, {"recovered": [MNIST]}, None),
     "POST /v1/notebooks/{name}/redeploy": (
-        "/v1/notebooks/mnist/redeploy", {"force": True}, MNIST, ("redeploy", "mnist", {"force": True, "now": False}),
+        "/v1/notebooks/mnist/redeploy", {"force": True}, MNIST,
+        ("redeploy", "mnist", {"force": True, "now": False, "when_idle": False}),
     ),
     "POST /v1/notebooks/{name}/restore": (
         "/v1/notebooks/mnist/restore", {"path": "model/a.py"}, MNIST, ("restore", "mnist", {"path": "model/a.py"}),
@@ -118,6 +119,14 @@ ERRORS = {
     "unknown address": ("GET /v2/status", None, 404, "no_such_route", "nothing at this", "see GET /v1/status"),
     "root": ("GET /", None, 404, "no_such_route", "nothing at this", "see GET /v1/status"),
     "wrong method": ("POST /v1/status", {}, 405, "method_not_allowed", "POST cannot be used here", "use GET"),
+    "two wishes": (
+        "POST /v1/notebooks/mnist/redeploy",
+        {"now": True, "when_idle": True},
+        400,
+        "bad_request",
+        "give when_idle alone",
+        "",
+    ),
     "flag that is none": ("POST /v1/notebooks/mnist/redeploy", {"force": "yes"}, 400, "bad_request", "force: ", ""),
     "restore of nothing": ("POST /v1/notebooks/mnist/restore", {}, 400, "bad_request", "path: field required", ""),
     "restore of no name": ("POST /v1/notebooks/mnist/restore", {"path": ""}, 400, "bad_request", "path: ", ""),

@@ -304,6 +304,7 @@ def test_an_unknown_notebook_is_4_with_the_nearest_name(full: Daemon) -> None:
     ("command", "request_"),
     [
         (f"redeploy {NAME} --force --now", ("POST", f"/v1/notebooks/{NAME}/redeploy", {"force": True, "now": True})),
+        (f"redeploy {NAME} --when-idle", ("POST", f"/v1/notebooks/{NAME}/redeploy", {"when_idle": True})),
         (f"redeploy {NAME}", ("POST", f"/v1/notebooks/{NAME}/redeploy", {"force": False, "now": False})),
         (f"rollback {NAME}", ("POST", f"/v1/notebooks/{NAME}/rollback", {"to": None})),
         (f"rollback {NAME} 5", ("POST", f"/v1/notebooks/{NAME}/rollback", {"to": "5"})),

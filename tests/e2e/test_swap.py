@@ -28,6 +28,10 @@ async def test_swap_waits_for_a_busy_kernel_and_fails_no_request(daemon: Daemon,
             until, lambda: (one := daemon.notebook("swap"))["state"] == "held" and one, "the wait for the kernel"
         )
         assert "busy" in shown["reason"]
+        assert shown["swap"]["until"]
+        assert daemon.ctl("redeploy", "other", "--when-idle", check=False).returncode == 4
+        daemon.ctl("redeploy", "swap", "--when-idle")
+        assert daemon.notebook("swap")["swap"]["until"] is None
         assert daemon.host_pid("swap") == pid
         gate.touch()
         assert await busy == "done\n"
