@@ -177,6 +177,18 @@ class Backend:
         """The Dockerfile that is made of a notebook whose source has none."""
         return await self.registry.dockerfile(name)
 
+    async def edits(self, name: str) -> dict[str, Any]:
+        """The edits made in a notebook."""
+        return await self.registry.edits(name)
+
+    async def diff(self, name: str, path: str | None) -> dict[str, Any]:
+        """The same with what differs in each file."""
+        return await self.registry.diff(name, path)
+
+    async def between(self, name: str, first: int, last: int) -> dict[str, Any]:
+        """What differs between two deployments of a notebook."""
+        return await self.registry.between(name, first, last)
+
     def recovered(self, name: str) -> dict[str, Any]:
         """Copies of work in the host."""
         return self.registry.recovered(name)

@@ -20,7 +20,8 @@ from kaosd.engines.base import Carrier, Engine, Finding, Home, Listing, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
 from kaosd.journal import Live, Registration
 from kaosd.model import NotebookSpec, NotebookState, Version
-from kaosd.notebook import Notebook, Workshop, explain, kept, restore, restore_all, view
+from kaosd.notebook import Notebook, Workshop, differing, explain, kept, restore, restore_all, view
+from kaosd.notebook.between import between
 from kaosd.notebook.clearing import Unwanted, clear, shown
 from kaosd.notebook.environment_file import add_requirements
 from kaosd.notebook.kernel_restarts import restart_kernels
@@ -31,6 +32,7 @@ from kaosd.settings import Settings, naming
 from kaosd.watch import file_system, is_made_up
 
 log = structlog.get_logger(__name__)
+COUNTED = 0.05  # seconds that a status waits for edits to be counted, which then goes on
 TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
 STOPPED_WITHIN = 30.0  # seconds that the answer to a stop waits for the host to end
 
@@ -480,12 +482,18 @@ class Registry:
         }
 
     async def freshen(self, within: float) -> None:
-        """Ask all hosts how they are, at most *within* seconds; who does not answer is as it was."""
+        """Ask all hosts how they are, at most *within* seconds; who does not answer is as it was.
+
+        The edits made in notebooks are looked for as well, and waited for only a moment.
+        """
+        counting = [asyncio.ensure_future(actor.edits.freshen()) for actor in self.actors.values()]
         asking = [asyncio.ensure_future(actor.hosting.freshen()) for actor in self.actors.values()]
         if asking:
             _, late = await asyncio.wait(asking, timeout=within)
             for task in late:
                 task.cancel()
+        if counting:
+            await asyncio.wait(counting, timeout=COUNTED)
 
     # -- answers -------------------------------------------------------------------------------------------
 
@@ -544,6 +552,18 @@ class Registry:
         if made.problem is not None:
             raise ConflictError(made.problem.text, hint=made.problem.hint)
         return {"name": name, "made_from": list(made_from(declared)), "dockerfile": made.text}
+
+    async def edits(self, name: str) -> dict[str, Any]:
+        """The edits made in a notebook, against what is deployed."""
+        return await differing.edits(self.actor(name))
+
+    async def diff(self, name: str, path: str | None) -> dict[str, Any]:
+        """The same with what differs in each file, or in those at *path*."""
+        return await differing.diff(self.actor(name), path)
+
+    async def between(self, name: str, first: int, last: int) -> dict[str, Any]:
+        """What differs between two deployments of a notebook: files, packages, data."""
+        return await between(self.actor(name), first, last)
 
     def recovered(self, name: str) -> dict[str, Any]:
         """Copies of work in the host that a newer version replaced."""

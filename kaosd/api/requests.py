@@ -100,6 +100,20 @@ class Why(_Query):
     path: Annotated[str, AfterValidator(_absolute)]
 
 
+class Diff(_Query):
+    """path: of one file of the notebook, or of a directory. from, to: numbers of two deployments, instead."""
+
+    path: Annotated[str, Field(min_length=1)] | None = None
+    first: int | None = Field(default=None, alias="from", ge=1)
+    last: int | None = Field(default=None, alias="to", ge=1)
+
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if (self.first is None) != (self.last is None) or (self.first is not None and self.path is not None):
+            raise ValueError("give from and to, or path, or none of them")
+        return self
+
+
 class Kill(_Query):
     """repos: which are deleted with the notebook, where its engine has any."""
 

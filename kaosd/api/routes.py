@@ -41,6 +41,15 @@ class Backend(Protocol):
     async def dockerfile(self, name: str) -> Json:
         """The Dockerfile that is made of a source without one: made_from, dockerfile."""
 
+    async def edits(self, name: str) -> Json:
+        """The edits made in it, against what is deployed."""
+
+    async def diff(self, name: str, path: str | None) -> Json:
+        """The same with what differs in each file; path: only that file, or what is below it."""
+
+    async def between(self, name: str, first: int, last: int) -> Json:
+        """What differs between two of its deployments: files, packages, data."""
+
     def recovered(self, name: str) -> Json:
         """Copies of work that newer versions replaced."""
 
@@ -178,6 +187,17 @@ async def _environment(daemon: Backend, ask: Ask) -> Json:
     return await daemon.environment(ask.name)
 
 
+async def _edits(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.edits(ask.name)
+
+
+async def _diff(daemon: Backend, ask: Ask) -> Json:
+    query = checked(requests.Diff, ask.query)
+    if query.first is not None and query.last is not None:
+        return await daemon.between(ask.name, query.first, query.last)
+    return await daemon.diff(ask.name, query.path)
+
+
 async def _dockerfile(daemon: Backend, ask: Ask) -> Json:
     return await daemon.dockerfile(ask.name)
 
@@ -264,7 +284,9 @@ ROUTES = (  # sorted by path and method
     Route("GET", _NAME, _notebook),
     Route("POST", f"{_NAME}/add", _add, mutating=True),
     Route("POST", f"{_NAME}/cancel", _cancel, mutating=True),
+    Route("GET", f"{_NAME}/diff", _diff),
     Route("GET", f"{_NAME}/dockerfile", _dockerfile),
+    Route("GET", f"{_NAME}/edits", _edits),
     Route("GET", f"{_NAME}/environment", _environment),
     Route("GET", f"{_NAME}/history", _history),
     Route("GET", f"{_NAME}/logs", _logs),

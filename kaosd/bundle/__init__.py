@@ -2,6 +2,7 @@
 
 from kaosd.bundle.attach import attach, attach_link, attached
 from kaosd.bundle.durable import sync_files
+from kaosd.bundle.edited import Edited, EditSurvey
 from kaosd.bundle.edits import keep_edits
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
@@ -20,6 +21,8 @@ __all__ = [
     "UNKNOWN",
     "Action",
     "Change",
+    "EditSurvey",
+    "Edited",
     "Entry",
     "Inputs",
     "Matcher",

@@ -155,6 +155,12 @@ class Scanner:
         """Whether *path* is left out by the rules of the last look; any thread may ask."""
         return self._matcher.ignored(path, is_dir)
 
+    @property
+    def top(self) -> bytes:
+        """The directory that is the notebook's root, relative to the root; as of the last look."""
+        base = self._base or b""
+        return self._model(base) or base
+
     def explain(self, path: bytes) -> tuple[bytes, Verdict] | None:
         """The path in the bundle and the verdict for an absolute *path*; None when it is not below the root."""
         inside = os.path.relpath(path, self._root)

@@ -22,6 +22,7 @@ from kaosd.errors import BuildFailed, ContentLost, EngineError, KaosError, Store
 from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import standing, view
+from kaosd.notebook.edit_counts import EditCounts
 from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
 from kaosd.notebook.looking import Looking
@@ -59,6 +60,7 @@ class Notebook:
         self.steps = Steps(self)
         self.source: Root = self._root("source")
         self.data: Root | None = self._root("data") if spec.data is not None else None
+        self.edits = EditCounts(self)
         self.making: Making | None = None
         self.failures = Failures(shop.backoff_cap)
         self.stepping: planner.Step | None = None
@@ -381,6 +383,7 @@ class Notebook:
                 self._intend(when_idle=False)
         if self.plan.step is None:
             await self.steps.way_back(self.plan)
+            self.edits.rest()
             self.accepted -= {target.source, target.data}
             for root, held in ((self.source, self.plan.source), (self.data, self.plan.data)):
                 if root is not None and held is None and not root.looking:
@@ -403,6 +406,7 @@ class Notebook:
             await asyncio.wait([self.making.task])
             await self._reap_build()
         self.hosting.close()
+        self.edits.close()
         await self.steps.work.close()
         for root in self.roots():
             await root.close()
@@ -445,6 +449,7 @@ class Notebook:
             warnings=self.looking.warnings(),
             environment_file=self.looking.environment_file(),
             recovered=self.record.recovered,
+            edits=self.edits.counts,
             progress=self.looking.progress(),
             until=self._until(),
             can_roll_back=self._can_roll_back(),

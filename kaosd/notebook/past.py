@@ -59,7 +59,7 @@ class Past:
         """Whether what *one* brought can be served again."""
         if one.source is None or one.outcome not in ("live", "superseded"):
             return False
-        return self._is_kept("source", one.source) and (one.data is None or self._is_kept("data", one.data))
+        return self.is_kept("source", one.source) and self.is_kept("data", one.data)
 
     def deployments(self, limit: int = 1000) -> list[Deployment]:
         """Those that can be returned to, newest first."""
@@ -70,6 +70,9 @@ class Past:
         found = (one for one in self.deployments(limit) if one.outcome == "live" and one.source != self._live.source)
         return next(found, None)
 
-    def _is_kept(self, kind: str, version: Version) -> bool:
+    def is_kept(self, kind: str, version: Version | None) -> bool:
+        """Whether the content of a version is kept; None has none. kind: "source" or "data"."""
+        if version is None:
+            return True
         served = self._live.source if kind == "source" else self._live.data
         return version == served or version.digest in self._kept[kind]

@@ -54,6 +54,7 @@ class Facts:
     progress: Progress | None
     until: float | None = None  # when the hold passes
     can_roll_back: bool | None = None  # only told where that is the way out
+    edits: dict[str, int] | None = None  # made in the notebook: how many edited, new, deleted; None: not known yet
 
 
 def notebook(facts: Facts) -> dict[str, Any]:
@@ -91,6 +92,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
             "by_hand": [asdict(one) for one in status.by_hand] if status else [],
         },
         "recovered": facts.recovered,
+        "edits": facts.edits,
         "can_roll_back": facts.can_roll_back,
         "registered": spec.registered,
     }

@@ -55,6 +55,15 @@ class Memory:
     async def dockerfile(self, name):
         return {"name": self._one(name)["name"], "made_from": [], "dockerfile": "FROM a\n"}
 
+    async def edits(self, name):
+        return {"name": self._one(name)["name"], "files": []}
+
+    async def diff(self, name, path):
+        return {"name": self._one(name)["name"], "files": [path]}
+
+    async def between(self, name, first, last):
+        return {"name": self._one(name)["name"], "from": first, "to": last}
+
     def recovered(self, name):
         return {"recovered": [self._one(name)]}
 

@@ -40,6 +40,10 @@ HAPPY = {
         "/v1/notebooks/mnist?repos=source", None, {"killed": "mnist"}, ("kill", "mnist", {"unwanted": "source"}),
     ),
     "GET /v1/notebooks/{name}": ("/v1/notebooks/mnist", None, MNIST, None),
+    "GET /v1/notebooks/{name}/diff": (
+        "/v1/notebooks/mnist/diff?path=a/b.py", None, {"name": "mnist", "files": ["a/b.py"]}, None,
+    ),
+    "GET /v1/notebooks/{name}/edits": ("/v1/notebooks/mnist/edits", None, {"name": "mnist", "files": []}, None),
     "GET /v1/notebooks/{name}/environment": (
         "/v1/notebooks/mnist/environment", None, {"name": "mnist", "packages": []}, None,
     ),
@@ -111,6 +115,11 @@ async def test_a_request_reaches_the_daemon_and_its_answer_comes_back(client, da
     assert daemon.calls == ([call] if call else [])
 
 
+async def test_two_deployments_are_compared(client):
+    answer = await client.ask("GET", "/v1/notebooks/mnist/diff?from=3&to=5", None)
+    assert (answer.status, answer.json) == (200, {"name": "mnist", "from": 3, "to": 5})
+
+
 # target, body; status, code, part of the detail, hint
 ERRORS = {
     "error of the daemon": ("GET /v1/doctor", None, 503, "store", "the disk is full", "make room"),
@@ -139,6 +148,15 @@ ERRORS = {
     "events before 0": ("GET /v1/events?after=-1", None, 400, "bad_request", "after: ", ""),
     "unknown stage": ("GET /v1/notebooks/mnist/logs?stage=x", None, 400, "bad_request", "stage: ", ""),
     "logs of a word": ("GET /v1/notebooks/mnist/logs?deploy=x", None, 400, "bad_request", "deploy: ", ""),
+    "diff from one deployment": ("GET /v1/notebooks/mnist/diff?from=1", None, 400, "bad_request", "from and to", ""),
+    "diff of a path and deployments": (
+        "GET /v1/notebooks/mnist/diff?from=1&to=2&path=a",
+        None,
+        400,
+        "bad_request",
+        "from and to",
+        "",
+    ),
     "why of nothing": ("GET /v1/why", None, 400, "bad_request", "path: field required", ""),
     "why of a relative path": ("GET /v1/why?path=a", None, 400, "bad_request", "path: ", ""),
     "why of a NUL": ("GET /v1/why?path=/a%00", None, 400, "bad_request", "must be an absolute path", ""),

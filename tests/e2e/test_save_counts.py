@@ -55,6 +55,7 @@ def test_a_save_costs_one_deployment_and_one_question_to_the_host_whatever_the_t
     for name, files in (("small", SMALL), ("large", LARGE)):
         tree(tmp_path / name, files)
         daemon.deploy(name, tmp_path / name)
+        until(lambda name=name: daemon.notebook(name)["edits"] is not None, "the first look for edits, which reads all")
         places = [f"POST /{name}/kaosd/documents/apply", f"GET /{name}/kaosd/documents/line"]
         for number, expected in enumerate((places, ["message"])):  # the first save opens a line for those after it
             added, asked, reads, lasting = save(daemon, name, tmp_path / name, tmp_path / f"trace-{name}-{number}")

@@ -1,0 +1,108 @@
+"""`kaosctl diff NAME [PATH]`: the edits made in a notebook, listed and shown."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kaosd.bundle import Edited
+from kaosd.errors import NotFoundError
+from kaosd.notebook import diffs
+from kaosd.notebook.edit_counts import KINDS
+from kaosd.notebook.sides import hosted_side, stored_side
+from kaosd.text import printable, rfc3339
+
+if TYPE_CHECKING:
+    from kaosd.notebook.actor import Notebook
+
+Json = dict[str, Any]
+SHOWN = 8 * 2**20  # bytes of contents that one answer shows; of further files it tells size and time
+
+
+async def edits(actor: Notebook) -> Json:
+    """The edits made in a notebook: for each "path", "kind", "size", "size_before" and "modified_at".
+
+    root: the directory of the source that is the notebook's root, "" for the source itself.
+    """
+    _, found = await actor.edits.look()
+    return await _head(actor, found) | {"files": [_listed(one) for one in found]}
+
+
+async def diff(actor: Notebook, path: str | None) -> Json:
+    """The same with what differs in each file (see diffs.py); path: only that file, or what is below it."""
+    _, found = await actor.edits.look()
+    chosen = await choose(actor, found, [path]) if path is not None else found
+    files, left = list[Json](), SHOWN
+    for one in chosen:
+        left -= (one.size or 0) + (one.deployed.size if one.deployed is not None else 0)
+        files.append(await _shown(actor, one) if left > 0 or len(chosen) == 1 else {**_listed(one), "form": "large"})
+    return await _head(actor, found) | {"from": str(actor.hosting.live.source), "to": None, "files": files}
+
+
+async def choose(actor: Notebook, found: Sequence[Edited], wanted: Iterable[str]) -> list[Edited]:
+    """The edits at *wanted* paths, which are files or directories of the notebook, or of its source. NotFoundError."""
+    top = os.fsdecode(await asyncio.to_thread(lambda: actor.source.scanner.top))
+    chosen: dict[bytes, Edited] = {}
+    for path in wanted:
+        matching = [one for one in found if any(is_meant(one.path, each) for each in spellings(path, top))]
+        if not matching:
+            name = actor.spec.name
+            hint = f"`kaosctl diff {name}` shows what is" if found else f"nothing was edited in {name}"
+            raise NotFoundError(f"{printable(path)} is not edited in notebook {name!r}", hint=hint)
+        chosen |= {one.path: one for one in matching}
+    return [chosen[path] for path in sorted(chosen)]
+
+
+def spellings(path: str, top: str) -> tuple[str, ...]:
+    """What a path that a person names may be called in the notebook. top: its root in the source directory."""
+    plain = os.path.normpath(path) if path else path
+    inside = plain.removeprefix(f"{top}/") if top and plain != top else "." if top else plain
+    return tuple(dict.fromkeys((plain, inside)))
+
+
+def is_meant(path: bytes, wanted: str) -> bool:
+    """Whether *path* is the file *wanted*, as it is or as it is shown, or lies in the directory of that name."""
+    names = (os.fsdecode(path), printable(os.fsdecode(path)))
+    return wanted == "." or any(name == wanted or name.startswith(f"{wanted}/") for name in names)
+
+
+async def _head(actor: Notebook, found: Sequence[Edited]) -> Json:
+    kinds = Counter[str](one.kind for one in found)
+    top = await asyncio.to_thread(lambda: actor.source.scanner.top)
+    return {
+        "name": actor.spec.name,
+        "deployed": str(actor.hosting.live.source),
+        "root": printable(os.fsdecode(top)),
+        "at": rfc3339(time.time()),
+        "counts": {kind: kinds[kind] for kind in KINDS},
+    }
+
+
+def _listed(one: Edited) -> Json:
+    return {
+        "path": printable(os.fsdecode(one.path)),
+        "kind": one.kind,
+        "size": one.size,
+        "size_before": one.deployed.size if one.deployed is not None else None,
+        "modified_at": rfc3339(one.modified_at) if one.modified_at is not None else None,
+    }
+
+
+async def _shown(actor: Notebook, one: Edited) -> Json:
+    """One edit with what differs."""
+    try:
+        hosted = await hosted_side(actor, one.path)
+    except OSError as error:
+        return {**_listed(one), "form": "unreadable", "why": f"it cannot be read: {error.strerror}"}
+
+    def compare() -> Json:
+        deployed = stored_side(actor.shop.store, one.path, one.deployed)
+        if hosted is None and deployed is None:  # it has gone since it was looked for
+            return {**_listed(one), "form": "binary"}
+        return diffs.changed(printable(os.fsdecode(one.path)), deployed, hosted)
+
+    return await asyncio.to_thread(compare)
