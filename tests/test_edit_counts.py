@@ -29,7 +29,7 @@ async def actor(short: Path) -> AsyncIterator[Notebook]:
     write(source / "model", "requirements.txt", "")
     write(source / "model", "train.py", "ANSWER = 1\n")
     write(source, ".kaosignore", "*.log\n")
-    watcher = Watcher(lambda _: None)
+    watcher = Watcher()
     engine = ProcessEngine(state / "environments")
     with Journal(state / "journal.sqlite", 1.0) as journal, contextlib.closing(Store(state / "store")) as store:
         shop = Workshop(
