@@ -2,7 +2,7 @@
 
 from kaosd.bundle.attach import attach, attach_link, attached
 from kaosd.bundle.durable import sync_files
-from kaosd.bundle.edited import Edited, EditSurvey
+from kaosd.bundle.edit_survey import EditSurvey, HostedEdit
 from kaosd.bundle.edits import keep_edits
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.look import Refused, Scan, mass_change
@@ -22,8 +22,8 @@ __all__ = [
     "Action",
     "Change",
     "EditSurvey",
-    "Edited",
     "Entry",
+    "HostedEdit",
     "Inputs",
     "Matcher",
     "Recovered",

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kaosd.bundle import Edited
+from kaosd.bundle import HostedEdit
 from kaosd.errors import NotFoundError
 from kaosd.notebook import diffs
 from kaosd.notebook.edit_counts import KINDS
@@ -43,10 +43,10 @@ async def diff(actor: Notebook, path: str | None) -> Json:
     return await _head(actor, found) | {"from": str(actor.hosting.live.source), "to": None, "files": files}
 
 
-async def choose(actor: Notebook, found: Sequence[Edited], wanted: Iterable[str]) -> list[Edited]:
+async def choose(actor: Notebook, found: Sequence[HostedEdit], wanted: Iterable[str]) -> list[HostedEdit]:
     """The edits at *wanted* paths, which are files or directories of the notebook, or of its source. NotFoundError."""
     top = os.fsdecode(await asyncio.to_thread(lambda: actor.source.scanner.top))
-    chosen: dict[bytes, Edited] = {}
+    chosen: dict[bytes, HostedEdit] = {}
     for path in wanted:
         matching = [one for one in found if any(is_meant(one.path, each) for each in spellings(path, top))]
         if not matching:
@@ -70,7 +70,7 @@ def is_meant(path: bytes, wanted: str) -> bool:
     return wanted == "." or any(name == wanted or name.startswith(f"{wanted}/") for name in names)
 
 
-async def _head(actor: Notebook, found: Sequence[Edited]) -> Json:
+async def _head(actor: Notebook, found: Sequence[HostedEdit]) -> Json:
     kinds = Counter[str](one.kind for one in found)
     top = await asyncio.to_thread(lambda: actor.source.scanner.top)
     return {
@@ -82,7 +82,7 @@ async def _head(actor: Notebook, found: Sequence[Edited]) -> Json:
     }
 
 
-def _listed(one: Edited) -> Json:
+def _listed(one: HostedEdit) -> Json:
     return {
         "path": printable(os.fsdecode(one.path)),
         "kind": one.kind,
@@ -92,7 +92,7 @@ def _listed(one: Edited) -> Json:
     }
 
 
-async def _shown(actor: Notebook, one: Edited) -> Json:
+async def _shown(actor: Notebook, one: HostedEdit) -> Json:
     """One edit with what differs."""
     try:
         hosted = await hosted_side(actor, one.path)

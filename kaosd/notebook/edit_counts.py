@@ -11,24 +11,28 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import structlog
 
 from kaosd import bundle
-from kaosd.bundle import Edited, EditSurvey, Entry
+from kaosd.bundle import EditSurvey, Entry, HostedEdit
 from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import read_all
 from kaosd.bundle.tree import join
-from kaosd.engines.base import Carrier, HostFiles
+from kaosd.engines.base import Carrier, Engine, Home, HostFiles
 from kaosd.errors import ConflictError, KaosError
 from kaosd.hosted import podtree
 from kaosd.hosted.states import State, alike
+from kaosd.model import NotebookSpec
 from kaosd.notebook import cells, data_link
 from kaosd.notebook.diffs import NOTEBOOK_LARGE
-
-if TYPE_CHECKING:
-    from kaosd.notebook.actor import Notebook
+from kaosd.notebook.elsewhere import Digests
+from kaosd.notebook.hosting import Hosting
+from kaosd.notebook.record import Record
+from kaosd.notebook.roots import Root
+from kaosd.notebook.workshop import Workshop
+from kaosd.planner import Step
 
 SOON = 1.0  # seconds after a deployment
 EVERY, SHARE = 5.0, 1000  # seconds between two looks at least, and times what the last one took
@@ -37,15 +41,29 @@ PATIENCE = 10.0  # seconds that somebody who must know waits for a deployment to
 KINDS = ("edited", "new", "deleted")
 
 log = structlog.get_logger(__name__)
-Found = tuple[Edited, ...]
+Found = tuple[HostedEdit, ...]
+
+
+class Counted(Protocol):
+    """What is known of the notebook whose edits are counted."""
+
+    spec: NotebookSpec
+    shop: Workshop
+    home: Home
+    engine: Engine
+    hosting: Hosting
+    record: Record
+    source: Root
+    stepping: Step | None
 
 
 class EditCounts:
     """See the module. Owned by the event loop. counts: edits by kind as last seen; None while they are not known."""
 
-    def __init__(self, actor: Notebook) -> None:
+    def __init__(self, actor: Counted) -> None:
         self.actor = actor
         self.looks = 0  # that came to an end
+        self._digests = Digests(actor.shop.store, actor.home.root)
         self._survey = EditSurvey(actor.shop.store, actor.home.work, self._ignored, self._equal)
         self._counts: dict[str, int] | None = None
         self._tree: str | None = None  # that the last look compared with
@@ -175,22 +193,22 @@ class EditCounts:
         return await asyncio.to_thread(self._differing, there, tree)
 
     def _differing(self, there: dict[bytes, State | None], tree: str) -> Found:
-        store, digests = self.actor.shop.store, self.actor.steps.work.digests
+        store, digests = self.actor.shop.store, self._digests
         deployed = {
             path: entry
             for path, entry in bundle.walk(store, tree)
             if entry.kind != "d" and not podtree.CACHES & set(path.split(b"/"))
         }
-        found = list[Edited]()
+        found = list[HostedEdit]()
         for path in sorted(deployed.keys() | there.keys()):
             hosted, entry = there.get(path), deployed.get(path)
             is_file = hosted is not None and hosted.kind in "fxl"
             if entry is not None and not is_file:
-                found.append(Edited(path, "deleted", entry))
+                found.append(HostedEdit(path, "deleted", entry))
             elif entry is not None and not alike(hosted, digests.state(entry)):
-                found.append(Edited(path, "edited", entry))
+                found.append(HostedEdit(path, "edited", entry))
             elif entry is None and is_file and not self._left_out(path):
-                found.append(Edited(path, "new", None))
+                found.append(HostedEdit(path, "new", None))
         return tuple(found)
 
     def _left_out(self, path: bytes) -> bool:
@@ -218,7 +236,7 @@ class EditCounts:
         """Whether the rules of the source leave out a path of the notebook."""
         return self.actor.source.scanner.ignored(join(self._top, path), is_dir)
 
-    def _is_link(self, one: Edited) -> bool:
+    def _is_link(self, one: HostedEdit) -> bool:
         return os.fsdecode(one.path) == data_link.NAME and data_link.is_ours(Path(self.actor.home.work))
 
     def _equal(self, parent: int, path: bytes, entry: Entry) -> bool:

@@ -30,7 +30,7 @@ Kind = Literal["edited", "new", "deleted"]
 _CONTENT = {stat.S_IFREG, stat.S_IFLNK}
 
 
-class Edited(NamedTuple):
+class HostedEdit(NamedTuple):
     """One file or link of a notebook that is not as it was deployed.
 
     deployed: its entry in the deployed tree, None when it is new. size (bytes), modified_at: as it is in the
@@ -57,7 +57,7 @@ class _Seen(NamedTuple):
     same: array[int]
     other: array[int]
     below: tuple[tuple[bytes, str | None], ...]
-    found: tuple[Edited, ...]
+    found: tuple[HostedEdit, ...]
 
 
 class EditSurvey:
@@ -81,12 +81,12 @@ class EditSurvey:
         self._seen: dict[bytes, _Seen] = {}
         self.read = 0  # files whose content was compared, in all
 
-    def run(self, tree: str, stopped: Callable[[], bool] = lambda: False) -> tuple[Edited, ...] | None:
+    def run(self, tree: str, stopped: Callable[[], bool] = lambda: False) -> tuple[HostedEdit, ...] | None:
         """What differs from *tree*, sorted by path; None when it was stopped, or the store has lost the tree.
 
         OSError when the directory itself cannot be read.
         """
-        found, visited = list[Edited](), set[bytes]()
+        found, visited = list[HostedEdit](), set[bytes]()
         root = open_root(self._top)
         try:
             pending: list[tuple[bytes, str | None]] = [(b"", tree)]
@@ -135,16 +135,16 @@ class EditSurvey:
 
     def _gone(
         self, above: bytes, entries: dict[bytes, Entry], statuses: dict[bytes, os.stat_result]
-    ) -> Iterator[Edited]:
+    ) -> Iterator[HostedEdit]:
         """The deployed files that are not there, with those of directories that are not."""
         for name, entry in entries.items():
             mode = stat.S_IFMT(statuses[name].st_mode) if name in statuses else 0
             if entry.kind == "d" and mode != stat.S_IFDIR:
                 for path, one in walk(self._store, entry.digest, join(above, name)):
                     if one.kind != "d":
-                        yield Edited(path, "deleted", one)
+                        yield HostedEdit(path, "deleted", one)
             elif entry.kind != "d" and mode not in _CONTENT:
-                yield Edited(join(above, name), "deleted", entry)
+                yield HostedEdit(join(above, name), "deleted", entry)
 
     def _below(
         self, above: bytes, entries: dict[bytes, Entry], statuses: dict[bytes, os.stat_result]
@@ -165,13 +165,13 @@ class EditSurvey:
         files: dict[bytes, os.stat_result],
         deployed: dict[bytes, Entry],
         holds: dict[bytes, bool],
-    ) -> Iterator[Edited]:
+    ) -> Iterator[HostedEdit]:
         """The edited and new files directly in *above*; what stands in the place of a directory is new."""
         for name, status in files.items():
             path, entry = join(above, name), deployed.get(name)
             if holds.get(name) or (entry is None and self._ignored(path, False)):
                 continue
-            yield Edited(path, "edited" if entry is not None else "new", entry, status.st_size, status.st_mtime)
+            yield HostedEdit(path, "edited" if entry is not None else "new", entry, status.st_size, status.st_mtime)
 
     def _holds(self, root: int, above: bytes, entry: Entry) -> bool:
         """Whether the file of *entry* holds what was deployed; one that cannot be read does not."""

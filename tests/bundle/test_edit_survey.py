@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from trees import Tree, put_tree, write_all
 
-from kaosd.bundle import Edited, EditSurvey, Matcher, Store
+from kaosd.bundle import EditSurvey, HostedEdit, Matcher, Store
 from kaosd.bundle.taking import GRAIN
 
 DEPLOYED: Tree = {
@@ -114,7 +114,7 @@ def test_an_edit_tells_its_size_and_what_was_deployed(store: Store, tmp_path: Pa
     shown = {one.path: (one.deployed.size if one.deployed else None, one.size) for one in found}
     assert shown == {b"a.py": (3, 22), b"new.py": (None, 22), b"lib/b.py": (3, None)}
     assert all((one.modified_at is None) == (one.kind == "deleted") for one in found)
-    assert isinstance(found[0], Edited)
+    assert isinstance(found[0], HostedEdit)
 
 
 def test_a_second_look_reads_nothing_and_one_after_a_save_reads_that_file(store: Store, tmp_path: Path) -> None:
