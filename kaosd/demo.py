@@ -26,11 +26,14 @@ def run(directory: Path) -> int:
         command = "kaosctl" if shutil.which("kaosctl") else beside if near.startswith("..") else near
         _say(
             "",
-            f"Edit {source}/model/digits.py or example.ipynb in your editor: a save is live in the notebook.",
-            f"  {command} status          what is live, and what is being done",
-            f"  {command} logs {NAME} -f    every stage, live",
-            f"  {command} open {NAME}       open it in the browser",
-            f"  {command} notebook kill -n {NAME} && {command} stop    end it all",
+            "Open the address, run example.ipynb, then change this file in your editor and save:",
+            f"  {source}/model/digits.py",
+            "",
+            f"  {command} open {NAME}             opens the notebook in the browser",
+            f"  {command} status                what is live, and what is being done",
+            f"  {command} logs {NAME} -f          follows every stage",
+            f"  {command} notebook kill {NAME}    removes the notebook",
+            f"  {command} stop                  stops kaosd",
         )
     return code
 

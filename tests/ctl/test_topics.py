@@ -155,6 +155,24 @@ def test_the_kinds_of_events_are_listed() -> None:
     assert [kind for kind in kinds if f"`{kind}`" not in PAGES["api"]] == []
 
 
+# Words that people who read English as a second language stumble over, each with what is said instead.
+PLAIN = {
+    r"mend(s|ed|ing)?(?![`\"])": "fix", "anew": "again", "droppings": "temporary files", "at one blow": "atomically",
+    r"cut short": "interrupted", r"go(es)? on\b(?! (with|to))": "keeps running", r"takes? over": "applies",
+    r"whoever|who (types|asks)": "the user", r"(?<![Tt]here )is no (?!longer)": "is not a",
+    r"befall?s?|befell": "happens", r"tells? of": "reports", "brought to the disk": "written and synced",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", [*PAGES, "README", "ARCHITECTURE", "CONTRIBUTING", "CHANGELOG"])
+def test_the_words_are_plain(page: str) -> None:
+    others = {"README": "README.md", "ARCHITECTURE": "kaosd/ARCHITECTURE.md", "CHANGELOG": "CHANGELOG.md"}
+    others["CONTRIBUTING"] = ".github/CONTRIBUTING.md"
+    text = PAGES[page] if page in PAGES else (ROOT / others[page]).read_text()
+    found = {one[0]: better for words, better in PLAIN.items() if (one := re.search(rf"\b({words})\b", text))}
+    assert found == {}
+
+
 def test_help_shows_a_topic_and_lists_all(stopped: Daemon) -> None:
     done = stopped.run("help", "docker")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, topics.titles()["docker"])
