@@ -517,8 +517,10 @@ class Registry:
         journal = self.shop.journal
         live = self.actors[name].hosting.live if name in self.actors else Live()
         past = Past(journal, name, live)
+        current = past.current()
         deployments = [
             view.deployment(one)
+            | {"current": one.number == current}
             | {"jobs": [view.job(job) for job in journal.jobs(name, one.number)]}
             | {"can_roll_back": name in self.actors and one.source != live.source and past.can_return_to(one)}
             for one in journal.deployments(name, 100)

@@ -130,4 +130,7 @@ def test_only_what_is_kept_can_be_returned_to(journal: Journal) -> None:
     before = past.before()
     assert before is not None
     assert before.number == 1
+    assert past.current() == 6
+    assert Past(journal, "n", Live(source=source[4], data=data[4])).current() is None  # what failed is not served
+    assert Past(journal, "n", Live()).current() is None
     assert Past(journal, "n", Live(source=source[1], data=data[1])).before() == journal.deployments("n", 1)[0]

@@ -49,13 +49,13 @@ class Names:
 
         return [(name, "") for name in templates.names()]
 
-    def deployments(self, name: str) -> Words:
-        """The deployments that a notebook can be rolled back to."""
+    def deployments(self, name: str, *, past: bool = False) -> Words:
+        """The deployments that a notebook can be rolled back to; with *past* all that it had."""
         found = Client().get(notebook_path(name, "history"), timeout=QUICK)
         return [
-            (str(one["number"]), ", ".join(map(str, one["cause"][:3])))
+            (str(one["number"]), ", ".join([one["outcome"], *map(str, one["cause"][:3])]))
             for one in found["deployments"]
-            if one.get("can_roll_back")
+            if past or one.get("can_roll_back")
         ]
 
     def copies(self, name: str) -> Words:
@@ -122,13 +122,22 @@ def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -
         "TEMPLATE": names.templates,
         "DEPLOYMENT": lambda: names.deployments(seen[0]) if seen else [],
         "PATH": lambda: names.copies(seen[0]) if seen else [],
-        "N|last|failed": lambda: [("last", ""), ("failed", "")],
+        "N|last|failed": lambda: [("last", ""), ("failed", ""), *_past(seen, names)],
+        "N": lambda: _past(seen, names) if not action.option_strings else [],
         "COMMAND|TOPIC": lambda: _commands(seen),
     }
     try:
         return _beginning(word, asks.get(action.metavar, list)())
     except Failure:
         return Found("words", [])
+
+
+def _past(seen: list[str], names: Names) -> Words:
+    """The numbers of the deployments of the notebook that *seen* names; none without the daemon."""
+    try:
+        return names.deployments(seen[0], past=True) if seen else []
+    except Failure:
+        return []
 
 
 def _commands(seen: list[str]) -> Words:

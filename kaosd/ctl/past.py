@@ -10,36 +10,16 @@ from kaosd.ctl import failure, output
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.output import agreed, moment
-from kaosd.ctl.picture import draw_notebook, some
-from kaosd.ctl.screen import Screen, span
-
-ROLES = {"live": "good", "failed": "bad", "running": "busy"}
+from kaosd.ctl.picture import draw_notebook
+from kaosd.ctl.screen import Screen
+from kaosd.ctl.timeline import timeline
 
 
 def history(name: str, *, as_json: bool = False) -> int:
     """Print the deployments of a notebook, newest first."""
     answer = Client().get(notebook_path(name, "history"))
-    output.tell(answer, history_lines(answer, output.here()), as_json=as_json)
+    output.tell(answer, timeline(answer, name, time.time(), output.here()), as_json=as_json)
     return 0
-
-
-def history_lines(answer: dict[str, Any], where: Screen) -> list[str]:
-    """A line for each deployment, and the error below those that failed."""
-    lines = [where.paint("busy", f"pinned: {answer['pinned']}")] if answer.get("pinned") else []
-    for one in answer["deployments"]:
-        took = f"{one['action']} {span(one['seconds'])}" if one.get("seconds") is not None else one["action"]
-        pieces = [
-            ("strong", f"{one['number']:>4}  {moment(one['started_at'])}"),
-            (ROLES.get(one["outcome"], "dim"), one["outcome"]),
-            ("", took),
-            ("", "  ".join(str(one[key]) for key in ("source", "data") if one.get(key))),
-            ("dim", some(one["cause"])),
-            ("dim", "can be rolled back to" if one.get("can_roll_back") else ""),
-        ]
-        lines += where.flow([piece for piece in pieces if piece[1]], 6)
-        for text in (one.get("error") or "").splitlines():
-            lines += where.flow([("bad", f"      {text}")], 6)
-    return lines or ["no deployment yet"]
 
 
 def rollback(name: str, to: str | None = None, *, as_json: bool = False) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from kaosd.ctl import levels
 from kaosd.ctl.screen import Screen
-from kaosd.ctl.searching import Found
+from kaosd.ctl.searching import Hit
 from kaosd.logs import Entry, StageLog, note
 from kaosd.text import rfc3339
 
@@ -40,7 +40,7 @@ class Printer:
                 sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    def show_found(self, found: Iterable[Found]) -> None:
+    def show_found(self, found: Iterable[Hit]) -> None:
         """Print matches with the lines around them, at once; as JSON the matches alone."""
         if self.as_json:
             self.show(one.entry for one in found if one.matches)

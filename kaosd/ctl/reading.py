@@ -16,7 +16,7 @@ from kaosd.ctl.failure import Failure
 from kaosd.ctl.levels import is_start_up_noise
 from kaosd.ctl.printing import Printer
 from kaosd.ctl.progress import going_on
-from kaosd.ctl.searching import Found, Search
+from kaosd.ctl.searching import Hit, Search
 from kaosd.logs import Entry, Excerpt, StageLog
 
 SPARE = 64  # lines that are read beyond those asked for, since JupyterLab's start-up noise is left out
@@ -112,7 +112,7 @@ def show(
     return 0
 
 
-def _found(excerpts: list[Excerpt], wanted: Wanted, number: int | None) -> Iterable[Found]:
+def _found(excerpts: list[Excerpt], wanted: Wanted, number: int | None) -> Iterable[Hit]:
     """The last *number* matches, all when it is None, with the lines around them."""
     skipped = 0
     if number is not None:

@@ -11,7 +11,7 @@ from kaosd.logs import Entry
 AROUND = 2  # lines before and after a match
 
 
-class Found(NamedTuple):
+class Hit(NamedTuple):
     """A line to show. matches: it is what was searched for. gap: lines before it are left out."""
 
     entry: Entry
@@ -30,14 +30,14 @@ class Search:
         self._gap = False  # lines were left out since the last line that was shown
         self._shown = False
 
-    def take(self, entries: Iterable[Entry]) -> Iterator[Found]:
+    def take(self, entries: Iterable[Entry]) -> Iterator[Hit]:
         """The lines to show of *entries*, which follow those of the last call."""
         for entry in entries:
             if self._is_wanted(entry):
                 yield from self._matched(entry)
             elif self._after:
                 self._after -= 1
-                yield Found(entry, matches=False, gap=False)
+                yield Hit(entry, matches=False, gap=False)
             else:
                 self._gap = self._gap or len(self._before) == AROUND
                 self._before.append(entry)
@@ -48,11 +48,11 @@ class Search:
         self._skip -= 1
         return self._skip < 0
 
-    def _matched(self, entry: Entry) -> Iterator[Found]:
+    def _matched(self, entry: Entry) -> Iterator[Hit]:
         gap = self._gap and self._shown
         for earlier in self._before:
-            yield Found(earlier, matches=False, gap=gap)
+            yield Hit(earlier, matches=False, gap=gap)
             gap = False
-        yield Found(entry, matches=True, gap=gap)
+        yield Hit(entry, matches=True, gap=gap)
         self._before.clear()
         self._after, self._gap, self._shown = AROUND, False, True

@@ -292,7 +292,9 @@ def _past(commands: Commands) -> None:
         "history",
         "past:history",
         "the deployments of a notebook, newest first",
-        "Each with its number, time, outcome, action and how long it took, versions, and the files that caused it.",
+        """Each with its number, when it started, how it went, what it cost (the costliest step, and the time of all),
+        the versions that it changed, and the files that caused it. The one that is served, and those that can be
+        rolled back to, are marked.""",
         examples=("kaosctl history notebook-mnist-ada",),
     )
     parser.add_argument("name", metavar="NAME", help="the notebook")

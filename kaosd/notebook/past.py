@@ -65,6 +65,13 @@ class Past:
         """Those that can be returned to, newest first."""
         return [one for one in self._journal.deployments(self._name, limit) if self.can_return_to(one)]
 
+    def current(self, limit: int = 1000) -> int | None:
+        """The number of the deployment that brought what is served; None where nothing is, or it is forgotten."""
+        wanted = (self._live.source, self._live.data)
+        found = (one.number for one in self._journal.deployments(self._name, limit) if one.outcome == "live"
+                 and (one.source, one.data) == wanted)  # fmt: skip
+        return next(found, None) if self._live.source is not None else None
+
     def before(self, limit: int = 1000) -> Deployment | None:
         """The one that was live before what is served now."""
         found = (one for one in self.deployments(limit) if one.outcome == "live" and one.source != self._live.source)

@@ -383,12 +383,13 @@ def test_status_tells_of_what_was_installed_by_hand(daemon: Daemon) -> None:
     assert " a 1" not in printed
 
 
-def test_history_is_a_line_each_and_the_error_below(full: Daemon) -> None:
-    assert full.run("history", NAME).stdout.splitlines() == [
+def test_history_is_a_table_and_the_error_below(full: Daemon) -> None:
+    assert full.run("history", NAME, COLUMNS="80").stdout.splitlines() == [
         "pinned: example:1f3c9aa until the files change",
-        "   8  2026-11-18 10:26:02   failed   build 8.1 s   example:c04d2e1   a.txt",
+        "  N  started      result  cost         source   data     cause",
+        "  8  11-18 10:26  failed  build 8.1 s  c04d2e1           a.txt",
         "      no matching distribution: shap-lite==9",
-        "   7  2026-11-18 10:26:02   live   sync 0.3 s   x:1f3c9aa  d:77ab01c   a, b (+1)",
+        "  7  11-18 10:26  live    sync 0.3 s   1f3c9aa  77ab01c  a, b (+1)",
     ]
 
 

@@ -28,6 +28,11 @@ class Known(Names):
     def templates(self) -> Words:
         return [("mnist", ""), ("notebook", "")]
 
+    def deployments(self, name: str, *, past: bool = False) -> Words:
+        if name != NAME:
+            raise Failure("there is no such notebook")
+        return [("8", "failed, a.txt")] * past + [("7", "live, b.py")]
+
     def copies(self, name: str) -> Words:
         if name != NAME:
             raise Failure("there is no such notebook")
@@ -63,6 +68,9 @@ TABLE = {
     "logs --stage=h": ["--stage=host"],
     "logs --stage = h": ["host"],
     "logs --deploy f": ["failed"],
+    f"logs {NAME} --deploy ": ["last", "failed", "8", "7"],
+    "logs other --deploy ": ["last", "failed"],
+    f"logs {NAME} --lines ": [],
     "logs -n 5 o": ["other"],
     "logs -n ": [],
     "notebook kill -n o": ["other"],
@@ -70,6 +78,7 @@ TABLE = {
     "notebook kill other --k": ["--keep-data"],
     "notebook deploy --name no": [NAME],
     "rollback other ": [],
+    f"rollback {NAME} ": ["7"],
     f"recovered {NAME} --restore ": ["train.ipynb"],
     "recovered unheard --restore ": [],
     "recovered --restore ": [],
