@@ -584,6 +584,7 @@ class Registry:
             cleared = await asyncio.to_thread(kept.clear, self.shop.journal, name, self._recovered(name))
             if name in self.actors:
                 self.actors[name].record.recovered = 0
+                self.actors[name].record.kept = ()
         self.shop.journal.append("cleared", name, {"copies": cleared}, time.time())
         self.shop.news.tell()
         return {"cleared": cleared}

@@ -21,7 +21,7 @@ from kaosd.bundle import Scan
 from kaosd.errors import BuildFailed, ContentLost, EngineError, KaosError, StoreError
 from kaosd.log import secret
 from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
-from kaosd.notebook import standing, view
+from kaosd.notebook import kept, standing, tab_notices, view
 from kaosd.notebook.edit_counts import EditCounts
 from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
@@ -453,7 +453,16 @@ class Notebook:
             progress=self.looking.progress(),
             until=self._until(),
             can_roll_back=self._can_roll_back(),
+            copy=self._copy(),
         )
+
+    def _copy(self) -> tab_notices.Copy | None:
+        """The copy of an edit that was made last."""
+        if not self.record.kept:
+            return None
+        *others, last = self.record.kept
+        merged = kept.reason(last.file, self.home.root / "recovered") == kept.MERGED
+        return tab_notices.Copy(last.path, last.file, last.at, merged, len(others))
 
     def _until(self) -> float | None:
         """When the hold passes, in whole seconds."""

@@ -22,11 +22,12 @@ from kaosd.notebook.record import bare
 from kaosd.notebook.view import rfc3339
 
 REMOVED, SOURCE, ENGINE = "removed", "source", "engine"  # why a work directory is set aside
+MERGED = "merged"
 _REASONS = {
     REMOVED: "the notebook was removed",
     SOURCE: "another source",
     ENGINE: "another engine",
-    "tabs": "merged",
+    "tabs": MERGED,
     "work": "overwritten",
 }
 

@@ -90,6 +90,7 @@ class Record:
         self._steps: dict[Stage, str] = {}  # the text of each one's step, without how far that is
         self.sending: Progress | None = None  # how far data has got on its way to where the host is
         self.recovered = 0  # copies of a person's work that were kept
+        self.kept: tuple[Recovered, ...] = ()  # the latest of them: those of one deployment
         self._unlisted: list[tuple[str, str]] = []  # of these, see `keep`
 
     def restore(self, copies: Iterable[tuple[str, str]] = ()) -> None:
@@ -97,8 +98,11 @@ class Record:
 
         copies: of a person's work, as they lie on disk; the daemon may have been killed before it wrote one down.
         """
-        listed = {one.file for one in self.journal.recovered(self.name)}
+        copies_before = self.journal.recovered(self.name)
+        listed = {one.file for one in copies_before}
         self.recovered = len(listed)
+        for one in copies_before:
+            self._latest(one)
         known = self.journal.deployments(self.name, 200)
         self.deployment = known[0] if known else None
         for deployment in reversed(known):
@@ -251,6 +255,11 @@ class Record:
         self._unlisted += copies
         self.keep_again()
 
+    def _latest(self, copy: Recovered) -> None:
+        """Note the latest copy, with the others of its deployment; of a path only the last."""
+        others = [one for one in self.kept if one.deployment == copy.deployment and one.path != copy.path]
+        self.kept = (*others, copy)
+
     def keep_again(self) -> None:
         """Write down the copies that could not be written down before."""
         while self._unlisted:
@@ -261,6 +270,7 @@ class Record:
                 copy = Recovered(self.name, number, path, file, os.lstat(file).st_size, time.time())
                 self.journal.note_recovered([copy])
                 self.recovered += 1
+                self._latest(copy)
             del self._unlisted[0]
             if there:
                 self.note(f"your edit of {path} in the notebook was kept as {file}")

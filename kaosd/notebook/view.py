@@ -23,7 +23,7 @@ from kaosd.model import (
     Progress,
     Version,
 )  # fmt: skip
-from kaosd.notebook import answers
+from kaosd.notebook import answers, tab_notices
 from kaosd.notebook.standing import Standing, host_state, state
 from kaosd.planner import Hold
 
@@ -55,6 +55,7 @@ class Facts:
     until: float | None = None  # when the hold passes
     can_roll_back: bool | None = None  # only told where that is the way out
     edits: dict[str, int] | None = None  # made in the notebook: how many edited, new, deleted; None: not known yet
+    copy: tab_notices.Copy | None = None
 
 
 def notebook(facts: Facts) -> dict[str, Any]:
@@ -95,6 +96,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "edits": facts.edits,
         "can_roll_back": facts.can_roll_back,
         "registered": spec.registered,
+        "notices": [notice.shown() for notice in tab_notices.notices(_causes(facts, known))],
     }
 
 
@@ -128,6 +130,31 @@ def _answers(known: answers.Known, until: float | None) -> dict[str, Any]:
         "progress": _progress(known.progress),
         "swap": _swap(known, until),
     }
+
+
+def _causes(facts: Facts, known: answers.Known) -> tab_notices.Causes:
+    """What the notices of open tabs are made of."""
+    plan = facts.standing.plan
+    return tab_notices.Causes(
+        name=known.name,
+        now=time.time(),
+        state=known.state,
+        reason=known.reason,
+        since=facts.since,
+        serving=facts.standing.serving,
+        hold=plan.hold,
+        source=plan.source,
+        data=plan.data,
+        until=facts.until,
+        busy=known.busy,
+        steps=answers.next_steps(known),
+        build_failed=known.build_failed,
+        by_hand=facts.status.by_hand if facts.status else (),
+        file=facts.environment_file,
+        copy=facts.copy,
+        happened=known.notice,
+        host_since=facts.host_since,
+    )
 
 
 def _progress(now: Progress | None) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 // The notebook's notices, shown by JupyterLab: each from when its cause begins until that is over.
 import { attempt } from "./lab.js";
-import { countdown, since } from "./words.js";
+import { capital, countdown, since } from "./words.js";
 
 const TYPES = { ok: "success", busy: "in-progress", warn: "warning", bad: "error" };
 const TICK = 1000; // milliseconds between two looks at the clock
@@ -56,7 +56,8 @@ export class Notices {
   // What a notice offers: kaosd does what has an action, this page the rest.
   buttons({ label, command, action, page }, kernels) {
     if (action) return [this.button(label, command, () => this.daemon.post(action.verb, action.body))];
-    if (page?.section) return [this.button(label, "Show it in the panel of kaosd", () => this.show(page.section))];
+    const section = page?.copy ? "copies" : page?.section;
+    if (section) return [this.button(label, "Show it in the panel of kaosd", () => this.show(section))];
     const outdated = (page?.kernels ?? []).map((id) => kernels.get(id)).filter(Boolean);
     const one = outdated.length === 1;
     return outdated.map(({ path, restart }) => this.button(one ? label : `${label} of ${path}`, path, restart));
@@ -71,7 +72,7 @@ export class Notices {
         this.notification.emit(error.message, "error", { autoClose: 8000 });
       }
     };
-    return { label, caption: caption ?? label, callback };
+    return { label: capital(label), caption: caption || label, callback };
   }
 
   // A time that runs down, and kernels that come and go.

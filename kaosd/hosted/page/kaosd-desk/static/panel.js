@@ -2,7 +2,7 @@
 import { element, redraw, sign } from "./elements.js";
 import { SECTIONS, chooseLog } from "./sections.js";
 import { Section } from "./section.js";
-import { countdown, duration, since } from "./words.js";
+import { capital, countdown, duration, since } from "./words.js";
 
 const TICK = 1000; // milliseconds between two looks at the clock
 
@@ -71,8 +71,8 @@ export class Panel {
 
   // One of `next`: a button where kaosd can do it, the command where only a person can.
   step({ label, command, action }, key) {
-    if (action) return this.button(label, key, () => this.daemon.post(action.verb, action.body));
-    return element("p", { class: "kaosd-command" }, label, command && [" ", element("code", {}, command)]);
+    if (action) return this.button(capital(label), key, () => this.daemon.post(action.verb, action.body));
+    return element("p", { class: "kaosd-command" }, capital(label), command && [" ", element("code", {}, command)]);
   }
 
   // A button that does something, and says why when that could not be done.

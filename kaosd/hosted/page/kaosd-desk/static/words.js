@@ -45,6 +45,8 @@ export function ago(time) {
 
 export const exactly = (time) => new Date(time).toLocaleString();
 
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 export const counted = (number, noun, plural = `${noun}s`) => `${number} ${number === 1 ? noun : plural}`;
 
 // The digest of a version, as short as it is shown.
