@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import py_compile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -121,6 +122,20 @@ def copies(recovered: Sequence[bundle.Recovered]) -> dict[str, str]:
             name = "/".join([os.fsdecode(path), *one.relative_to(file).parts])
             found[name] = f"->{os.readlink(one)}" if one.is_symlink() else one.read_text()
     return found
+
+
+def test_a_file_that_is_put_leaves_nothing_of_what_python_compiled_before(tmp_path: Path) -> None:
+    def put(content: bytes, expected: State | None) -> None:
+        change = {"path": "a.py", "expected": expected, "kind": "f"}
+        assert podtree.make(os.fsencode(tmp_path), change, content, None) == {"done": True}
+
+    other = tmp_path / "b.py"
+    other.write_text("B = 1\n")
+    put(b"A = 1\n", None)
+    for path in (tmp_path / "a.py", other):
+        py_compile.compile(str(path))
+    put(b"A = 2\n", podtree.state(os.fsencode(tmp_path / "a.py")))
+    assert [path.name.partition(".")[0] for path in (tmp_path / "__pycache__").iterdir()] == ["b"]
 
 
 CASES: list[tuple[str, Made, Made, Made]] = [  # what it is, deployed, hosted, incoming

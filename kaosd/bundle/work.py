@@ -23,6 +23,7 @@ from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, digest_of, join, split
 from kaosd.bundle.writing import create
+from kaosd.hosted import bytecode
 from kaosd.hosted.renaming import ASIDE, exchange, place
 from kaosd.hosted.states import State
 
@@ -102,6 +103,7 @@ class Work:
             except FileExistsError:
                 os.unlink(_PART, dir_fd=parent)
                 raise
+            bytecode.forget(parent, name)
             return
         if entry.kind == "d":
             os.mkdir(_PART, 0o755, dir_fd=parent)
@@ -114,6 +116,7 @@ class Work:
         except FileNotFoundError:
             _throw_away(parent, swap)
             raise
+        bytecode.forget(parent, name)
         self._examine(parent, swap, path)
 
     def delete(self, parent: int, path: bytes, kind: str) -> bool:

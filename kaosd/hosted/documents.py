@@ -26,7 +26,7 @@ from jupyter_server.utils import url_path_join
 from tornado import ioloop, web
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from . import handover
+from . import bytecode, handover
 from .desk import Desk, Held, Page
 from .keeping import Unkept
 from .parsing import Unreadable
@@ -55,6 +55,8 @@ def _load_jupyter_server_extension(server: Any) -> None:
         (url_path_join(server.base_url, "kaosd", "desk"), Page, pages),
     ]
     server.web_app.add_handlers(".*$", routes)
+    if hasattr(server.contents_manager, "register_post_save_hook"):  # a notebook may bring a manager of its own
+        server.contents_manager.register_post_save_hook(bytecode.saved)
     if shared:
         shared.keep_strangers(desk.expire)
         ioloop.PeriodicCallback(shared.Overdue(server).save, _LATE * 1000).start()

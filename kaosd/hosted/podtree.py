@@ -8,6 +8,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
+from . import bytecode
 from .renaming import exchange, place
 from .states import State, alike
 
@@ -171,11 +172,13 @@ def _put(full: bytes, expected: State | None, kind: str, content: bytes, part: s
     try:
         if expected is None:
             place(directory, os.path.basename(draft), name)
+            bytecode.forget(directory, name)
             return True
         if not alike(state(full), expected):
             return False
         exchange(directory, os.path.basename(draft), name)
         if alike(state(draft), expected):
+            bytecode.forget(directory, name)
             return True
         exchange(directory, os.path.basename(draft), name)  # an edit of the last instant goes back
         if state(draft) != wanted:

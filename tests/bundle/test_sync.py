@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import py_compile
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -528,3 +531,21 @@ def test_a_link_that_is_called_like_a_cache_is_not_followed(place, tmp_path):
     os.symlink(tmp_path / "outside", place.work / "pkg" / "__pycache__")
     place.sync({b"a": b"1"})
     assert (tmp_path / "outside" / "precious").exists()
+
+
+@pytest.mark.parametrize("steps", [(b"A = 1\n", b"A = 2\n"), (b"A = 1\n", None, b"A = 2\n")], ids=["changed", "again"])
+def test_python_imports_what_is_there_after_two_saves_within_a_second(tmp_path, store, steps):
+    """Bytecode is taken for a file's own while the file has as many bytes, and is of the same whole second."""
+    place, now, old = tmp_path / "work", 1_000_000_000, None
+    for number, content in enumerate(steps):
+        new = put_tree(store, {b"a.py": content, b"a": b"", b"b.py": b"B = 1\n"} if content else {b"b.py": b"B = 1\n"})
+        sync(store, place, (old,), new, tmp_path / "recovered")
+        old = new
+        for path in (place / "a.py", place / "b.py"):
+            if path.exists():
+                os.utime(path, (now, now))
+                if number == 0:
+                    py_compile.compile(str(path))
+    imported = subprocess.check_output([sys.executable, "-c", "import a; print(a.A)"], cwd=place)
+    assert imported == b"2\n"
+    assert {path.name.partition(".")[0] for path in (place / "__pycache__").iterdir()} >= {"b"}

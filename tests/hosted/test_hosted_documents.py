@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import json
+import py_compile
 import sqlite3
 import subprocess
 from contextlib import closing
 from itertools import count
+from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType
@@ -94,6 +96,14 @@ async def test_a_document_that_is_not_open_is_left_to_the_caller(write, apply):
     answer = await apply(path, text, notebook(code("a", "a = 2")))
     assert answer == {"applied": False, "reason": f"{path} is not open"}
     assert file.read_text() == text
+
+
+async def test_a_program_that_jupyterlab_saves_is_imported_as_it_is_now(client, write):
+    path, file = write("A = 1\n", ".py")
+    compiled = Path(py_compile.compile(str(file)))
+    await client.call("PUT", f"api/contents/{path}", {"type": "file", "format": "text", "content": "A = 2\n"})
+    assert file.read_text() == "A = 2\n"
+    assert not compiled.exists()
 
 
 @pytest.mark.parametrize("incoming", ["{", "[]", '{"cells": 1}', notebook({"cell_type": "code"}), '"\ud800"'])
