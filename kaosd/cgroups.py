@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaosd.model import Usage
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _GROUPS = Path("/sys/fs/cgroup")
 _NEVER = 2**62  # bytes from which a limit of version 1 is none
@@ -63,6 +65,18 @@ def killed_for_memory(cgroup: str) -> int:
     return max((int(count) for text in events for count in re.findall(r"^oom_kill (\d+)$", text, re.M)), default=0)
 
 
+def used(cgroup: str) -> Usage | None:
+    """What the processes of a group have used; None where the system does not count that for it.
+
+    Of memory without the files that the kernel can drop at once, as the tools of container engines count.
+    """
+    for top in _directories(cgroup):
+        if (memory := _used_memory(_read(f"{top}/memory.current"), _read(f"{top}/memory.stat"))) is not None:
+            microseconds = re.search(r"^usage_usec (\d+)$", _read(f"{top}/cpu.stat"), re.M)
+            return Usage(memory, int(microseconds[1]) / 1e6) if microseconds else None
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Contained:
     """The control groups of a container. pid: a process in it. name: what the paths of its own groups contain.
@@ -84,6 +98,20 @@ class Contained:
         text = self._read("memory", "memory.events") or self._read("memory", "memory.oom_control")
         return max((int(count) for count in re.findall(r"^oom_kill (\d+)$", text, re.M)), default=0)
 
+    def used(self) -> Usage | None:
+        """What its processes have used; None where the system does not count that for it. See `used`."""
+        current = self._read("memory", "memory.current") or self._read("memory", "memory.usage_in_bytes")
+        memory = _used_memory(current, self._read("memory", "memory.stat"))
+        microseconds = re.search(r"^usage_usec (\d+)$", self._read("cpu", "cpu.stat"), re.M)
+        nanoseconds = self._read("cpuacct", "cpuacct.usage").strip()
+        if memory is None or not (microseconds or nanoseconds):
+            return None
+        return Usage(memory, int(microseconds[1]) / 1e6 if microseconds else int(nanoseconds) / 1e9)
+
+    def pids(self) -> set[int]:
+        """Its processes, as numbers of this machine."""
+        return {int(line) for line in (self._read("memory", "cgroup.procs") or "").split()} - {0}
+
     def _memory(self) -> int | None:
         text = (self._read("memory", "memory.max") or self._read("memory", "memory.limit_in_bytes")).strip()
         return int(text) if text.isdecimal() and int(text) < _NEVER else None
@@ -103,6 +131,14 @@ class Contained:
                 if text := _read(str(top / path.lstrip("/") / file)):
                     return text
         return ""
+
+
+def _used_memory(current: str, stat: str) -> int | None:
+    """Bytes in use by the texts of memory.current and memory.stat, without files that can be dropped at once."""
+    if not current.strip().isdecimal():
+        return None
+    files = re.search(r"^(?:total_)?inactive_file (\d+)$", stat, re.M)
+    return max(0, int(current) - (int(files[1]) if files else 0))
 
 
 def _is_cpu(text: str, cores: float | None) -> bool:

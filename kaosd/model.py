@@ -7,6 +7,7 @@ name says otherwise; digests are lower-case hexadecimal; paths inside bundles ar
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -218,6 +219,32 @@ class ByHand:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What a host or kernel has used. memory: bytes in use now. seconds: of processors since it was started."""
+
+    memory: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How an environment differs from the one before it: names of packages; changed: name, old and new version."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Kernels that stopped, and their variables with them, when their host did. kernels: how many; None: not known."""
+
+    kernels: int | None
+    why: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class HostStatus:
     """What a probe found. reason: why it is not answering, as a sentence with the last lines of its log.
 
@@ -227,6 +254,9 @@ class HostStatus:
     by_hand: what was installed by hand in this notebook alone.
     holds: the versions of model/ that may be in its directory, by its own word; None where kaosd writes there itself.
     moved: the same host as it is to be reached from now on, when it is found somewhere else.
+    outdated: ids of running kernels that are still on an older environment than kernels get that start now.
+    usage: None where the engine cannot tell; kernel_usage: by kernel id, as far as the engine can tell.
+    pids: all processes of the host, as far as they are processes of this machine.
     """
 
     alive: bool
@@ -240,6 +270,10 @@ class HostStatus:
     by_hand: tuple[ByHand, ...] = ()
     holds: tuple[str, ...] | None = None
     moved: Host | None = None
+    outdated: tuple[str, ...] = ()
+    usage: Usage | None = None
+    kernel_usage: Mapping[str, Usage] = field(default_factory=dict)
+    pids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

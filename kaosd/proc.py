@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from kaosd.model import Usage
+
 HOST_MARK = "KAOS_HOST"  # in the environment of a host and of all that it starts: which one
 BUILD_MARK = "KAOS_BUILD"  # in the environment of all processes of a build: the directory that they make
 LINE_MAX = 64 * 1024  # bytes; a longer line is handed on in pieces
@@ -25,6 +27,7 @@ OUTPUT_MAX = 4 * 2**20  # characters
 _AT_ONCE = 200  # lines
 _LEFT_OPEN = 1.0  # s; how long one who left the process group may hold the output open after its end
 _ENDED = frozenset(b"ZX")
+_PAGE, _TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +242,39 @@ def family(*roots: int) -> set[int]:
         found.update(fresh)
         queue.extend(fresh)
     return found
+
+
+def descendants(root: int) -> set[int]:
+    """*root* and all that descends from it, without a look at the other processes of the machine; none when gone."""
+    found: set[int] = set()
+    queue = [root]
+    while queue:
+        pid = queue.pop()
+        found.add(pid)
+        queue += [child for child in children(pid) if child not in found]
+    return {pid for pid in found if _stat(pid) is not None}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that the main thread or another one of *pid* has started, or adopted."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in _read(pid, f"task/{thread}/children").split()]
+
+
+def used(processes: Iterable[int]) -> Usage:
+    """What *processes* have used, with those of their children that have ended. Memory that they share counts once."""
+    memory = largest = ticks = 0
+    for pid in processes:
+        fields, pages = _stat(pid), _read(pid, "statm").split()
+        if fields is not None and len(pages) > 2:
+            resident, shared = int(pages[1]), int(pages[2])
+            memory += resident - shared
+            largest = max(largest, shared)
+            ticks += sum(map(int, fields[11:15]))
+    return Usage((memory + largest) * _PAGE, ticks / _TICKS)
 
 
 LOOKS = 2  # looks in a row that must find nothing

@@ -488,6 +488,8 @@ class Registry:
         """
         counting = [asyncio.ensure_future(actor.edits.freshen()) for actor in self.actors.values()]
         asking = [asyncio.ensure_future(actor.hosting.freshen()) for actor in self.actors.values()]
+        if any(actor.spec.resources.gpu for actor in self.actors.values()):
+            asking.append(asyncio.ensure_future(self.shop.gpus.refresh()))
         if asking:
             _, late = await asyncio.wait(asking, timeout=within)
             for task in late:

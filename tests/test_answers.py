@@ -11,7 +11,7 @@ from kaosd.model import Environment, Progress, Resources, Stage, Version
 from kaosd.notebook import answers
 from kaosd.notebook.answers import Known, Tone
 from kaosd.notebook.standing import Standing, host_state, state
-from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Target, Why
+from kaosd.planner import Attach, Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
 SERVED = Served(ONE, "e1", "server", None, Resources())
@@ -57,6 +57,8 @@ CASES = [
          "live, 2 warnings, 1 path left out, 2 kernels on an older environment", "warn"),
     Case("live, and something happened", known(LIVE, notice="its memory limit of 4Gi has ended a process"),
          "live, its memory limit of 4Gi has ended a process", "warn"),
+    Case("live, and its memory is nearly used up", known(LIVE, memory="memory 3.7 of 4.0 Gi"),
+         "live, memory 3.7 of 4.0 Gi", "warn"),
     Case("live, with copies kept and packages by hand", known(LIVE, recovered=1, by_hand=1), "live", "ok",
          ("recovered n", "env n")),
     Case("live, paused", known(held(Why.PAUSED, "paused by you", replace(LIVE, paused=True))), "live, paused by you",
@@ -156,6 +158,16 @@ def test_an_action_is_the_request_that_the_command_makes() -> None:
     assert force.shown()["action"] == {"verb": "redeploy", "body": {"force": True, "now": False}}
     assert back.shown()["action"] == {"verb": "rollback", "body": {}}
     assert answers.next_steps(known(FAILED))[0].shown()["action"] is None
+
+
+def test_a_swap_that_is_being_done_is_announced_unless_it_keeps_the_kernels() -> None:
+    renew, keeps = Renew(TARGET, ENVIRONMENT), Swap(TARGET, ENVIRONMENT, True)
+    found = answers.swap(known(replace(LIVE, stepping=renew), busy=1))
+    assert found == (1, "kaosd is starting another host for the new limits or data")
+    assert answers.swap(known(replace(LIVE, stepping=keeps), busy=1)) is None
+    assert answers.swap(known(replace(LIVE, stepping=Swap(TARGET, ENVIRONMENT, False)))) is not None
+    assert answers.swap(known(replace(LIVE, stepping=Attach(None, restarts=True)))) == (0, answers.DATA)
+    assert answers.swap(known(replace(LIVE, stepping=Attach(None)))) is None
 
 
 def test_only_a_wait_for_busy_kernels_is_a_swap_that_is_coming() -> None:

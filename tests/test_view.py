@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from kaosd.bundle import Verdict
 from kaosd.engines.base import Contents
-from kaosd.model import ByHand, Environment, HostState, NotebookState, Resources, Version
+from kaosd.journal import Live
+from kaosd.model import (
+    ByHand,
+    Change,
+    Environment,
+    HostState,
+    HostStatus,
+    Lost,
+    NotebookSpec,
+    NotebookState,
+    Progress,
+    Resources,
+    Stage,
+    Usage,
+    Version,
+)  # fmt: skip
 from kaosd.notebook.standing import Standing, final, host_state, state
-from kaosd.notebook.view import contents, keep, why
+from kaosd.notebook.usage import Sample
+from kaosd.notebook.view import Facts, contents, keep, notebook, why
 from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Sync, Target, Why
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
@@ -170,3 +187,69 @@ def test_a_wait_ends_for_what_does_not_pass_and_for_enough_failed_attempts(
     hold: Hold, tries: int | None, outcome: str | None
 ) -> None:
     assert final(Plan(None, hold), tries) == outcome
+
+
+SPEC = NotebookSpec("n", "w", "ada", resources=Resources(memory="4Gi"))
+STATUS = HostStatus(alive=True, answering=True, kernels=2, busy=1, outdated=("one",))
+
+
+def shown(**facts: Any) -> dict[str, Any]:
+    """The object of a notebook that is served as on disk."""
+    known: dict[str, Any] = {
+        "spec": SPEC, "url": "", "standing": LIVE, "since": 0.0, "enforced": True, "live": Live(), "host_since": 0.0,
+        "status": STATUS, "deployment": None, "build": None, "refused": (), "warnings": (), "environment_file": None,
+        "recovered": 0, "progress": None,
+    }  # fmt: skip
+    return notebook(Facts(**(known | facts)))
+
+
+def test_the_object_tells_what_a_new_environment_changed_and_which_kernels_lack_it() -> None:
+    change = Change(("scipy",), (), (("numpy", "2.1", "2.2"),))
+    found = shown(live=Live(change=change))
+    assert found["environment"]["change"] == {
+        "added": ("scipy",), "removed": (), "changed": (("numpy", "2.1", "2.2"),)
+    }  # fmt: skip
+    assert (found["host"]["outdated"], found["host"]["outdated_kernels"]) == (1, ["one"])
+    assert found["summary"] == "live, 1 kernel on an older environment"
+    assert shown()["environment"]["change"] is None
+
+
+def test_the_object_tells_of_kernels_that_were_lost() -> None:
+    lost = Lost(2, "JupyterLab was replaced for the new environment", 0.0)
+    assert shown(live=Live(lost=lost))["host"]["lost"] == {
+        "kernels": 2,
+        "why": "JupyterLab was replaced for the new environment",
+        "at": "1970-01-01T00:00:00.000Z",
+    }
+    assert shown()["host"]["lost"] is None
+
+
+def test_the_object_tells_what_is_used_and_warns_before_the_limit() -> None:
+    used = [Sample(at, Usage(int(3.9 * 2**30), 2 * at), {"one": Usage(2**20, at)}) for at in (0.0, 2.0)]
+    found = shown(samples=used, gpu_memory=5, status=replace(STATUS, outdated=()))
+    assert found["usage"] == {
+        "memory": int(3.9 * 2**30),
+        "cpu": 2.0,
+        "gpu_memory": 5,
+        "kernels": [{"id": "one", "memory": 2**20, "cpu": 1.0}],
+    }
+    assert found["warnings"] == ["memory 3.9 of 4.0 Gi"]
+    assert (found["summary"], found["tone"]) == ("live, memory 3.9 of 4.0 Gi", "warn")
+    assert shown()["usage"] is None
+
+
+def test_the_object_announces_a_swap_with_the_time_that_is_left() -> None:
+    hold = Hold(Why.BUSY, "1 kernel is busy", 99.0, brief="1 busy kernel")
+    now = replace(LIVE, source=TWO, plan=Plan(None, hold, TARGET))
+    found = shown(standing=now, until=time.time() + 580.4)
+    assert found["summary"].startswith("held: 1 busy kernel, 9:")
+    assert found["swap"]["busy"] == 1
+    assert found["swap"]["until"].endswith("Z")
+    assert shown()["swap"] is None
+
+
+def test_the_object_tells_how_far_a_build_is() -> None:
+    progress = Progress(Stage.BUILD, "install", time.time(), 4, 4, 30.0)
+    found = shown(standing=replace(LIVE, building=True), progress=progress)["progress"]
+    assert found.pop("seconds") >= 0
+    assert found == {"stage": "build", "step": 4, "steps": 4, "text": "install", "expected": 30.0}

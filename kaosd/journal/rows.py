@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from kaosd.errors import StoreError
-from kaosd.model import Deployment, Environment, Host, Job, Resources, Version
+from kaosd.model import Change, Deployment, Environment, Host, Job, Lost, Resources, Version
 
 Value = TypeVar("Value")
 
@@ -27,6 +27,8 @@ class Live:
     restarts: how often the host ended without being asked to.
     attaching, applying: a change of data or resources was begun, and is not written down as done.
     directory: the path of the source directory that this is of; None when there is none, or it is not known.
+    change: how the environment differs from the one before it; None when that is not known.
+    lost: the kernels that stopped with the host before this one; None when there were none.
     """
 
     source: Version | None = None
@@ -42,6 +44,8 @@ class Live:
     applying: bool = False
     left: tuple[str, ...] = ()
     directory: str | None = None
+    change: Change | None = None
+    lost: Lost | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -452,6 +452,8 @@ class Notebook:
             edits=self.edits.counts,
             progress=self.looking.progress(),
             until=self._until(),
+            samples=self.hosting.samples,
+            gpu_memory=self.shop.gpus.used(self.hosting.status.pids if self.hosting.status else ()),
             can_roll_back=self._can_roll_back(),
             copy=self._copy(),
         )

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from kaosd.model import HostState, NotebookState, Progress, Stage
 from kaosd.notebook.standing import Standing
-from kaosd.planner import Why
+from kaosd.planner import Why, ends_kernels
 
 Tone = Literal["ok", "busy", "warn", "bad"]
 LONGEST = 100  # characters of a summary
+DATA = "new data restarts JupyterLab"
 
 TONES: dict[NotebookState, Tone] = {
     NotebookState.LIVE: "ok",
@@ -31,7 +32,7 @@ class Known:
     """What the answers are made of. state, reason: see standing.state.
 
     left: seconds until the hold passes, None when nobody knows. busy, outdated: numbers of kernels. by_hand: packages
-    that were installed by hand. notice: what happened to the running host.
+    that were installed by hand. notice: what happened to the running host. memory: see usage.near_limit.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Known:
     left: float | None = None
     busy: int = 0
     outdated: int = 0
+    memory: str = ""
     warnings: int = 0
     refused: int = 0
     recovered: int = 0
@@ -96,8 +98,13 @@ def next_steps(known: Known) -> list[Next]:
 
 
 def swap(known: Known) -> tuple[int, str] | None:
-    """The busy kernels that a swap or restart waits for before it stops them, and why it comes; None without one."""
-    hold = known.standing.plan.hold
+    """The busy kernels that a swap or restart will stop, and why it comes; None without one.
+
+    It waits for them first, or is being done.
+    """
+    hold, step = known.standing.plan.hold, known.standing.stepping
+    if ends_kernels(step):
+        return known.busy, f"kaosd is {known.reason}" if known.reason else DATA
     return (known.busy, hold.text) if hold is not None and hold.why is Why.BUSY else None
 
 
@@ -108,9 +115,7 @@ def _why(known: Known) -> Why | None:
 
 def _asides(known: Known) -> list[str]:
     """What is worth a look although the content on disk is served."""
-    found = ["paused by you"] if known.standing.paused else []
-    if known.notice:
-        found.append(known.notice)
+    found = [text for text in ("paused by you" if known.standing.paused else "", known.notice, known.memory) if text]
     found += [
         text
         for number, text in (

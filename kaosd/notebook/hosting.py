@@ -12,7 +12,8 @@ import structlog
 from kaosd.engines.base import Engine, Home
 from kaosd.errors import KaosError
 from kaosd.journal import Journal, Live
-from kaosd.model import Host, HostStatus
+from kaosd.model import Host, HostStatus, Lost
+from kaosd.notebook.usage import Sample, kept
 from kaosd.planner import Attempt, HostFact, Target, about
 
 PROBE_EVERY = 10.0  # seconds between probes of a host at rest
@@ -41,6 +42,8 @@ class Hosting:
         self.probe_due: float | None = None
         self.refused: frozenset[tuple[Attempt, object]] = frozenset()
         self._ended: asyncio.Task[None] | None = None
+        self.samples: list[Sample] = []  # of what the host has used, oldest first
+        self._kernels: int | None = 0  # of the host when it last answered; None: it has not yet
         self._asked_at = 0.0
         self._unsaved = False
 
@@ -80,6 +83,9 @@ class Hosting:
 
     def serve(self, host: Host, **changes: object) -> None:
         """Write down a host that has answered, and watch it."""
+        before = self.live.host
+        if before is None or before.started_at != host.started_at:
+            self._kernels, self.samples = 0, []
         try:
             self.save(host=host, **changes)
         finally:
@@ -96,6 +102,7 @@ class Hosting:
             self._ended.cancel()
         self.save(host=None)
         self.refused, self.status = frozenset(), None
+        self._kernels, self.samples = 0, []
         self.since = time.time()
         self.probe_due = None
 
@@ -113,6 +120,7 @@ class Hosting:
             environment = await self.engine.built(host.environment) or environment
         digest = environment.digest if environment is not None else known.environment
         host = replace(host, environment=digest, server=known.server)
+        self._kernels = None
         self.live = replace(self.live, host=host, environment=environment)
         self.since = host.started_at
         self.watch()
@@ -142,12 +150,25 @@ class Hosting:
             return False
         before = self.status
         self.status = await self.engine.probe(host)
+        self._count(self.status)
         self.check_content(self.status)
         self._asked_at = loop.time()
         self.probe_due = loop.time() + (PROBE_SOON if soon or self.status.moved else PROBE_EVERY)
         if self.status.moved is not None:
             self.save(host=self.status.moved)
         return not self.status.alive and (before is None or before.alive)
+
+    def _count(self, status: HostStatus) -> None:
+        """Note what the host has used, and how many kernels it has."""
+        now = asyncio.get_running_loop().time()
+        if status.usage is not None:
+            self.samples = kept([*self.samples, Sample(now, status.usage, status.kernel_usage)], now)
+        if status.answering:
+            self._kernels = status.kernels
+
+    def losing(self, why: str) -> Lost | None:
+        """The kernels that stop with the host now, and *why*; None when it has none."""
+        return Lost(self._kernels, why, time.time()) if self._kernels != 0 else None
 
     def check_content(self, status: HostStatus) -> bool:
         """Whether the host holds the code that was brought there, by its own word; else that has to be brought again.
@@ -173,6 +194,7 @@ class Hosting:
         before = self.damage
         if status.answering:
             self.status, self._asked_at = status, loop.time()
+            self._count(status)
         if not status.answering or self.damage != before:
             self.probe_due = 0.0
             self.poke()
@@ -181,8 +203,9 @@ class Hosting:
         """Write down that the host is gone without our doing; why, and whether it had run for long."""
         reason = self.status.reason if self.status is not None and self.status.reason else "its process is gone"
         steady = time.time() - self.since > STEADY
+        lost = self.losing(f"JupyterLab ended: {reason}") if self.live.host is not None else self.live.lost
         self.gone()
-        self.save(restarts=self.live.restarts + 1)
+        self.save(restarts=self.live.restarts + 1, lost=lost)
         return KaosError(f"the host ended: {reason}", retryable=True), steady
 
     async def end(self, grace: float) -> None:
@@ -192,7 +215,9 @@ class Hosting:
                 await self.engine.stop(self.live.host, grace)
             except KaosError as error:
                 log.warning("host_left_behind", notebook=self.name, error=str(error))
+        lost = self.losing("JupyterLab was replaced for another engine")
         self.gone()
+        self.save(lost=lost)
 
     def close(self) -> None:
         """Stop watching; the host goes on."""

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
-from kaosd.engines.base import Carrier, Log, Order
+from kaosd.engines.base import Carrier, Listing, Log, Order
 from kaosd.errors import ConfigError, DocumentHeld, EngineError, HostUnreachable, KaosError
-from kaosd.model import DataMode, Deployment, Environment, Host, JobState, Stage, Version
+from kaosd.model import DataMode, Deployment, Environment, Host, JobState, Lost, Stage, Version
 from kaosd.notebook.content import StoredContent
 from kaosd.notebook.making import Making
+from kaosd.notebook.packages import changed
 from kaosd.notebook.record import bare
 from kaosd.notebook.work import WorkDirectory, differences
 from kaosd.planner import Attempt, Target, Why
@@ -32,6 +33,7 @@ LOST = "[the store has lost what was deployed before]"
 SWAPS = "JupyterLab moves to a new pod, and its kernels end. Your edits move with it."
 STOPS = "This notebook is being stopped. What you edited here is kept."
 NEW_DATA = "New data is on its way. JupyterLab starts again for it, and its kernels end. Your edits stay."
+REPLACED = "JupyterLab was replaced for"
 CAUSES = 50  # paths that a deployment names as its cause, at most
 HELD_AGAIN, HELD_COSTLY_AGAIN = 1.0, 30.0  # seconds; costly: a server was started for it
 
@@ -169,7 +171,7 @@ class Steps:
         spec = replace(actor.spec, resources=target.resources)
         return Order(spec, actor.home, environment, f"/{spec.name}/", log, actor.shop.origins)
 
-    def _serve(self, host: Host, target: Target, environment: Environment, **done: bool | str | None) -> None:
+    def _serve(self, host: Host, target: Target, environment: Environment, **done: bool | str | Lost | None) -> None:
         """Write down that *host* serves *target* from now on. done: see Live."""
         self.actor.hosting.serve(
             host,
@@ -187,7 +189,7 @@ class Steps:
     async def _swap(self, step: planner.Swap) -> None:
         """Another environment: under the running server where it is the same one, else a new server beside it."""
         actor, target = self.actor, step.target
-        old = actor.hosting.host
+        old, before = actor.hosting.host, actor.hosting.live.environment
         if old is None:
             return
         await self._begin(target, "swap")
@@ -201,8 +203,21 @@ class Steps:
             await self.work.sync(target.source, switched)
             serving = replace(serving, resources=actor.hosting.live.resources or target.resources)
             self._serve(switched, serving, step.environment)
-            return
-        await self._beside(old, target, step.environment, serving)
+        else:
+            await self._beside(old, target, step.environment, serving, "the new environment")
+        if before is not None:
+            await self._compare(before, step.environment)
+
+    async def _compare(self, before: Environment, after: Environment) -> None:
+        """Write down what the new environment changed, where the engine can tell."""
+        actor, change = self.actor, None
+        if isinstance(actor.engine, Listing):
+            try:
+                old, new = [await actor.engine.contents(one, actor.home) for one in (before, after)]
+                change = changed(old.packages, new.packages)
+            except EngineError as error:
+                actor.record.note(f"what the new environment changed is not known: {error}")
+        actor.hosting.save(change=change)
 
     async def _renew(self, step: planner.Renew) -> None:
         """A new host of the same environment, which has what the old one could not be given."""
@@ -211,14 +226,17 @@ class Steps:
             return
         await self._begin(step.target, "swap")
         self.actor.engine.check(step.target.resources)
-        await self._beside(old, step.target, step.environment, step.target)
+        await self._beside(old, step.target, step.environment, step.target, "new limits or data")
         for attempt in (Attempt.APPLY, Attempt.ATTACH):
             self.actor.failures.succeeded(attempt)
 
-    async def _beside(self, old: Host, target: Target, environment: Environment, serving: Target) -> None:
-        """A new host beside *old*, which ends when the new one serves *serving*; on failure *old* goes on."""
+    async def _beside(self, old: Host, target: Target, environment: Environment, serving: Target, what: str) -> None:
+        """A new host beside *old*, which stops when the new one serves *serving*; on failure *old* keeps running.
+
+        what: for which it is replaced.
+        """
         if isinstance(self.actor.engine, Carrier):
-            await self._replace(self.actor.engine, old, target, environment, serving)
+            await self._replace(self.actor.engine, old, target, environment, serving, what)
             return
         actor, data = self.actor, serving.data != self.actor.hosting.live.data
         leaving = actor.record.jobs.get(Stage.HOST)
@@ -241,14 +259,15 @@ class Steps:
             raise
         try:
             done = {"attaching": False} if data else {}
-            self._serve(host, serving, environment, applying=False, **done)
+            lost = actor.hosting.losing(f"{REPLACED} {what}")
+            self._serve(host, serving, environment, applying=False, lost=lost, **done)
         finally:
             await actor.engine.stop(old, actor.shop.grace)
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 
     async def _replace(
-        self, engine: Carrier, old: Host, target: Target, environment: Environment, serving: Target
+        self, engine: Carrier, old: Host, target: Target, environment: Environment, serving: Target, what: str
     ) -> None:
         """A new host in the place of *old*, where there can be but one, with the edits that were made in that one."""
         actor = self.actor
@@ -265,8 +284,9 @@ class Steps:
         except BaseException:
             actor.record.goes_on(leaving)  # the engine has put it back
             raise
+        lost = actor.hosting.losing(f"{REPLACED} {what}")
         await self.work.sync(serving.source, host)
-        self._serve(host, serving, environment, applying=False)
+        self._serve(host, serving, environment, applying=False, lost=lost)
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
 
@@ -308,7 +328,11 @@ class Steps:
         await self.work.close()
         if actor.removed:
             await asyncio.to_thread(self.work.give_up)
+        asked = actor.intent.stopped or actor.start_cause
+        why = f"JupyterLab was {asked}" if asked else "JupyterLab could not be reached any more"
+        kernels = actor.hosting.losing(why)
         actor.hosting.gone()
+        actor.hosting.save(lost=kernels)
         actor.now_please = False
 
     # -- content -------------------------------------------------------------------------------------------
@@ -386,6 +410,11 @@ class Steps:
         else:
             await asyncio.to_thread(bundle.attach, self.store, self._versions, actor.home.data, data.digest)
 
+    async def _leave_for_data(self, host: Host) -> None:
+        """Take leave of the tabs of a host that is restarted for new data, and of its kernels."""
+        await self.work.leave(host, NEW_DATA)
+        self.actor.hosting.save(lost=self.actor.hosting.losing("JupyterLab was restarted for new data"))
+
     async def _carry(self, engine: Carrier, data: Version | None, host: Host | None) -> None:
         """Send the data to an engine whose hosts see no directory of this machine."""
         actor = self.actor
@@ -396,7 +425,7 @@ class Steps:
             )
         content = StoredContent(self.store, data.digest, actor.home.root) if data is not None else None
         try:
-            leaving = partial(self.work.leave, host, NEW_DATA) if host is not None else _nothing
+            leaving = partial(self._leave_for_data, host) if host is not None else _nothing
             await engine.carry(actor.spec, content, host, actor.record.sent, leaving)
         finally:
             actor.record.sent(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kaosd import text
@@ -18,6 +18,7 @@ from kaosd.model import (
     HostStatus,
     Job,
     JobState,
+    Lost,
     NotebookSpec,
     NotebookState,
     Progress,
@@ -25,6 +26,7 @@ from kaosd.model import (
 )  # fmt: skip
 from kaosd.notebook import answers, tab_notices
 from kaosd.notebook.standing import Standing, host_state, state
+from kaosd.notebook.usage import Sample, kernel_rates, near_limit, rate
 from kaosd.planner import Hold
 
 
@@ -53,6 +55,8 @@ class Facts:
     recovered: int
     progress: Progress | None
     until: float | None = None  # when the hold passes
+    samples: list[Sample] = field(default_factory=list)  # of what the host has used
+    gpu_memory: int | None = None  # bytes in use; None: not known
     can_roll_back: bool | None = None  # only told where that is the way out
     edits: dict[str, int] | None = None  # made in the notebook: how many edited, new, deleted; None: not known yet
     copy: tab_notices.Copy | None = None
@@ -63,6 +67,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
     spec, status, now = facts.spec, facts.status, facts.standing
     word, reason = state(now)
     known = _known(facts, word, reason)
+    warned = (*facts.warnings, known.memory) if known.memory else facts.warnings
     return {
         "name": spec.name,
         "workspace": spec.workspace,
@@ -81,16 +86,18 @@ def notebook(facts: Facts) -> dict[str, Any]:
             "gpu": spec.resources.gpu,
             "enforced": facts.enforced,
         },
+        "usage": _usage(facts),
         "source": _bundle(spec.source, now.source, facts.live.source, now.plan.source),
         "data": _bundle(spec.data, now.data, facts.live.data, now.plan.data) | {"mode": spec.data_mode.value},
         "deployment": None if facts.deployment is None else deployment(facts.deployment),
         "build": None if facts.build is None else job(facts.build),
-        "host": _host(now, status, facts.host_since),
+        "host": _host(now, status, facts.host_since, facts.live.lost),
         "refused": list(facts.refused),
-        "warnings": list(facts.warnings),
+        "warnings": list(warned),
         "environment": {
             "file": facts.environment_file,
             "by_hand": [asdict(one) for one in status.by_hand] if status else [],
+            "change": asdict(facts.live.change) if facts.live.change else None,
         },
         "recovered": facts.recovered,
         "edits": facts.edits,
@@ -112,6 +119,8 @@ def _known(facts: Facts, word: NotebookState, reason: str | None) -> answers.Kno
         build_failed=build is not None and build.state is JobState.FAILURE,
         left=facts.until - time.time() if facts.until is not None else None,
         busy=status.busy if status else 0,
+        outdated=len(status.outdated) if status else 0,
+        memory=near_limit(rate(facts.samples), facts.spec.resources.memory_bytes),
         warnings=len(facts.warnings),
         refused=len(facts.refused),
         recovered=facts.recovered,
@@ -177,13 +186,25 @@ def _swap(known: answers.Known, until: float | None) -> dict[str, Any] | None:
     return {"busy": coming[0], "until": rfc3339(until), "why": coming[1]} if coming is not None else None
 
 
-def _host(now: Standing, status: HostStatus | None, since: float) -> dict[str, Any]:
+def _usage(facts: Facts) -> dict[str, Any] | None:
+    """What the host uses now: bytes of memory, processors as a number of cores; null where it cannot be told."""
+    whole = rate(facts.samples)
+    if whole is None:
+        return None
+    kernels = [{"id": kernel, **asdict(used)} for kernel, used in sorted(kernel_rates(facts.samples).items())]
+    return {**asdict(whole), "gpu_memory": facts.gpu_memory, "kernels": kernels}
+
+
+def _host(now: Standing, status: HostStatus | None, since: float, lost: Lost | None) -> dict[str, Any]:
     return {
         "state": host_state(now).value,
         "since": rfc3339(since),
         "restarts": now.restarts,
         "kernels": status.kernels if status else 0,
         "busy": status.busy if status else 0,
+        "outdated": len(status.outdated) if status else 0,
+        "outdated_kernels": list(status.outdated) if status else [],
+        "lost": {"kernels": lost.kernels, "why": lost.why, "at": rfc3339(lost.at)} if lost else None,
         "reason": (status.reason if status else "") or None,
         "notice": (status.notice if status else "") or None,
     }

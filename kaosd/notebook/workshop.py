@@ -16,6 +16,7 @@ import structlog
 from kaosd.aside import discard, is_file, set_aside
 from kaosd.bundle import Store
 from kaosd.engines.base import Engine, Home
+from kaosd.engines.gpus import Gpus
 from kaosd.journal import Journal
 from kaosd.planner import Settle
 from kaosd.watch import Watcher
@@ -66,6 +67,7 @@ class Workshop:
     keep_versions: int = 20
     backoff_cap: float = 60.0
     grace: float = 5.0
+    gpus: Gpus = field(default_factory=Gpus)
 
     def home(self, name: str) -> Home:
         """The directories of a notebook, made if absent (mode 0700), with its token."""

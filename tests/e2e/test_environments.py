@@ -37,7 +37,11 @@ async def test_what_is_installed_by_hand_is_shown_until_it_is_part_of_the_enviro
     daemon: Daemon, bundle: Path
 ) -> None:
     daemon.deploy("hand", bundle)
-    assert daemon.notebook("hand")["environment"] == {"file": "model/requirements.txt", "by_hand": []}
+    assert daemon.notebook("hand")["environment"] == {
+        "file": "model/requirements.txt",
+        "by_hand": [],
+        "change": None,
+    }
     async with Lab(daemon.url("hand"), daemon.token("hand")) as lab:
         old = await lab.kernel()
         await old.run("%pip install -q iniconfig==2.0.0")
@@ -51,9 +55,16 @@ async def test_what_is_installed_by_hand_is_shown_until_it_is_part_of_the_enviro
 
         (bundle / "model" / "requirements.txt").write_text("iniconfig==2.1.0\n")
         assert daemon.live("hand")["environment"]["by_hand"] == []
+        until(lambda: daemon.notebook("hand")["host"]["outdated_kernels"] == [old.id], "the old kernel to be known")
+        assert daemon.notebook("hand")["environment"]["change"]["added"] == ["iniconfig"]
+        assert daemon.notebook("hand")["summary"] == "live, 1 kernel on an older environment"
         shown_version = "import importlib.metadata as m; print(m.version('iniconfig'))"
         assert await (await lab.kernel()).run(shown_version) == "2.1.0\n"
         assert await old.run(shown_version) == "2.0.0\n"
+        await old.restart()
+        until(lambda: daemon.notebook("hand")["host"]["outdated"] == 0, "the kernel to be on the new environment")
+        used = until(lambda: daemon.notebook("hand")["usage"], "what is used to be measured")
+        assert used["memory"] > sum(one["memory"] for one in used["kernels"]) > 2 * 2**20
     assert "iniconfig==2.1.0" in daemon.ctl("env", "hand", "--lock").stdout.splitlines()
     assert daemon.ctl("env", "nobody", check=False).returncode == 4
 

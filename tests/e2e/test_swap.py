@@ -28,6 +28,9 @@ async def test_swap_waits_for_a_busy_kernel_and_fails_no_request(daemon: Daemon,
             until, lambda: (one := daemon.notebook("swap"))["state"] == "held" and one, "the wait for the kernel"
         )
         assert "busy" in shown["reason"]
+        assert shown["summary"].startswith("held: 1 busy kernel, ")
+        assert shown["swap"] == {"busy": 1, "until": shown["swap"]["until"], "why": shown["reason"]}
+        assert shown["next"][0]["action"] == {"verb": "redeploy", "body": {"force": False, "now": True}}
         assert shown["swap"]["until"]
         assert daemon.ctl("redeploy", "other", "--when-idle", check=False).returncode == 4
         daemon.ctl("redeploy", "swap", "--when-idle")
@@ -48,6 +51,8 @@ async def test_swap_waits_for_a_busy_kernel_and_fails_no_request(daemon: Daemon,
         assert daemon.token("swap") == token
         assert await (await lab.kernel()).run("import jupyterlab; print(jupyterlab.__version__)") < "4.6"
     assert daemon.history("swap")[0]["outcome"] == "live"
+    lost = daemon.notebook("swap")["host"]["lost"]
+    assert (lost["kernels"], lost["why"]) == (1, "JupyterLab was replaced for the new environment")
 
 
 async def test_now_ends_the_wait(daemon: Daemon, bundle: Path) -> None:

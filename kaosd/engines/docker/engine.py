@@ -226,6 +226,8 @@ class DockerEngine:
         """See `Engine`. Tells of processes that the memory limit has ended, here and in the host's log."""
         running = hosts.of(host)
         status = await hosts.probe(self._connection, running)
+        if status.alive:
+            status = dataclasses.replace(status, usage=running.groups.used(), pids=frozenset(running.groups.pids()))
         killed = running.groups.killed_for_memory() if status.alive else 0
         if not killed:
             return status

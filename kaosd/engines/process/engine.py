@@ -23,7 +23,7 @@ from kaosd.engines.base import Contents, Home, Inputs, Log, Order
 from kaosd.engines.jupyter import SOCKET_MAX
 from kaosd.engines.machine import check
 from kaosd.engines.process import host as hosts
-from kaosd.engines.process import limits, personal
+from kaosd.engines.process import kernels, limits, personal
 from kaosd.engines.process.environment import Environments
 from kaosd.engines.process.files import read_file, read_link, replace_file, replace_link
 from kaosd.engines.process.host import Running
@@ -218,6 +218,7 @@ class ProcessEngine:
             wrong = await asyncio.to_thread(self._damage, running) or await self._unfit(running)
             by_hand = await asyncio.to_thread(self._by_hand, Path(running.link).parent, running.environment)
             status = dataclasses.replace(status, damage=wrong, by_hand=by_hand)
+            status = await asyncio.to_thread(kernels.told, status, running)
             self._examine(running.environment)
         if not running.unit:
             return status
