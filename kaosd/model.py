@@ -227,7 +227,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PackageChanges:
     """How an environment differs from the one before it: names of packages; changed: name, old and new version."""
 
     added: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kaosd.engines.gpus import Gpus, parsed
-from kaosd.model import Change, Usage
+from kaosd.model import PackageChanges, Usage
 from kaosd.notebook.packages import changed
 from kaosd.notebook.usage import KEPT, Rate, Sample, kept, kernel_rates, near_limit, rate
 
@@ -105,5 +105,5 @@ async def test_without_nvidia_smi_or_an_answer_nothing_is_known(
 
 def test_a_change_of_the_environment_names_what_differs() -> None:
     before, after = {"numpy": "2.1", "six": "1", "old": "1"}, {"numpy": "2.2", "six": "1", "scipy": "1.16"}
-    assert changed(before, after) == Change(("scipy",), ("old",), (("numpy", "2.1", "2.2"),))
-    assert changed(before, before) == Change()
+    assert changed(before, after) == PackageChanges(("scipy",), ("old",), (("numpy", "2.1", "2.2"),))
+    assert changed(before, before) == PackageChanges()

@@ -13,13 +13,13 @@ from kaosd.engines.base import Contents
 from kaosd.journal import Live
 from kaosd.model import (
     ByHand,
-    Change,
     Environment,
     HostState,
     HostStatus,
     Lost,
     NotebookSpec,
     NotebookState,
+    PackageChanges,
     Progress,
     Resources,
     Stage,
@@ -204,7 +204,7 @@ def shown(**facts: Any) -> dict[str, Any]:
 
 
 def test_the_object_tells_what_a_new_environment_changed_and_which_kernels_lack_it() -> None:
-    change = Change(("scipy",), (), (("numpy", "2.1", "2.2"),))
+    change = PackageChanges(("scipy",), (), (("numpy", "2.1", "2.2"),))
     found = shown(live=Live(change=change))
     assert found["environment"]["change"] == {
         "added": ("scipy",), "removed": (), "changed": (("numpy", "2.1", "2.2"),)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from kaosd.errors import StoreError
-from kaosd.model import Change, Deployment, Environment, Host, Job, Lost, Resources, Version
+from kaosd.model import Deployment, Environment, Host, Job, Lost, PackageChanges, Resources, Version
 
 Value = TypeVar("Value")
 
@@ -44,7 +44,7 @@ class Live:
     applying: bool = False
     left: tuple[str, ...] = ()
     directory: str | None = None
-    change: Change | None = None
+    change: PackageChanges | None = None
     lost: Lost | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kaosd import bundle
@@ -12,6 +13,7 @@ from kaosd.engines.base import Listing
 from kaosd.errors import KaosError, NotFoundError
 from kaosd.model import Deployment, Version
 from kaosd.notebook import diffs
+from kaosd.notebook.packages import changed
 from kaosd.notebook.past import Past
 from kaosd.notebook.sides import stored_side
 from kaosd.text import printable, rfc3339
@@ -53,13 +55,14 @@ async def between(actor: Notebook, first: int, last: int) -> Json:
 def compared(before: Packages, after: Packages) -> Json:
     """What differs between two environments, by the names of their packages. Pure."""
 
-    def rows(names: set[str]) -> list[Json]:
-        return [{"name": name, "before": before.get(name), "after": after.get(name)} for name in sorted(names)]
+    def rows(names: Iterable[str]) -> list[Json]:
+        return [{"name": name, "before": before.get(name), "after": after.get(name)} for name in names]
 
+    found = changed(before, after)
     return {
-        "added": rows(after.keys() - before.keys()),
-        "removed": rows(before.keys() - after.keys()),
-        "changed": rows({name for name in before.keys() & after.keys() if before[name] != after[name]}),
+        "added": rows(found.added),
+        "removed": rows(found.removed),
+        "changed": rows(name for name, _, _ in found.changed),
     }
 
 

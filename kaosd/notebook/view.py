@@ -94,16 +94,22 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "host": _host(now, status, facts.host_since, facts.live.lost),
         "refused": list(facts.refused),
         "warnings": list(warned),
-        "environment": {
-            "file": facts.environment_file,
-            "by_hand": [asdict(one) for one in status.by_hand] if status else [],
-            "change": asdict(facts.live.change) if facts.live.change else None,
-        },
+        "environment": _environment(facts),
         "recovered": facts.recovered,
         "edits": facts.edits,
         "can_roll_back": facts.can_roll_back,
         "registered": spec.registered,
         "notices": [notice.shown() for notice in tab_notices.notices(_causes(facts, known))],
+    }
+
+
+def _environment(facts: Facts) -> dict[str, Any]:
+    """What is known of the environment. change: by which it differs from the one before."""
+    by_hand, change = facts.status.by_hand if facts.status else (), facts.live.change
+    return {
+        "file": facts.environment_file,
+        "by_hand": [asdict(one) for one in by_hand],
+        "change": asdict(change) if change is not None else None,
     }
 
 
