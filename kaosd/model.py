@@ -236,7 +236,7 @@ class PackageChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostKernels:
     """Kernels that stopped, and their variables with them, when their host did. kernels: how many; None: not known."""
 
     kernels: int | None

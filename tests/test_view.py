@@ -16,7 +16,7 @@ from kaosd.model import (
     Environment,
     HostState,
     HostStatus,
-    Lost,
+    LostKernels,
     NotebookSpec,
     NotebookState,
     PackageChanges,
@@ -26,8 +26,8 @@ from kaosd.model import (
     Usage,
     Version,
 )  # fmt: skip
+from kaosd.notebook.resource_use import Sample
 from kaosd.notebook.standing import Standing, final, host_state, state
-from kaosd.notebook.usage import Sample
 from kaosd.notebook.view import Facts, contents, keep, notebook, why
 from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Sync, Target, Why
 
@@ -215,7 +215,7 @@ def test_the_object_tells_what_a_new_environment_changed_and_which_kernels_lack_
 
 
 def test_the_object_tells_of_kernels_that_were_lost() -> None:
-    lost = Lost(2, "JupyterLab was replaced for the new environment", 0.0)
+    lost = LostKernels(2, "JupyterLab was replaced for the new environment", 0.0)
     assert shown(live=Live(lost=lost))["host"]["lost"] == {
         "kernels": 2,
         "why": "JupyterLab was replaced for the new environment",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from kaosd.errors import StoreError
-from kaosd.model import Deployment, Environment, Host, Job, Lost, PackageChanges, Resources, Version
+from kaosd.model import Deployment, Environment, Host, Job, LostKernels, PackageChanges, Resources, Version
 
 Value = TypeVar("Value")
 
@@ -45,7 +45,7 @@ class Live:
     left: tuple[str, ...] = ()
     directory: str | None = None
     change: PackageChanges | None = None
-    lost: Lost | None = None
+    lost: LostKernels | None = None
 
 
 @dataclass(frozen=True, slots=True)

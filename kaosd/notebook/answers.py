@@ -32,7 +32,7 @@ class Known:
     """What the answers are made of. state, reason: see standing.state.
 
     left: seconds until the hold passes, None when nobody knows. busy, outdated: numbers of kernels. by_hand: packages
-    that were installed by hand. notice: what happened to the running host. memory: see usage.near_limit.
+    that were installed by hand. notice: what happened to the running host. memory: see resource_use.near_limit.
     """
 
     name: str

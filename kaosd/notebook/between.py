@@ -13,7 +13,7 @@ from kaosd.engines.base import Listing
 from kaosd.errors import KaosError, NotFoundError
 from kaosd.model import Deployment, Version
 from kaosd.notebook import diffs
-from kaosd.notebook.packages import changed
+from kaosd.notebook.package_changes import changed
 from kaosd.notebook.past import Past
 from kaosd.notebook.sides import stored_side
 from kaosd.text import printable, rfc3339

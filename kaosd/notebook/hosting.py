@@ -12,8 +12,8 @@ import structlog
 from kaosd.engines.base import Engine, Home
 from kaosd.errors import KaosError
 from kaosd.journal import Journal, Live
-from kaosd.model import Host, HostStatus, Lost
-from kaosd.notebook.usage import Sample, kept
+from kaosd.model import Host, HostStatus, LostKernels
+from kaosd.notebook.resource_use import Sample, kept
 from kaosd.planner import Attempt, HostFact, Target, about
 
 PROBE_EVERY = 10.0  # seconds between probes of a host at rest
@@ -166,9 +166,9 @@ class Hosting:
         if status.answering:
             self._kernels = status.kernels
 
-    def losing(self, why: str) -> Lost | None:
+    def losing(self, why: str) -> LostKernels | None:
         """The kernels that stop with the host now, and *why*; None when it has none."""
-        return Lost(self._kernels, why, time.time()) if self._kernels != 0 else None
+        return LostKernels(self._kernels, why, time.time()) if self._kernels != 0 else None
 
     def check_content(self, status: HostStatus) -> bool:
         """Whether the host holds the code that was brought there, by its own word; else that has to be brought again.

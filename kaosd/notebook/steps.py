@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from kaosd import bundle, planner
 from kaosd.engines.base import Carrier, Listing, Log, Order
 from kaosd.errors import ConfigError, DocumentHeld, EngineError, HostUnreachable, KaosError
-from kaosd.model import DataMode, Deployment, Environment, Host, JobState, Lost, Stage, Version
+from kaosd.model import DataMode, Deployment, Environment, Host, JobState, LostKernels, Stage, Version
 from kaosd.notebook.content import StoredContent
 from kaosd.notebook.making import Making
-from kaosd.notebook.packages import changed
+from kaosd.notebook.package_changes import changed
 from kaosd.notebook.record import bare
 from kaosd.notebook.work import WorkDirectory, differences
 from kaosd.planner import Attempt, Target, Why
@@ -171,7 +171,9 @@ class Steps:
         spec = replace(actor.spec, resources=target.resources)
         return Order(spec, actor.home, environment, f"/{spec.name}/", log, actor.shop.origins)
 
-    def _serve(self, host: Host, target: Target, environment: Environment, **done: bool | str | Lost | None) -> None:
+    def _serve(
+        self, host: Host, target: Target, environment: Environment, **done: bool | str | LostKernels | None
+    ) -> None:
         """Write down that *host* serves *target* from now on. done: see Live."""
         self.actor.hosting.serve(
             host,

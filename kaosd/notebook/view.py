@@ -18,15 +18,15 @@ from kaosd.model import (
     HostStatus,
     Job,
     JobState,
-    Lost,
+    LostKernels,
     NotebookSpec,
     NotebookState,
     Progress,
     Version,
 )  # fmt: skip
 from kaosd.notebook import answers, tab_notices
+from kaosd.notebook.resource_use import Sample, kernel_rates, near_limit, rate
 from kaosd.notebook.standing import Standing, host_state, state
-from kaosd.notebook.usage import Sample, kernel_rates, near_limit, rate
 from kaosd.planner import Hold
 
 
@@ -201,7 +201,7 @@ def _usage(facts: Facts) -> dict[str, Any] | None:
     return {**asdict(whole), "gpu_memory": facts.gpu_memory, "kernels": kernels}
 
 
-def _host(now: Standing, status: HostStatus | None, since: float, lost: Lost | None) -> dict[str, Any]:
+def _host(now: Standing, status: HostStatus | None, since: float, lost: LostKernels | None) -> dict[str, Any]:
     return {
         "state": host_state(now).value,
         "since": rfc3339(since),

@@ -9,8 +9,8 @@ import pytest
 
 from kaosd.engines.gpus import Gpus, parsed
 from kaosd.model import PackageChanges, Usage
-from kaosd.notebook.packages import changed
-from kaosd.notebook.usage import KEPT, Rate, Sample, kept, kernel_rates, near_limit, rate
+from kaosd.notebook.package_changes import changed
+from kaosd.notebook.resource_use import KEPT, Rate, Sample, kept, kernel_rates, near_limit, rate
 
 GI, MI = 2**30, 2**20
 
