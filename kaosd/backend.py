@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,10 @@ class Backend:
     async def restart_notebook(self, name: str, *, kernels: bool) -> dict[str, Any]:
         """Replace the host of a notebook, or restart its kernels."""
         return await self.registry.restart(name, kernels=kernels)
+
+    async def run(self, name: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Run a notebook file of a notebook; what comes of each cell."""
+        return self.registry.run(name, asked)
 
     async def cancel(self, name: str) -> dict[str, Any]:
         """End the build in flight."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from kaosd.notebook.environment_file import add_requirements
 from kaosd.notebook.kernel_restarts import restart_kernels
 from kaosd.notebook.past import Past
 from kaosd.notebook.retention import collect, is_kept, kept_environments
-from kaosd.planner import Why
+from kaosd.notebook.runs import path_in_root, run_in_host
+from kaosd.planner import HostFact, Why
 from kaosd.settings import Settings, naming
 from kaosd.watch import file_system, is_made_up
 
 log = structlog.get_logger(__name__)
 COUNTED = 0.05  # seconds that a status waits for edits to be counted, which then goes on
+RUN_TRIES = 3  # failed attempts in a row after which a run no longer waits for the host
 TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
 STOPPED_WITHIN = 30.0  # seconds that the answer to a stop waits for the host to end
 
@@ -394,6 +396,29 @@ class Registry:
         restarted = await restart_kernels(actor.hosting.host.upstream, f"/{name}/", actor.token)
         await actor.hosting.freshen()
         return self.notebook(name) | {"restarted": restarted}
+
+    async def run(self, name: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Run a notebook file in the host, once what is on disk is live; what comes of it, see hosted/execution.py.
+
+        asked: see api.requests.Run. A stopped notebook is started for it. ConflictError where no host runs; else
+        raises as run_in_host.
+        """
+        actor = self.actor(name)
+        actor.start("started for a run")
+        if not actor.fully_live():
+            yield {"event": "waiting", "text": actor.state()[1] or "what is on disk is being read"}
+        outcome = await actor.settled(RUN_TRIES)
+        host, reason = actor.hosting.host, actor.state()[1]
+        if host is None or actor.hosting.fact() is not HostFact.RUNNING:
+            raise ConflictError(f"{name} has no running JupyterLab: {reason}", hint=f"kaosctl status {name}")
+        if outcome != "live":
+            yield {"event": "warning", "text": f"what is on disk is not live: {reason}; what is served is run"}
+        root = await asyncio.to_thread(actor.looking.root)
+        path = path_in_root(asked["notebook"], asked["file"], actor.spec.source, root)
+        wanted = {"path": path, **{key: asked[key] for key in ("parameters", "timeout", "keep")}}
+        async with contextlib.aclosing(run_in_host(host.upstream, name, actor.token, wanted)) as events:
+            async for event in events:
+                yield event
 
     async def cancel(self, name: str) -> dict[str, Any]:
         """End the build in flight."""

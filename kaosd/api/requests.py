@@ -57,6 +57,19 @@ class Restart(_Fields):
     kernels: bool = False
 
 
+class Run(_Fields):
+    """notebook: path in the notebook's root. file: the same as a path of this machine, meant if it is in the source.
+
+    timeout: seconds for the cells; None: no limit. keep: answer with the executed notebook too.
+    """
+
+    notebook: Annotated[str, Field(min_length=1)]
+    file: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    timeout: float | None = Field(default=None, gt=0)
+    keep: bool = False
+
+
 class Rollback(_Fields):
     """to: number of a deployment, or the beginning of a version's digest; None: the one before."""
 

@@ -5,7 +5,7 @@ Each function takes the daemon and a checked request and returns the JSON of the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,7 @@ from kaosd.api.requests import checked
 from kaosd.settings.schema import Notebook
 
 Json = dict[str, Any]
+Events = AsyncGenerator[Json]  # an answer that comes line by line
 _NOTEBOOK_FIELDS = frozenset(Notebook.model_fields)
 
 
@@ -100,6 +101,9 @@ class Backend(Protocol):
     async def restart_notebook(self, name: str, *, kernels: bool) -> Json:
         """Replace its host by a new one, or restart its kernels only; "restarted" then says how many."""
 
+    async def run(self, name: str, asked: Mapping[str, Any]) -> Events:
+        """Run one of its notebook files, for *asked* see requests.Run; what comes of each cell."""
+
     async def cancel(self, name: str) -> Json:
         """End the build in flight."""
 
@@ -136,11 +140,12 @@ class Route:
     """One line of the table.
 
     mutating: logged, and refused while the daemon drains. stream: may last, so that only some run at once.
+    An answer that is an iterator becomes lines of JSON; closing it ends what it tells of.
     """
 
     method: str
     path: str
-    answer: Callable[[Backend, Ask], Awaitable[Json]]
+    answer: Callable[[Backend, Ask], Awaitable[Json | Events]]
     mutating: bool = False
     stream: bool = False
 
@@ -231,6 +236,10 @@ async def _restart(daemon: Backend, ask: Ask) -> Json:
     return await daemon.restart_notebook(ask.name, kernels=checked(requests.Restart, ask.body).kernels)
 
 
+async def _run(daemon: Backend, ask: Ask) -> Events:
+    return await daemon.run(ask.name, checked(requests.Run, ask.body).model_dump())
+
+
 async def _start_notebook(daemon: Backend, ask: Ask) -> Json:
     return await daemon.start_notebook(ask.name)
 
@@ -299,6 +308,7 @@ ROUTES = (  # sorted by path and method
     Route("POST", f"{_NAME}/restore", _restore, mutating=True),
     Route("POST", f"{_NAME}/resume", _resume, mutating=True),
     Route("POST", f"{_NAME}/rollback", _rollback, mutating=True),
+    Route("POST", f"{_NAME}/run", _run, mutating=True, stream=True),
     Route("POST", f"{_NAME}/start", _start_notebook, mutating=True),
     Route("POST", f"{_NAME}/stop", _stop_notebook, mutating=True),
     Route("POST", f"{_NAME}/wait", _wait, stream=True),

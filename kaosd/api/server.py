@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -15,7 +15,7 @@ from kaosd.api import problems, requests
 from kaosd.api.connection import Connection, Door, Limits, peer
 from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
-from kaosd.api.routes import ROUTES, Ask, Backend, Json, Route, find
+from kaosd.api.routes import ROUTES, Ask, Backend, Events, Json, Route, find
 from kaosd.errors import KaosError
 from kaosd.model import check_name
 
@@ -133,7 +133,10 @@ class Api:
             ask = Ask(name, requests.query_of(query), requests.parse(body) if body else {})
             if route.mutating:
                 log.info("asked", method=method, verb=verb, notebook=name, by="front")
-            return 200, await route.answer(self._daemon, ask)
+            answer = await route.answer(self._daemon, ask)
+            if isinstance(answer, dict):
+                return 200, answer
+            raise Refusal(404, "no_such_route", f"{verb!r} is answered on the control socket only")
         except KaosError as error:
             return problems.status_of(error), problems.document(error)
 
@@ -174,7 +177,8 @@ class Api:
                 log.info("asked", method=route.method, path=request.path, pid=_pid(request))
             if route.stream:
                 with self._stream(request):
-                    return _json(await route.answer(self._daemon, ask))
+                    answer = await route.answer(self._daemon, ask)
+                    return _json(answer) if isinstance(answer, dict) else await _lines(request, answer)
             return _json(await route.answer(self._daemon, ask))
 
         return endpoint
@@ -196,6 +200,27 @@ class Api:
 def _json(answer: object) -> web.Response:
     body = json.dumps(answer, allow_nan=False).encode()
     return web.Response(body=body, content_type="application/json", headers=problems.HEADERS)
+
+
+async def _lines(request: web.Request, events: Events) -> web.StreamResponse:
+    """Answer with a line of JSON for each event; an error after the first is the last line. Raises an earlier one."""
+    async with aclosing(events) as coming:
+        first = await anext(coming, None)
+        response = web.StreamResponse(headers=problems.HEADERS | {"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        try:
+            if first is not None:
+                await response.write(_line(first))
+            async for event in coming:
+                await response.write(_line(event))
+        except KaosError as error:
+            await response.write(_line({"event": "error", **problems.document(error)}))
+        await response.write_eof()
+    return response
+
+
+def _line(event: Json) -> bytes:
+    return json.dumps(event).encode() + b"\n"
 
 
 def _pid(request: web.Request) -> int | None:

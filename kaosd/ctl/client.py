@@ -18,6 +18,7 @@ from kaosd.text import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 QUICK = 10.0  # seconds that the daemon may be silent; requests that end hosts get SLOW
@@ -44,14 +45,34 @@ class Client:
         """The JSON that answers. Raises Failure."""
         return self._request("DELETE", path, None, timeout)
 
+    def lines(self, path: str, body: object) -> Iterator[dict[str, Any]]:
+        """The objects of an answer that comes line by line, as they come. Closing it ends the request. Failure."""
+        connection = self._connect(None)
+        try:
+            connection.sendall(_message("POST", path, body))
+            answer = b""
+            while b"\r\n\r\n" not in answer and (part := connection.recv(65536)):
+                answer += part
+            if b"chunked" not in answer.partition(b"\r\n\r\n")[0].lower():
+                while part := connection.recv(65536):
+                    answer += part
+                yield self._answered(answer)
+                return
+            rest = b""
+            for part in _chunks(connection, answer.partition(b"\r\n\r\n")[2]):
+                *whole, rest = (rest + part).split(b"\n")
+                yield from map(_json, whole)
+        except OSError as error:
+            raise _gone(error.strerror) from None
+        except ValueError as error:
+            raise _gone(str(error)) from None
+        finally:
+            connection.close()
+
     def _request(self, method: str, path: str, body: object, timeout: float | None) -> dict[str, Any]:
-        content = b"" if body is None else _written(body)
-        head = f"{method} {path} HTTP/1.1\r\nHost: kaosd\r\nConnection: close\r\nAccept: application/json\r\n"
-        if body is not None:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         connection = self._connect(timeout)
         try:
-            answer = _exchange(connection, head.encode() + b"\r\n" + content)
+            answer = _exchange(connection, _message(method, path, body))
         except TimeoutError:
             text = f"kaosd does not answer (waited {timeout:g} s at {self.path})"
             raise Failure(text, hint="see `kaosctl logs --stage daemon`", exit_code=failure.TIMED_OUT) from None
@@ -59,6 +80,10 @@ class Client:
             raise _gone(error.strerror) from None
         finally:
             connection.close()
+        return self._answered(answer)
+
+    def _answered(self, answer: bytes) -> dict[str, Any]:
+        """The JSON of a whole response. Failure."""
         try:
             status, headers, content = parse(answer)
         except ValueError as error:
@@ -134,6 +159,37 @@ def _unchunked(body: bytes) -> bytes:
             return b"".join(chunks)
         chunks.append(body[:size])
         body = body[size + 2 :]
+
+
+def _chunks(connection: _socket.socket, begun: bytes) -> Iterator[bytes]:
+    """The content of a chunked body as it comes. begun: what was read of it. ValueError when it breaks off."""
+    while True:
+        while b"\r\n" not in begun:
+            begun += _more(connection)
+        size_text, _, begun = begun.partition(b"\r\n")
+        size = int(size_text.split(b";")[0], 16)
+        if size == 0:
+            return
+        while len(begun) < size + 2:
+            begun += _more(connection)
+        yield begun[:size]
+        begun = begun[size + 2 :]
+
+
+def _more(connection: _socket.socket) -> bytes:
+    part = connection.recv(65536)
+    if not part:
+        raise ValueError("its answer is not whole")
+    return part
+
+
+def _message(method: str, path: str, body: object) -> bytes:
+    """A request as it is sent."""
+    content = b"" if body is None else _written(body)
+    head = f"{method} {path} HTTP/1.1\r\nHost: kaosd\r\nConnection: close\r\nAccept: application/json\r\n"
+    if body is not None:
+        head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    return head.encode() + b"\r\n" + content
 
 
 def _exchange(connection: _socket.socket, request: bytes) -> bytes:

@@ -236,12 +236,41 @@ def _running(commands: Commands) -> None:
         examples=("kaosctl restart notebook-mnist-ada", "kaosctl restart notebook-mnist-ada --kernels"),
         exits=(0, 1, 2, 3, 4, 5, 130),
     )
+    _run(commands)
     for parser in (start, stop):
         parser.add_argument("name", metavar="NAME", nargs="?", help="the notebook (default: the daemon)")
     restart.add_argument("name", metavar="NAME", help="the notebook")
     restart.add_argument("--kernels", action="store_true", help="restart the kernels only, and keep JupyterLab")
     for parser in (stop, restart):
         parser.add_argument("-y", "--yes", action="store_true", help="do not ask when a kernel is busy")
+
+
+def _run(commands: Commands) -> None:
+    parser = commands.add(
+        "run",
+        "notebook_run:run",
+        "runs a notebook file from its first cell to its last, in the hosted environment",
+        """It has a kernel of its own, with the notebook's packages, data and limits; cells are shown as they finish.
+        What is on disk is waited for, and a stopped notebook is started. The file itself stays as it is: the executed
+        copy is written where -o says. ^C interrupts the kernel and stops it.
+
+        Parameters are assigned behind the cell with the tag "parameters", or else first, as papermill does.
+        Exit code 1: a cell failed, and its number and traceback are shown.""",
+        examples=(
+            "kaosctl run notebook-mnist-ada smoke.ipynb --timeout 10m",
+            "kaosctl run notebook-mnist-ada train.ipynb -p epochs=3 -p name=small -o trained.ipynb",
+        ),
+        exits=(0, 1, 2, 3, 4, 5, 130),
+    )
+    parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument(
+        "notebook", metavar="PATH", help="a file as JupyterLab shows it, or its path on disk below the source"
+    )
+    parser.add_argument("-o", "--output", dest="target", metavar="FILE", help="write the executed copy there")
+    parser.add_argument("--timeout", metavar="S", type=values.seconds, help="give up after S seconds, or 10m")
+    parser.add_argument(
+        "-p", "--parameter", dest="parameters", metavar="KEY=VALUE", action="append", help="a parameter of the notebook"
+    )
 
 
 def _steering(commands: Commands) -> None:

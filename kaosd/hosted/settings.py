@@ -14,6 +14,7 @@ from typing import Any
 EXTENSIONS = {
     "jupyterlab": True,
     "kaosd_hosted.documents": True,
+    "kaosd_hosted.execution": True,
     "notebook_shim": False,  # settings of the classic notebook, of which there are none here
 }
 _FLUSH = 3600  # seconds without a change after which the history of a shared document is folded into one update

@@ -103,6 +103,11 @@ class Looking:
             work=self.actor.home.work,
         )
 
+    def root(self) -> str:
+        """The directory of the source that is the notebook's root, "" for its top; blocking."""
+        source = self.versions()[0] or self.actor.hosting.live.source
+        return self.inputs(source).declared.root if source is not None else ""
+
     async def durable(self) -> None:
         """Return when `versions` would outlive a power cut. StoreError when they cannot be written."""
         for root in self.actor.roots():

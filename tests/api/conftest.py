@@ -137,6 +137,20 @@ class Memory:
     async def restart_notebook(self, name, *, kernels):
         return self._call("restart", name, kernels=kernels)
 
+    async def run(self, name, asked):
+        self._call("run", name, **asked)
+        return self._events(asked)
+
+    async def _events(self, asked):
+        try:
+            if asked["notebook"] == "none.ipynb":
+                raise NotFoundError("none.ipynb is not a file of mnist")
+            yield {"event": "started", "cells": 1}
+            await self.settled.wait()
+            raise StoreError("the host went away", hint="look")
+        finally:
+            self.calls.append(("closed", "", {}))
+
     async def cancel(self, name):
         self._one(name)
         raise ConflictError(f"notebook {name!r} has no build in flight")

@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
+from wire import request
 
 from kaosd import __version__
 from kaosd.api import ROUTES
@@ -90,6 +91,7 @@ HAPPY = {
 
 # These two answer with an error of the daemon, and stand in the table of errors below.
 ERRING = {"GET /v1/doctor", "POST /v1/notebooks/{name}/cancel"}
+LINES = {"POST /v1/notebooks/{name}/run"}
 
 
 def shown(route):
@@ -98,7 +100,7 @@ def shown(route):
 
 def test_the_table_is_sorted_and_every_route_is_tested():
     assert sorted(ROUTES, key=lambda route: (route.path, route.method)) == list(ROUTES)
-    assert {shown(route) for route in ROUTES} == HAPPY.keys() | ERRING
+    assert {shown(route) for route in ROUTES} == HAPPY.keys() | ERRING | LINES
 
 
 def test_what_changes_something_is_not_a_get_and_the_other_way_round():
@@ -118,6 +120,31 @@ async def test_a_request_reaches_the_daemon_and_its_answer_comes_back(client, da
 async def test_two_deployments_are_compared(client):
     answer = await client.ask("GET", "/v1/notebooks/mnist/diff?from=3&to=5", None)
     assert (answer.status, answer.json) == (200, {"name": "mnist", "from": 3, "to": 5})
+
+
+async def test_what_comes_line_by_line_is_sent_as_it_comes_and_ends_with_an_error(client, daemon):
+    await client.send(request("POST", "/v1/notebooks/mnist/run", {"notebook": "a.ipynb"}, "Connection: close\r\n"))
+    head = (await client.reader.readuntil(b"\r\n\r\n")).decode().lower()
+    assert "http/1.1 200" in head
+    assert "application/x-ndjson" in head
+    await client.reader.readuntil(b'{"event": "started", "cells": 1}\n')
+    daemon.settled.set()
+    rest = (await client.closed()).decode()
+    assert '"event": "error"' in rest
+    assert '"detail": "the host went away"' in rest
+    assert daemon.calls[-1] == ("closed", "", {})
+
+
+async def test_what_comes_line_by_line_ends_when_the_client_leaves(client, daemon, eventually):
+    await client.send(request("POST", "/v1/notebooks/mnist/run", {"notebook": "a.ipynb"}))
+    await client.reader.readuntil(b'"cells": 1}\n')
+    await client.close()
+    await eventually(lambda: daemon.calls[-1] == ("closed", "", {}))
+
+
+async def test_an_error_before_the_first_line_is_a_problem_document(client):
+    answer = await client.ask("POST", "/v1/notebooks/mnist/run", {"notebook": "none.ipynb"})
+    assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
 # target, body; status, code, part of the detail, hint

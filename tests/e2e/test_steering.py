@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import urllib.error
 import urllib.request
 import zipfile
@@ -38,6 +39,25 @@ def test_a_package_that_is_added_is_written_and_then_built(daemon: Daemon, bundl
     assert (after["number"] > number, after["cause"]) == (True, ["model/requirements.txt"])
     refused = daemon.ctl("add", "adds", "no such name", check=False)
     assert (refused.returncode, "is not a requirement" in refused.stderr) == (1, True)
+
+
+def test_a_notebook_is_run_in_the_hosted_environment(daemon: Daemon, bundle: Path, tmp_path: Path) -> None:
+    file, out = bundle / "model" / "run.ipynb", tmp_path / "out.ipynb"
+    file.write_text(notebook("import train\nprint(train.ANSWER)", "1 / zero"))
+    daemon.deploy("runs", bundle)
+    (bundle / "model" / "train.py").write_text("ANSWER = 42\n")
+    done = daemon.ctl("run", "runs", str(file), "-p", "zero=0", "-o", str(out), check=False)
+    assert done.returncode == 1, done.stderr
+    assert "[2/3]" in done.stdout
+    assert "ZeroDivisionError: division by zero" in done.stdout
+    executed = json.loads(out.read_text())["cells"]
+    assert executed[0]["metadata"]["tags"] == ["injected-parameters"]
+    assert executed[1]["outputs"][0]["text"] == ["42\n"], "what is on disk was waited for"
+    assert json.loads(file.read_text())["cells"][0]["outputs"] == []
+    passed = daemon.json("run", "runs", "run.ipynb", "-p", "zero=1")
+    assert (passed["outcome"], [cell["number"] for cell in passed["cells"]]) == ("passed", [1, 2, 3])
+    assert daemon.ctl("run", "runs", "no.ipynb", check=False).returncode == 4
+    assert daemon.notebook("runs")["host"]["kernels"] == 0
 
 
 def test_a_recovered_copy_comes_back_and_nothing_is_lost(daemon: Daemon, bundle: Path) -> None:
