@@ -2,7 +2,7 @@
 
 A control group is named as /proc/PID/cgroup does ("/user.slice/..."), version 2 where both are mounted. Only version 2
 holds the limits of a person's own units: on version 1 a limit reads as not held. Containers have their limits in either
-version, and are asked for by a process in them (`Contained`). Reads only; what is gone is no error.
+version, and are asked for by a process in them (`Contained`). Reads only; what is gone is not an error.
 """
 
 from __future__ import annotations

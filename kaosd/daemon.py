@@ -47,7 +47,7 @@ COLLECT_FIRST, COLLECT_EVERY = 30.0, 600.0  # seconds
 DESCRIPTORS = 65536
 LARGE = 2_000  # entries of nodes that are kept decoded after a look at a large tree
 TRIM_EVERY = 60.0  # seconds, at least, between two times that free memory is given back
-SWITCH = 0.0005  # seconds until a thread that computes lets another one go on; a save changes threads a few times
+SWITCH = 0.0005  # seconds until a thread that computes lets another one continue; a save changes threads a few times
 
 
 async def serve(
@@ -98,7 +98,7 @@ def _front(settings: Settings, lobby: Lobby, once: OneTime, given: Mapping[str, 
 
 
 async def _drain(settings: Settings, api: Api, front: Front, registry: Registry, own: list[asyncio.Task[None]]) -> None:
-    """The orderly end: no new wishes, steps end within their grace, hosts go on unless told otherwise."""
+    """The orderly end: no new wishes, steps end within their grace, hosts keep running unless told otherwise."""
     sd.notify("STOPPING=1")
     log.info("daemon_stopping")
     api.draining = True
@@ -214,7 +214,7 @@ class Engines(Mapping[str, Engine]):
         return sum(1 for _ in self)
 
     async def close(self) -> None:
-        """End what the engines do themselves; hosts go on."""
+        """End what the engines do themselves; hosts keep running."""
         await self._process.close()
         await self._docker.close()
         if self._pachyderm is not None:

@@ -1,4 +1,4 @@
-"""What can be wrong with the machine or the places that kaosd uses, each with its mend. Blocking, reads only."""
+"""What can be wrong with the machine or the places that kaosd uses, each with its fix. Blocking, reads only."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def _lingering(_examined: Examined) -> Iterator[Check]:
         return
     login = os.environ.get("USER") or str(os.getuid())
     if Path("/var/lib/systemd/linger", login).exists():
-        yield Check("lingering", "ok", "kaosd goes on after you log out")
+        yield Check("lingering", "ok", "kaosd keeps running after you log out")
     else:
         mend = f"sudo loginctl enable-linger {login}"
         yield Check("lingering", "warning", "kaosd and its notebooks end when you log out", mend)

@@ -1,11 +1,11 @@
-"""Reads text that people wrote: UTF-8, or what a byte order mark at its begin says. The only place that guesses."""
+"""Reads text that people wrote: UTF-8, or what a byte order mark at its start says. The only place that guesses."""
 
 from __future__ import annotations
 
 import codecs
 import os
 
-# the longer marks first: that of UTF-16 begins that of UTF-32
+# the longer marks first: that of UTF-16 starts that of UTF-32
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8", "UTF-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le", "UTF-32"),
@@ -16,7 +16,7 @@ _MARKS = (
 
 
 class NotTextError(ValueError):
-    """Why some content is no text, as the rest of a sentence that begins with the file's name."""
+    """Why some content is not text, as the rest of a sentence that starts with the file's name."""
 
 
 def text(content: bytes) -> str:
@@ -39,7 +39,7 @@ def as_utf8(content: bytes) -> bytes:
             try:
                 found = content[len(mark) :].decode(encoding).encode()
             except UnicodeError as error:
-                raise NotTextError(f"is not the {shown} that it begins as; save it as UTF-8") from error
+                raise NotTextError(f"is not the {shown} that it starts as; save it as UTF-8") from error
             break
     else:
         found = content

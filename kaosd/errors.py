@@ -48,7 +48,7 @@ class StoreError(KaosError):
 
 
 class ContentLost(StoreError):
-    """A content is not in the store, or is damaged there; looking at the directories anew may put it back."""
+    """A content is not in the store, or is damaged there; looking at the directories again may put it back."""
 
     code = "content_lost"
 

@@ -117,7 +117,7 @@ def _git_tokens(pattern: bytes, *, by_name: bool) -> list[Token]:
 
 
 def _gap(pattern: bytes, end: int) -> tuple[Token, int]:
-    """The token of two or more asterisks at the begin of a name that end at *end*, and where the next one is."""
+    """The token of two or more asterisks at the start of a name that end at *end*, and where the next one is."""
     for text, token in ((b"/", _DEEP), (b"\\/", _DEEPER)):
         if pattern.startswith(text, end):
             return token, end + len(text)
@@ -151,11 +151,11 @@ def _quoted(pattern: bytes, at: int) -> bytes:
 
 
 def _bracket(pattern: bytes, at: int) -> tuple[bytes, int]:
-    """The expression of the bracket whose inside begins at *at*, and where the next token is."""
+    """The expression of the bracket whose inside starts at *at*, and where the next token is."""
     negated = pattern[at : at + 1] in {b"!", b"^"}
     at += negated
     members: set[int] = set()
-    before = 0  # the byte that a range may begin with; 0 for none
+    before = 0  # the byte that a range may start with; 0 for none
     begin = at
     while at == begin or pattern[at : at + 1] != b"]":
         byte = pattern[at : at + 1]
@@ -184,7 +184,7 @@ def _bracket(pattern: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _class_end(pattern: bytes, at: int) -> int | None:
-    """Where a [:class:] that begins at *at* ends; None when none does."""
+    """Where a [:class:] that starts at *at* ends; None when none does."""
     if not pattern.startswith(b"[:", at):
         return None
     close = pattern.find(b"]", at + 2)
@@ -196,7 +196,7 @@ def _expression(tokens: list[Token]) -> re.Pattern[bytes]:
     end = b"\\Z"
     if tokens and tokens[-1] == _ALL:
         tokens, end = tokens[:-1], b""
-    units: list[tuple[str, list[Token]]] = [("", [])]  # what begins it, and the tokens up to the next of those
+    units: list[tuple[str, list[Token]]] = [("", [])]  # what starts it, and the tokens up to the next of those
     for token in tokens:
         if isinstance(token, str) and token != _STAR:
             units.append((token, []))

@@ -105,7 +105,7 @@ async def _free_notebooks() -> None:
     hosts = {pid for pid in cgroups.pids(group) if proc.environ_value(pid, "KAOS_HOST") is not None}
     if hosts:
         await units.take(hosts, f"kaos-kept-{os.getpid()}.scope")
-        _say("notebooks of an older kaosd go on in a unit of their own")
+        _say("notebooks of an older kaosd keep running in a unit of their own")
 
 
 def _systemctl(*arguments: str) -> None:
@@ -121,7 +121,7 @@ def _systemctl(*arguments: str) -> None:
 def _explain_lingering() -> None:
     login = getpass.getuser()
     if Path("/var/lib/systemd/linger", login).exists():
-        _say("you linger: notebooks go on after you log out, and start with the machine")
+        _say("you linger: notebooks keep running after you log out, and start with the machine")
     else:
         _say(f"notebooks end when you log out, unless you linger: sudo loginctl enable-linger {login}")
 

@@ -2,7 +2,7 @@
 
 On a terminal stderr shows colours, under systemd events go to its journal with fields (`journalctl --user
 KAOS_NOTEBOOK=name`), elsewhere stderr has JSON lines. Whatever
-an event carries, it can neither begin a line of its own nor send a terminal escape, and registered secrets are
+an event carries, it can neither start a line of its own nor send a terminal escape, and registered secrets are
 masked. Events are verbs in the past ("build_finished"), values are keys: log.info("daemon_ready", socket=path).
 """
 
@@ -190,7 +190,7 @@ def _copy_to(file: _File) -> Processor:
 
 
 class _Output:
-    """stderr, which may be a pipe whose reader has gone: then the file alone goes on."""
+    """stderr, which may be a pipe whose reader has gone: then only the file is written."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: TextIO | None = stream

@@ -2,7 +2,7 @@
 
 One file per notebook, deployment, stage and job: `logs/<number>.<stage>.<job or "-">.log`; the daemon's own is
 `<state>/logs/daemon.log`. Each line is an RFC 3339 time in UTC, a space and text; a line without a time belongs
-to the one before. A host's file goes on through later deployments until another host starts. Standard library
+to the one before. A host's file continues through later deployments until another host starts. Standard library
 only: the client reads these files while the daemon is down. The files are the truth; nothing here asks it.
 """
 
@@ -30,7 +30,7 @@ _NOTE = re.compile(r"deployment ([0-9]+): ((live|failed|superseded|cancelled)(?:
 
 @dataclass(frozen=True, slots=True)
 class StageLog:
-    """One log file. notebook, job: "" when it belongs to none; number: of the deployment that began it."""
+    """One log file. notebook, job: "" when it belongs to none; number: of the deployment that started it."""
 
     path: str
     notebook: str
@@ -59,7 +59,7 @@ class Excerpt:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A line of the watch stage that tells how a deployment began (outcome "") or ended (live, failed, ...)."""
+    """A line of the watch stage that tells how a deployment started (outcome "") or ended (live, failed, ...)."""
 
     number: int
     text: str
@@ -87,7 +87,7 @@ def split_line(line: str) -> tuple[float | None, str]:
 
 
 def note(entry: Entry) -> Note | None:
-    """What *entry* tells of its deployment, when it is such a line."""
+    """What *entry* says of its deployment, when it is such a line."""
     found = _NOTE.fullmatch(entry.text) if entry.log.stage == "watch" else None
     return Note(int(found[1]), found[2], found[3] or "") if found else None
 
@@ -161,7 +161,7 @@ def order(entry: Entry) -> tuple[float, bool]:
 
 
 def of_job(logs: Iterable[StageLog], job: str) -> list[Excerpt]:
-    """The files of the job whose id begins with *job*."""
+    """The files of the job whose id starts with *job*."""
     return [Excerpt(log) for log in logs if log.job and log.job.startswith(job)]
 
 
@@ -181,7 +181,7 @@ def of_deployment(
 ) -> list[Excerpt]:
     """The files of deployment *number*, with the part of the host's file that fell into its time.
 
-    start_of: tells when a deployment began out of its files (default: reads them). failed: the deployment
+    start_of: tells when a deployment started out of its files (default: reads them). failed: the deployment
     failed; the host that it was to replace is then left out, so that what it says later does not bury the cause.
     """
     start_of = start_of or began

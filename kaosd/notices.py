@@ -74,7 +74,7 @@ def session_bus(environ: Mapping[str, str] = os.environ) -> str | None:
 
 
 async def tell_all(journal: Journal, news: News, bus: str | None) -> None:
-    """Show a notice for every trouble that begins or ends from now on, for as long as the daemon runs."""
+    """Show a notice for every trouble that starts or ends from now on, for as long as the daemon runs."""
     if bus is None:
         log.info("notices_off", why="there is no session bus")
         return

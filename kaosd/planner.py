@@ -157,8 +157,8 @@ class Look:
     built: complete environments, by digest. building: digest of the build in flight. pinned: what a rollback asked
     for, while the directories are as they were then. now: the person ended the wait for busy kernels.
     when_idle: the person wants them waited for without limit.
-    waiting_since: when a swap began to wait for them. silent: why the host does not answer, if that is known.
-    cut_short: steps that were begun and did not end; what they change may be anything, whatever *served* says.
+    waiting_since: when a swap started to wait for them. silent: why the host does not answer, if that is known.
+    cut_short: steps that were started and did not end; what they change may be anything, whatever *served* says.
     refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
     damage: what is wrong with the environment of the running host; it is built again, or, being there, gets a new host.
     data_restarts: new data ends the kernels of the host.
@@ -200,7 +200,7 @@ def plan(look: Look) -> Plan:
         return _remove(look)
     aim = _aim(look)
     if look.draining:
-        hold = Hold(Why.DRAINING, "the daemon is stopping; it goes on after its next start")
+        hold = Hold(Why.DRAINING, "the daemon is stopping; it continues after its next start")
         return Plan(None, hold, aim.target, aim.source, aim.data)
     found = _stopped(look, aim) if look.stopped or look.restart else None
     found = found or _step(look, aim)

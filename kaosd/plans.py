@@ -57,7 +57,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Begin to make the environment of the target; runs beside everything else, can be cancelled."""
+    """Start to make the environment of the target; runs beside everything else, can be cancelled."""
 
     target: Target
 
@@ -103,7 +103,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Replace the attached data. restarts: the host begins anew for that, and its kernels end."""
+    """Replace the attached data. restarts: the host starts again for that, and its kernels end."""
 
     data: Version | None
     restarts: bool = False

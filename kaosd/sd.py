@@ -93,7 +93,7 @@ def status(text: str) -> str:
 
 
 def reloading() -> str:
-    """The state that begins a reload; READY=1 ends it, also when it failed."""
+    """The state that starts a reload; READY=1 ends it, also when it failed."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 

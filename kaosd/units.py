@@ -84,12 +84,12 @@ class UserUnits:
         )  # fmt: skip
 
     async def stop(self, pattern: str) -> None:
-        """End the units that match and forget that they failed; none is no error."""
+        """End the units that match and forget that they failed; none is not an error."""
         for verb in ("stop", "reset-failed"):
             await self._run("systemctl", "--user", verb, "--", pattern)
 
     async def forget(self, pattern: str) -> None:
-        """Forget that units which match have failed; none is no error."""
+        """Forget that units which match have failed; none is not an error."""
         await self._run("systemctl", "--user", "reset-failed", "--", pattern)
 
     async def _do(self, *argv: str) -> None:

@@ -445,7 +445,7 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(path, damage):
     with Journal(path, at) as again:
         assert again.repaired is not None
         assert "journal.sqlite was damaged (" in again.repaired
-        assert "it is now journal.sqlite.damaged-20231114T221320Z, and a new one was begun" in again.repaired
+        assert "it is now journal.sqlite.damaged-20231114T221320Z, and a new one was started" in again.repaired
         assert "\n" not in again.repaired
         assert again.registered() == ()
         assert again.append("b", None, {}, at).seq > seen

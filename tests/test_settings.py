@@ -240,7 +240,7 @@ LONG = "x" * 45
         ("x = " + "[" * 5000, "kaosd.toml:1: not TOML: nested too deeply"),
         ("\n[[notebook]]\nengine = 'pachyderm'\n[pachyderm]", "kaosd.toml:4: pachyderm.registry: notebooks of the"),
         ("[pachyderm]\naddress = 'pachd'", "kaosd.toml:2: pachyderm.address: 'pachd' is not the address of a pachd;"),
-        ("[pachyderm]\nregistry = 'A B'", "kaosd.toml:2: pachyderm.registry: 'A B' is not the beginning of an image"),
+        ("[pachyderm]\nregistry = 'A B'", "kaosd.toml:2: pachyderm.registry: 'A B' is not the start of an image"),
         ("[pachyderm]\nservice_address = '{host}'", "kaosd.toml:2: pachyderm.service_address: '{host}' has braces"),
         ("[pachyderm]\nservice_address = 'x'", "kaosd.toml:2: pachyderm.service_address: 'x' is not http"),
         ("[pachyderm]\nservice_type = 'NodePort'\nservice_port = 80", "kaosd.toml:3: pachyderm.service_port: 80 is no"),

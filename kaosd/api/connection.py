@@ -176,14 +176,14 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> StreamResponse:
-        """The answer to what is no HTTP; nothing of what was sent is repeated or logged."""
+        """The answer to what is not HTTP; nothing of what was sent is repeated or logged."""
         if status != 400:
             return super().handle_error(request, status, exc, message)
         self._door.refused("malformed request")
         if isinstance(exc, LineTooLong):
             answer = problem(Refusal(431, "too_large", "a header or the address of the request is too long"))
         else:
-            answer = problem(Refusal(400, "bad_request", "this is no valid HTTP/1.1 request"))
+            answer = problem(Refusal(400, "bad_request", "this is not a valid HTTP/1.1 request"))
         answer.force_close()
         return answer
 

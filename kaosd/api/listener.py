@@ -54,7 +54,7 @@ def given(listening: socket.socket, path: Path) -> socket.socket:
     at = listening.getsockname() if unix else None
     if at != os.fspath(path) or not listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         listening.close()
-        where = at or "something that is no Unix socket"
+        where = at or "something that is not a Unix socket"
         text = f"kaosd.socket listens at {where}, and kaosd is to listen at {path}"
         raise ConfigError(text, hint="change ListenStream= in a drop-in of kaosd.socket, or KAOSD_SOCKET")
     return listening
@@ -76,7 +76,9 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-        what = f"a socket of user id {found.st_uid}" if stat.S_ISSOCK(found.st_mode) else "something that is no socket"
+        what = (
+            f"a socket of user id {found.st_uid}" if stat.S_ISSOCK(found.st_mode) else "something that is not a socket"
+        )
         raise ConfigError(f"at {path} stands {what}", hint="remove it, or name another path with KAOSD_SOCKET")
     if _answers(path):
         text = f"another kaosd, with another state directory, listens at {path}"

@@ -48,7 +48,7 @@ def document(error: KaosError) -> dict[str, object]:
 
 
 def problem(error: KaosError) -> web.Response:
-    """The answer that tells of *error*."""
+    """The answer that reports *error*."""
     body = json.dumps(document(error)).encode()
     return web.Response(status=status_of(error), body=body, content_type="application/problem+json", headers=HEADERS)
 

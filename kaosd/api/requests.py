@@ -71,7 +71,7 @@ class Run(_Fields):
 
 
 class Rollback(_Fields):
-    """to: number of a deployment, or the beginning of a version's digest; None: the one before."""
+    """to: number of a deployment, or the start of a version's digest; None: the one before."""
 
     to: str | int | None = None
 
@@ -202,7 +202,7 @@ def parse(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body, object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise ApiError(f"the body is no valid JSON: {str(error)[:100]}") from error
+        raise ApiError(f"the body is not valid JSON: {str(error)[:100]}") from error
     if not isinstance(value, dict):
         raise ApiError("the body must be a JSON object", hint='for example {"force": true}')
     return value
@@ -216,4 +216,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")

@@ -61,7 +61,7 @@ class Backend(Protocol):
         """Whether a path counts, and by which rule."""
 
     async def doctor(self) -> Json:
-        """Checks of the machine, each with its mend."""
+        """Checks of the machine, each with its fix."""
 
     async def events(self, after: int, timeout: float) -> Json:  # noqa: ASYNC109 - a wait for news, not a guard
         """Events above a number; waits for one up to *timeout* seconds."""
@@ -123,7 +123,7 @@ class Backend(Protocol):
         """Read the configuration again."""
 
     async def stop(self) -> Json:
-        """Begin to end."""
+        """Start to end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class Api:
 
     socket: its path; the caller holds the lock of the state directory. activated: what systemd listens on for us at
     that path, which then is not ours to remove. peers: user ids that may connect; default: our own and root.
-    draining: set it when the daemon begins to end, and changes are refused from then on.
+    draining: set it when the daemon starts to end, and changes are refused from then on.
     """
 
     def __init__(

@@ -251,7 +251,7 @@ def _open(side: Path) -> int:
 
 
 def _tidy(home: Path, live: str) -> None:
-    """Take away what is no version, and versions that are not kept and that no process has in hand."""
+    """Take away what is not a version, and versions that are not kept and that no process has in hand."""
     known = {one.name: one for one in _marked(home)}
     retired = sorted((one for one in known.values() if one.name not in {live, _SPARE}), reverse=True)
     kept = {live, _SPARE} & known.keys() | {one.name for one in _kept(retired)}
@@ -319,7 +319,7 @@ def _let_go(home: Path, version: Marked | None, name: str) -> None:
 
 
 def _directories(home: Path) -> Collection[str]:
-    """All that is no marker."""
+    """All that is not a marker."""
     return [name for name in os.listdir(home) if not name.endswith((".tree", ".tree.new"))]
 
 

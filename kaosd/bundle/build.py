@@ -100,7 +100,7 @@ class Build:
         return Known(node, pack(inode_of(listing), headers), len(files), size)
 
     def _child(self, path: bytes, gone: set[bytes]) -> Known | None:
-        """A sub-directory as it is now; None when it is no more, or cannot be read."""
+        """A sub-directory as it is now; None when it is gone, or cannot be read."""
         return self.changed.get(path) or (self._known.get(path) if path not in gone else None)
 
     def _reusable(

@@ -35,7 +35,7 @@ def store_error(doing: str, place: Path, error: OSError | sqlite3.Error) -> Stor
 
 def _full(place: Path) -> StoreError:
     return StoreError(
-        f"the disk that holds {place} is full", hint="free some space there; kaosd then goes on by itself"
+        f"the disk that holds {place} is full", hint="free some space there; kaosd then continues by itself"
     )
 
 

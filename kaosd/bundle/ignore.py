@@ -19,7 +19,7 @@ from pathlib import Path
 from kaosd import encodings, globs
 from kaosd.errors import BundleError
 
-TEMPORARY = b".kaosd-"  # kaosd's own names in a work directory begin with this
+TEMPORARY = b".kaosd-"  # kaosd's own names in a work directory start with this
 RULES_MAX = 1 << 20  # bytes; a larger file is no rule file
 
 _ANY = frozenset({b".git", b".hg", b".svn", b".DS_Store", b"Thumbs.db"})
@@ -59,7 +59,7 @@ _FILES: _Shapes = (
         re.compile(rb".+\.(?:py|ipynb|txt|md|json|ya?ml|toml|ini|cfg|csv|sh|sql|r|R)\.\d{7}", re.DOTALL),
     ),
 )
-# every name that a built-in rule matches begins or ends with one of these: a cheap test that most others pass
+# every name that a built-in rule matches starts or ends with one of these: a cheap test that most others pass
 SUSPECT_FIRST = frozenset(b".#ts_nT")
 SUSPECT_LAST = frozenset(b"~c0123456789")
 

@@ -92,7 +92,7 @@ def is_damage(error: sqlite3.Error) -> bool:
 class Index:
     """One connection to index.db, in a transaction only inside its own methods.
 
-    damage: what was wrong with the file when it was opened, so that another one was begun; None when nothing was.
+    damage: what was wrong with the file when it was opened, so that another one was started; None when nothing was.
     """
 
     def __init__(self, path: Path) -> None:

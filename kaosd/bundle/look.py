@@ -44,7 +44,7 @@ class Scan:
 
 
 def mass_change(before: int, after: int) -> str | None:
-    """How much is gone, as the begin of a sentence; None when there is no need to ask.
+    """How much is gone, as the start of a sentence; None when there is no need to ask.
 
     before, after: numbers of files.
     """

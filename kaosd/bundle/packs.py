@@ -24,14 +24,14 @@ from kaosd.bundle.tree import digest_of
 BUFFER = 4 << 20  # bytes that are gathered before they are written
 PACK = 64 << 20  # bytes after which the next pack is begun: small enough to be rewritten when mostly dead
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # our trouble; anything else that cannot be read is lost
-_START = b"\x89kaosd\r\n"  # no text begins like this
+_START = b"\x89kaosd\r\n"  # no text starts like this
 _HEADER = struct.Struct("<8s32sI")  # start, digest, bytes of the content; a crc32 of these follows
 _CHECK = struct.Struct("<I")
 HEADER = _HEADER.size + _CHECK.size  # bytes before each content
 
 
 class Found(NamedTuple):
-    """A content that a pack's own headers tell of. size: bytes. whole: whether its bytes have its digest."""
+    """A content that a pack's own headers report. size: bytes. whole: whether its bytes have its digest."""
 
     digest: str
     offset: int
@@ -40,7 +40,7 @@ class Found(NamedTuple):
 
 
 class Packs:
-    """The packs below one directory, which is tidied: what is no pack goes, one that cannot be read is made readable.
+    """The packs below one directory, which is tidied: anything else goes, a pack that cannot be read is made readable.
 
     begun: a file is new since the directory was last synced. unsynced: the length of packs that is written, but
     perhaps not on disk.
@@ -81,7 +81,7 @@ class Packs:
         return self._active, offset
 
     def read(self, pack: int, offset: int, size: int) -> bytes:
-        """The bytes at that place; fewer when the pack is cut short, none when it cannot be read.
+        """The bytes at that place; fewer when the pack is truncated, none when it cannot be read.
 
         OSError only for want of descriptors or memory, which says nothing of the pack.
         """
@@ -109,7 +109,7 @@ class Packs:
         return {int(file.stem): file.stat().st_size for file in files}
 
     def contents(self, pack: int, start: int) -> Iterator[Found]:
-        """What the headers of a pack after byte *start* tell of. OSError when it cannot be read."""
+        """What the headers of a pack after byte *start* report. OSError when it cannot be read."""
         data = self._path(pack).read_bytes()
         position = start
         while (position := data.find(_START, position)) >= 0:
@@ -182,7 +182,7 @@ class Packs:
 
 
 def _header(data: bytes, position: int) -> tuple[str | None, int]:
-    """The digest and the size that the header at *position* tells of; None when it is none."""
+    """The digest and the size that the header at *position* reports; None when it is none."""
     header = data[position : position + _HEADER.size]
     check = data[position + _HEADER.size : position + HEADER]
     if len(check) < _CHECK.size or _CHECK.unpack(check)[0] != zlib.crc32(header):

@@ -49,7 +49,7 @@ def _write(writing: Work, above: bytes, path: bytes, entry: Entry) -> None:
         try:
             return writing.write(writing.reach(above), path, entry)
         except (FileExistsError, FileNotFoundError):
-            continue  # the host was quicker: look anew
+            continue  # the host was quicker: look again
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
 

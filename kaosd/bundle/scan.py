@@ -83,7 +83,7 @@ class Scanner:
 
         closed: of these, what the last event said to be closed or renamed, which counts where the kernel does not tell
         whether somebody is still writing it.
-        What a person has to mend in the root comes back as `problem`. StoreError when the store fails; the next
+        What a person has to fix in the root comes back as `problem`. StoreError when the store fails; the next
         look then walks everything.
         """
         found = self.look(dirty, closed)
@@ -98,7 +98,7 @@ class Scanner:
     def compare(self, stopped: Callable[[], bool] = lambda: False) -> tuple[frozenset[bytes], bool]:
         """The paths that are not what the last look found, for what no event tells; and whether that is all.
 
-        Another thread may call this: it ends when *stopped*, or when a look begins, and the next call continues. It
+        Another thread may call this: it ends when *stopped*, or when a look starts, and the next call continues. It
         does nothing while there is no good look to compare with.
         """
         if not self._using.acquire(blocking=False):
@@ -148,7 +148,7 @@ class Scanner:
 
     @property
     def rules(self) -> object:
-        """Changes whenever the person's rules do, so that a watcher can be told anew what to leave out."""
+        """Changes whenever the person's rules do, so that a watcher can be told again what to leave out."""
         return self._rules
 
     def ignored(self, path: bytes, is_dir: bool) -> bool:

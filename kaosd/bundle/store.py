@@ -34,9 +34,9 @@ from kaosd.bundle.tree import Entry, decode, digest_of, encode
 from kaosd.errors import ContentLost, StoreError
 
 LARGE_FROM = 1 << 20  # bytes from which a content is a file of its own
-_RESERVE = 256 << 10  # bytes kept back, so that a sweep can begin when the disk is full
+_RESERVE = 256 << 10  # bytes kept back, so that a sweep can start when the disk is full
 _GRAIN = 20_000_000  # ns; two ticks of the clock that stamps files: a change within one looks like none
-_REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}  # what is opened is no file of ours any more
+_REPLACED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}  # what is opened is not our file any more
 _DIGEST = 64  # characters
 _TEMPORARY = "temporary-"
 
@@ -198,13 +198,13 @@ class Store:
         try:
             node = decode(self.get(digest))
         except (ValueError, KeyError, struct.error) as error:
-            raise ContentLost(f"{digest[:12]} in {self._directory} is no directory node") from error
+            raise ContentLost(f"{digest[:12]} in {self._directory} is not a directory node") from error
         with self._lock:
             self._nodes.keep(digest, node)
         return node
 
     def forget_nodes(self, least: int = 0) -> bool:
-        """Read nodes anew from now on, if this many of their entries are kept decoded; whether they are."""
+        """Read nodes again from now on, if this many of their entries are kept decoded; whether they are."""
         with self._lock:
             if self._nodes.entries < least:
                 return False
@@ -299,7 +299,7 @@ class Store:
         """Drop all that is not reachable from the trees *keep*, from what roots hold now, or from running scans.
 
         Rewrites packs that are mostly dead. May be killed at any instant: nothing that is kept is ever in danger.
-        Saves go on meanwhile: what they put or meet is held, and the rest of them is in these trees.
+        Saves continue meanwhile: what they put or meet is held, and the rest of them is in these trees.
         """
         with self._errors("write to"), self._sweeping, self.holding():
             with self._flushing:
@@ -394,14 +394,14 @@ class Store:
 
     @contextlib.contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        """As store_errors; a damaged index is begun again, and what was wanted of it counts as lost."""
+        """As store_errors; a damaged index is made again, and what was wanted of it counts as lost."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
             raise self._error(doing, error) from error
 
     def _error(self, doing: str, error: OSError | sqlite3.Error) -> StoreError:
-        """What to raise from *error*; a damaged index is begun again."""
+        """What to raise from *error*; a damaged index is made again."""
         if not (isinstance(error, sqlite3.Error) and is_damage(error)):
             return store_error(doing, self._directory, error)
         try:
@@ -413,7 +413,7 @@ class Store:
         return ContentLost(f"the index in {self._directory} was damaged", hint="kaosd has made it again and goes on")
 
     def _take_stock(self) -> None:
-        """Bring index and files together: take in what only the files tell of, forget what only the index tells of."""
+        """Bring index and files together: take in what only the files report, forget what only the index reports."""
         lengths, ends, taken = self._packs.lengths(), self._index.ends(), self._index.packs()
         lost = [
             digest
@@ -437,7 +437,7 @@ class Store:
         self._index.damage = None
 
     def _take_in(self, pack: int, start: int, length: int) -> list[str]:
-        """Take in what the headers of a pack tell of behind *start*; the contents that are damaged there."""
+        """Take in what the headers of a pack report behind *start*; the contents that are damaged there."""
         lost = []
         self._packs.unsynced.setdefault(pack, length)
         for found in self._packs.contents(pack, start):

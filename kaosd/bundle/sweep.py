@@ -1,4 +1,4 @@
-"""What of the store may go, and how it goes: in small steps, since saves go on meanwhile."""
+"""What of the store may go, and how it goes: in small steps, since saves continue meanwhile."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class _Sync:
             try:
                 return self._try(path, new)
             except (FileExistsError, FileNotFoundError):
-                continue  # the host was quicker: judge anew
+                continue  # the host was quicker: judge again
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
     def _try(self, path: bytes, new: Entry | None) -> None:

@@ -21,10 +21,10 @@ from kaosd.text import printable
 
 ATTEMPTS = 3
 GRAIN = 20_000_000  # ns; two ticks of the clock that stamps files: changes within one look alike
-YOUNG = 2_000_000_000  # ns for which a notebook that is no JSON counts as half-written
+YOUNG = 2_000_000_000  # ns for which a notebook that is not JSON counts as half-written
 _PARSED = 64 << 20  # bytes; a larger notebook is taken as it is
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a link is not followed, a FIFO does not hang
-# our trouble, not the file's; and its mend
+# our trouble, not the file's; and its fix
 _EXHAUSTED = {
     errno.EMFILE: "raise the limit of open files",
     errno.ENFILE: "raise the system's limit of open files (fs.file-max)",
@@ -37,7 +37,7 @@ _MOVED = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # it is no longer what the 
 class Taken(NamedTuple):
     """The outcome for one name: its entry and record; or why it is refused; or neither: it is being saved.
 
-    part: what was taken is the beginning of a file that grows.
+    part: what was taken is the start of a file that grows.
     """
 
     entry: Entry | None = None
@@ -98,7 +98,7 @@ def _take_link(store: Store, parent: int, name: bytes, inside: bytes) -> Taken:
 def leaves(inside: bytes, target: bytes) -> str | None:
     """Why a link in the directory *inside* may lead out of the tree; None when it cannot.
 
-    Judged by its text alone, which is enough: climbing is allowed only at the beginning, so it climbs real
+    Judged by its text alone, which is enough: climbing is allowed only at the start, so it climbs real
     directories, and what it then descends through are directories or other links that passed this same test.
     Absolute targets are refused even if they lead into the tree: in a copy they would lead back to the original.
     """

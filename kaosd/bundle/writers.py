@@ -118,7 +118,7 @@ class Writers:
         self.found_writer = False
 
     def begin(self, closed: Collection[bytes] = ()) -> None:
-        """A look begins."""
+        """A look starts."""
         self._closed = set(closed)
         self.again = None
 
@@ -186,7 +186,7 @@ class Writers:
             self._kept.pop(path, None)
 
     def gone(self, path: bytes) -> None:
-        """A file is no more."""
+        """A file is gone."""
         self._kept.pop(path, None)
 
     def _writer(self, path: bytes, descriptor: int) -> bool | None:
@@ -214,12 +214,12 @@ class Writers:
         return max(now - self._waiting[path].since, age)
 
     def _may_grow(self, path: bytes, status: os.stat_result, previous: Entry) -> bool:
-        """Whether what is served of a file may still be its beginning."""
+        """Whether what is served of a file may still be its start."""
         longer = 0 < previous.size < status.st_size
         return longer and previous.kind in {"f", "x"} and not self._waiting[path].rewritten
 
     def _grows(self, path: bytes, descriptor: int, previous: Entry) -> bool:
-        """Whether the file begins with all that is served of it."""
+        """Whether the file starts with all that is served of it."""
         if hash_file(descriptor, previous.size) == previous.digest:
             return True
         self._waiting[path] = replace(self._waiting[path], rewritten=True)

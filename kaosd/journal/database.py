@@ -55,7 +55,7 @@ class Database:
     """One connection to the journal's file, for all threads.
 
     path: of the file; made, mode 0600, when absent. at: the time now, for the name of a damaged file that is
-    moved aside. repaired: the sentence that tells of it; None when nothing was wrong.
+    moved aside. repaired: the sentence that reports it; None when nothing was wrong.
     Raises ConfigError when a newer kaosd made it, StoreError when it is locked, there is no permission or no room.
     """
 
@@ -111,7 +111,7 @@ class Database:
             damage = _damage(self.path, busy) if is_file(self.path) else "it is not a file"
             if damage is not None:
                 aside = set_aside(self.path, at)
-                self.repaired = f"{self.path} was damaged ({damage}): it is now {aside.name}, and a new one was begun"
+                self.repaired = f"{self.path} was damaged ({damage}): it is now {aside.name}, and a new one was started"
                 # Ahead of every number that the old journal can have given out, at one event per second.
                 first = int(at)
         if not os.path.lexists(self.path):
@@ -143,7 +143,7 @@ def _damage(path: Path, busy: float) -> str | None:
             if schema > SCHEMA:
                 raise ConfigError(
                     f"{path} was made by a newer kaosd (schema {schema}, this one knows {SCHEMA})",
-                    hint="start that newer kaosd, or move the file away to begin a new journal",
+                    hint="start that newer kaosd, or move the file away to start a new journal",
                 )
             if schema < 1:
                 return "it holds no journal"
@@ -203,7 +203,7 @@ def _failure(path: Path, error: sqlite3.Error | OSError) -> StoreError:
         case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN if _no_space(path):
             return _full(path)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            hint = "restart kaosd: it sets the file aside and begins a new one"
+            hint = "restart kaosd: it sets the file aside and starts a new one"
             return StoreError(f"{path} is damaged: {error}", hint=hint, retryable=False)
     return StoreError(f"{path} cannot be used: {error}", hint=f"it and {path.parent} must be yours and writable")
 

@@ -22,7 +22,7 @@ DAEMON_ENDED = "the daemon ended"
 
 
 class History(Database):
-    """What was tried, and how it went. Numbers go on where they were after any restart."""
+    """What was tried, and how it went. Numbers continue where they were after any restart."""
 
     def begin_deployment(
         self,
@@ -94,7 +94,7 @@ class History(Database):
         return self._change_job(job_id, lambda job: replace(job, log=log))
 
     def job_state(self, job_id: str, state: JobState, error: str | None = None, at: float | None = None) -> Job:
-        """Say how far the job is; *at*: when it ended, None while it goes on."""
+        """Say how far the job is; *at*: when it ended, None while it runs."""
         return self._change_job(job_id, lambda job: replace(job, state=state, error=error, finished_at=at))
 
     def job_ready(self, job_id: str, at: float) -> Job:
@@ -107,12 +107,12 @@ class History(Database):
         return decode(Job, rows[0][0]) if rows else None
 
     def jobs(self, notebook: str, number: int) -> tuple[Job, ...]:
-        """The jobs of a deployment in the order in which they began."""
+        """The jobs of a deployment in the order in which they started."""
         query = "SELECT body FROM jobs WHERE notebook = ? AND deployment = ? ORDER BY rowid"
         return tuple(decode(Job, body) for (body,) in self._rows(query, notebook, number))
 
     def last_job(self, notebook: str, stage: Stage, state: JobState) -> Job | None:
-        """The job of this stage that began last of those that came to *state*."""
+        """The job of this stage that started last of those that came to *state*."""
         query = """SELECT body FROM jobs WHERE notebook = ? AND json_extract(body, '$.stage') = ?
             AND json_extract(body, '$.state') = ? ORDER BY rowid DESC LIMIT 1"""
         rows = self._rows(query, notebook, stage, state)
@@ -178,7 +178,7 @@ class History(Database):
 
 
 def _save(db: sqlite3.Connection, one: Deployment | Job) -> None:
-    """Insert, or change in place: the order of rows is the order of beginning."""
+    """Insert, or change in place: the order of rows is the order in which they started."""
     if isinstance(one, Job):
         query = "INSERT INTO jobs VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body"
         db.execute(query, (one.id, one.notebook, one.deployment, encode(one)))

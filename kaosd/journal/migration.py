@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 # What makes schema N + 1 out of schema N, by N: statements, none of which ends a transaction.
 STEPS: Mapping[int, tuple[str, ...]] = {
-    # Registrations hold what was given. What is no JSON is left for salvage.py.
+    # Registrations hold what was given. What is not JSON is left for salvage.py.
     1: (
         """UPDATE registrations SET body = json_object('name', notebook, 'given', json(body), 'complete', json('true'))
         WHERE json_valid(body)""",

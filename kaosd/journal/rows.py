@@ -25,7 +25,7 @@ class Live:
     source_tree, model_tree: digests of the stored trees of *source*. syncing: model tree that a sync in
     progress is writing into the host's directory; left: those of syncs before it that did not end either.
     restarts: how often the host ended without being asked to.
-    attaching, applying: a change of data or resources was begun, and is not written down as done.
+    attaching, applying: a change of data or resources was started, and is not written down as done.
     directory: the path of the source directory that this is of; None when there is none, or it is not known.
     change: how the environment differs from the one before it; None when that is not known.
     lost: the kernels that stopped with the host before this one; None when there were none.

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
-    """The line (from 1) on which the statement begins that first defines *path*.
+    """The line (from 1) on which the statement starts that first defines *path*.
 
     text: valid TOML. path: keys and indexes, ("notebook", 1, "cpu"). When the whole path is not there, the line of
     the longest part of it that is; 1 when nothing is.

@@ -115,7 +115,7 @@ def _pachd_address(value: str) -> str:
 
 def _registry(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*", value):
-        raise ValueError(f"{value!r} is not the beginning of an image's name")
+        raise ValueError(f"{value!r} is not the start of an image's name")
     return value
 
 
@@ -247,7 +247,7 @@ class Pachyderm(Table):
     @classmethod
     def _port_suits(cls, port: int, info: ValidationInfo) -> int:
         if info.data.get("service_type") == "NodePort" and not 30000 <= port <= 32767:
-            raise ValueError(f"{port} is no NodePort; write a whole number from 30000 to 32767, one per notebook")
+            raise ValueError(f"{port} is not a NodePort; write a whole number from 30000 to 32767, one per notebook")
         return port
 
 

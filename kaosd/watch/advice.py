@@ -1,4 +1,4 @@
-"""What is wrong with watching, as sentences with their mend."""
+"""What is wrong with watching, as sentences with their fix."""
 
 from __future__ import annotations
 

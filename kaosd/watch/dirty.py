@@ -47,7 +47,7 @@ class Collected:
         self._last = -math.inf
         self._moved = -math.inf  # time of the last event that was more than a write whose close is yet to come
         self._one = self._early = False  # of the last burst that was announced, see Dirty
-        self._alone = True  # whether the burst began after a whole quiet time
+        self._alone = True  # whether the burst started after a whole quiet time
         self._burst: float | None = None  # time of the first event that was not announced yet
 
     def add(self, paths: Mapping[bytes, Fate] | Iterable[bytes] | None, now: float) -> None:
@@ -80,7 +80,7 @@ class Collected:
         return min(self._burst + self.cap, self._moved + self.quiet * self._patience())
 
     def announced(self) -> None:
-        """The poke was given: the next event begins a new burst."""
+        """The poke was given: the next event starts a new burst."""
         self._one, self._early = self._is_one_save(), not self._patience()
         self._burst, self._fates = None, {}
 

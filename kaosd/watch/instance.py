@@ -89,7 +89,7 @@ class Instance:
             self._loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
-        self._scheduled = False  # first: what is appended from here on schedules anew
+        self._scheduled = False  # first: what is appended from here on schedules again
         while self._batches:
             batch = self._batches.popleft()
             if batch is None:

@@ -94,7 +94,7 @@ class Kernel(InotifyFD):
     def __init__(self, deliver: Callable[[list[InotifyEvent]], None]) -> None:
         super().__init__()
         os.set_inheritable(self._inotify_fd, False)
-        # watchdog begins with True, and then leaks three descriptors when closed before the first read.
+        # watchdog starts with True, and then leaks three descriptors when closed before the first read.
         self._is_reading = False
         self._deliver = deliver
         self.name = "kaosd-inotify"
@@ -113,7 +113,7 @@ class Kernel(InotifyFD):
         inotify_rm_watch(self._inotify_fd, WatchDescriptor(descriptor))
 
     def run(self) -> None:
-        """Read until stopped; a failure ends the thread, which the watcher sees and mends."""
+        """Read until stopped; a failure ends the thread, which the watcher sees and repairs."""
         try:
             writes = 0
             while self.should_keep_running():

@@ -147,7 +147,7 @@ class WatchedRoot:
         return None
 
     def adopt(self, found: Survey, everything: bool, now: float) -> frozenset[bytes] | None:
-        """Take over what a look found; returns the paths that changed since the last one, None for everything."""
+        """Take in what a look found; returns the paths that changed since the last one, None for everything."""
         before, self.found = self.found, found
         self.looked_at = now
         if found.limited:

@@ -58,7 +58,7 @@ def in_progress(fate: Fate) -> bool:
 
 
 def patience(fates: Collection[Fate], *, alone: bool) -> float:
-    """The share of the quiet time to wait for more of a burst. alone: it began after a whole quiet time.
+    """The share of the quiet time to wait for more of a burst. alone: it started after a whole quiet time.
 
     None for the save of a file that was there before: whoever saves more than that is seen to before long. A new
     file may be a temporary, and a save right after another one may be the next of many.

@@ -2,7 +2,7 @@
 
 Used by the thread that reads the events and by those that walk trees; every table is guarded by one lock. A
 directory is always put under watch first and read afterwards, so that whatever is made in it in between is
-found by the walk or told by an event. Moves are not paired: where a directory went is walked anew.
+found by the walk or told by an event. Moves are not paired: where a directory went is walked again.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class Watcher:
         self._last_event_at: float | None = None
 
     async def start(self) -> None:
-        """Begin to watch; roots may have been named before."""
+        """Start to watch; roots may have been named before."""
         if self._mode == "auto":
             self._instance.open()
         self._beating = self._loop.call_later(BEAT, self._beat)
@@ -146,7 +146,7 @@ class Watcher:
         )
 
     def problems(self) -> tuple[Problem, ...]:
-        """What keeps changes from being seen at once, each with its mend."""
+        """What keeps changes from being seen at once, each with its fix."""
         found = [self._instance.trouble, *(root.problem() for root in self._roots)]
         return tuple(problem for problem in found if problem is not None)
 

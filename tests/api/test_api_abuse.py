@@ -184,7 +184,7 @@ async def test_what_is_no_request_is_refused_once_and_nothing_of_it_repeated(cli
         assert await client.closed() == b""
     assert (answer.status, answer.json["code"]) == (400, "bad_request")
     assert answer.headers["kaosd-version"] == __version__
-    assert answer.json["detail"] == "this is no valid HTTP/1.1 request"
+    assert answer.json["detail"] == "this is not a valid HTTP/1.1 request"
     assert [(entry["event"], entry["reason"]) for entry in logs] == [("connection_refused", "malformed request")]
     assert daemon.calls == []
 

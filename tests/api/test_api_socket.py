@@ -127,7 +127,7 @@ async def test_anything_else_at_the_path_is_refused_and_kept(start, path, obstac
     path.parent.mkdir(mode=0o700)
     obstacle(path)
     before = path.lstat()
-    with pytest.raises(ConfigError, match=r"at .*kaosd\.sock stands something that is no socket"):
+    with pytest.raises(ConfigError, match=r"at .*kaosd\.sock stands something that is not a socket"):
         await start()
     assert path.lstat() == before
 

@@ -77,7 +77,7 @@ def test_installing_again_is_no_harm_and_a_changed_file_is_left_alone(machine: M
     machine.systemctl("daemon-reload")
     told = machine.run("kaosctl", "doctor", check=False)
     assert "is of this kaosd" in told
-    assert "goes on after you log out" in told
+    assert "keeps running after you log out" in told
 
 
 def test_doctor_says_what_ends_with_the_login(machine: Machine) -> None:
@@ -182,7 +182,7 @@ def test_a_notebook_that_an_older_kaosd_started_survives_the_upgrade(machine: Ma
     assert cell(machine, "kept = 41; print(kept)") == "41"
     assert hosts(machine) == []
     (machine.home / ".config" / "systemd" / "user" / "kaosd.service.d" / "test.conf").unlink()
-    assert "go on in a unit of their own" in machine.run("kaosd", "install-service", "--now")
+    assert "keep running in a unit of their own" in machine.run("kaosd", "install-service", "--now")
     assert machine.property("kaosd.service", "KillMode") == "mixed"
     assert cell(machine, "print(kept + 1)") == "42"
     assert notebook(machine)["state"] == "live"
