@@ -6,11 +6,14 @@ import argparse
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
-from kaosd import __version__, demo, install, proc, sd, streams
+from kaosd import demo, install, proc, sd, streams
+from kaosd.ctl.daemon_usage import daemon_commands
+from kaosd.ctl.failure import USAGE, Failure
 from kaosd.daemon import serve
 from kaosd.errors import ConfigError, KaosError
 from kaosd.log import configure
@@ -35,8 +38,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def _attempt(argv: list[str] | None) -> int:
     try:
-        arguments = _parser().parse_args(argv)
-        return int(arguments.do(arguments))
+        commands = daemon_commands()
+        given = sys.argv[1:] if argv is None else argv
+        commands.check(given)
+        arguments = commands.parser.parse_args(given)
+        if "run" not in arguments:
+            commands.parser.print_help(sys.stderr)
+            return USAGE
+        return DO[arguments.run](arguments)
     except SystemExit as ended:  # argparse has said why
         return ended.code if isinstance(ended.code, int) else 2
     except KaosError as error:
@@ -49,43 +58,25 @@ def _attempt(argv: list[str] | None) -> int:
 
 def _tell(error: KaosError) -> int:
     print(f"kaosd: {printable(str(error))}", file=sys.stderr)  # noqa: T201
+    if isinstance(error, Failure):  # wrong usage
+        return error.exit_code
     return EX_CONFIG if isinstance(error, ConfigError) and not error.retryable else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kaosd", description="Source bundle + data = hosted notebook, on every save.")
-    parser.add_argument("--version", action="version", version=f"kaosd {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, do, text in (
-        ("run", _run, "run in the foreground (what systemd starts)"),
-        ("check", _check, "check the configuration and say what it means"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--config", type=Path, metavar="FILE", help="the configuration file")
-        command.set_defaults(do=do)
-    text = "host the shipped example with the shipped data; ends with its URL"
-    command = commands.add_parser("demo", help=text, description=text)
-    command.add_argument("--directory", default="~/kaosd-demo", help="where the example is put")
-    command.set_defaults(do=lambda chosen: demo.run(expand(chosen.directory, None, os.environ)))
-    text = "make kaosd a service of your own systemd: starts at login, and when kaosctl asks"
-    command = commands.add_parser("install-service", help=text, description=text)
-    command.add_argument("--now", action="store_true", help="start it at once, or again when it runs")
-    command.set_defaults(do=lambda chosen: install.install(now=chosen.now))
-    text = "undo install-service; running notebooks, state and configuration stay"
-    command = commands.add_parser("uninstall-service", help=text, description=text)
-    command.set_defaults(do=lambda _: install.remove())
-    return parser
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     proc.unmarked()
     sd.notify(sd.status("starting"))
     activated = sd.listening()
-    settings = load(arguments.config)
+    config = _path(arguments.config)
+    settings = load(config)
     prepare(settings)
     end_logging = configure(settings.log, settings.state_dir)
     try:
-        return asyncio.run(serve(settings, arguments.config, activated))
+        return asyncio.run(serve(settings, config, activated))
     except BaseExceptionGroup as group:
         mistake = _mistake(group)
         # its file is all that is left where nothing reads the standard error
@@ -106,7 +97,7 @@ def _mistake(group: BaseExceptionGroup[BaseException]) -> KaosError | OSError | 
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    settings = load(arguments.config)
+    settings = load(_path(arguments.config))
     found = "fine" if settings.config.exists() else "absent, the defaults apply"
     lines = [f"{settings.config}: {found}", *(f"warning: {text}" for text in settings.warnings)]
     for spec in settings.notebooks:
@@ -114,6 +105,19 @@ def _check(arguments: argparse.Namespace) -> int:
         lines.append(f"{spec.name}: engine {spec.engine}, source {source}, data {data}")
     print("\n".join(lines))  # noqa: T201
     return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    return demo.run(expand(arguments.directory, None, os.environ))
+
+
+DO: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "check": _check,
+    "demo": _demo,
+    "install-service": lambda chosen: install.install(now=chosen.now),
+    "uninstall-service": lambda _: install.remove(),
+}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from kaosd.ctl import man_pages
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,5 +32,7 @@ def test_pip_installs_the_wheel_into_an_empty_environment_without_trying_version
     assert {name for name, ask in programs.items() if name in run(tmp_path / "empty/bin" / name, ask)} == set(programs)
     site = next((tmp_path / "empty/lib").glob("python3.*/site-packages/kaosd"))
     assert {"templates", "systemd", "front", "hosted"} <= {path.name for path in site.iterdir()}
+    manuals = tmp_path / "empty/share/man/man1"
+    assert {path.name: path.read_text() for path in manuals.iterdir()} == man_pages.pages()
     pages = {path.name for path in (ROOT / "kaosd/docs").iterdir()}
     assert {path.name for path in (site / "docs").iterdir()} == pages

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from kaosd.ctl import failure, manual
 from kaosd.ctl.failure import Failure
@@ -12,12 +14,27 @@ ASKING = (0, 1, 2, 3, 130)  # exit codes of what only asks the daemon
 NAMED = (0, 1, 2, 3, 4, 130)  # and of what names a notebook
 
 
-class Commands:
-    """A group of commands: the top one, or `notebook` or `template`."""
+class Page(NamedTuple):
+    """What a command's page of help is made from, beside its summary."""
 
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    parser: argparse.ArgumentParser
+    examples: tuple[str, ...]
+
+
+class Commands:
+    """A group of commands: all of a program, or `notebook` or `template`.
+
+    codes: what the program's exit codes mean. json: whether every command takes --json.
+    """
+
+    def __init__(
+        self, parser: argparse.ArgumentParser, *, codes: dict[int, str] = manual.EXIT_CODES, json: bool = True
+    ) -> None:
         self.parser = parser
+        self.codes = codes
+        self._json = json
         self._choices = parser.add_subparsers(metavar="COMMAND", title="commands")
+        self._pages: dict[str, Page] = {}
         self.groups: dict[str, Commands] = {}
 
     def add(
@@ -36,12 +53,14 @@ class Commands:
             name,
             help=summary,
             description=manual.description(summary, about),
-            epilog=manual.epilog(examples, exits, files),
+            epilog=manual.epilog(examples, exits, files, self.codes),
             formatter_class=manual.Formatter,
             allow_abbrev=False,
         )
-        parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+        if self._json:
+            parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
         parser.set_defaults(run=run)
+        self._pages[name] = Page(parser, examples)
         return parser
 
     def group(self, name: str, summary: str) -> Commands:
@@ -54,6 +73,14 @@ class Commands:
     def summaries(self) -> dict[str, str]:
         """The names of the commands, each with what it does."""
         return {action.dest: str(action.help) for action in self._choices._choices_actions}
+
+    def pages(self) -> Iterator[tuple[str, Page]]:
+        """Every command, those of groups too, by its words."""
+        for name in self.summaries():
+            if name in self.groups:
+                yield from ((f"{name} {inner}", page) for inner, page in self.groups[name].pages())
+            else:
+                yield name, self._pages[name]
 
     def find(self, words: list[str]) -> argparse.ArgumentParser | None:
         """The parser of the command that *words* name, this group's own for none; None when there is no such."""

@@ -37,7 +37,7 @@ class Formatter(argparse.HelpFormatter):
             inner = line.lstrip()
             before = indent + line[: len(line) - len(inner)]
             # Commands are copied whole, so a line with one is never broken.
-            verbatim = inner.startswith(("kaosctl ", "source <(", "$ "))
+            verbatim = inner.startswith(("kaosctl ", "kaosd ", "source <(", "$ "))
             lines += [before + inner] if verbatim or not inner else _filled(inner, width, before)
         return "\n".join(lines)
 
@@ -66,10 +66,12 @@ def description(summary: str, about: str) -> str:
     return "\n\n".join([first, *(" ".join(part.split()) for part in about.split("\n\n") if part.strip())])
 
 
-def epilog(examples: tuple[str, ...], exits: tuple[int, ...], files: tuple[str, ...]) -> str:
-    """The last part of a page: examples, exit codes, files."""
+def epilog(
+    examples: tuple[str, ...], exits: tuple[int, ...], files: tuple[str, ...], codes: dict[int, str] = EXIT_CODES
+) -> str:
+    """The last part of a page: examples, exit codes (of *codes* those in *exits*), files."""
     parts = [_part("examples" if len(examples) > 1 else "example", examples)]
-    parts.append(_part("exit codes", [f"{code:<4} {EXIT_CODES[code]}" for code in exits]))
+    parts.append(_part("exit codes", [f"{code:<4} {codes[code]}" for code in exits]))
     if files:
         parts.append(_part("files", [FILES[name] for name in files]))
     return "\n\n".join(parts)
