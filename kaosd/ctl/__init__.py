@@ -62,10 +62,14 @@ def _run(given: list[str]) -> int:
 
         if (simple := plain(given[1:])) is not None:
             return show(**simple)
-    if given[:1] == ["__complete"]:
+    if not given:
+        from kaosd.ctl import welcome
+
+        return welcome.show()
+    if given[0] in ("__complete", "__complete-kaosd"):
         from kaosd.ctl.completing import answer
 
-        return answer(given[1:])
+        return answer(given[1:], of_daemon=given[0] == "__complete-kaosd")
     from kaosd.ctl.usage import run
 
     return run(given)

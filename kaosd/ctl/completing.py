@@ -1,5 +1,7 @@
 """Completion in a shell: `kaosctl completion SHELL` prints a script that asks `kaosctl __complete WORDS` at each TAB.
 
+For `kaosd` it asks `kaosctl __complete-kaosd WORDS`: kaosd itself takes too long to start.
+
 The answer is made out of the command table itself, so it is never out of date. Its first line says what follows:
 "words" (then a line each: the word, a tab, what it means), or that the shell shall complete "files" or "dirs".
 Whatever goes wrong, nothing is said and nothing is offered.
@@ -73,7 +75,7 @@ def complete(words: list[str], commands: Commands, names: Names) -> Found:
     if not given:
         flags = [("--help", "tells all about it")] if word.startswith("-") else []
         if flags and group is commands:
-            flags.append(("--version", "the version of this client alone"))
+            flags.append(("--version", _one_line(group.parser._option_string_actions["--version"].help)))
         return _beginning(word, [*flags, *group.summaries().items()])
     parser = group.find(given[:1])
     if parser is None:
@@ -161,12 +163,15 @@ def _one_line(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def answer(words: list[str]) -> int:
-    """`kaosctl __complete WORDS`: print what the last word can become."""
-    from kaosd.ctl.usage import all_commands
+def answer(words: list[str], *, of_daemon: bool = False) -> int:
+    """`kaosctl __complete WORDS`: print what the last word can become. of_daemon: of a command line of kaosd."""
     from kaosd.text import printable
 
-    found = complete(words, all_commands(), Names())
+    if of_daemon:
+        from kaosd.ctl.daemon_usage import daemon_commands as commands
+    else:
+        from kaosd.ctl.usage import all_commands as commands
+    found = complete(words, commands(), Names())
     lines = [found.kind, *(f"{printable(word.replace(TAB, ' '))}{TAB}{printable(text)}" for word, text in found.words)]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
@@ -179,28 +184,30 @@ def show(shell: str, *, as_json: bool = False) -> int:
     return 0
 
 
-BASH = r"""# Completion of kaosctl in bash. In ~/.bashrc: source <(kaosctl completion bash)
+BASH = r"""# Completion of kaosctl and kaosd in bash. In ~/.bashrc: source <(kaosctl completion bash)
 _kaosctl() {
-    local kind='' line
+    local kind='' line ask=__complete
+    [[ ${1##*/} == kaosd ]] && ask=__complete-kaosd
     COMPREPLY=()
     {
         IFS= read -r kind
         while IFS= read -r line; do COMPREPLY+=("${line%%$'\t'*}"); done
-    } < <(kaosctl __complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    } < <(kaosctl "$ask" "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
     case $kind in
         files) compopt -o default ;;
         dirs) compopt -o dirnames -o filenames ;;
     esac
 }
-complete -F _kaosctl kaosctl
+complete -F _kaosctl kaosctl kaosd
 """
 
-ZSH = r"""#compdef kaosctl
-# Completion of kaosctl in zsh. In ~/.zshrc, after compinit: source <(kaosctl completion zsh)
+ZSH = r"""#compdef kaosctl kaosd
+# Completion of kaosctl and kaosd in zsh. In ~/.zshrc, after compinit: source <(kaosctl completion zsh)
 _kaosctl() {
-    local line
+    local line ask=__complete
     local -a lines values texts
-    lines=("${(@f)$(kaosctl __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    [[ ${words[1]:t} == kaosd ]] && ask=__complete-kaosd
+    lines=("${(@f)$(kaosctl $ask "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
     case $lines[1] in
         files) _files ;;
         dirs) _files -/ ;;
@@ -216,14 +223,16 @@ _kaosctl() {
 if [[ $funcstack[1] == _kaosctl ]]; then
     _kaosctl "$@"
 else
-    compdef _kaosctl kaosctl
+    compdef _kaosctl kaosctl kaosd
 fi
 """
 
-FISH = r"""# Completion of kaosctl in fish. kaosctl completion fish > ~/.config/fish/completions/kaosctl.fish
+FISH = r"""# Completion of kaosctl and kaosd in fish. kaosctl completion fish > ~/.config/fish/conf.d/kaosctl.fish
 function __kaosctl_complete
     set -l words (commandline -opc) (commandline -ct)
-    set -l found (kaosctl __complete $words[2..-1] 2>/dev/null)
+    set -l ask __complete
+    string match -qr '(^|/)kaosd$' -- $words[1]; and set ask __complete-kaosd
+    set -l found (kaosctl $ask $words[2..-1] 2>/dev/null)
     switch "$found[1]"
         case files
             __fish_complete_path (commandline -ct)
@@ -234,5 +243,6 @@ function __kaosctl_complete
     end
 end
 complete -c kaosctl -f -a '(__kaosctl_complete)'
+complete -c kaosd -f -a '(__kaosctl_complete)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}

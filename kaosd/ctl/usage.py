@@ -27,7 +27,7 @@ def run(given: list[str]) -> int:
     commands.check(given)
     arguments = vars(commands.parser.parse_args(given))
     if "run" not in arguments:
-        (commands.groups[given[0]] if given else commands).parser.print_help(sys.stderr)
+        commands.groups[given[0]].parser.print_help(sys.stderr)
         return failure.USAGE
     module, _, function = arguments.pop("run").partition(":")
     code: int = getattr(import_module(f"kaosd.ctl.{module}"), function)(**arguments)
@@ -491,13 +491,14 @@ def _self(commands: Commands) -> None:
     parser = commands.add(
         "completion",
         "completing:show",
-        "prints the script that completes kaosctl in a shell",
-        """Commands, options, their values and the names of notebooks are completed. The script asks kaosctl each time,
-        so it never has to be made anew; without the daemon the names come from the state directory.""",
+        "prints the script that completes kaosctl and kaosd in a shell",
+        """Commands, options, their values, the names of notebooks and the numbers of deployments are completed. The
+        script asks kaosctl each time, so it is never out of date; without the daemon the names come from the state
+        directory.""",
         examples=(
             "source <(kaosctl completion bash)",
             "kaosctl completion zsh > ~/.zfunc/_kaosctl",
-            "kaosctl completion fish > ~/.config/fish/completions/kaosctl.fish",
+            "kaosctl completion fish > ~/.config/fish/conf.d/kaosctl.fish",
         ),
         exits=(0, 2),
         files=(),

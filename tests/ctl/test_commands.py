@@ -235,7 +235,6 @@ def test_the_help_lists_the_commands_and_exit_codes(stopped: Daemon) -> None:
         ("notebook deplyo", "did you mean `kaosctl notebook deploy`?"),
         ("template fetch x", "`kaosctl template --help` lists the commands"),
         ("frobnicate", "`kaosctl --help` lists the commands"),
-        ("", "usage: kaosctl"),
         ("notebook", "usage: kaosctl notebook"),
         ("status a b", "unrecognized arguments: b"),
         ("status --jsn", "unrecognized arguments: --jsn"),

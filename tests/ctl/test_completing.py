@@ -12,6 +12,7 @@ from typing import ClassVar
 import pytest
 
 from kaosd.ctl.completing import SCRIPTS, Found, Names, Words, complete
+from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.usage import all_commands
 from tests.ctl.standin import Daemon, notebook, until
@@ -113,6 +114,22 @@ def test_files_are_left_to_the_shell(typed: str, kind: str) -> None:
     assert complete(typed.split(" "), all_commands(), Known()) == Found(kind, [])
 
 
+@pytest.mark.parametrize(
+    ("typed", "kind", "offered"),
+    [
+        ("", "words", ["run", "check", "demo", "install-service", "uninstall-service"]),
+        ("--", "words", ["--help", "--version"]),
+        ("run --", "words", ["--help", "--config"]),
+        ("run --config ", "files", []),
+        ("demo --directory ", "dirs", []),
+        ("install-service --n", "words", ["--now"]),
+    ],
+)
+def test_what_is_offered_of_the_daemon(typed: str, kind: str, offered: list[str]) -> None:
+    found = complete(typed.split(" "), daemon_commands(), Known())
+    assert (found.kind, [word for word, _ in found.words]) == (kind, offered)
+
+
 def test_every_command_and_every_option_is_offered() -> None:
     groups = [("", all_commands())]
     while groups:
@@ -160,13 +177,13 @@ class Shell:
         self.ran = daemon.root / "ran"
         programs = daemon.root / "bin"
         programs.mkdir()
-        kaosctl = programs / "kaosctl"
-        kaosctl.write_text(
-            "#!/bin/sh\n"
-            f'case $1 in __complete|completion) exec {sys.executable} -m kaosd.ctl "$@" ;; esac\n'
-            f'printf "<%s>" "$@" >>{self.ran}; echo >>{self.ran}\n'
-        )
-        kaosctl.chmod(0o755)
+        for program in ("kaosctl", "kaosd"):
+            (programs / program).write_text(
+                "#!/bin/sh\n"
+                f'case $1 in __complete*|completion) exec {sys.executable} -m kaosd.ctl "$@" ;; esac\n'
+                f'printf "<%s>" "$@" >>{self.ran}; echo >>{self.ran}\n'
+            )
+            (programs / program).chmod(0o755)
         environ = {**daemon.environment, "PATH": f"{programs}:{os.environ['PATH']}", "TERM": "xterm"}
         self.master, slave = pty.openpty()
         self.process = subprocess.Popen(
@@ -206,5 +223,7 @@ def test_the_shell_itself_completes(name: str, daemon: Daemon) -> None:
         until(lambda: shell.has_run("<notebook><deploy><-s><example directory>"))
         shell.types("kaosctl why exac\t\r")
         until(lambda: shell.has_run("<why><exact>"))
+        shell.types("kaosd demo --dir\texam\t\r")
+        until(lambda: shell.has_run("<demo><--directory><example directory>"))
     finally:
         shell.close()
