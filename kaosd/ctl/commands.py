@@ -14,7 +14,7 @@ ASKING = (0, 1, 2, 3, 130)  # exit codes of what only asks the daemon
 NAMED = (0, 1, 2, 3, 4, 130)  # and of what names a notebook
 
 
-class Page(NamedTuple):
+class ManualPage(NamedTuple):
     """What a command's page of help is made from, beside its summary."""
 
     parser: argparse.ArgumentParser
@@ -34,7 +34,7 @@ class Commands:
         self.codes = codes
         self._json = json
         self._choices = parser.add_subparsers(metavar="COMMAND", title="commands")
-        self._pages: dict[str, Page] = {}
+        self._pages: dict[str, ManualPage] = {}
         self.groups: dict[str, Commands] = {}
 
     def add(
@@ -60,7 +60,7 @@ class Commands:
         if self._json:
             parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
         parser.set_defaults(run=run)
-        self._pages[name] = Page(parser, examples)
+        self._pages[name] = ManualPage(parser, examples)
         return parser
 
     def group(self, name: str, summary: str) -> Commands:
@@ -74,7 +74,7 @@ class Commands:
         """The names of the commands, each with what it does."""
         return {action.dest: str(action.help) for action in self._choices._choices_actions}
 
-    def pages(self) -> Iterator[tuple[str, Page]]:
+    def pages(self) -> Iterator[tuple[str, ManualPage]]:
         """Every command, those of groups too, by its words."""
         for name in self.summaries():
             if name in self.groups:

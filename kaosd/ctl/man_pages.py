@@ -11,7 +11,7 @@ import sys
 
 from kaosd import __version__
 from kaosd.ctl import manual
-from kaosd.ctl.commands import Commands, Page
+from kaosd.ctl.commands import Commands, ManualPage
 from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.usage import all_commands
 
@@ -56,7 +56,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
     return [f".SH {title}", *lines]
 
 
-def _command(line: str, one: Page) -> list[str]:
+def _command(line: str, one: ManualPage) -> list[str]:
     """One command: how it is called, what it does, its arguments and examples."""
     usage = " ".join(one.parser.format_usage().removeprefix("usage: ").split())
     arguments = [action for action in one.parser._actions if action.dest not in ("help", "as_json")]
