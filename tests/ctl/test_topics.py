@@ -127,6 +127,35 @@ def test_the_page_of_json_says_what_there_is() -> None:
     assert [code for code, text in EXIT_CODES.items() if f"| {code} | {text} |" not in page] == []
 
 
+def test_the_page_of_json_names_every_field_of_the_status() -> None:
+    page = PAGES["json"]
+    for path, functions in {
+        "notebook/view.py": {
+            "notebook",
+            "_host",
+            "_bundle",
+            "deployment",
+            "job",
+            "_environment",
+            "_answers",
+            "_progress",
+            "_swap",
+        },
+        "backend.py": {"status", "_shown"},
+    }.items():
+        found = [
+            key.value
+            for node in ast.walk(ast.parse((PACKAGE / path).read_text()))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name in functions
+            for one in ast.walk(node)
+            if isinstance(one, ast.Dict)
+            for key in one.keys
+            if isinstance(key, ast.Constant)
+        ]
+        assert len(found) > 10
+        assert [key for key in found if f'"{key}"' not in page and f"`{key}`" not in page] == []
+
+
 def test_the_page_of_the_api_has_every_route_and_every_code() -> None:
     page = PAGES["api"]
     named = {(method, path) for method, path in re.findall(r"(?m)^\| (GET|POST|DELETE) `([^`?]+)", page)}
