@@ -163,13 +163,13 @@ def _appended(text: str, array: list[_Token], requirement: str) -> str:
 
 
 def _indent(text: str, at: int) -> str:
-    """The blanks before what begins at *at*, where nothing else stands before it."""
+    """The blanks before what starts at *at*, where nothing else stands before it."""
     line = text[text.rfind("\n", 0, at) + 1 : at]
     return line if line.isspace() else "    "
 
 
 def _line_end(text: str, at: int) -> int:
-    """Where the line after the one with *at* begins."""
+    """Where the line after the one with *at* starts."""
     found = text.find("\n", at)
     return len(text) if found < 0 else found + 1
 

@@ -54,7 +54,7 @@ class Image:
 
     @property
     def origins(self) -> dict[int, str]:
-        """The origin of each instruction by the line, from 1, at which it begins."""
+        """The origin of each instruction by the line, from 1, at which it starts."""
         found, line = {}, 1
         for step in self.steps:
             found[line] = step.origin

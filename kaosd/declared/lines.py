@@ -19,7 +19,7 @@ _PINNED = re.compile(r"===?\s*([^\s,;*]+)\s*(?:;.*|--hash.*)?")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line that says something. number: where it begins, from 1. option: its long name; "" for a requirement.
+    """One line that says something. number: where it starts, from 1. option: its long name; "" for a requirement.
 
     value: of the option, or the requirement itself.
     """

@@ -59,7 +59,7 @@ def metadata_of(files: Files, path: str) -> Iterator[str]:
 
 
 def packages_of(files: Files, path: str) -> Iterator[str]:
-    """The directories that hold Python code of a project, as deep as a package can begin; what is found in them."""
+    """The directories that hold Python code of a project, as deep as a package can start; what is found in them."""
     for directory in (path, joined(path, "src"), joined(path, "lib")):
         for name in files.names(directory):
             inner = joined(directory, name)

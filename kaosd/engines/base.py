@@ -198,7 +198,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that `kaosctl doctor` tells of an engine. severity: ok, warning or error."""
+    """One thing that `kaosctl doctor` says about an engine. severity: ok, warning or error."""
 
     code: str
     severity: str
@@ -244,7 +244,7 @@ class Remote(Protocol):
         """Raise EngineError when that program cannot be asked now."""
 
     async def examine(self) -> list[Finding]:
-        """What is right and wrong with that program, each with its mend. Never raises."""
+        """What is right and wrong with that program, each with its fix. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +274,9 @@ class HostFiles(Protocol):
     """The directory of a host that sees none of this machine's. States have SHA-256 digests. Raises HostUnreachable."""
 
     async def holds(self) -> tuple[str, ...] | None:
-        """The versions that may be in it, by the host's own word; None when nothing was brought since it began.
+        """The versions that may be in it, by the host's own word; None when nothing was brought since it started.
 
-        To be asked first: what follows goes to that very host, and fails when it begins anew.
+        To be asked first: what follows goes to that very host, and fails when it starts again.
         """
 
     async def look(self, paths: Sequence[bytes] | None) -> dict[bytes, State | None]:
@@ -316,7 +316,7 @@ class Carrier(Remote, Protocol):
     ) -> None:
         """Bring *content* (None: no data) to where hosts of the notebook see it; return when *host*, if any, answers.
 
-        Nothing happens when it is there already. Otherwise *host* begins anew, with nothing in its directory, and
+        Nothing happens when it is there already. Otherwise *host* starts again, with nothing in its directory, and
         *leaving* is waited for before that. told: is given a line now and then. Raises EngineError.
         """
 

@@ -23,7 +23,7 @@ _STOPPED = 1.0  # seconds more than that: then it was the daemon that did not ru
 _TRIAL = 60.0  # s; a kernel of a machine under load may take so long to start
 _POLL = 0.02  # s between questions to a host that is starting
 _LINES, _LONGEST = 3, 200  # of its log in a sentence, and characters of each
-_CALM = re.compile(r"[DI] \w+ |JupyterLab ")  # how lines begin that tell of no trouble: of Jupyter, and our own
+_CALM = re.compile(r"[DI] \w+ |JupyterLab ")  # how lines begin that report no trouble: of Jupyter, and our own
 
 
 @dataclass(frozen=True, slots=True)

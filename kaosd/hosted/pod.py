@@ -23,7 +23,7 @@ import urllib.request
 
 _IMAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _WORK = "/opt/program"  # the notebook's directory where the image names no working directory
-_LONGEST, _STEADY = 30.0, 90.0  # seconds: of a pause before the next start; of a run after which pauses begin anew
+_LONGEST, _STEADY = 30.0, 90.0  # seconds: of a pause before the next start; of a run after which pauses begin again
 _TRY = 120.0  # seconds in which JupyterLab must answer when it is tried
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _OURS = b".kaosd-"  # temporary names of kaosd begin so
 _PART = b".kaosd-part"
-CACHES = {  # as in kaosd/bundle/caches.py; hosts do not tell of them
+CACHES = {  # as in kaosd/bundle/caches.py; hosts do not report them
     b"__pycache__", b".ipynb_checkpoints", b".pytest_cache", b".mypy_cache", b".ruff_cache", b".virtual_documents",
 }  # fmt: skip
 _READ = 1 << 20

@@ -171,7 +171,7 @@ def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: 
 
 
 def _text(path: Path, shown: str) -> str:
-    """The text of a file of the bundle, which is UTF-8 afterwards. BuildFailed names it when it is no text."""
+    """The text of a file of the bundle, which is UTF-8 afterwards. BuildFailed names it when it is not text."""
     try:
         return encodings.rewrite(path)
     except encodings.NotTextError as error:

@@ -96,7 +96,7 @@ class Connection:
 
     @property
     def used(self) -> bool:
-        """Whether anybody has needed the engine since we began."""
+        """Whether anybody has needed the engine since we started."""
         return self._used
 
     @property
@@ -159,7 +159,7 @@ class Connection:
         asking = self._begin(question)
         done, _ = await asyncio.wait([asking], timeout=within)
         if not done:
-            asking.cancel()  # what has not begun yet is never asked
+            asking.cancel()  # what has not started yet is never asked
             raise TimeoutError
         return asking.result()
 

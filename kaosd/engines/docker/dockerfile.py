@@ -38,7 +38,7 @@ _DOCUMENT = re.compile(r"(?<!<)<<(?P<tabs>-?)(?P<quote>[\"']?)(?P<end>[A-Za-z_]\
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """One instruction: the line (from 1) where it begins, its text with all continuations, the line where it ends.
+    """One instruction: the line (from 1) where it starts, its text with all continuations, the line where it ends.
 
     document: a here-document follows, whose lines are no instructions.
     """
@@ -50,7 +50,7 @@ class Instruction:
 
     @property
     def place(self) -> str:
-        """Where it is and how it begins, for people."""
+        """Where it is and how it starts, for people."""
         shown = self.text if len(self.text) <= _SHOWN else self.text[: _SHOWN - 1] + "…"
         return f"Dockerfile:{self.line}: {shown}"
 
@@ -102,7 +102,7 @@ def refuse_buildkit(text: str) -> None:
 
 
 def labelled(text: str, labels: Mapping[str, str]) -> str:
-    """*text* with *labels* at the begin of each stage, so that each layer has them, also those of a failed build."""
+    """*text* with *labels* at the start of each stage, so that each layer has them, also those of a failed build."""
     words = " ".join(f"{name}={value}" for name, value in labels.items())
     lines = text.splitlines()
     for line in reversed(_ends_of_from(text)):

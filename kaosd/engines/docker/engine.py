@@ -105,7 +105,7 @@ class DockerEngine:
     async def _start(self, order: Order, log: Log) -> Host:
         facts = await self._connection.facts()
         _refuse_what_cannot_be(facts, order.spec.resources)
-        with contextlib.suppress(EngineError):  # one that will not go is no reason for others not to begin
+        with contextlib.suppress(EngineError):  # one that will not go is no reason for others not to start
             await self._undo_what_was_left()
         await self._sweep_what_was_left(order.home)
         mark = secrets.token_hex(4)
@@ -322,7 +322,7 @@ class DockerEngine:
         check(resources)
 
     async def close(self) -> None:
-        """Let go of the container engine; hosts go on."""
+        """Let go of the container engine; hosts keep running."""
         self._connection.close()
 
 

@@ -288,7 +288,7 @@ async def stop(connection: Connection, started: Running, grace: float) -> None:
 
 
 def remove(client: Any, container: str, grace: int) -> None:
-    """Stop a container, after *grace* seconds by force, and remove it; one that is gone is no error. Blocking."""
+    """Stop a container, after *grace* seconds by force, and remove it; one that is gone is not an error. Blocking."""
     import docker
 
     def trying(act: Callable[[], object]) -> None:

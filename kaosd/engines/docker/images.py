@@ -15,7 +15,7 @@ from kaosd.engines.docker.connection import Connection, NoSuchThing
 from kaosd.errors import EngineError
 
 _CONTEXT = "/.kaosd/context"
-CACHED = 3600.0  # seconds for which the layers of a failed build are kept, for the next one to begin with
+CACHED = 3600.0  # seconds for which the layers of a failed build are kept, for the next one to start with
 
 
 @dataclass(frozen=True, slots=True)

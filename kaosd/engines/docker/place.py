@@ -46,7 +46,7 @@ class Place:
         return str(self.run / "s")
 
     def remove(self) -> None:
-        """Take all of it away; blocking. What is gone already is no error."""
+        """Take all of it away; blocking. What is gone already is not an error."""
         for path in (self.own, self.run):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -85,7 +85,7 @@ class Building:
         return image
 
     async def _job(self) -> FoundJob:
-        """The job for what was sent; one that failed, or is to run anew, runs again."""
+        """The job for what was sent; one that failed, or is to run again, runs again."""
         request = specs.build_request(self.spec.name, self.spec.user, self.project, self.options)
         await self.pipelines.ensure(request, anew=self.anew)
         job = await self.pipelines.newest_job(self.names.build)

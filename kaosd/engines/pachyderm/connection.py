@@ -35,7 +35,7 @@ PATIENCE = 60.0  # seconds in which an upload must get on by one message
 KEEPALIVE = 60.0  # seconds between two pings, of which each must be answered in a third of that; pachd allows 5
 SETTLING = 5.0  # how many times that long pachd may take to answer when all has been sent
 OLDEST, NEWEST = (2, 7), (2, 12)
-SMOOTH = (2, 11)  # before, a notebook goes down as soon as new data begins to arrive
+SMOOTH = (2, 11)  # before, a notebook goes down as soon as new data starts to arrive
 _MESSAGE_MAX = 20 << 20
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MESSAGE_MAX),

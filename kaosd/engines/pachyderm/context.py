@@ -70,7 +70,7 @@ def lay_out(inputs: Inputs, top: Path) -> None:
 
 
 def _text(path: Path, shown: str) -> str:
-    """The text of a file of the bundle, which is UTF-8 afterwards. BuildFailed names it when it is no text."""
+    """The text of a file of the bundle, which is UTF-8 afterwards. BuildFailed names it when it is not text."""
     try:
         return encodings.rewrite(path)
     except encodings.NotTextError as error:

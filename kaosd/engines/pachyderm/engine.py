@@ -223,7 +223,7 @@ class PachydermEngine:
         there = found is not None and found.annotations.get(specs.SPEC) == request.metadata.annotations[specs.SPEC]
         there = there and not anew
         if there:
-            before, newer = None, newer - 1  # begun by a start that was cut short
+            before, newer = None, newer - 1  # started by a start that was interrupted
         old = self._watched.get(asked.notebook)
         try:
             if not there:
@@ -249,7 +249,7 @@ class PachydermEngine:
         return up.host()
 
     def _forget_image(self, environment: Environment, error: StartFailed) -> None:
-        """An image that the cluster cannot pull, or that is not what it was built of, is built anew at the next try."""
+        """An image that the cluster cannot pull, or that is not what it was built of, is built again next time."""
         if no_image(str(error)) or isinstance(error, WrongImage):
             self._lost.add(environment.digest)
             (self._place / "images" / environment.digest).unlink(missing_ok=True)
@@ -327,7 +327,7 @@ class PachydermEngine:
     async def sweep(self, home: Home, host: Host | None) -> None:
         """See `Engine`. There is one pipeline per notebook: the next start takes a stray up or replaces it.
 
-        So a deployment that was cut short goes on where it was. What has stopped is deleted.
+        So a deployment that was interrupted continues where it was. What has stopped is deleted.
         """
         if host is not None:
             return
@@ -393,7 +393,7 @@ class PachydermEngine:
         """See `Engine`. What the cluster has is the scheduler's to say; whole GPUs are the model's own rule."""
 
     async def close(self) -> None:
-        """End what the engine itself does; hosts go on."""
+        """End what the engine itself does; hosts keep running."""
         tasks = list(self._following.values())
         for task in tasks:
             task.cancel()

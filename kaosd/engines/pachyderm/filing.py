@@ -22,7 +22,7 @@ from kaosd.hosted.states import State
 
 INLINE = 4 << 20  # bytes of a content that goes with its change; a larger one is sent before, in parts of that size
 BATCH = 16 << 20  # bytes of contents in one request
-LISTING = 1 << 28  # bytes of an answer that tells of all files
+LISTING = 1 << 28  # bytes of an answer that reports all files
 CHANGES = 2000  # changes in one request
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=60.0)
 

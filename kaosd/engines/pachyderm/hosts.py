@@ -157,7 +157,7 @@ class Hosts:
         raise self._silent(asked.notebook, signs.found)
 
     def reached(self, known: Serving, found: Found) -> Serving:
-        """That host where its pipeline is now, which pachd may have made anew."""
+        """That host where its pipeline is now, which pachd may have made again."""
         address = serving.upstream(self.options, self.project, known.notebook, found.ip) if found.ip else known.upstream
         return replace(known, version=found.version, upstream=address)
 

@@ -132,7 +132,7 @@ class Pipelines:
     # -- jobs ----------------------------------------------------------------------------------------------
 
     async def newest_job(self, name: str) -> FoundJob | None:
-        """The job that began last."""
+        """The job that started last."""
         request = pps_pb2.ListJobRequest(pipeline=self.named(name), number=1)
         jobs = self._connection.read(self._connection.pps.ListJob, request, f"list the jobs of {name}", within=30.0)
         async for info in jobs:
@@ -147,7 +147,7 @@ class Pipelines:
     async def ended_job(self, name: str, id_: str) -> FoundJob:
         """Return when the job has ended.
 
-        pachd holds the question until then; SubscribeJob would not do, since it tells each job once, when it begins.
+        pachd holds the question until then; SubscribeJob would not do, since it tells each job once, when it starts.
         Raises EngineUnavailable when the pipeline is stuck, since the job would wait for ever.
         """
         pauses = waits(random.uniform)
@@ -237,7 +237,7 @@ def _job(info: pps_pb2.JobInfo) -> FoundJob:
 
 
 def _word(states: object, number: int) -> str:
-    """The name of a state; a number that this client does not know is no error."""
+    """The name of a state; a number that this client does not know is not an error."""
     try:
         return str(states.Name(number))  # type: ignore[attr-defined]
     except ValueError:

@@ -316,7 +316,7 @@ def _digest(text: bytes | None) -> str | None:
 
 
 class FileContent:
-    """A Content of one file, such as the archive of a source. open: gives its parts anew each time."""
+    """A Content of one file, such as the archive of a source. open: gives its parts again each time."""
 
     def __init__(self, digest: str, path: str, size: int, parts: Callable[[int], Iterator[bytes]]) -> None:
         self.digest = digest

@@ -2,7 +2,7 @@
 
 A copy of an environment may stand for a fresh one only where packages come from an index by name: then name and
 version say all, and uv can tell what to exchange. Everything else (paths, addresses, hashes, other indexes, another
-Python) is built anew.
+Python) is built again.
 """
 
 from __future__ import annotations

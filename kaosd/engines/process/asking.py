@@ -87,7 +87,7 @@ def _asked(path: str, text: str, lines: Iterable[str]) -> tuple[Requirement, ...
 
 
 def _text(bundle: Path, name: str) -> str:
-    """The text of a file, which is rewritten so that uv reads the same. BuildFailed names one that is no text."""
+    """The text of a file, which is rewritten so that uv reads the same. BuildFailed names one that is not text."""
     try:
         return encodings.rewrite(bundle / name)
     except encodings.NotTextError as error:

@@ -82,7 +82,7 @@ def complete(environment: Path) -> bool:
 
 
 def _names(path: str, environment: Path) -> bool:
-    """Whether a script begins by naming *environment*, or is one of those that name it further down."""
+    """Whether a script starts by naming *environment*, or is one of those that name it further down."""
     everything = -1 if os.path.basename(path).startswith(_SCRIPTS) else _CHUNK
     with open(path, "rb") as file:
         return os.fsencode(environment) in file.read(everything)

@@ -420,7 +420,7 @@ class ProcessEngine:
         check(resources)
 
     async def close(self) -> None:
-        """End what the engine itself runs in the background; hosts go on."""
+        """End what the engine itself runs in the background; hosts keep running."""
         tasks = [*self._precompiling.values(), *self._examining.values()]
         for task in tasks:
             task.cancel()

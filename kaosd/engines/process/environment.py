@@ -2,7 +2,7 @@
 
 `<root>/<digest>/` is a virtual environment and complete only with its marker, which is written last. Whoever builds or
 removes one holds its lock (an asyncio lock within the daemon, flock between daemons). All processes of a build carry a
-mark in their environment, by which those of a killed daemon are found and ended before the directory is made anew.
+mark in their environment, by which those of a killed daemon are found and ended before the directory is made again.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Environments:
         before = _digest_of(self._last(spec))
         lock = (self.path(inputs.digest) / LOCK).read_bytes()
         replace_file(self._last(spec), f"# environment {inputs.digest}\n".encode() + lock)
-        if inputs.declared.kind == "conda":  # no other can begin with it
+        if inputs.declared.kind == "conda":  # no other can start with it
             return found
         self._spares.prepare(inputs.digest, before if before != inputs.digest else None)
         return found
@@ -146,7 +146,7 @@ class Environments:
         return Environment(inputs.digest, str(target), server, notes)
 
     def _past(self, spec: NotebookSpec) -> Past | None:
-        """The environment that the notebook was built with most recently, as far as a new one can begin with it."""
+        """The environment that the notebook was built with most recently, as far as a new one can start with it."""
         digest = _digest_of(self._last(spec))
         if digest is None or self.complete(digest) is None:
             return None

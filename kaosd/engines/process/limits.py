@@ -45,7 +45,7 @@ def kernel_variables(resources: Resources, taken: Iterable[Iterable[int]]) -> di
 def limit(pid: int, on_cores: Iterable[int], memory: int | None) -> None:
     """Put all threads of a process on *on_cores* and limit its data to *memory* bytes (None: as far as allowed).
 
-    Only the soft limit moves: a lowered hard limit could not be raised again. A process that is gone is no error.
+    Only the soft limit moves: a lowered hard limit could not be raised again. A process that is gone is not an error.
     """
     with contextlib.suppress(*_NOT_OURS):
         _, hard = resource.prlimit(pid, resource.RLIMIT_DATA)

@@ -33,7 +33,7 @@ def _editable(info: Path) -> bool:
 
 
 def _rewrite(path: Path, forms: tuple[tuple[str, str], ...]) -> None:
-    """Write a file anew with other paths; uv may have linked it to its cache, so it is never written through."""
+    """Write a file again with other paths; uv may have linked it to its cache, so it is never written through."""
     content = path.read_text(encoding="utf-8", errors="surrogateescape")
     changed = content
     for old, new in forms:

@@ -1,6 +1,6 @@
 """The steps from what a bundle declares to a virtual environment: read, resolve, create, install. Each tells the log.
 
-Where it is sure to give the same, an environment begins as a copy of the notebook's last one, and only the difference
+Where it is sure to give the same, an environment starts as a copy of the notebook's last one, and only the difference
 is installed; whatever is in doubt is made from nothing.
 
 uv runs in the notebook's root as it lies in `inputs/` of the environment's directory, so that relative paths mean what
@@ -404,7 +404,7 @@ class Build:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What must be the same for one environment to begin as a copy of another; and its requirements files."""
+        """What must be the same for one environment to start as a copy of another; and its requirements files."""
         return {
             "file": self.declared.file,
             "root": self.declared.root,

@@ -1,4 +1,4 @@
-"""Copies of environments, made beforehand, so that a changed environment begins with what it has in common.
+"""Copies of environments, made beforehand, so that a changed environment starts with what it has in common.
 
 `<root>/<digest>.spare` is a copy of the environment `<digest>` that nobody uses; whoever needs it renames it into the
 new environment. `<root>/<digest>.spare-…` is one in the making; it is of no use once the process that makes it, known
@@ -32,7 +32,7 @@ class Spares:
         self._making: dict[str, asyncio.Task[str]] = {}
 
     def prepare(self, digest: str, before: str | None) -> None:
-        """Begin to make a copy of an environment at leisure, once it has the bytecode of the one *before* it."""
+        """Start to make a copy of an environment at leisure, once it has the bytecode of the one *before* it."""
         if digest not in self._making and not self._spare(digest).exists():
             making = asyncio.ensure_future(self._prepare(digest, before))
             self._making[digest] = making
