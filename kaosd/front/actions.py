@@ -7,12 +7,13 @@ say what is open to each; what is not in them is only for the control socket.
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from kaosd.front import access, answers
-from kaosd.front.routes import Directory
+from kaosd.front.routes import Directory, Route
 from kaosd.front.streams import Streams
 
 READS: Final = frozenset({"history", "recovered", "edits", "diff", "environment", "logs"})
@@ -20,7 +21,8 @@ PAGE_ACTIONS: Final = frozenset(
     {"redeploy", "pause", "resume", "cancel", "rollback", "restore", "pull", "reset", "start", "restart", "add"}
 )
 CONSOLE_ACTIONS: Final = PAGE_ACTIONS | {"stop"}
-STATUS, EVENTS = "status", "events"
+STREAMED: Final = frozenset({"history", "recovered", "logs"})  # which can be followed: Accept: text/event-stream
+STATUS, EVENTS, ADDRESS = "status", "events", "address"
 _BODY = 64 * 1024  # bytes
 _BODY_SECONDS = 10.0
 
@@ -47,41 +49,45 @@ class Actions:
     async def of_console(self, request: web.BaseRequest, place: str) -> web.StreamResponse:
         """The same for all notebooks: status, events, notebooks/NAME/VERB."""
         if place == EVENTS:
-            return _only_get(request) or await self._streams.send(request, "", self._all)
+            return _only_get(request) or await self._follow(request, "", STATUS)
         if place == STATUS:
             return _only_get(request) or await self._ask(request, "", STATUS, b"")
         _, _, rest = place.partition("notebooks/")
         name, _, verb = rest.partition("/")
-        if self._directory.route(name) is None:
+        route = self._directory.route(name)
+        if route is None:
             return answers.problem(404, "Not found", "There is no such notebook.")
+        if verb == ADDRESS:
+            return _refusal(request) or _address(request, route)
         return await self._answer(request, name, verb, CONSOLE_ACTIONS)
-
-    def _all(self) -> dict[str, object]:
-        return {"notebooks": [route.status for route in self._directory.routes()]}
 
     async def _answer(
         self, request: web.BaseRequest, name: str, verb: str, actions: frozenset[str]
     ) -> web.StreamResponse:
         if verb in actions:
             return await self._act(request, name, verb)
-        if verb == EVENTS:
-            return _only_get(request) or await self._streams.send(request, name, lambda: self._one(name))
+        if verb == EVENTS or (verb in STREAMED and _wants_stream(request)):
+            return _only_get(request) or await self._follow(request, name, "" if verb == EVENTS else verb)
         if verb == STATUS:
             return _only_get(request) or await self._ask(request, name, "", b"")
         if verb in READS:
             return _only_get(request) or await self._ask(request, name, verb, b"")
         return answers.problem(404, "Not found", "There is nothing at this address.")
 
-    def _one(self, name: str) -> dict[str, object] | None:
-        route = self._directory.route(name)
-        return None if route is None else route.status
+    async def _follow(self, request: web.BaseRequest, name: str, verb: str) -> web.StreamResponse:
+        """The same answer again at each change."""
+        query = access.without_token(request.raw_path.partition("?")[2])
+
+        async def look() -> dict[str, Any] | None:
+            status, document = await self._directory.ask("GET", name, verb, query, b"")
+            return document if status == 200 else None
+
+        return await self._streams.send(request, name, look)
 
     async def _act(self, request: web.BaseRequest, name: str, verb: str) -> web.StreamResponse:
-        if request.method != "POST":
-            return answers.not_allowed("POST")
-        reason = access.unasked(request.headers)
-        if reason is not None:
-            return answers.problem(403, "Not from here", reason)
+        refusal = _refusal(request)
+        if refusal is not None:
+            return refusal
         if request.content_type != "application/json" and request.body_exists:
             return answers.problem(415, "Not JSON", "The body of the request must be JSON (application/json).")
         try:
@@ -97,6 +103,24 @@ class Actions:
         query = access.without_token(request.raw_path.partition("?")[2])
         status, document = await self._directory.ask(request.method, name, verb, query, body)
         return answers.document(document, status)
+
+
+def _refusal(request: web.BaseRequest) -> web.Response | None:
+    """Why a request may change nothing, or be told a token; None when it may."""
+    if request.method != "POST":
+        return answers.not_allowed("POST")
+    reason = access.unasked(request.headers)
+    return None if reason is None else answers.problem(403, "Not from here", reason)
+
+
+def _address(request: web.BaseRequest, route: Route) -> web.Response:
+    """The address of a notebook with its token, as the browser that asks would write it: it goes to the clipboard."""
+    there = access.right_host(request.headers["Host"], index=False)
+    return answers.document({"url": f"http://{there}/{route.name}/lab?{urlencode({'token': route.token})}"})
+
+
+def _wants_stream(request: web.BaseRequest) -> bool:
+    return "text/event-stream" in request.headers.get("Accept", "")
 
 
 def _only_get(request: web.BaseRequest) -> web.Response | None:

@@ -40,6 +40,19 @@ def live_page(status: int, view: View, state: str, *, handover: bool) -> web.Res
     return _html(status, view.title, content, data_state=state, data_tag=view.tag, data_handover=handover)
 
 
+def console() -> web.Response:
+    """The list of all notebooks: its script draws what the daemon answers."""
+    none = element("p", "This page needs JavaScript. ", element("code", "kaosctl status"), " shows the same.")
+    parts = [
+        element("header", "kaosd"),
+        element("main", element("noscript", none), id="app"),
+        element("dialog", element("div", id="inside"), id="sheet", aria_labelledby="sheet-title"),
+        element("dialog", id="question", aria_labelledby="asked"),
+        element("p", id="said", role="status"),
+    ]
+    return _whole(200, "Notebooks · kaosd", join(*parts), ("page.css", "console.css"), "console.js", class_="console")
+
+
 def problem(status: int, title: str, detail: str, **more: str) -> web.Response:
     """An RFC 9457 problem document."""
     document = {"type": "about:blank", "title": title, "status": status, "detail": detail} | more
@@ -110,21 +123,40 @@ def _html(
     forms: str = "'none'",
     **follow: str | bool,
 ) -> web.Response:
+    """A page with the name of the program above it. follow: of its body, for the script that keeps it up to date."""
+    parts = join(element("header", "kaosd"), element("main", content))
+    more = [element("noscript", element("meta", http_equiv="refresh", content="5"))] if follow else []
+    more += [refresh] if refresh is not None else []
+    script = "page.js" if follow else ""
+    return _whole(status, title, parts, ("page.css",), script, more=join(*more), forms=forms, **follow)
+
+
+def _whole(
+    status: int,
+    title: str,
+    content: Markup,
+    styles: tuple[str, ...],
+    script: str,
+    *,
+    more: Markup = Markup(),  # noqa: B008 - immutable
+    forms: str = "'none'",
+    **attributes: str | bool,
+) -> web.Response:
+    """A document with its styles and its script in it, and the policy that lets nothing else in.
+
+    more: of the head. attributes: of the body.
+    """
     nonce = secrets.token_urlsafe(12)
     head = [
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width"),
         element("title", title),
         element("link", rel="icon", href=_ICON),
-        element("style", _asset("page.css"), nonce=nonce),
+        *(element("style", _asset(name), nonce=nonce) for name in styles),
+        more,
     ]
-    if refresh is not None:
-        head.append(refresh)
-    script: list[Markup] = []
-    if follow:
-        head.append(element("noscript", element("meta", http_equiv="refresh", content="5")))
-        script.append(element("script", _asset("page.js"), nonce=nonce))
-    body = element("body", element("header", "kaosd"), element("main", content), *script, **follow)
+    ran = element("script", _asset(script), type="module", nonce=nonce) if script else Markup()
+    body = element("body", content, ran, **attributes)
     text = "<!doctype html>\n" + element("html", element("head", *head), body, lang="en")
     loaded = f"connect-src 'self'; img-src data:; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'"
     policy = f"{_POLICY}; form-action {forms}; {loaded}"

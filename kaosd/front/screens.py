@@ -11,7 +11,7 @@ from kaosd.front import answers
 from kaosd.front.routes import Directory
 from kaosd.front.summary import field
 from kaosd.front.upstream import reachable
-from kaosd.front.views import LOG_LINES, View, index_view, notebook_view
+from kaosd.front.views import LOG_LINES, View, notebook_view
 
 OWN = "kaosd"  # the path of our own pages; no notebook may be named like that
 HOSTS = (f"{OWN}/desk", f"{OWN}/documents")  # below a notebook: what its host answers (kaosd/hosted)
@@ -31,15 +31,13 @@ class Screens:
         """Let those who wait for news go."""
         self._closing = True
 
-    async def index(self, request: web.BaseRequest, place: str, *, page: bool) -> web.StreamResponse:
-        """The list of notebooks, or what an open list asks for; as JSON for a program."""
-        if place == "state":
-            return await self._news(request, self._look_at_all)
+    def index(self, place: str, *, page: bool) -> web.StreamResponse:
+        """The list of notebooks; as JSON for a program."""
         if place:
             return answers.problem(404, "Not found", "There is no such page.")
         if not page:
             return answers.document({"notebooks": [route.status for route in self._directory.routes()]})
-        return answers.live_page(200, await self._look_at_all(), f"/{OWN}/state", handover=False)
+        return answers.console()
 
     async def notebook(self, request: web.BaseRequest, name: str, place: str) -> web.StreamResponse:
         """A notebook's own page, whether or not its host answers, or what an open one asks for."""
@@ -76,9 +74,6 @@ class Screens:
             return None
         answering = route.upstream is not None and await reachable(route.upstream)
         return notebook_view(route, self._directory.tail(name, LOG_LINES), answering=answering)
-
-    async def _look_at_all(self) -> View:
-        return index_view(self._directory.routes())
 
     async def _news(self, request: web.BaseRequest, look: Callable[[], Awaitable[View | None]]) -> web.StreamResponse:
         """The view, as soon as it differs from the one that the page has seen, or its time is up."""

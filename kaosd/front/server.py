@@ -130,7 +130,7 @@ class Front:
             return self._open(place.removeprefix("open/"), here)
         if place == LOGIN or place.startswith(ONCE):
             return answers.moved(home)
-        return await self._screens.index(request, place, page=page)
+        return self._screens.index(place, page=page)
 
     def _open(self, place: str, here: str) -> web.StreamResponse:
         """Sign a browser that may see the index in to a notebook, where that is shown."""

@@ -161,7 +161,7 @@ def _content(door: Door, back: str, command: str, wrong: str) -> Markup:
     form = element(
         "form",
         element("label", "Token or address", for_="token"),
-        element("div", token, element("button", "Sign in"), class_="field"),
+        element("div", token, element("button", "Sign in", class_="main"), class_="field"),
         element("p", wrong, id="wrong", class_="wrong", role="alert") if wrong else "",
         element("input", type="hidden", name="next", value=back),
         method="post", action=f"{door.home}{LOGIN}", class_="signin",

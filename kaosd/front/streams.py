@@ -17,7 +17,7 @@ from aiohttp import web
 from kaosd.front import answers
 from kaosd.front.routes import Directory
 
-Look = Callable[[], dict[str, Any] | None]  # what is shown now; None: there is no such notebook any more
+Look = Callable[[], Awaitable[dict[str, Any] | None]]  # what is shown now; None: there is no such notebook any more
 MOST, MOST_OF_ONE = 96, 16  # streams in all, and of one session
 GATHER = 0.1  # seconds in which changes that follow each other become one message
 BUSY, CALM = 1.0, 5.0  # seconds after which progress, or use of memory, is looked at again: they are no events
@@ -59,7 +59,7 @@ class Streams:
         seen, sent, told_at = -1, "", now()
         while not self._closing.is_set():
             seen = await self._directory.changed(seen, 0)
-            shown = look()
+            shown = await look()
             if shown is None:
                 await response.write(b"event: gone\ndata: {}\n\n")
                 break
@@ -83,4 +83,4 @@ class Streams:
 
 
 def _progresses(shown: dict[str, Any]) -> bool:
-    return any(one.get("progress") for one in shown.get("notebooks", [shown]))
+    return "lines" in shown or any(one.get("progress") for one in shown.get("notebooks", [shown]))

@@ -51,18 +51,6 @@ def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
     return View(f"{summary.title} · {route.name}", parts, ready=answering)
 
 
-def index_view(routes: list[Route]) -> View:
-    """The page of all notebooks."""
-    title = element("h1", "Notebooks")
-    if not routes:
-        empty = element("p", "There is none yet. Deploy one with ", element("code", "kaosctl notebook deploy"))
-        return View("Notebooks · kaosd", {"notebooks": join(title, empty)})
-    heads = [element("th", text, scope="col") for text in ("Notebook", "State", "Source", "Data", "Links")]
-    rows = [_row(route) for route in routes]
-    table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
-    return View("Notebooks · kaosd", {"notebooks": join(title, element("div", table, class_="scroll"))})
-
-
 def _headline(route: Route, summary: Summary) -> Markup:
     words = [element("h1", summary.title), element("p", route.name, class_="name")]
     steps = [element("li", one.label, class_=one.mark, aria_current=_current(one.mark)) for one in summary.steps]
@@ -131,24 +119,3 @@ def _version(route: Route, kind: str) -> Markup:
         return element("code", live)
     shown = [join(element("code", one), where) for one, where in ((live, " live"), (disk, " on disk")) if one]
     return join(shown[0], *(join(", ", one) for one in shown[1:]))
-
-
-def _row(route: Route) -> Markup:
-    answering = route.upstream is not None
-    summary = summarise(route, answering=answering)
-    links = [
-        element("a", label, href=f"/kaosd/open/{route.name}/{place}", id=f"{place}-{route.name}", aria_label=spoken)
-        for label, place, spoken in (
-            ("Open", "lab", f"Open {route.name}"),
-            ("Logs", "kaosd/", f"Logs of {route.name}"),
-        )
-    ]
-    reason = element("div", summary.error, class_="quiet") if summary.error else ""
-    return element(
-        "tr",
-        element("th", route.name, scope="row"),
-        element("td", element("span", route.state, class_=f"state {summary.tone}"), reason),
-        element("td", _version(route, "source"), class_="versions"),
-        element("td", _version(route, "data"), class_="versions"),
-        element("td", links[0], " · ", links[1], class_="links"),
-    )

@@ -48,7 +48,7 @@ def _take(daemon: Daemon, browser: Browser, work: Path, place: Path) -> None:
     page.screenshot(path=place / "building.png")
     index = _page(browser, 1100, 500)
     index.goto(f"http://127.0.0.1:{daemon.port}/kaosd/?token={(daemon.state / 'token').read_text()}")
-    expect(index.get_by_text("building")).to_be_visible()
+    expect(index.get_by_text("building: step")).to_be_visible()
     index.screenshot(path=place / "index.png")
     gate.open()
 

@@ -99,26 +99,6 @@ def test_a_failed_build_names_the_line_and_a_save_mends_it(daemon: Daemon, page:
     expect(Tab(page, daemon, "mend").cells).to_have_count(1)
 
 
-def test_the_index_is_live_and_works_by_keyboard(daemon: Daemon, page: Page, bundle: Path) -> None:
-    token = (daemon.state / "token").read_text()
-    page.goto(f"http://127.0.0.1:{daemon.port}/kaosd/?token={token}")
-    expect(page.get_by_role("heading", name="Notebooks")).to_be_visible()
-    assert "token" not in page.url
-    gate = Gate(bundle, "listed")
-    start_building(daemon, "listed", bundle)
-    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="listed"))
-    expect(row).to_contain_text("building")
-    accessible(page)
-    page.emulate_media(color_scheme="dark")
-    accessible(page)
-    gate.open()
-    expect(row).to_contain_text("live")
-    expect(row.get_by_role("cell").nth(1)).to_contain_text(daemon.live("listed")["source"]["live"])
-    page.get_by_label("Open listed").focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("#jp-top-panel")).to_be_visible()
-
-
 @pytest.mark.parametrize(
     "path", ["/", "/kaosd/", "/kaosd/state", "/unnamed/", "/unnamed/lab", "/unnamed/kaosd/", "/x/"]
 )

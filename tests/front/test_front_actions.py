@@ -25,11 +25,12 @@ def cookie(world: World, scope: str, host: str = "") -> dict[str, str]:
     return {"Host": host, "Cookie": f"{name}={value}", "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
 
 
-@pytest.mark.parametrize("verb", sorted(READS))
+@pytest.mark.parametrize("verb", sorted(READS - {"logs"}))
 async def test_a_page_reads_the_daemons_own_answers(world: World, verb: str) -> None:
     world.directory.put("nb", None, "failed")
     async with world.get(f"/nb/kaosd/{verb}?lines=3&token=x&path=a%20b", None, headers=cookie(world, "nb")) as answer:
-        assert (answer.status, await answer.json()) == (200, {"verb": verb, "name": "nb"})
+        assert answer.status == 200
+        assert await answer.json() == {"verb": verb, "name": "nb"}
         assert answer.headers["Cache-Control"] == "no-store"
     console = cookie(world, "")
     async with world.get(f"/kaosd/notebooks/nb/{verb}?lines=3&path=a%20b", None, headers=console) as answer:
@@ -126,8 +127,9 @@ async def test_only_post_changes_anything(world: World, method: str) -> None:
 
 async def test_what_the_host_has_at_our_addresses_is_not_asked(served: tuple[World, Any]) -> None:
     world, _ = served
+    world.directory.put("nb", world.directory.known["nb"].upstream, "live", summary="live")
     async with world.get("/nb/kaosd/status") as answer:
-        assert await answer.json() == {"verb": "", "name": "nb"}
+        assert await answer.json() == {"summary": "live"}
     async with world.get("/nb/kaosd/echo") as answer:
         assert answer.status == 404
     async with world.get("/nb/echo/kaosd/status") as answer:
@@ -194,6 +196,33 @@ async def test_progress_is_no_event_and_is_shown_all_the_same(world: World, monk
         assert (await reader.next())[1] == status
         world.directory.known["nb"].status["progress"] = {"text": "2 of 9"}
         assert (await reader.next())[1] == {"progress": {"text": "2 of 9"}}
+
+
+async def test_a_log_is_followed_at_its_own_address(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "BUSY", 0.01)
+    world.directory.put("nb", None, "building")
+    world.directory.lines = ["first"]
+    async with world.get("/nb/kaosd/logs?stage=build", headers={"Accept": "text/event-stream"}) as answer:
+        reader = Reader(answer)
+        assert await reader.next() == ("message", {"lines": ["first"], "query": "stage=build"})
+        world.directory.lines = ["first", "second"]
+        assert (await reader.next())[1]["lines"] == ["first", "second"]
+    async with world.get("/nb/kaosd/logs") as answer:
+        assert await answer.json() == {"lines": ["first", "second"], "query": ""}
+
+
+async def test_the_address_with_its_token_is_told_to_the_console_alone(world: World) -> None:
+    world.directory.put("nb", None, "live")
+    console = cookie(world, "") | DELIBERATE
+    async with world.get("/kaosd/notebooks/nb/address", None, "POST", headers=console) as answer:
+        assert await answer.json() == {"url": f"http://{world.host}/nb/lab?token={TOKEN}"}
+    async with world.get("/kaosd/notebooks/nb/address", None, headers=console) as answer:
+        assert answer.status == 405
+    plain = {name: value for name, value in console.items() if name != "X-Kaosd"}
+    async with world.get("/kaosd/notebooks/nb/address", None, "POST", headers=plain) as answer:
+        assert answer.status == 403
+    async with world.get("/nb/kaosd/address", None, "POST", headers=cookie(world, "nb") | DELIBERATE) as answer:
+        assert answer.status == 404
 
 
 async def test_streams_end_when_the_daemon_stops_and_none_begins(world: World) -> None:

@@ -122,9 +122,8 @@ async def test_hostile_text_is_shown_and_not_run(world: World) -> None:
         "deployment": {"number": 1, "cause": [HOSTILE]},
     }
     world.directory.put("nb", None, "failed", **status)
-    for path, token in (("/nb/lab", TOKEN), ("/nb/kaosd/", TOKEN), ("/kaosd/", DAEMON)):
-        headers = {**PAGE, "Host": world.index_host if token == DAEMON else world.host}
-        async with world.get(path, token, headers=headers) as answer:
+    for path, token in (("/nb/lab", TOKEN), ("/nb/kaosd/", TOKEN)):
+        async with world.get(path, token, headers=PAGE) as answer:
             text = await answer.text()
         assert "alert(1)" in text
         assert "<script>" not in text
@@ -206,32 +205,17 @@ async def test_a_host_that_does_not_answer_shows_the_page_and_does_not_promise_i
     assert not (await news(world, "/nb/kaosd/state", "", 0))["ready"]
 
 
-def words(html: str) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
-
-
-async def test_the_index_lists_notebooks_with_state_versions_and_links(world: World) -> None:
-    world.directory.put("aa", "unix:/x", "live", source={"live": "example:1111111", "disk": "example:1111111"})
-    world.directory.put("bb", None, "building", source={"live": None, "disk": "other:2222222"})
-    table = (await news(world, "/kaosd/state", "", 0, DAEMON))["parts"]["notebooks"].split("<tbody>")[1]
-    first, second = table.split("</tr>")[:2]
-    assert words(first) == "aa live example:1111111 Open · Logs"
-    assert words(second) == "bb building other:2222222 on disk Open · Logs"
-    assert 'href="/kaosd/open/bb/kaosd/"' in second
+async def test_a_program_gets_the_list_as_json(world: World) -> None:
+    world.directory.put("aa", "unix:/x", "live", source={"disk": "example:1111111"})
+    world.directory.put("bb", None, "building", source={"disk": "other:2222222"})
     async with world.get("/", DAEMON) as answer:
-        assert [one["source"]["disk"] for one in (await answer.json())["notebooks"]] == [
-            "example:1111111",
-            "other:2222222",
-        ]
+        found = [one["source"]["disk"] for one in (await answer.json())["notebooks"]]
+    assert found == ["example:1111111", "other:2222222"]
 
 
-async def test_an_open_index_hears_of_a_new_notebook(world: World) -> None:
-    first = await news(world, "/kaosd/state", "", 0, DAEMON)
-    assert "There is none yet" in first["parts"]["notebooks"]
-    asking = asyncio.ensure_future(news(world, "/kaosd/state", first["tag"], 20, DAEMON))
-    await world.directory.waiting.wait()
-    world.directory.put("nb", None, "building")
-    assert "nb" in (await asking)["parts"]["notebooks"]
+async def test_the_console_says_without_javascript_what_to_do(world: World) -> None:
+    async with world.get("/kaosd/", DAEMON, headers={**PAGE, "Host": world.index_host}) as answer:
+        assert "<noscript><p>This page needs JavaScript. <code>kaosctl status</code>" in await answer.text()
 
 
 async def test_pages_that_there_are_not_are_not_found(world: World) -> None:

@@ -47,6 +47,13 @@ class FakeDirectory:
 
     async def ask(self, method: str, name: str, verb: str, query: str, body: bytes) -> tuple[int, dict[str, Any]]:
         self.asked.append((method, name, verb, query, body))
+        if verb in ("", "status"):
+            known = self.known.get(name)
+            if not verb:
+                return (200, dict(known.status)) if known is not None else (404, {})
+            return 200, {"notebooks": [dict(one.status) for one in self.routes()]}
+        if verb == "logs":
+            return 200, {"lines": list(self.lines), "query": query}
         if verb == "cancel":
             return 409, {"title": "Conflict", "status": 409, "detail": "no build in flight", "hint": "wait"}
         return 200, {"verb": verb, "name": name}
