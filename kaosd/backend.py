@@ -193,13 +193,21 @@ class Backend:
         """What differs between two deployments of a notebook."""
         return await self.registry.between(name, first, last)
 
-    def recovered(self, name: str) -> dict[str, Any]:
-        """Copies of work in the host."""
-        return self.registry.recovered(name)
+    async def recovered(self, name: str) -> dict[str, Any]:
+        """Copies of edits."""
+        return await self.registry.recovered(name)
 
     async def clear(self, name: str) -> dict[str, Any]:
         """Delete the copies of edits."""
         return await self.registry.clear(name)
+
+    async def pull(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Write edits made in a notebook into its source directory."""
+        return await self.registry.pull(name, fields)
+
+    async def reset(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring the deployed version of files back into a notebook."""
+        return await self.registry.reset(name, fields)
 
     async def restore(self, name: str, path: str | None) -> dict[str, Any]:
         """Bring a copy of an edit back into the host; None: the newest copy of each path."""

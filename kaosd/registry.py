@@ -26,6 +26,8 @@ from kaosd.notebook.clearing import Unwanted, clear, shown
 from kaosd.notebook.environment_file import add_requirements
 from kaosd.notebook.kernel_restarts import restart_kernels
 from kaosd.notebook.past import Past
+from kaosd.notebook.pulling import Wish, pull
+from kaosd.notebook.resetting import reset
 from kaosd.notebook.retention import collect, is_kept, kept_environments
 from kaosd.notebook.runs import path_in_root, run_in_host
 from kaosd.planner import HostFact, Why
@@ -437,6 +439,16 @@ class Registry:
         actor.pin(source, data)
         return await self._taken_up(name)
 
+    async def pull(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Write edits made in a notebook into its source directory. fields: paths, force, dry_run, strip_outputs."""
+        strip = fields["strip_outputs"]
+        wish = Wish(tuple(fields["paths"]), force=fields["force"], dry_run=fields["dry_run"], strip=strip)
+        return await pull(self.actor(name), wish)
+
+    async def reset(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Bring the deployed version of files back into a notebook. fields: paths, dry_run."""
+        return await reset(self.actor(name), fields["paths"], dry_run=fields["dry_run"])
+
     async def restore(self, name: str, wanted: str | None) -> dict[str, Any]:
         """Bring a copy of a person's edits back into the host; None: the newest copy of each path."""
         actor = self.actor(name)
@@ -594,9 +606,9 @@ class Registry:
         """What differs between two deployments of a notebook: files, packages, data."""
         return await between(self.actor(name), first, last)
 
-    def recovered(self, name: str) -> dict[str, Any]:
-        """Copies of work in the host that a newer version replaced."""
-        found = self.shop.journal.recovered(name)
+    async def recovered(self, name: str) -> dict[str, Any]:
+        """Copies of edits that were ever kept, also of a notebook that is not there any more."""
+        found = await asyncio.to_thread(kept.all_copies, self.shop.journal, name, self._recovered(name))
         if not found:
             self.actor(name)
         return {"recovered": kept.listed(found, self._recovered(name))}
@@ -606,7 +618,7 @@ class Registry:
         async with contextlib.AsyncExitStack() as stack:
             if name in self.actors:  # nobody keeps another one meanwhile
                 await stack.enter_async_context(self.actors[name].steps.writing)
-            elif not self.shop.journal.recovered(name):
+            elif not await asyncio.to_thread(kept.all_copies, self.shop.journal, name, self._recovered(name)):
                 self.actor(name)
             cleared = await asyncio.to_thread(kept.clear, self.shop.journal, name, self._recovered(name))
             if name in self.actors:

@@ -129,6 +129,9 @@ def test_what_earlier_versions_set_aside_is_found(home: Home) -> None:
         ("20261118T101439-000000001/work/2026-11-18T10-14-39Z/tabs/a.py", "overwritten"),
         ("work-20261118T101439-000000001-engine/tabs/a.py", "another engine"),
         ("work-20261118T101439/a.py", "the notebook was removed"),
+        ("20261118T101439-000000001/reset/2026-11-18T10-14-39Z/a.py", "reset"),
+        ("20261118T101439-000000001/reset/tabs/a.py", "reset"),
+        ("20261118T101439-000000001/pull/1/a.py", "pulled over, on disk"),
         ("7/a.py", "kept"),
     ],
 )
@@ -139,7 +142,7 @@ def test_the_place_of_a_copy_says_why_it_was_kept(tmp_path: Path, path: str, rea
 
 def test_clearing_deletes_the_copies_and_nothing_else(journal: Journal, home: Home, tmp_path: Path) -> None:
     recovered = home.root / "recovered"
-    fill(recovered, {"1/tabs/a.py": "1", "1/tabs/b.py": "not listed"})
+    fill(recovered, {"1/tabs/a.py": "1", "1/mine/b.py": "not listed"})
     (recovered / "1/tabs/empty").mkdir()
     fill(tmp_path, {"outside.py": "1"})
     (recovered / "1/tabs/link").symlink_to(tmp_path)
@@ -153,3 +156,22 @@ def test_clearing_deletes_the_copies_and_nothing_else(journal: Journal, home: Ho
     assert [path.name for path in recovered.rglob("*") if not path.is_dir()] == ["b.py"]
     assert (tmp_path / "outside.py").read_text() == "1"
     assert kept.clear(journal, "n", recovered) == 0
+
+
+def test_what_the_journal_does_not_know_is_listed_and_cleared_too(journal: Journal, home: Home) -> None:
+    recovered = home.root / "recovered"
+    files = ("t/tabs/a.py", "t/reset/tabs/b.py", "t/reset/2026/c.py", "t/pull/1/d.py", "work-t-source/sub/e.py")
+    fill(recovered, dict.fromkeys(files, "mine"))
+    journal.note_recovered([Recovered("n", 1, "a.py", str(recovered / files[0]), 4, 1.0)])
+    journal.note_recovered([Recovered("n", 1, "gone.py", str(recovered / "t/tabs/gone.py"), 4, 1.0)])
+    shown = {one["path"]: one["reason"] for one in kept.listed(kept.all_copies(journal, "n", recovered), recovered)}
+    assert shown == {
+        "a.py": "merged",
+        "b.py": "reset",
+        "c.py": "reset",
+        "d.py": "pulled over, on disk",
+        "sub/e.py": "another source",
+    }
+    assert kept.clear(journal, "n", recovered) == 6
+    assert kept.all_copies(journal, "n", recovered) == ()
+    assert not recovered.exists()

@@ -88,6 +88,20 @@ class Restore(_Fields):
     path: Annotated[str, Field(min_length=1)] | None
 
 
+class Reset(_Fields):
+    """paths: files or directories of the notebook, or of its source; none: all edits. dry_run: nothing is done."""
+
+    paths: list[Annotated[str, Field(min_length=1)]] = []
+    dry_run: bool = False
+
+
+class Pull(Reset):
+    """force: also what was changed on disk as well; a copy is kept. strip_outputs: notebooks without their outputs."""
+
+    force: bool = False
+    strip_outputs: bool = False
+
+
 class Wait(_Fields):
     """timeout: in seconds; None: as long as it takes. tries: failed attempts in a row that end the wait; None: none."""
 

@@ -51,7 +51,7 @@ class Backend(Protocol):
     async def between(self, name: str, first: int, last: int) -> Json:
         """What differs between two of its deployments: files, packages, data."""
 
-    def recovered(self, name: str) -> Json:
+    async def recovered(self, name: str) -> Json:
         """Copies of work that newer versions replaced."""
 
     async def logs(self, name: str, query: Mapping[str, Any]) -> Json:
@@ -109,6 +109,12 @@ class Backend(Protocol):
 
     async def rollback(self, name: str, to: str | None) -> Json:
         """Serve an older version."""
+
+    async def pull(self, name: str, fields: Mapping[str, Any]) -> Json:
+        """Write edits into the source directory; see requests.Pull."""
+
+    async def reset(self, name: str, fields: Mapping[str, Any]) -> Json:
+        """Bring the deployed version of files back; see requests.Reset."""
 
     async def restore(self, name: str, path: str | None) -> Json:
         """Bring a copy of an edit back into the host; None: the newest copy of each path."""
@@ -219,8 +225,16 @@ async def _pause(daemon: Backend, ask: Ask) -> Json:
     return await daemon.pause(ask.name)
 
 
+async def _pull(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.pull(ask.name, checked(requests.Pull, ask.body).model_dump())
+
+
+async def _reset(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.reset(ask.name, checked(requests.Reset, ask.body).model_dump())
+
+
 async def _recovered(daemon: Backend, ask: Ask) -> Json:
-    return daemon.recovered(ask.name)
+    return await daemon.recovered(ask.name)
 
 
 async def _redeploy(daemon: Backend, ask: Ask) -> Json:
@@ -301,9 +315,11 @@ ROUTES = (  # sorted by path and method
     Route("GET", f"{_NAME}/logs", _logs),
     Route("POST", f"{_NAME}/open", _open, mutating=True),
     Route("POST", f"{_NAME}/pause", _pause, mutating=True),
+    Route("POST", f"{_NAME}/pull", _pull, mutating=True),
     Route("DELETE", f"{_NAME}/recovered", _clear, mutating=True),
     Route("GET", f"{_NAME}/recovered", _recovered),
     Route("POST", f"{_NAME}/redeploy", _redeploy, mutating=True),
+    Route("POST", f"{_NAME}/reset", _reset, mutating=True),
     Route("POST", f"{_NAME}/restart", _restart, mutating=True),
     Route("POST", f"{_NAME}/restore", _restore, mutating=True),
     Route("POST", f"{_NAME}/resume", _resume, mutating=True),

@@ -95,6 +95,15 @@ class Desk:
             if "error" in found:
                 raise Held(f"its tab cannot change it: {found['error']}")
 
+    async def text(self, path: str) -> str | None:
+        """What the page holds that has *path* open, as the text of a file; of several the one that saved last.
+
+        None when none has it open. Raises Held when a page does not say.
+        """
+        pages = [page for page in self.pages if path in page.paths]
+        ordered = await _saved_last_first(pages, path) if len(pages) > 1 else pages
+        return await _text(ordered[0], path) if ordered else None
+
     async def apply(self, path: str, base: str | None, incoming: str, kept: Kept = None) -> list[Applied]:
         """Bring the change base→incoming to *path* in every page that has it open; empty when none has.
 

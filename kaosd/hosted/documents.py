@@ -3,6 +3,7 @@
 GET  <base_url>kaosd/documents        the documents that are open now
 POST <base_url>kaosd/documents/apply  bring a change to one of them, and save it
 POST <base_url>kaosd/documents/ask    whether one of them could take a change now; changes nothing
+POST <base_url>kaosd/documents/text   what one of them holds now; it is saved first where it is shared
 WS   <base_url>kaosd/documents/line   apply and ask, over a connection that stays open
 WS   <base_url>kaosd/desk             the open pages themselves, see desk.py
 
@@ -51,6 +52,7 @@ def _load_jupyter_server_extension(server: Any) -> None:
         (root, OpenDocuments, {"answer": answers.documents}),
         (url_path_join(root, "apply"), Question, {"answer": answers.apply}),
         (url_path_join(root, "ask"), Question, {"answer": answers.ask}),
+        (url_path_join(root, "text"), Question, {"answer": answers.text}),
         (url_path_join(root, "line"), Line, {"answers": answers}),
         (url_path_join(server.base_url, "kaosd", "desk"), Page, pages),
     ]
@@ -159,15 +161,30 @@ class Answers:
 
         A document that is shared is in the server itself, and never held.
         """
-        if not isinstance(asked, dict) or not isinstance(asked.get("path"), str):
-            raise web.HTTPError(400, 'send {"path": text}')
-        path = asked["path"].strip("/")
+        path = _path_of(asked)
         try:
             if not any(place == path for place, _ in self._rooms()):
                 await self._desk.ask(path)
         except Held as error:
             return {"held": True, "reason": f"{path}: {error}"}
         return {"held": False}
+
+    async def text(self, asked: Any) -> dict[str, Any]:
+        """{"path"} → {"open": whether it is open in a tab, "text": what it holds, "saved": whether the file has it}.
+
+        "held" and "reason" when a page that has it open does not say what it holds. "text" is missing for a kind of
+        document that is no text.
+        """
+        path = _path_of(asked)
+        try:
+            for place, room in list(self._rooms()):
+                if place == path and room.clients:
+                    saved, text = await self._shared.saved(room)
+                    return {"open": True, "saved": saved, **({"text": text} if text is not None else {})}
+            text = await self._desk.text(path)
+        except Held as error:
+            return {"open": True, "held": True, "reason": f"{path}: {error}"}
+        return {"open": False} if text is None else {"open": True, "saved": False, "text": text}
 
     def _rooms(self) -> Any:
         return self._shared.rooms(self._server) if self._shared else ()
@@ -228,6 +245,13 @@ class Line(WebSocketMixin, WebSocketHandler, JupyterHandler):
             self.write_message(json.dumps(answer))
         except WebSocketClosedError:
             self.log.debug("The daemon has gone")
+
+
+def _path_of(asked: Any) -> str:
+    """The path that a question is about."""
+    if not isinstance(asked, dict) or not isinstance(asked.get("path"), str):
+        raise web.HTTPError(400, 'send {"path": text}')
+    return str(asked["path"]).strip("/")
 
 
 def _well_formed(change: Any) -> bool:

@@ -71,6 +71,18 @@ async def apply(room: DocumentRoom, base: str | None, incoming: str, kept: Kept 
     return Applied(change.conflict, change.before, saved)
 
 
+async def saved(room: DocumentRoom) -> tuple[bool, str | None]:
+    """Save a document at once: whether its file has it now, and what it holds (see text_of)."""
+    try:
+        await asyncio.wait_for(room.ready_event.wait(), _OPENING)
+    except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
+        return False, None
+    if text_of(room) is None:
+        return False, None
+    done = not room._document.dirty and room not in _waiting_of([room])
+    return done or await _save(room, room._on_outofband_change), text_of(room)
+
+
 class Overdue:
     """Saves documents whose own save is put off again and again, because a cell prints all the time."""
 
@@ -164,7 +176,12 @@ def keep_strangers(found: Callable[[], None]) -> None:
 
 
 def _waiting(server: Any) -> set[DocumentRoom]:
-    saves = ((room, room._saving_document) for _, room in rooms(server))
+    return _waiting_of([room for _, room in rooms(server)])
+
+
+def _waiting_of(found: list[DocumentRoom]) -> set[DocumentRoom]:
+    """Those whose own save is due."""
+    saves = ((room, room._saving_document) for room in found)
     return {room for room, save in saves if save is not None and not save.done()}
 
 

@@ -18,11 +18,12 @@ class Copies:
     """The copies of one round of changes. note: called with path and file of those that stay, if any do.
 
     At the end those go whose documents were left as they are (see `changed`); all stay when the round breaks off.
-    Each lies in a directory of its own, <recovered>/<time>/tabs/PATH: a daemon that was killed in between finds it.
+    Each lies in a directory of its own, <recovered>/<time>/<kind>/PATH: a daemon that was killed in between finds it.
     """
 
-    def __init__(self, home: Home, note: Callable[[list[tuple[bytes, str]]], None]) -> None:
+    def __init__(self, home: Home, note: Callable[[list[tuple[bytes, str]]], None], kind: str = "tabs") -> None:
         self._home = home
+        self._kind = kind
         self._note = note
         self._changed: Collection[bytes] = ()
         self._made: list[tuple[bytes, Path, str]] = []  # path, its directory, its file
@@ -44,7 +45,7 @@ class Copies:
         Who types on while their text is being kept gives the next one, which has all that the one before it had.
         """
         place = place_for_copies(self._home)
-        file = await asyncio.to_thread(_write, place, path, text)
+        file = await asyncio.to_thread(_write, place / self._kind, path, text)
         before = [made for made in self._made if made[0] == path]
         self._made = [made for made in self._made if made[0] != path] + [(path, place, file)]
         for _, old, _ in before:
@@ -61,7 +62,7 @@ def place_for_copies(home: Home) -> Path:
 
 
 def _write(place: Path, path: bytes, text: str) -> str:
-    file = os.path.join(os.fsencode(place), b"tabs", path)
+    file = os.path.join(os.fsencode(place), path)
     with store_errors("write to", place):
         os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

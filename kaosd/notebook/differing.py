@@ -70,6 +70,11 @@ def is_meant(path: bytes, wanted: str) -> bool:
     return wanted == "." or any(name == wanted or name.startswith(f"{wanted}/") for name in names)
 
 
+def is_file_named(path: bytes, wanted: str, top: str) -> bool:
+    """Whether *wanted* is the very file, and not a directory above it."""
+    return any(name in spellings(wanted, top) for name in (os.fsdecode(path), printable(os.fsdecode(path))))
+
+
 async def _head(actor: Notebook, found: Sequence[HostedEdit]) -> Json:
     kinds = Counter[str](one.kind for one in found)
     top = await asyncio.to_thread(lambda: actor.source.scanner.top)

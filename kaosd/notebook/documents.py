@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import structlog
@@ -25,6 +25,7 @@ _JSON = {"Content-Type": "application/json"}
 log = structlog.get_logger(__name__)
 PATIENCE = 10.0  # seconds for one answer; the host gives up on a tab after 6
 TRIES = 3  # of a change that waits for the text of that very moment to be kept; who types on is then changed anyway
+LARGEST = 2**26  # bytes of an answer that holds a document
 LARGE = 2**16  # characters from which a change is put into words in a thread
 
 Keep = Callable[[bytes, str], Awaitable[None]]  # a path, and the text of a person that is about to be changed
@@ -49,6 +50,13 @@ class Outcome:
     done: frozenset[bytes] = frozenset()
     doubtful: frozenset[bytes] = frozenset()
     held: Mapping[bytes, str] = field(default_factory=dict)
+
+
+class InTab(NamedTuple):
+    """What a tab has in a document, as the text of a file. saved: whether the file has it."""
+
+    text: str
+    saved: bool
 
 
 class _Silent(Exception):
@@ -85,6 +93,21 @@ class Documents:
         except _Silent as error:
             raise DocumentHeld(str(error)) from error
         return frozenset(os.fsencode(document["path"]) for document in found.get("documents", ()))
+
+    async def text(self, path: bytes) -> InTab | None:
+        """What a tab has in the document at *path*; None when none has it open. DocumentHeld when that is not told.
+
+        A host of an older kaosd cannot be asked this; then the file is all that is known.
+        """
+        try:
+            async with asyncio.timeout(self._patience):
+                found = await self._request("text", json.dumps({"path": os.fsdecode(path)}), most=LARGEST)
+        except TimeoutError as error:
+            raise DocumentHeld(f"the host has not answered within {self._patience:g} s") from error
+        if found.get("held"):
+            raise DocumentHeld(str(found.get("reason")))
+        text = found.get("text")
+        return InTab(text, bool(found.get("saved"))) if found.get("open") and isinstance(text, str) else None
 
     async def splice(self, splices: Iterable[Splice], keep: Keep) -> Outcome:
         """Change documents in their tabs. keep: called, and waited for, before any edit of a person is touched."""
@@ -157,7 +180,7 @@ class Documents:
             log.warning("documents_silent", do=do)
             raise _Silent(f"the host has not answered within {self._patience:g} s") from error
 
-    async def _request(self, do: str, text: str | None) -> dict[str, Any]:
+    async def _request(self, do: str, text: str | None, most: int = bounded.ANSWER) -> dict[str, Any]:
         method, url = ("GET", self._url) if text is None else ("POST", f"{self._url}/{do}")
         data = io.BytesIO(text.encode()) if text is not None else None  # a stream, since it may be large
         try:
@@ -165,7 +188,7 @@ class Documents:
                 if answer.status != 200:
                     log.warning("documents_refused", status=answer.status, method=method)
                     return {}
-                found = await bounded.json_of(answer)
+                found = await bounded.json_of(answer, most)
                 return found if isinstance(found, dict) else {}
         except (aiohttp.ClientError, ValueError) as error:
             log.warning("documents_unreachable", error=str(error), method=method)

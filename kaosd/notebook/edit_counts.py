@@ -128,6 +128,15 @@ class EditCounts:
                 text = f"notebook {name!r} is being brought up to date, or was never deployed; try again after that"
                 raise ConflictError(text, hint=f"kaosctl wait {name}") from None
 
+    async def recount(self) -> None:
+        """Look again after something was done about the edits; where that fails, what was known stays for a while."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        try:
+            await asyncio.shield(self._begin(patient=True))
+        except KaosError as error:
+            log.warning("edits_unknown", notebook=self.actor.spec.name, error=str(error))
+
     def _due(self) -> None:
         """The timer."""
         self._timer = None

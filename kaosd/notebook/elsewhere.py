@@ -210,6 +210,17 @@ class Elsewhere:
             await self._clear_way(edits[-1], outcomes[-1])
         raise EngineError("the notebook's files change faster than kaosd can write them", retryable=True)
 
+    async def remove(self, path: bytes) -> None:
+        """Remove a file or link there; it is kept."""
+        for _ in range(TRIES):
+            there = (await self._files.look([path]))[path]
+            if there is None or there.kind not in "fxl":
+                return
+            await self._keep(path, there)
+            if (outcomes := await self._files.change([Edit(path, there, None)], None, None)) and outcomes[-1].done:
+                return
+        raise EngineError("the notebook's files change faster than kaosd can write them", retryable=True)
+
     async def _keep(self, path: bytes, hosted: State) -> None:
         """Keep a copy of what stands at *path*; one that has just changed is read again at the next try."""
         target = await asyncio.to_thread(self._kept.room, path)

@@ -1,7 +1,8 @@
 """Copies of a person's edits that were kept: a whole work directory set aside, the list of all copies, their end.
 
 Where a copy lies says why it was kept, also after a crash: <recovered>/<time>/tabs/PATH,
-<recovered>/<time>/work/<time>/PATH, and <recovered>/work-<time>-<why>/PATH for a directory that was set aside.
+<recovered>/<time>/work/<time>/PATH (reset and pull likewise), and <recovered>/work-<time>-<why>/PATH for a directory
+that was set aside.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from kaosd.bundle.failing import store_errors
 from kaosd.engines.base import Home
 from kaosd.journal import Journal, Live, Recovered
 from kaosd.notebook import data_link, deployed
-from kaosd.notebook.record import bare
+from kaosd.notebook.record import bare, saved_copies
 from kaosd.notebook.view import rfc3339
 
 REMOVED, SOURCE, ENGINE = "removed", "source", "engine"  # why a work directory is set aside
@@ -29,6 +30,8 @@ _REASONS = {
     ENGINE: "another engine",
     "tabs": MERGED,
     "work": "overwritten",
+    "reset": "reset",
+    "pull": "pulled over, on disk",
 }
 
 
@@ -38,6 +41,21 @@ def reason(file: str, recovered: Path) -> str:
     if first.startswith("work-"):
         return _REASONS.get(first.rpartition("-")[2], _REASONS[REMOVED])  # earlier versions set aside for that only
     return _REASONS.get(kind, "kept")
+
+
+def all_copies(journal: Journal, name: str, recovered: Path) -> tuple[Recovered, ...]:
+    """All copies that there are of a notebook, oldest first; blocking.
+
+    Also those that the journal does not know: of a daemon that was killed, or whose journal was lost.
+    """
+    known = journal.recovered(name)
+    files = {one.file for one in known}
+    found = [one for one in known if os.path.lexists(one.file)]
+    for path, file in saved_copies(recovered):
+        if file not in files:
+            status = os.lstat(file)
+            found.append(Recovered(name, 0, path, file, status.st_size, status.st_ctime))
+    return tuple(sorted(found, key=lambda one: one.at))
 
 
 def listed(copies: Iterable[Recovered], recovered: Path) -> list[dict[str, Any]]:
@@ -86,15 +104,15 @@ def set_aside(store: Store, journal: Journal, name: str, home: Home, live: Live,
 
 def clear(journal: Journal, name: str, recovered: Path) -> int:
     """Delete all copies of a notebook; how many there were. recovered: the directory that they lie in. Blocking."""
-    copies = journal.recovered(name)
+    copies = {one.file: one for one in (*journal.recovered(name), *all_copies(journal, name, recovered))}
     with store_errors("write to", recovered):
-        for one in copies:
+        for one in copies.values():
             if os.path.normpath(one.file).startswith(f"{recovered}/") and os.path.lexists(one.file):
                 os.rmdir(one.file) if _is_directory(one.file) else os.unlink(one.file)
         for directory, _, _ in os.walk(recovered, topdown=False):
             if not os.listdir(directory):
                 os.rmdir(directory)
-    journal.forget_recovered(name, copies)
+    journal.forget_recovered(name, copies.values())
     return len(copies)
 
 

@@ -324,18 +324,21 @@ def went_live(deployment: Deployment, live: Live, wanted: Resources) -> bool:
     return whole and brought and (deployment.action != "apply" or live.resources == wanted)
 
 
+DEEPER = ("work", "reset", "pull")  # kinds of copies that lie in a directory more
+
+
 def saved_copies(recovered: Path) -> list[tuple[str, str]]:
     """The copies of a person's work below *recovered*: what each was called, and the file; blocking.
 
-    Each lies below tabs in a directory named by a time, or below another such one in its work, or in a work directory
-    that was set aside; no others are ours.
+    Each lies below tabs in a directory named by a time, or one level deeper in its work, reset or pull, or in a work
+    directory that was set aside; no others are ours.
     """
     found = []
     places = _directories(str(recovered))
     aside = [place for place in places if os.path.basename(place).startswith("work-")]
-    kinds = [os.path.join(each, kind) for each in places if each not in aside for kind in ("tabs", "work")]
+    kinds = [os.path.join(each, kind) for each in places if each not in aside for kind in ("tabs", *DEEPER)]
     for place in sorted(aside + kinds):
-        tops = _directories(place) if place.endswith("work") else [place]
+        tops = _directories(place) if os.path.basename(place) in DEEPER else [place]
         for top in tops:
             for directory, names, files in os.walk(top):
                 empty = not names and not files

@@ -19,6 +19,7 @@ from kaosd.journal import Recovered
 from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.documents import Splice
 from kaosd.notebook.elsewhere import Elsewhere
+from kaosd.notebook.kept import all_copies
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
     """Bring back the copy that *wanted* names (see `choose`); what was done. NotFoundError, ConflictError."""
     name = actor.spec.name
-    copy = choose(actor.journal.recovered(name), wanted)
+    copy = choose(await _copies(actor), wanted)
     if copy is None:
         hint = f"`kaosctl recovered {name}` lists the copies"
         raise NotFoundError(f"notebook {name!r} has no recovered copy {wanted!r}", hint=hint)
@@ -51,7 +52,7 @@ async def restore(actor: Notebook, wanted: str) -> dict[str, Any]:
 
 async def restore_all(actor: Notebook) -> dict[str, Any]:
     """Bring back the newest copy of every path: which were, and which could not be, with the reason."""
-    newest = {copy.path: copy for copy in actor.journal.recovered(actor.spec.name)}
+    newest = {copy.path: copy for copy in await _copies(actor)}
     done, failed = [], []
     for copy in newest.values():
         try:
@@ -59,6 +60,10 @@ async def restore_all(actor: Notebook) -> dict[str, Any]:
         except (BundleError, ConflictError, EngineError) as error:
             failed.append({"path": copy.path, "reason": str(error)})
     return {"restored": done, "failed": failed}
+
+
+async def _copies(actor: Notebook) -> tuple[Recovered, ...]:
+    return await asyncio.to_thread(all_copies, actor.journal, actor.spec.name, actor.home.root / "recovered")
 
 
 async def _to_disk(actor: Notebook, path: bytes, file: Path) -> Sequence[bundle.Recovered]:

@@ -63,6 +63,7 @@ class WorkDirectory:
         self.store = actor.shop.store
         self.brought: frozenset[bytes] = frozenset()
         self.undecided: tuple[str, ...] = ()
+        self.pulled: dict[bytes, str] = {}  # what was written into the source directory, by the digest of its content
         self._unsynced: set[bytes] = set()
         self._told = deployed.read(actor.home)  # as it stands on disk
         self._prepared: tuple[Version, Live, _Way | None] | None = None
@@ -113,6 +114,7 @@ class WorkDirectory:
         left = tuple(tree for tree in way.bases if tree not in (None, live.model_tree, incoming))
         if incoming != live.syncing:
             self.brought = frozenset()
+        self.brought |= self._is_there(way)
         actor.hosting.save(syncing=incoming, left=left)
         spliced = await self._splice(host, way, begin) if host is not None else Outcome()
         self.brought |= spliced.done
@@ -127,8 +129,19 @@ class WorkDirectory:
         if spliced.held:  # the sync stays begun, so that the next one brings what was left out
             raise DocumentHeld("; ".join(spliced.held.values()))
         self.brought = frozenset()
+        self._forget_pulled(way)
         actor.hosting.save(model_tree=incoming, left=())
         self._note(source, report, len(spliced.done))
+
+    def _is_there(self, way: _Way) -> frozenset[bytes]:
+        """The files that come in because a pull has written them: the notebook has them, with what is typed since."""
+        new = {change.path: change.new.digest for change in way.changed if change.new is not None}
+        return frozenset(path for path, digest in self.pulled.items() if new.get(path) == digest)
+
+    def _forget_pulled(self, way: _Way) -> None:
+        """After a sync: what it brought is no longer on its way from a pull."""
+        for change in way.changed:
+            self.pulled.pop(change.path, None)
 
     def _note(self, source: Version, report: bundle.SyncReport, in_tabs: int) -> None:
         """What was done, in the watch log."""
@@ -199,6 +212,8 @@ class WorkDirectory:
         if holds is not None:
             bases = tuple(tree or None for tree in holds)
             way = await asyncio.to_thread(self._between, bases, incoming)
+            self.brought |= self._is_there(way)
+            self._forget_pulled(way)
             spliced = await self._splice(host, way, begin)
             self.brought |= spliced.done
         skip, fresh, last = self.brought | spliced.held.keys(), holds is None, not spliced.held

@@ -64,7 +64,7 @@ class Memory:
     async def between(self, name, first, last):
         return {"name": self._one(name)["name"], "from": first, "to": last}
 
-    def recovered(self, name):
+    async def recovered(self, name):
         return {"recovered": [self._one(name)]}
 
     async def logs(self, name, query):
@@ -160,6 +160,12 @@ class Memory:
 
     async def clear(self, name):
         return self._call("clear", name)
+
+    async def pull(self, name, fields):
+        return self._call("pull", name, **fields)
+
+    async def reset(self, name, fields):
+        return self._call("reset", name, **fields)
 
     async def restore(self, name, path):
         return self._call("restore", name, path=path)

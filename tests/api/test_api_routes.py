@@ -66,6 +66,13 @@ HAPPY = {
         "/v1/notebooks/mnist/redeploy", {"force": True}, MNIST,
         ("redeploy", "mnist", {"force": True, "now": False, "when_idle": False}),
     ),
+    "POST /v1/notebooks/{name}/pull": (
+        "/v1/notebooks/mnist/pull", {"paths": ["a"], "strip_outputs": True}, MNIST,
+        ("pull", "mnist", {"paths": ["a"], "strip_outputs": True, "force": False, "dry_run": False}),
+    ),
+    "POST /v1/notebooks/{name}/reset": (
+        "/v1/notebooks/mnist/reset", {"dry_run": True}, MNIST, ("reset", "mnist", {"paths": [], "dry_run": True}),
+    ),
     "POST /v1/notebooks/{name}/restore": (
         "/v1/notebooks/mnist/restore", {"path": "model/a.py"}, MNIST, ("restore", "mnist", {"path": "model/a.py"}),
     ),
@@ -164,6 +171,8 @@ ERRORS = {
         "",
     ),
     "flag that is none": ("POST /v1/notebooks/mnist/redeploy", {"force": "yes"}, 400, "bad_request", "force: ", ""),
+    "pull of no name": ("POST /v1/notebooks/mnist/pull", {"paths": [""]}, 400, "bad_request", "paths: ", ""),
+    "pull of a word": ("POST /v1/notebooks/mnist/pull", {"paths": "a"}, 400, "bad_request", "paths: ", ""),
     "restore of nothing": ("POST /v1/notebooks/mnist/restore", {}, 400, "bad_request", "path: field required", ""),
     "restore of no name": ("POST /v1/notebooks/mnist/restore", {"path": ""}, 400, "bad_request", "path: ", ""),
     "rollback to a list": ("POST /v1/notebooks/mnist/rollback", {"to": [1]}, 400, "bad_request", "to: ", ""),

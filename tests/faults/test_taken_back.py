@@ -156,7 +156,7 @@ async def test_a_sync_that_failed_is_taken_back(
     assert await settled(registry) == "live"
     assert_true_now(registry, "sync" if is_written else "none", "model/a.py")
     assert (registry.shop.home("n").work / "a.py").read_text() == "1\n"
-    assert registry.recovered("n")["recovered"] == []
+    assert (await registry.recovered("n"))["recovered"] == []
 
 
 async def test_a_host_that_does_not_start_is_taken_back(registry: Registry, spec: NotebookSpec, short: Path) -> None:
@@ -198,7 +198,7 @@ async def test_edits_are_set_aside_for_an_engine_that_cannot_see_them(
         await registry.drain(5.0)
         registry.actors.clear()
     await registry._put(replace(spec, engine="pachyderm"))
-    copies = registry.recovered("n")["recovered"]
+    copies = (await registry.recovered("n"))["recovered"]
     assert {one["path"]: Path(one["file"]).read_text() for one in copies} == EDITS
     assert {one["reason"] for one in copies} == {"another engine"}
     assert not (work / "mine.txt").exists()
@@ -207,7 +207,7 @@ async def test_edits_are_set_aside_for_an_engine_that_cannot_see_them(
 
 async def test_without_edits_nothing_is_set_aside(registry: Registry, spec: NotebookSpec) -> None:
     await registry._put(replace(spec, engine="pachyderm"))
-    assert registry.recovered("n")["recovered"] == []
+    assert (await registry.recovered("n"))["recovered"] == []
 
 
 async def test_edits_stay_for_an_engine_that_sees_them(registry: Registry, spec: NotebookSpec) -> None:
@@ -220,4 +220,4 @@ async def test_edits_stay_for_an_engine_that_sees_them(registry: Registry, spec:
     assert await settled(registry) == "live"
     assert (work / "mine.txt").read_text() == "mine"
     assert (work / "a.py").read_text() == "edited"
-    assert registry.recovered("n")["recovered"] == []
+    assert (await registry.recovered("n"))["recovered"] == []
