@@ -15,9 +15,9 @@ from kaosd.ctl import files
 from kaosd.ctl.client import Client
 from kaosd.ctl.printing import Printer
 from kaosd.ctl.progress import Progress
-from kaosd.ctl.reading import Wanted, last, selected
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Search
+from kaosd.ctl.wanted_lines import WantedLines, last, selected
 from kaosd.logs import Entry, Excerpt, StageLog, Tail, order
 
 PAUSE = 0.15  # seconds between two examinations
@@ -72,7 +72,7 @@ class Presence:
 
 
 def follow_logs(
-    client: Client, state: str, name: str | None, wanted: Wanted, printer: Printer, lines: int | None
+    client: Client, state: str, name: str | None, wanted: WantedLines, printer: Printer, lines: int | None
 ) -> int:
     """Print what is there, then what comes, until interrupted."""
 

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypedDict
 
-    class Wanted(TypedDict):
+    class Shown(TypedDict):
         """The arguments of `show`."""
 
         name: str | None
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         as_json: bool
 
 
-def plain(arguments: list[str]) -> Wanted | None:
+def plain(arguments: list[str]) -> Shown | None:
     """The arguments of `show` where they are simple; None: let argparse have them, and its help and its errors."""
     names = [argument for argument in arguments if not argument.startswith("-")]
     options = {argument for argument in arguments if argument.startswith("-")}
@@ -42,7 +42,9 @@ def show(name: str | None = None, *, watch: bool = False, verbose: bool = False,
     if watch:
         from kaosd.ctl.watching import keep_showing
 
-        return keep_showing(client, name, verbose=verbose, as_json=as_json)
+        return keep_showing(
+            client, lambda: fetch(client, name), detail=name is not None, verbose=verbose, as_json=as_json
+        )
     status = fetch(client, name)
     if as_json:
         import json

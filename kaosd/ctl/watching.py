@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kaosd.ctl import failure, picture, screen, status
+from kaosd.ctl import failure, picture, screen
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
 
@@ -24,41 +24,43 @@ AGES = 1.0  # seconds after which ages are drawn again
 Drawing = Callable[[dict[str, Any], float, screen.Screen], list[str]]
 
 
-def keep_showing(client: Client, name: str | None, *, verbose: bool = False, as_json: bool) -> int:
-    """Show the status until interrupted; returns only by an exception."""
+def keep_showing(
+    client: Client, fetch: Callable[[], dict[str, Any]], *, detail: bool, verbose: bool = False, as_json: bool
+) -> int:
+    """Show the status, which *fetch* asks for, until interrupted; returns only by an exception."""
 
     def draw(found: dict[str, Any], now: float, where: screen.Screen) -> list[str]:
-        return picture.draw(found, now, where, detail=name is not None, verbose=verbose)
+        return picture.draw(found, now, where, detail=detail, verbose=verbose)
 
     if sys.stdout.isatty() and not as_json:
-        _on_terminal(client, name, draw)
+        _on_terminal(statuses(client, fetch), draw)
     else:
-        _in_pipe(client, name, draw, as_json=as_json)
+        _in_pipe(statuses(client, fetch), draw, as_json=as_json)
     return 0
 
 
-def statuses(client: Client, name: str | None) -> Iterator[dict[str, Any] | Failure]:
+def statuses(client: Client, fetch: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any] | Failure]:
     """The status at every event and every second; a Failure while the daemon cannot be reached."""
     after = 0
     while True:
         try:
             seen = client.get(f"/v1/events?after={after}&timeout={AGES if after else 0:g}")
             after = seen["last"]
-            yield status.fetch(client, name)
+            yield fetch()
         except Failure as error:
             if error.exit_code == failure.NOT_FOUND:
                 raise
-            after = 0  # a daemon that starts anew may count anew
+            after = 0  # a daemon that was started again may count again
             yield error
             time.sleep(AGES)
         time.sleep(BREATH)
 
 
-def _on_terminal(client: Client, name: str | None, draw: Drawing) -> None:
+def _on_terminal(answers: Iterator[dict[str, Any] | Failure], draw: Drawing) -> None:
     size = os.terminal_size((0, 0))
     shown: list[str] = []
     last: list[str] = []
-    for found in statuses(client, name):
+    for found in answers:
         where, now_size = screen.of(sys.stdout), os.get_terminal_size(sys.stdout.fileno())
         if isinstance(found, Failure):
             lines = [*last, where.paint("bad", f"{found.text}; waiting for it")]
@@ -102,10 +104,10 @@ def _facts(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "notebooks": notebooks}
 
 
-def _in_pipe(client: Client, name: str | None, draw: Drawing, *, as_json: bool) -> None:
+def _in_pipe(answers: Iterator[dict[str, Any] | Failure], draw: Drawing, *, as_json: bool) -> None:
     shown: object = None
     where = screen.of(sys.stdout)
-    for found in statuses(client, name):
+    for found in answers:
         if isinstance(found, Failure):
             facts: object = found.text
             text = json.dumps({"error": {"code": found.code, "text": found.text}}) if as_json else found.text
