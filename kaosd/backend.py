@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kaosd import __version__, logs
+from kaosd import __version__, logs, metrics
 from kaosd import settings as settings_
 from kaosd.doctor import Examined, examine
 from kaosd.errors import KaosError
@@ -97,6 +97,12 @@ class Backend:
             self.registry.actor(name)
         path = f"{name}/{OWN}" if name else OWN
         return {"url": f"{self.registry.shop.front_url}/{path}/{ONCE}{self._once.issue(name)}", "seconds": SECONDS}
+
+    async def metrics(self) -> str:
+        """The daemon's figures in the text format of Prometheus; see kaosd/metrics.py."""
+        shop = self.registry.shop
+        size = await asyncio.to_thread(shop.store.size)
+        return metrics.text(metrics.families(await self.status(), shop.counters, size))
 
     def problems(self) -> list[Problem]:
         """What is wrong with the daemon as a whole."""

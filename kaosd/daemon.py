@@ -73,7 +73,7 @@ async def serve(
             reloads = Reloads(backend)
             token, given = secret(secret_file(settings.state_dir / "token")), activated or {}
             api = Api(backend, settings.socket, activated=next(iter(given.get("control", ())), None))
-            front = _front(settings, Lobby(registry, token, api.ask), once, given)
+            front = _front(settings, Lobby(registry, token, api.ask, backend.metrics), once, given)
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)

@@ -23,14 +23,19 @@ class Lobby:
     ask: answers what the API answers; see kaosd.api.Api.ask.
     """
 
-    def __init__(self, registry: Registry, token: str, ask: Ask) -> None:
+    def __init__(self, registry: Registry, token: str, ask: Ask, metrics: Callable[[], Awaitable[str]]) -> None:
         self.registry = registry
         self.token = token
         self._ask = ask
+        self._metrics = metrics
 
     async def ask(self, method: str, name: str, verb: str, query: str, body: bytes) -> tuple[int, dict[str, Any]]:
         """The status and the document with which the API answers."""
         return await self._ask(method, name, verb, query, body)
+
+    async def metrics(self) -> str:
+        """The daemon's figures in the text format of Prometheus."""
+        return await self._metrics()
 
     def route(self, name: str) -> Route | None:
         """The route of one notebook."""

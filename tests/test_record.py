@@ -225,3 +225,15 @@ def test_copies_are_written_down_once_when_the_journal_takes_them_again(
     record.keep_again()
     assert [one.path for one in journal.recovered("n")] == ["a", "c"]
     assert record.recovered == 2
+
+
+def test_deployments_and_builds_are_counted(record: Record) -> None:
+    record.begin(ONE, ("a.py",), "build")
+    job, log = record.job(Stage.BUILD)
+    log.close()
+    record.job_ended(job, JobState.SUCCESS)
+    record.finish("live")
+    record.begin(TWO, ("b.py",), "sync")
+    record.finish("failed", "no such package")
+    assert record.counters.deployments == {("n", "live"): 1, ("n", "failed"): 1}
+    assert record.counters.counts == {("build", "n"): 1}

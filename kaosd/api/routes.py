@@ -24,6 +24,9 @@ class Backend(Protocol):
     def hand_over(self, name: str) -> Json:
         """A one-time address that signs a browser in to a notebook, or to the console (""): url, seconds."""
 
+    async def metrics(self) -> str:
+        """The daemon's figures in the text format of Prometheus."""
+
     async def status(self) -> Json:
         """All notebooks and the daemon itself; `kaosctl help json` describes the answer."""
 

@@ -17,6 +17,7 @@ from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
 from kaosd.api.routes import ROUTES, Ask, Backend, Events, Json, Route, find
 from kaosd.errors import KaosError
+from kaosd.metrics import CONTENT_TYPE
 from kaosd.model import check_name
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Api:
         app = web.Application(middlewares=[self._around], client_max_size=self._limits.body_bytes)
         for route in ROUTES:
             app.router.add_route(route.method, route.path, self._endpoint(route))
+        app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, shutdown_timeout=FAREWELL)
         await self._runner.setup()
         door = Door(cast("web.Server", self._runner.server), self._peers, self._limits)
@@ -165,6 +167,10 @@ class Api:
         finally:
             connection.end()
         return answer
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - a handler of aiohttp
+        body = (await self._daemon.metrics()).encode()
+        return web.Response(body=body, headers={**problems.HEADERS, "Content-Type": CONTENT_TYPE})
 
     def _endpoint(self, route: Route) -> Handler:
         async def endpoint(request: web.Request) -> web.StreamResponse:

@@ -96,6 +96,15 @@ class Store:
             self._index.close()
             os.close(self._descriptor)
 
+    def size(self) -> int:
+        """Bytes that the store takes on the disk; blocking."""
+        found = 0
+        for directory, _, names in os.walk(self._directory):
+            for name in names:
+                with contextlib.suppress(OSError):  # it was swept meanwhile
+                    found += os.lstat(os.path.join(directory, name)).st_blocks * 512
+        return found
+
     # -- contents ------------------------------------------------------------------------------------------
 
     def put(self, data: bytes) -> str:

@@ -15,6 +15,7 @@ from aiohttp import web
 from kaosd.front import access, answers
 from kaosd.front.routes import Directory, Route
 from kaosd.front.streams import Streams
+from kaosd.metrics import CONTENT_TYPE
 
 READS: Final = frozenset({"history", "recovered", "edits", "diff", "environment", "logs"})
 PAGE_ACTIONS: Final = frozenset(
@@ -22,7 +23,7 @@ PAGE_ACTIONS: Final = frozenset(
 )
 CONSOLE_ACTIONS: Final = PAGE_ACTIONS | {"stop"}
 STREAMED: Final = frozenset({"history", "recovered", "logs"})  # which can be followed: Accept: text/event-stream
-STATUS, EVENTS, ADDRESS = "status", "events", "address"
+STATUS, EVENTS, ADDRESS, METRICS = "status", "events", "address", "metrics"
 _BODY = 64 * 1024  # bytes
 _BODY_SECONDS = 10.0
 
@@ -40,7 +41,7 @@ class Actions:
 
     def covers(self, place: str) -> bool:
         """Whether *place*, below kaosd/, is one of the addresses here and not a page."""
-        return place in READS | CONSOLE_ACTIONS | {STATUS, EVENTS} or place.startswith("notebooks/")
+        return place in READS | CONSOLE_ACTIONS | {STATUS, EVENTS, METRICS} or place.startswith("notebooks/")
 
     async def of_notebook(self, request: web.BaseRequest, name: str, verb: str) -> web.StreamResponse:
         """The answer about, or an action on, the one notebook that the session is for."""
@@ -52,6 +53,8 @@ class Actions:
             return _only_get(request) or await self._follow(request, "", STATUS)
         if place == STATUS:
             return _only_get(request) or await self._ask(request, "", STATUS, b"")
+        if place == METRICS:
+            return _only_get(request) or answers.plain(await self._directory.metrics(), CONTENT_TYPE)
         _, _, rest = place.partition("notebooks/")
         name, _, verb = rest.partition("/")
         route = self._directory.route(name)

@@ -65,6 +65,11 @@ def document(content: dict[str, Any], status: int = 200) -> web.Response:
     return web.json_response(content, status=status, content_type=kind, headers=_SAFE)
 
 
+def plain(text: str, kind: str) -> web.Response:
+    """A text of the content type *kind*."""
+    return web.Response(body=text.encode(), headers={**_SAFE, "Content-Type": kind})
+
+
 def not_allowed(method: str) -> web.Response:
     """The refusal of another method than *method*."""
     refusal = problem(405, "Method not allowed", f"Only {method} can be used here.")

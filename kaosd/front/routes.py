@@ -32,6 +32,9 @@ class Directory(Protocol):
     def routes(self) -> list[Route]:
         """All routes, in the order in which the index shows them."""
 
+    async def metrics(self) -> str:
+        """The daemon's figures in the text format of Prometheus."""
+
     async def wake(self, name: str) -> None:
         """A person opens a stopped notebook: have it started. Returns once that has begun, or cannot now."""
 

@@ -53,7 +53,7 @@ class Notebook:
         self.engine = shop.engines[spec.engine]
         self.journal = shop.journal
         self.log = structlog.get_logger("kaosd.notebook").bind(notebook=spec.name)
-        self.record = Record(spec.name, shop.journal, self.home.logs, shop.settle.quiet)
+        self.record = Record(spec.name, shop.journal, self.home.logs, shop.settle.quiet, shop.counters)
         self.hosting = Hosting(spec.name, self.engine, shop.journal, self.poke)
         self.intent = self.journal.intent(spec.name)
         self.looking = Looking(self)

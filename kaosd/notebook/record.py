@@ -17,6 +17,7 @@ from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live, Recovered
 from kaosd.journal.history import DAEMON_ENDED
 from kaosd.logs import log_name, stage_logs, stamp
+from kaosd.metrics import Counters
 from kaosd.model import Deployment, Job, JobState, Progress, Resources, Stage
 from kaosd.notebook.past import SHORT, one_line
 from kaosd.planner import Target
@@ -77,12 +78,15 @@ class LogFile:
 class Record:
     """The deployment in progress of one notebook, and its jobs. Owned by the actor."""
 
-    def __init__(self, name: str, journal: Journal, logs: Path, settle: float = 0.4) -> None:
+    def __init__(
+        self, name: str, journal: Journal, logs: Path, settle: float = 0.4, counters: Counters | None = None
+    ) -> None:
         self.name = name
         self.settle = settle  # seconds of quiet after a save; see past.one_line
         self.grown = False  # the deployment in progress brings one file that has become larger
         self.journal = journal
         self.logs = logs
+        self.counters = counters if counters is not None else Counters()
         self.deployment: Deployment | None = None
         self.target: Target | None = None
         self.jobs: dict[Stage, Job] = {}
@@ -148,7 +152,9 @@ class Record:
         if not self.open or self.deployment is None:
             return
         number = self.deployment.number
-        self.deployment = self.journal.finish_deployment(self.name, number, outcome, error, time.time())
+        now = time.time()
+        self.counters.deployment(self.name, outcome, self.deployment.action, now - self.deployment.started_at)
+        self.deployment = self.journal.finish_deployment(self.name, number, outcome, error, now)
         self._forget_undone()
         self._join()
         self.event("deployment_finished", number=number, outcome=outcome, error=error)
@@ -220,7 +226,10 @@ class Record:
 
     def job_ended(self, job: Job, state: JobState, error: str | None = None) -> None:
         """Record how a job went."""
-        ended = self.journal.job_state(job.id, state, error, time.time())
+        now = time.time()
+        ended = self.journal.job_state(job.id, state, error, now)
+        if (job.stage, state) == (Stage.BUILD, JobState.SUCCESS):
+            self.counters.build(self.name, now - job.started_at)
         if self.jobs.get(job.stage, job).id == job.id:
             self.jobs[job.stage] = ended
         self.event("job_finished", job=job.id, stage=job.stage.value, state=state.value, error=error)

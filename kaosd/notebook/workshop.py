@@ -18,6 +18,7 @@ from kaosd.bundle import Store
 from kaosd.engines.base import Engine, Home
 from kaosd.engines.gpus import Gpus
 from kaosd.journal import Journal
+from kaosd.metrics import Counters
 from kaosd.planner import Settle
 from kaosd.watch import Watcher
 
@@ -68,6 +69,7 @@ class Workshop:
     backoff_cap: float = 60.0
     grace: float = 5.0
     gpus: Gpus = field(default_factory=Gpus)
+    counters: Counters = field(default_factory=Counters)
 
     def home(self, name: str) -> Home:
         """The directories of a notebook, made if absent (mode 0700), with its token."""

@@ -40,6 +40,9 @@ class Memory:
     async def status(self):
         return {"schema": 1, "notebooks": list(self.notebooks.values()), "big": self.big}
 
+    async def metrics(self):
+        return "kaosd_info 1\n"
+
     def version(self):
         return {"version": "0.1.0", "schema": 1}
 

@@ -22,6 +22,7 @@ from kaosd.errors import (
     NotFoundError,
     StoreError,
 )
+from kaosd.metrics import CONTENT_TYPE
 
 MNIST = {"name": "mnist", "state": "live"}
 
@@ -326,3 +327,10 @@ async def test_a_common_client_can_talk_to_it(api, path):
             assert await answer.json() == MNIST
         async with session.get("http://kaosd/v1/version") as answer:
             assert (await answer.json())["schema"] == 1
+
+
+async def test_figures_are_answered_as_text_for_prometheus(client):
+    answer = await client.ask("GET", "/metrics")
+    assert (answer.status, answer.text) == (200, "kaosd_info 1\n")
+    assert answer.headers["content-type"] == CONTENT_TYPE
+    assert (await client.ask("POST", "/metrics")).status == 405

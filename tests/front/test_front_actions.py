@@ -11,6 +11,7 @@ import pytest
 
 from kaosd.front import access, streams
 from kaosd.front.actions import CONSOLE_ACTIONS, PAGE_ACTIONS, READS
+from kaosd.metrics import CONTENT_TYPE
 
 from .world import DAEMON, TOKEN, World
 
@@ -265,3 +266,18 @@ async def test_what_the_host_answers_below_kaosd_reaches_it(world: World, place:
     world.directory.put("nb", upstream)
     async with world.get(f"/nb/kaosd/{place}", None, headers=cookie(world, "nb")) as answer:
         assert (answer.status, (await answer.json())["target"]) == (200, f"/nb/kaosd/{place}")
+
+
+async def test_figures_for_prometheus_are_for_the_console_alone(world: World) -> None:
+    world.directory.put("nb", None, "live")
+    for headers in ({"Authorization": f"Bearer {DAEMON}"}, cookie(world, "")):
+        async with world.get("/kaosd/metrics", None, headers=headers) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (200, CONTENT_TYPE)
+            assert await answer.text() == "kaosd_info 1\n"
+    for path, token, status in (
+        ("/kaosd/metrics", None, 401),
+        ("/kaosd/metrics", TOKEN, 401),
+        ("/nb/kaosd/metrics", TOKEN, 404),
+    ):
+        async with world.get(path, token) as answer:
+            assert answer.status == status

@@ -58,6 +58,9 @@ class FakeDirectory:
             return 409, {"title": "Conflict", "status": 409, "detail": "no build in flight", "hint": "wait"}
         return 200, {"verb": verb, "name": name}
 
+    async def metrics(self) -> str:
+        return "kaosd_info 1\n"
+
     async def wake(self, name: str) -> None:
         self.woken.append(name)
         self.put(name, None, "swapping")
