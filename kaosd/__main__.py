@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from kaosd import demo, install, proc, sd, streams
+from kaosd import config_check, demo, install, proc, sd, streams
 from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.failure import USAGE, Failure
 from kaosd.daemon import serve
@@ -98,13 +98,17 @@ def _mistake(group: BaseExceptionGroup[BaseException]) -> KaosError | OSError | 
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = load(_path(arguments.config))
-    found = "fine" if settings.config.exists() else "absent, the defaults apply"
-    lines = [f"{settings.config}: {found}", *(f"warning: {text}" for text in settings.warnings)]
+    found = config_check.examine(settings)
+    errors = sum(one.severity == "error" for one in found)
+    there = "" if settings.config.exists() else "absent, the defaults apply; "
+    counts = ((errors, "error"), (len(found) - errors, "warning"))
+    told = ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counts if number)
+    lines = [f"{settings.config}: {there}{told or 'fine'}", *map(str, found)]
     for spec in settings.notebooks:
         source, data = spec.source or "the empty notebook", spec.data or "none"
         lines.append(f"{spec.name}: engine {spec.engine}, source {source}, data {data}")
-    print("\n".join(lines))  # noqa: T201
-    return 0
+    print("\n".join(printable(line) for line in lines))  # noqa: T201
+    return 1 if errors else 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -53,8 +53,8 @@ def _running(commands: Commands) -> None:
         (
             "check",
             "checks the configuration, and whether this machine has what it asks for",
-            """Errors: a source or data directory that does not exist, an engine that does not answer, more GPUs than
-            this machine has. Warnings: more memory or cores than this machine has, what the settings warn of.""",
+            """Errors: a source or data directory that does not exist, more cores, memory or GPUs than this machine has,
+            an engine that a notebook needs and that does not answer. Warnings leave the exit code at 0.""",
             (0, 1, 2, 78),
         ),
     ):
