@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import stat
@@ -17,7 +18,8 @@ from conftest import EXTRA, SPEC, Files, Lines
 
 from kaosd import proc
 from kaosd.engines.process import ProcessEngine
-from kaosd.engines.process.environment import _try_lock
+from kaosd.engines.process import environment as environment_module
+from kaosd.engines.process.environment import Environments, _try_lock
 from kaosd.errors import BuildFailed, EngineUnavailable
 from kaosd.model import Environment, NotebookSpec
 
@@ -73,6 +75,26 @@ async def reached(short: Path) -> None:
     async with asyncio.timeout(120):
         while not (short / "reached").exists():
             await asyncio.sleep(0.02)
+
+
+async def test_a_directory_that_its_server_makes_again_is_cleared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that imports a module while the directory moves away: Python makes what it caches bytecode in."""
+    environments, moved = Environments(tmp_path, uv.find_uv_bin(), sys.executable, {}), environment_module._trashed
+    target, times = environments.path("0" * 64), iter(range(3))
+
+    def comes_back(path: Path) -> Path | None:
+        trash = moved(path)
+        for _ in itertools.islice(times, 1):
+            (path / "lib" / "__pycache__").mkdir(parents=True)
+        return trash
+
+    monkeypatch.setattr(environment_module, "_trashed", comes_back)
+    (target / "lib").mkdir(parents=True)
+    await environments._empty(target)
+    assert list(target.iterdir()) == []
+    await environments.close()
 
 
 def builders(environments: Path) -> list[int]:

@@ -457,7 +457,9 @@ class ProcessEngine:
         argv = [str(environment / "bin/python"), "-I", "-c", _PRECOMPILE, str(environment / "lib")]
         try:
             with contextlib.suppress(OSError):  # a full disk or a vanished environment only imports more slowly
-                finished = await proc.run(argv, cwd=environment, env=self._variables)
+                # it makes directories that are gone again, so that whoever clears the environment must end it
+                variables = {**self._variables, proc.BUILD_MARK: str(environment)}
+                finished = await proc.run(argv, cwd=environment, env=variables)
                 if finished.code == 0:
                     replace_file(environment / _PRECOMPILED, b"")
         finally:

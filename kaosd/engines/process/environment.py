@@ -39,6 +39,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LAST = "last"  # per notebook, the lock that it was built with most recently, below the digest of that environment
 _OF = re.compile(rb"# environment ([0-9a-f]{64})\n")
 _TRASH = ".trash-"
+_CLEARED = 10  # times that a directory which comes back is cleared
 _LOCK_POLL = 0.2  # s; flock cannot be awaited
 
 
@@ -123,11 +124,10 @@ class Environments:
     async def _make(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """Build under the lock; whatever ends this early leaves neither a directory nor a process."""
         target = self.path(inputs.digest)
-        await self._clear(target)
         variables = await asyncio.to_thread(build_variables, self._own)  # pip's files may have changed
         variables |= {proc.BUILD_MARK: str(target)}
         try:
-            target.mkdir(mode=0o700)
+            await self._empty(target)
             recipe = Recipe(self._uv, self._python, variables, log, self._last(spec), self._downloads)
             notes = await recipe.make(inputs, target, self._past(spec))
             server = await asyncio.to_thread(server_digest, target)
@@ -154,6 +154,18 @@ class Environments:
         if json.loads((path / MARKER).read_text()).get("python") != self._python or not _of_this_python(path):
             return None
         return Past(digest, path, lambda target: self._spares.take(digest, target))
+
+    async def _empty(self, target: Path) -> None:
+        """Make *target* an empty directory. A server that runs in it may put bytecode there again meanwhile."""
+        for left in reversed(range(_CLEARED)):
+            try:
+                await self._clear(target)
+                await asyncio.to_thread(target.mkdir, mode=0o700)
+            except OSError as error:
+                if not left or error.errno not in {errno.EEXIST, errno.ENOTEMPTY}:
+                    raise
+            else:
+                return
 
     async def _clear(self, target: Path) -> None:
         """End the processes of an earlier build of *target* and take it away, at once by its name."""
