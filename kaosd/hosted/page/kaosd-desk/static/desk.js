@@ -143,6 +143,7 @@
       this.server = null; // the server that it was last connected to
       this.told = "";
       this.shown = new Map(); // notices by topic
+      this.unstarted = new Set(); // sessions whose kernel no server was there to start
       this.pressed = -PAUSE;
       addEventListener("keydown", () => (this.pressed = performance.now()), true);
       app.shell.layoutModified?.connect(() => this.report());
@@ -252,17 +253,26 @@
       const base = this.files.of(context);
       const { type, format } = context.contentsModel;
       if (base === undefined || format === "base64") return false;
-      const file = await this.services.contents.get(context.path, { type, format, content: true, hash: true });
-      const incoming = typeof file.content === "string" ? file.content : JSON.stringify(file.content);
       for (;;) {
+        const file = await this.services.contents.get(context.path, { type, format, content: true, hash: true });
+        const incoming = typeof file.content === "string" ? file.content : JSON.stringify(file.content);
         const live = textOf(context.model);
-        const { operations } = await this.ask({ merge: kindOf(context.model), base, live, incoming });
+        const { operations, error } = await this.ask({ merge: kindOf(context.model), base, live, incoming });
+        if (error === LOST) {
+          await this.reconnected();
+          continue;
+        }
         if (!operations) return false;
         if (textOf(context.model) !== live) continue; // typed meanwhile
         carryOut(context.model, operations);
         context._updateContentsModel(file);
         return true;
       }
+    }
+
+    // The front lets a page's requests through a little before it takes its sockets again.
+    async reconnected() {
+      while (this.socket?.readyState !== WebSocket.OPEN) await pause(0.1);
     }
 
     // Resolves to the server's answer, or to {error}.
@@ -287,17 +297,28 @@
 
     mendErrors(context) {
       const { sessionContext } = context;
-      const mend = (where, what, told) => {
+      const mend = (where, what, told, also = () => {}) => {
         const ask = where?.[what]?.bind(where);
         if (!ask) return;
         where[what] = async (error, ...more) => {
           if (!AWAY.has(error.response?.status)) return ask(error, ...more);
           console.warn(NAME, ...more, error);
+          also();
           this.notice(`${told}: the server does not answer.`, "warning", 8000, `${what} ${context.path}`);
         };
       };
       mend(context, "_handleError", `${context.path} is not saved yet`);
-      mend(sessionContext, "_handleSessionError", `The kernel of ${context.path} is not started`);
+      mend(sessionContext, "_handleSessionError", `The kernel of ${context.path} is not started`, () =>
+        this.unstarted.add(sessionContext)
+      );
+      const dialogs = context._dialogs; // which also serve a person who asks for another kernel
+      if (dialogs?.selectKernel) {
+        context._dialogs = Object.assign(Object.create(dialogs), {
+          selectKernel: async (session, ...more) => {
+            if (!this.unstarted.has(session)) await dialogs.selectKernel(session, ...more);
+          },
+        });
+      }
       context.saveState.connect((_, state) => {
         if (state === "completed") this.over(`_handleError ${context.path}`);
       });
@@ -331,7 +352,7 @@
       const anew = hello.expired || (this.first.collaboration && !hello.collaboration);
       if (anew && this.first.server !== hello.server) return this.startAnew();
       this.documents.leaving = false;
-      if (before === null || before === hello.server) return;
+      if (before === null || before === hello.server) return this.startKernels(this.unstarted);
       const reload = { label: "Reload", caption: "Load the new JupyterLab", callback: () => location.reload() };
       if (this.first.lab !== hello.lab || this.first.collaboration !== hello.collaboration) {
         this.notice(`JupyterLab is now ${hello.lab}. Reload this tab when it suits you.`, "info", false, "server", [reload]);
@@ -341,16 +362,21 @@
       await this.startKernels();
     }
 
-    // Kernels end with their server; documents get new ones of the same kind. JupyterLab must have noticed first,
-    // because it asks with a dialog when it cannot change a session that there is not any more.
-    async startKernels() {
+    // Kernels end with their server; documents get new ones of the same kind, as do those whose kernel no server was
+    // there to start. JupyterLab must have noticed first, because it asks with a dialog when it cannot change a session
+    // that there is not any more.
+    async startKernels(only) {
       const sessions = new Map();
       for (const { sessionContext } of this.documents.all()) {
-        const name = sessionContext?.session?.kernel?.name || sessionContext?.prevKernelName;
+        if (only && !only.has(sessionContext)) continue;
+        const had = sessionContext?.session?.kernel?.name || sessionContext?.prevKernelName;
+        const name = had || (this.unstarted.has(sessionContext) && sessionContext.kernelPreference.name);
         if (name) sessions.set(sessionContext, name);
       }
+      if (sessions.size === 0) return;
       await this.services.sessions.refreshRunning();
       for (const [session, name] of sessions) {
+        this.unstarted.delete(session);
         if (session.session === null) await session.changeKernel({ name });
       }
     }
