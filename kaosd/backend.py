@@ -202,6 +202,13 @@ class Backend:
     async def recovered(self, name: str) -> dict[str, Any]:
         """Copies of edits."""
         return await self.registry.recovered(name)
+    async def since_copy(self, name: str, copy: str) -> dict[str, Any]:
+        """What differs between a recovered copy and the notebook's file."""
+        return await self.registry.since_copy(name, copy)
+
+    def recovered(self, name: str) -> dict[str, Any]:
+        """Copies of work in the host."""
+        return self.registry.recovered(name)
 
     async def clear(self, name: str) -> dict[str, Any]:
         """Delete the copies of edits."""

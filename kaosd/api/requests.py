@@ -128,16 +128,21 @@ class Why(_Query):
 
 
 class Diff(_Query):
-    """path: of one file of the notebook, or of a directory. from, to: numbers of two deployments, instead."""
+    """path: of one file of the notebook, or of a directory.
+
+    from, to: numbers of two deployments, instead; or copy: a recovered copy, as in Restore.
+    """
 
     path: Annotated[str, Field(min_length=1)] | None = None
+    copied: Annotated[str, Field(min_length=1)] | None = Field(default=None, alias="copy")
     first: int | None = Field(default=None, alias="from", ge=1)
     last: int | None = Field(default=None, alias="to", ge=1)
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
-        if (self.first is None) != (self.last is None) or (self.first is not None and self.path is not None):
-            raise ValueError("give from and to, or path, or none of them")
+        given = sum(one is not None for one in (self.first, self.path, self.copied))
+        if (self.first is None) != (self.last is None) or given > 1:
+            raise ValueError("give from and to, or path, or copy, or none of them")
         return self
 
 

@@ -55,6 +55,10 @@ class Backend(Protocol):
         """What differs between two of its deployments: files, packages, data."""
 
     async def recovered(self, name: str) -> Json:
+    async def since_copy(self, name: str, copy: str) -> Json:
+        """What differs between a recovered copy and the notebook's file."""
+
+    def recovered(self, name: str) -> Json:
         """Copies of work that newer versions replaced."""
 
     async def logs(self, name: str, query: Mapping[str, Any]) -> Json:
@@ -209,6 +213,8 @@ async def _diff(daemon: Backend, ask: Ask) -> Json:
     query = checked(requests.Diff, ask.query)
     if query.first is not None and query.last is not None:
         return await daemon.between(ask.name, query.first, query.last)
+    if query.copied is not None:
+        return await daemon.since_copy(ask.name, query.copied)
     return await daemon.diff(ask.name, query.path)
 
 

@@ -7,13 +7,16 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd.bundle import HostedEdit
 from kaosd.errors import NotFoundError
 from kaosd.notebook import diffs
 from kaosd.notebook.edit_counts import KINDS
-from kaosd.notebook.sides import hosted_side, stored_side
+from kaosd.notebook.restoring import choose as choose_copy
+from kaosd.notebook.restoring import hosted_path
+from kaosd.notebook.sides import hosted_side, side_below, stored_side
 from kaosd.text import printable, rfc3339
 
 if TYPE_CHECKING:
@@ -41,6 +44,21 @@ async def diff(actor: Notebook, path: str | None) -> Json:
         left -= (one.size or 0) + (one.deployed.size if one.deployed is not None else 0)
         files.append(await _shown(actor, one) if left > 0 or len(chosen) == 1 else {**_listed(one), "form": "large"})
     return await _head(actor, found) | {"from": str(actor.hosting.live.source), "to": None, "files": files}
+
+
+async def since_copy(actor: Notebook, wanted: str) -> Json:
+    """What differs between a copy that was kept, by its path or file, and the notebook's file now. NotFoundError."""
+    name = actor.spec.name
+    copy = choose_copy(actor.journal.recovered(name), wanted)
+    if copy is None:
+        raise NotFoundError(f"{printable(wanted)} is not a copy of notebook {name!r}", hint=f"kaosctl recovered {name}")
+    path, file = hosted_path(copy), Path(copy.file)
+    before = await asyncio.to_thread(side_below, file.parent, os.fsencode(file.name)) if file.parent.is_dir() else None
+    now = await hosted_side(actor, path)
+    if before is None:
+        raise NotFoundError(f"the copy {copy.file} was deleted", hint=f"kaosctl recovered {name}")
+    changed = await asyncio.to_thread(diffs.changed, copy.path, before, now)
+    return {"name": name, "from": copy.file, "to": None, "files": [changed]}
 
 
 async def choose(actor: Notebook, found: Sequence[HostedEdit], wanted: Iterable[str]) -> list[HostedEdit]:

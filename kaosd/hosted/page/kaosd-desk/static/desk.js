@@ -425,6 +425,7 @@
     // A short word in JupyterLab's corner for notices. topic: what it is about; it is told once, until it is over.
     notice(text, type, autoClose, topic = text, actions = []) {
       if (this.shown.get(topic)?.text === text) return;
+      if (!this.notices?.emit) return console.warn(NAME, text);
       this.over(topic);
       this.shown.set(topic, { text, id: this.notices.emit(text, type, { autoClose, actions }) });
     }
@@ -444,7 +445,7 @@
   }
 
   async function activate(app) {
-    const { Notification } = await shared("@jupyterlab/apputils");
+    const { Notification } = await shared("@jupyterlab/apputils").catch(() => ({}));
     const address = new URL("kaosd/desk", baseOf());
     address.protocol = address.protocol.replace("http", "ws");
     desk = new Desk(app, Notification, address.href);

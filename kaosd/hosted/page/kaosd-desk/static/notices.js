@@ -15,7 +15,8 @@ export class Notices {
     this.show = show;
     this.shown = new Map(); // by the id of a notice: {id: JupyterLab's, text: as shown, notice}
     this.key = `kaosd dismissed ${daemon.base.pathname}`;
-    notification.manager.changed.connect((_, { type, notification: one }) => type === "removed" && this.dismissed(one.id));
+    const changed = (_, { type, notification: one }) => type === "removed" && this.dismissed(one.id);
+    notification.manager.changed.connect(changed);
     setInterval(() => this.tick(), TICK);
   }
 
@@ -57,7 +58,8 @@ export class Notices {
   buttons({ label, command, action, page }, kernels) {
     if (action) return [this.button(label, command, () => this.daemon.post(action.verb, action.body))];
     const section = page?.copy ? "copies" : page?.section;
-    if (section) return [this.button(label, "Show it in the panel of kaosd", () => this.show(section))];
+    const key = page?.copy && `since ${page.copy}`;
+    if (section) return [this.button(label, "Show it in the panel of kaosd", () => this.show(section, key))];
     const outdated = (page?.kernels ?? []).map((id) => kernels.get(id)).filter(Boolean);
     const one = outdated.length === 1;
     return outdated.map(({ path, restart }) => this.button(one ? label : `${label} of ${path}`, path, restart));

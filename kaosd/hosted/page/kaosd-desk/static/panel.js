@@ -23,11 +23,12 @@ export class Panel {
     setInterval(() => this.tick(), TICK);
   }
 
-  // Bring the panel to the front, with the focus in it; section: the key of one that is opened.
-  open(section) {
+  // Bring the panel to the front, with the focus in it. section: the key of one that is opened; key: of a button in
+  // it that is pressed.
+  open(section, key) {
     this.show?.();
     const found = this.sections.get(section);
-    if (found) found.reveal();
+    if (found) void found.reveal(key);
     else requestAnimationFrame(() => this.content.focus({ preventScroll: true }));
   }
 

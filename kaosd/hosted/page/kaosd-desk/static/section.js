@@ -25,14 +25,15 @@ export class Section {
     this.refresh();
   }
 
-  // Open it, with the focus on its title.
-  reveal() {
+  // Open it, with the focus on its title, or on the button *key*, which is pressed.
+  async reveal(key) {
     this.node.hidden = false;
     this.node.open = true;
-    requestAnimationFrame(() => {
-      this.node.scrollIntoView({ block: "start" });
-      this.node.querySelector("summary").focus();
-    });
+    await this.refresh(true);
+    const button = key && this.body.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    this.node.scrollIntoView({ block: "start" });
+    (button ?? this.node.querySelector("summary")).focus();
+    if (button && button.getAttribute("aria-expanded") !== "true") button.click();
   }
 
   // Draw what has changed. Resolves when it is drawn.

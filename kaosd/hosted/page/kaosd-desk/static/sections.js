@@ -1,4 +1,5 @@
 // What the sections of the panel show.
+import { difference } from "./differences.js";
 import { element } from "./elements.js";
 import { ago, bytes, counted, digest, duration, exactly, quantity } from "./words.js";
 
@@ -84,9 +85,9 @@ const build = {
 
 function packages(changed) {
   const all = [
-    ...(changed?.added ?? []).map((one) => `+ ${one.name} ${one.version}`),
-    ...(changed?.removed ?? []).map((one) => `− ${one.name} ${one.version}`),
-    ...(changed?.changed ?? []).map((one) => `${one.name} ${one.from} → ${one.to}`),
+    ...(changed?.added ?? []).map((one) => `+ ${one.name} ${one.after}`),
+    ...(changed?.removed ?? []).map((one) => `− ${one.name} ${one.before}`),
+    ...(changed?.changed ?? []).map((one) => `${one.name} ${one.before} → ${one.after}`),
   ];
   return all.length ? [element("h4", {}, "Packages"), paths(all)] : [];
 }
@@ -123,30 +124,28 @@ const changes = {
 
 const count = (edits) => (edits ? edits.edited + edits.new + edits.deleted : 0);
 
-function diffText(text) {
-  const lines = text.split("\n").map((line) => {
-    const kind = /^(\+\+\+|---|@@)/.test(line) ? "hunk" : { "+": "added", "-": "removed" }[line[0]];
-    return element("span", kind ? { class: `kaosd-${kind}` } : {}, `${line}\n`);
-  });
-  return element("pre", { class: "kaosd-log kaosd-diff", tabindex: 0, "aria-label": "Differences" }, lines);
+// A button that shows and hides how a file differs, with the place where that is shown.
+function differs(panel, label, key, query) {
+  const shown = element("div", {});
+  const toggle = async () => {
+    if (shown.firstChild) shown.replaceChildren();
+    else shown.replaceChildren(...(await panel.daemon.get("diff", query)).files.map(difference));
+    button.setAttribute("aria-expanded", String(Boolean(shown.firstChild)));
+  };
+  const button = panel.button("Diff", key, toggle, { "aria-label": label, "aria-expanded": "false" });
+  return { button, shown };
 }
 
 function edit(panel, section, { path: place, kind }) {
-  const shown = element("div", {});
-  const again = () => section.refresh(true);
-  const diff = async () => {
-    if (shown.firstChild) return shown.replaceChildren();
-    const found = await panel.daemon.get("diff", { path: place });
-    shown.replaceChildren(diffText(found.diff || "Its content cannot be shown as text."));
-  };
-  const body = { paths: [place] };
+  const { button, shown } = differs(panel, `Diff of ${place}`, `diff ${place}`, { path: place });
+  const act = (verb) => () => panel.daemon.post(verb, { paths: [place] }).then(() => section.refresh(true));
   return element("li", {},
     element("div", { class: "kaosd-row" }, path(place), element("span", { class: "kaosd-tag" }, kind)),
     buttons(
-      panel.button("Diff", `diff ${place}`, diff, { "aria-label": `Diff of ${place}` }),
-      panel.button("Pull", `pull ${place}`, () => panel.daemon.post("pull", body).then(again), {
+      button,
+      panel.button("Pull", `pull ${place}`, act("pull"), {
         "aria-label": `Pull ${place} into the source directory`, title: "Write this edit into the source directory" }),
-      panel.button("Reset", `reset ${place}`, () => panel.daemon.post("reset", body).then(again), {
+      panel.button("Reset", `reset ${place}`, act("reset"), {
         "aria-label": `Reset ${place}`, title: "Bring back the deployed version; your edit is kept as a copy" })),
     shown);
 }
@@ -159,12 +158,12 @@ const edits = {
   open: true,
   stamp: ({ edits, source }) => [edits, source.live],
   load: (daemon) => daemon.get("edits"),
-  draw: (panel, object, { edits: found }, section) => {
+  draw: (panel, object, { files }, section) => {
     const all = (verb) => () => panel.daemon.post(verb, { paths: [] }).then(() => section.refresh(true));
     return [
       quiet("These files differ from the deployed version. kaosd keeps them."),
-      list(found.slice(0, LINES).map((one) => edit(panel, section, one))),
-      found.length > 1 && buttons(
+      list(files.slice(0, LINES).map((one) => edit(panel, section, one))),
+      files.length > 1 && buttons(
         panel.button("Pull all", "pull", all("pull"), { title: "Write all edits into the source directory" }),
         panel.button("Reset all", "reset", all("reset"), { title: "Bring back the deployed version; copies are kept" })),
     ];
@@ -201,6 +200,18 @@ const history = {
   ],
 };
 
+function copy(panel, section, one) {
+  const label = `What is different now from ${one.path}`;
+  const { button, shown } = differs(panel, label, `since ${one.file}`, { copy: one.file });
+  const restore = () => panel.daemon.post("restore", { path: one.file }).then(() => section.refresh(true));
+  return element("li", {},
+    path(one.path),
+    element("p", { class: "kaosd-quiet", title: one.file },
+      time(one.saved_at), ` · ${bytes(one.size)} · ${one.reason}`),
+    buttons(button, panel.button("Restore", `restore ${one.file}`, restore, { "aria-label": `Restore ${one.path}` })),
+    shown);
+}
+
 const copies = {
   key: "copies",
   title: "Copies kept",
@@ -209,15 +220,8 @@ const copies = {
   stamp: ({ recovered }) => recovered,
   load: (daemon) => daemon.get("recovered"),
   draw: (panel, _, { recovered }, section) => [
-    quiet("Edits made here that something newer replaced."),
-    list(recovered.slice().reverse().slice(0, LINES).map((one) =>
-      element("li", {},
-        element("div", { class: "kaosd-row" }, path(one.path),
-          panel.button("Restore", `restore ${one.file}`,
-            () => panel.daemon.post("restore", { path: one.file }).then(() => section.refresh(true)),
-            { "aria-label": `Restore ${one.path}` })),
-        element("p", { class: "kaosd-quiet", title: one.file },
-          time(one.saved_at), ` · ${bytes(one.size)} · ${one.reason}`)))),
+    quiet("Edits made here, as they were before something newer was merged with them or took their place."),
+    list(recovered.slice().reverse().slice(0, LINES).map((one) => copy(panel, section, one))),
   ],
 };
 

@@ -12,7 +12,7 @@ export async function start(app, shared, services, base) {
   const lab = new Lab(app, shared, services);
   const daemon = new Daemon(base, lab.token);
   const panel = new Panel(daemon, lab);
-  const show = (section) => panel.open(section);
+  const show = (section, key) => panel.open(section, key);
   document.head.append(element("link", { rel: "stylesheet", href: new URL("style.css", import.meta.url).href }));
   const parts = [panel];
   const add = async (object) => {
