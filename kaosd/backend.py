@@ -199,16 +199,13 @@ class Backend:
         """What differs between two deployments of a notebook."""
         return await self.registry.between(name, first, last)
 
-    async def recovered(self, name: str) -> dict[str, Any]:
-        """Copies of edits."""
-        return await self.registry.recovered(name)
     async def since_copy(self, name: str, copy: str) -> dict[str, Any]:
         """What differs between a recovered copy and the notebook's file."""
         return await self.registry.since_copy(name, copy)
 
-    def recovered(self, name: str) -> dict[str, Any]:
-        """Copies of work in the host."""
-        return self.registry.recovered(name)
+    async def recovered(self, name: str) -> dict[str, Any]:
+        """Copies of edits."""
+        return await self.registry.recovered(name)
 
     async def clear(self, name: str) -> dict[str, Any]:
         """Delete the copies of edits."""

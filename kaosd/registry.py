@@ -606,19 +606,15 @@ class Registry:
         """What differs between two deployments of a notebook: files, packages, data."""
         return await between(self.actor(name), first, last)
 
-<<<<<<< HEAD
+    async def since_copy(self, name: str, copy: str) -> dict[str, Any]:
+        """What differs between a copy that was kept and the notebook's file."""
+        actor = self.actor(name)
+        copies = await asyncio.to_thread(kept.all_copies, self.shop.journal, name, self._recovered(name))
+        return await differing.since_copy(actor, copies, copy)
+
     async def recovered(self, name: str) -> dict[str, Any]:
         """Copies of edits that were ever kept, also of a notebook that is not there any more."""
         found = await asyncio.to_thread(kept.all_copies, self.shop.journal, name, self._recovered(name))
-=======
-    async def since_copy(self, name: str, copy: str) -> dict[str, Any]:
-        """What differs between a recovered copy and the notebook's file."""
-        return await differing.since_copy(self.actor(name), copy)
-
-    def recovered(self, name: str) -> dict[str, Any]:
-        """Copies of work in the host that a newer version replaced."""
-        found = self.shop.journal.recovered(name)
->>>>>>> fa74750 (Show how a kept copy differs from the notebook's file; a page without JupyterLab's notices still merges)
         if not found:
             self.actor(name)
         return {"recovered": kept.listed(found, self._recovered(name))}

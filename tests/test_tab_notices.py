@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kaosd.model import ByHand, NotebookState
+from kaosd.model import ByHand, LostKernels, NotebookState, PackageChanges
 from kaosd.notebook.answers import Next
 from kaosd.notebook.tab_notices import LONGEST, REMEMBERED, Causes, Copy, TabNotice, Updated, brief, notices, packages
 from kaosd.planner import Hold, Why
@@ -23,7 +23,8 @@ GONE = Hold(
     Why.MASS_CHANGE, "30 of 40 files are gone; `kaosctl redeploy n --force` deploys it", brief="30 files are gone"
 )
 TABULATE = ByHand("tabulate", "0.9.0", True)
-NEW = Updated("abcdef012345", NOW - 5, ("k1",), ("scipy",), (), (("numpy", "2.1", "2.2"),))
+CHANGE = PackageChanges(("scipy",), (), (("numpy", "2.1", "2.2"),))
+NEW = Updated("abcdef012345", NOW - 5, ("k1",), CHANGE)
 COPY = Copy("n.ipynb", "/state/recovered/1/tabs/n.ipynb", NOW - 10, merged=True)
 
 
@@ -87,17 +88,19 @@ def test_a_hold_that_passes_by_itself_or_was_asked_for_is_no_notice() -> None:
 
 
 def test_lost_variables_are_told_for_a_day() -> None:
-    notice = only(replace(LIVE, lost=(NOW - 100, "the machine ran out of memory")))
+    lost = LostKernels(None, "the machine ran out of memory", NOW - 100)
+    notice = only(replace(LIVE, lost=lost))
     assert (notice.id, notice.tone, notice.since) == ("lost", "bad", NOW - 100)
     assert notice.text == "The variables of your kernels were lost: the machine ran out of memory"
-    assert notices(replace(LIVE, lost=(NOW - REMEMBERED - 1, "x"))) == []
+    assert only(replace(LIVE, lost=replace(lost, kernels=1))).text.startswith("The variables of a kernel were")
+    assert only(replace(LIVE, lost=replace(lost, kernels=2))).text.startswith("The variables of 2 kernels were")
+    assert notices(replace(LIVE, lost=replace(lost, at=NOW - REMEMBERED - 1))) == []
 
 
 def test_what_happened_to_a_host_and_memory_near_the_limit() -> None:
-    host, memory = notices(replace(LIVE, happened="a kernel was stopped", memory=(95 * 2**30, 100 * 2**30)))
+    host, memory = notices(replace(LIVE, happened="a kernel was stopped", memory="memory 3.7 of 4.0 Gi"))
     assert (host.text, host.tone) == ("a kernel was stopped", "bad")
-    assert memory.text == "Memory: 95.0 of 100.0 GiB are in use. A kernel that needs more than that is stopped."
-    assert notices(replace(LIVE, memory=(89, 100))) == []
+    assert memory.text == "Near the limit: memory 3.7 of 4.0 Gi is in use. A kernel that needs more is stopped."
 
 
 @pytest.mark.parametrize(
@@ -121,12 +124,12 @@ def test_a_new_environment_is_told_while_a_kernel_does_not_have_it() -> None:
     assert notice.text.startswith("The environment was updated: +scipy, numpy 2.1 → 2.2. ")
     assert offers(notice) == [("Restart kernel", {"kernels": ["k1"]})]
     assert notices(replace(LIVE, updated=replace(NEW, kernels=()))) == []
-    unknown = replace(NEW, added=(), changed=())
+    unknown = replace(NEW, change=None)
     assert only(replace(LIVE, updated=unknown)).text.startswith("The environment was updated. ")
 
 
 def test_many_packages_are_counted() -> None:
-    assert packages(replace(NEW, removed=("six", "toml"))) == "+scipy, numpy 2.1 → 2.2, \N{MINUS SIGN}six and 1 more"
+    assert packages(replace(CHANGE, removed=("six", "toml"))) == "+scipy, numpy 2.1 → 2.2, \N{MINUS SIGN}six and 1 more"
 
 
 def test_packages_by_hand_can_be_added_to_the_file_in_use() -> None:
@@ -151,6 +154,8 @@ def test_texts_fit_what_jupyterlab_shows() -> None:
 
 
 def test_the_most_urgent_notice_is_the_first() -> None:
-    all_at_once = replace(WAITING, until=NOW + 5, by_hand=(TABULATE,), updated=NEW, copy=COPY, lost=(NOW, "x"))
+    all_at_once = replace(
+        WAITING, until=NOW + 5, by_hand=(TABULATE,), updated=NEW, copy=COPY, lost=LostKernels(1, "x", NOW)
+    )
     ids = [one.id for one in notices(all_at_once)]
     assert ids == ["swap", "lost", "merged", "environment abcdef0", "by hand tabulate==0.9.0"]

@@ -54,11 +54,10 @@ class Backend(Protocol):
     async def between(self, name: str, first: int, last: int) -> Json:
         """What differs between two of its deployments: files, packages, data."""
 
-    async def recovered(self, name: str) -> Json:
     async def since_copy(self, name: str, copy: str) -> Json:
         """What differs between a recovered copy and the notebook's file."""
 
-    def recovered(self, name: str) -> Json:
+    async def recovered(self, name: str) -> Json:
         """Copies of work that newer versions replaced."""
 
     async def logs(self, name: str, query: Mapping[str, Any]) -> Json:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaosd.bundle import HostedEdit
 from kaosd.errors import NotFoundError
+from kaosd.journal import Recovered
 from kaosd.notebook import diffs
 from kaosd.notebook.edit_counts import KINDS
 from kaosd.notebook.restoring import choose as choose_copy
@@ -46,10 +47,10 @@ async def diff(actor: Notebook, path: str | None) -> Json:
     return await _head(actor, found) | {"from": str(actor.hosting.live.source), "to": None, "files": files}
 
 
-async def since_copy(actor: Notebook, wanted: str) -> Json:
-    """What differs between a copy that was kept, by its path or file, and the notebook's file now. NotFoundError."""
+async def since_copy(actor: Notebook, copies: tuple[Recovered, ...], wanted: str) -> Json:
+    """What differs between one of *copies*, by its path or file, and the notebook's file now. NotFoundError."""
     name = actor.spec.name
-    copy = choose_copy(actor.journal.recovered(name), wanted)
+    copy = choose_copy(copies, wanted)
     if copy is None:
         raise NotFoundError(f"{printable(wanted)} is not a copy of notebook {name!r}", hint=f"kaosctl recovered {name}")
     path, file = hosted_path(copy), Path(copy.file)

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kaosd.model import ByHand, NotebookState
+from kaosd.model import ByHand, LostKernels, NotebookState, PackageChanges
 from kaosd.notebook.answers import Next, Tone, wait_steps
 from kaosd.planner import Hold, Why
 from kaosd.text import rfc3339
 
 LONGEST = 140  # characters of a text
-NEAR = 0.9  # of the memory limit
 REMEMBERED = 24 * 3600.0  # seconds for which something that has happened is told
 NAMED = 3  # packages of one notice
 
@@ -62,14 +61,15 @@ class TabNotice:
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """An environment that running kernels do not have yet. at: when it was built. kernels: their ids."""
+    """An environment that running kernels do not have yet. at: when it was built. kernels: their ids.
+
+    change: how it differs from the one before, as far as that is known.
+    """
 
     digest: str
     at: float
     kernels: tuple[str, ...]
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    changed: tuple[tuple[str, str, str], ...] = ()
+    change: PackageChanges | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,7 @@ class Causes:
     """All that the notices are made of.
 
     since: of the state. until: when the hold passes. steps: see answers.next_steps. file: the environment file.
-    memory: bytes in use and the limit. lost: when kernels were lost, and why, as a sentence. happened: to a host that
-    runs since `host_since`, as a sentence.
+    memory: see resource_use.near_limit. happened: to a host that runs since `host_since`, as a sentence.
     """
 
     name: str
@@ -111,9 +110,9 @@ class Causes:
     updated: Updated | None = None
     by_hand: tuple[ByHand, ...] = ()
     file: str | None = None
-    memory: tuple[int, int] | None = None
+    memory: str = ""
     copy: Copy | None = None
-    lost: tuple[float, str] | None = None
+    lost: LostKernels | None = None
     happened: str = ""
     host_since: float = field(default=0.0)
 
@@ -131,11 +130,11 @@ def brief(text: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1].rstrip()}…"
 
 
-def packages(updated: Updated) -> str:
-    """What an environment has that the one before it had not: "+scipy, numpy 2.1 → 2.2"."""
-    parts = [f"+{name}" for name in updated.added]
-    parts += [f"{name} {before} → {after}" for name, before, after in updated.changed]
-    parts += [f"\N{MINUS SIGN}{name}" for name in updated.removed]
+def packages(change: PackageChanges) -> str:
+    """How an environment differs from the one before it: "+scipy, numpy 2.1 → 2.2"."""
+    parts = [f"+{name}" for name in change.added]
+    parts += [f"{name} {before} → {after}" for name, before, after in change.changed]
+    parts += [f"\N{MINUS SIGN}{name}" for name in change.removed]
     more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
     return ", ".join(parts[:NAMED]) + more
 
@@ -177,11 +176,12 @@ def _held(seen: Causes) -> Iterator[TabNotice]:
 
 
 def _lost(seen: Causes) -> TabNotice | None:
-    if seen.lost is None or seen.now - seen.lost[0] > REMEMBERED:
+    lost = seen.lost
+    if lost is None or seen.now - lost.at > REMEMBERED:
         return None
-    at, why = seen.lost
+    kernels = "your kernels" if lost.kernels is None else "a kernel" if lost.kernels == 1 else f"{lost.kernels} kernels"
     show = Button(Next("Show the log", f"kaosctl logs {seen.name} --stage host"), {"section": "logs"})
-    return TabNotice("lost", "bad", f"The variables of your kernels were lost: {why}", at, (show,))
+    return TabNotice("lost", "bad", f"The variables of {kernels} were lost: {lost.why}", lost.at, (show,))
 
 
 def _happened(seen: Causes) -> TabNotice | None:
@@ -190,10 +190,9 @@ def _happened(seen: Causes) -> TabNotice | None:
 
 
 def _near_limit(seen: Causes) -> TabNotice | None:
-    if seen.memory is None or seen.memory[0] < NEAR * seen.memory[1]:
+    if not seen.memory:
         return None
-    used, limit = (f"{number / 2**30:.1f}" for number in seen.memory)
-    text = f"Memory: {used} of {limit} GiB are in use. A kernel that needs more than that is stopped."
+    text = f"Near the limit: {seen.memory} is in use. A kernel that needs more is stopped."
     return TabNotice("memory", "warn", text, seen.host_since)
 
 
@@ -213,7 +212,7 @@ def _updated(seen: Causes) -> TabNotice | None:
     new = seen.updated
     if new is None or not new.kernels:
         return None
-    what = packages(new)
+    what = packages(new.change) if new.change is not None else ""
     text = f"The environment was updated{f': {what}' if what else ''}. A kernel gets it when it restarts."
     restart = Button(Next("Restart kernel", f"kaosctl restart {seen.name} --kernels"), {"kernels": list(new.kernels)})
     return TabNotice(f"environment {new.digest[:7]}", "ok", text, new.at, (restart,))

@@ -164,12 +164,24 @@ def _causes(facts: Facts, known: answers.Known) -> tab_notices.Causes:
         busy=known.busy,
         steps=answers.next_steps(known),
         build_failed=known.build_failed,
+        updated=_updated(facts),
         by_hand=facts.status.by_hand if facts.status else (),
         file=facts.environment_file,
+        memory=known.memory,
+        lost=facts.live.lost,
         copy=facts.copy,
         happened=known.notice,
         host_since=facts.host_since,
     )
+
+
+def _updated(facts: Facts) -> tab_notices.Updated | None:
+    """The environment that kernels get when they start now."""
+    environment, build = facts.live.environment, facts.build
+    if environment is None or facts.status is None:
+        return None
+    at = (build.finished_at if build is not None else None) or facts.host_since
+    return tab_notices.Updated(environment.digest, at, facts.status.outdated, facts.live.change)
 
 
 def _progress(now: Progress | None) -> dict[str, Any] | None:

@@ -67,14 +67,10 @@ class Memory:
     async def between(self, name, first, last):
         return {"name": self._one(name)["name"], "from": first, "to": last}
 
-<<<<<<< HEAD
-    async def recovered(self, name):
-=======
     async def since_copy(self, name, copy):
         return {"name": self._one(name)["name"], "from": copy}
 
-    def recovered(self, name):
->>>>>>> fa74750 (Show how a kept copy differs from the notebook's file; a page without JupyterLab's notices still merges)
+    async def recovered(self, name):
         return {"recovered": [self._one(name)]}
 
     async def logs(self, name, query):

@@ -130,7 +130,6 @@ async def test_two_deployments_are_compared(client):
     assert (answer.status, answer.json) == (200, {"name": "mnist", "from": 3, "to": 5})
 
 
-<<<<<<< HEAD
 async def test_what_comes_line_by_line_is_sent_as_it_comes_and_ends_with_an_error(client, daemon):
     await client.send(request("POST", "/v1/notebooks/mnist/run", {"notebook": "a.ipynb"}, "Connection: close\r\n"))
     head = (await client.reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -154,11 +153,11 @@ async def test_what_comes_line_by_line_ends_when_the_client_leaves(client, daemo
 async def test_an_error_before_the_first_line_is_a_problem_document(client):
     answer = await client.ask("POST", "/v1/notebooks/mnist/run", {"notebook": "none.ipynb"})
     assert (answer.status, answer.json["code"]) == (404, "not_found")
-=======
+
+
 async def test_a_copy_is_compared_with_the_notebooks_file(client):
     answer = await client.ask("GET", "/v1/notebooks/mnist/diff?copy=/state/x.py", None)
     assert (answer.status, answer.json) == (200, {"name": "mnist", "from": "/state/x.py"})
->>>>>>> fa74750 (Show how a kept copy differs from the notebook's file; a page without JupyterLab's notices still merges)
 
 
 # target, body; status, code, part of the detail, hint

@@ -76,6 +76,15 @@ export class Lab {
     return Notification;
   }
 
+  // Call *hidden* with the id of each notice that a person closes; JupyterLab keeps it in its list and tells nobody.
+  whenHidden(hidden) {
+    const look = ({ target }) => {
+      const toast = target.closest?.(".jp-Notification-Toast-Close")?.closest(".Toastify__toast");
+      if (toast?.id) hidden(toast.id);
+    };
+    document.addEventListener("click", look, true);
+  }
+
   // The notebook documents that are open and have a kernel: its id, and how it is restarted.
   kernels() {
     const found = new Map();

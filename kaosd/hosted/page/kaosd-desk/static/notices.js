@@ -13,10 +13,11 @@ export class Notices {
     this.daemon = daemon;
     this.lab = lab;
     this.show = show;
-    this.shown = new Map(); // by the id of a notice: {id: JupyterLab's, text: as shown, notice}
+    this.shown = new Map(); // by the id of a notice: {id: JupyterLab's, drawn: what is shown, notice, hidden}
     this.key = `kaosd dismissed ${daemon.base.pathname}`;
     const changed = (_, { type, notification: one }) => type === "removed" && this.dismissed(one.id);
     notification.manager.changed.connect(changed);
+    lab.whenHidden((id) => this.dismissed(id, true));
     setInterval(() => this.tick(), TICK);
   }
 
@@ -47,7 +48,7 @@ export class Notices {
     const actions = notice.actions.flatMap((action) => this.buttons(action, kernels)).slice(0, ACTIONS);
     const drawn = JSON.stringify([text, notice.tone, actions.map((one) => one.label)]);
     const before = this.shown.get(notice.id);
-    if (before?.drawn === drawn) return;
+    if (before?.drawn === drawn || before?.hidden === notice.since) return;
     const type = TYPES[notice.tone] ?? "info";
     const id = before?.id ?? this.notification.emit(text, type, { autoClose: false, actions });
     if (before) this.notification.update({ id, message: text, type, autoClose: false, actions });
@@ -84,10 +85,12 @@ export class Notices {
 
   // -- what a person has dismissed: not shown again until its cause is another one, in other tabs neither ------------
 
-  dismissed(id) {
+  // hidden: it is still in JupyterLab's list
+  dismissed(id, hidden = false) {
     for (const [ours, one] of this.shown) {
       if (one.id !== id) continue;
-      this.shown.delete(ours);
+      if (hidden) one.hidden = one.notice.since;
+      else this.shown.delete(ours);
       this.remember({ ...this.gone(), [ours]: one.notice.since });
     }
   }

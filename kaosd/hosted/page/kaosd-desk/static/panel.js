@@ -13,7 +13,7 @@ export class Panel {
     this.object = null;
     this.show = null; // how JupyterLab brings the panel to the front
     this.sections = new Map(SECTIONS.map((what) => [what.key, new Section(this, what)]));
-    this.head = element("header", { class: "kaosd-head" });
+    this.head = element("div", { class: "kaosd-head" });
     this.said = element("p", { class: "kaosd-said", role: "status", "aria-live": "polite" });
     this.failure = element("p", { class: "kaosd-failure", role: "alert", hidden: true });
     const sections = [...this.sections.values()].map((section) => section.node);

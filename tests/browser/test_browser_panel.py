@@ -1,0 +1,154 @@
+"""What a tab shows of kaosd: the item in the status bar, the panel, notices, the title; and a tab without them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.tab import Tab, deploy, write
+from tests.browser.test_browser_pages import MISSING, Gate
+from tests.browser.test_browser_typing import ALONE, SHARED
+from tests.e2e.daemon import Daemon, until
+
+# Takes interfaces away from the extension before it sees them: {module: [names], or null for the whole module}.
+BREAK = """broken => {
+    const gone = (name) => Object.fromEntries((broken[name] ?? []).map((one) => [one, undefined]));
+    const lacking = (name, copy) => ({ ...copy, get: async () => {
+        const factory = await copy.get();
+        return () => ({ ...factory(), ...gone(name) });
+    } });
+    const each = (object, change) => Object.fromEntries(Object.entries(object).map(change));
+    const without = (modules) => each(
+        Object.fromEntries(Object.entries(modules).filter(([name]) => broken[name] !== null)),
+        ([name, copies]) => [name, each(copies, ([version, copy]) => [version, lacking(name, copy)])],
+    );
+    window._JUPYTERLAB = new Proxy({}, { set(all, name, container) {
+        if (name === "kaosd-desk") {
+            const { init } = container;
+            container.init = (modules) => init(without(modules));
+        }
+        all[name] = container;
+        return true;
+    } });
+}"""
+
+
+def item(page: Page) -> Locator:
+    """The item in the status bar."""
+    return page.locator("#kaosd-item")
+
+
+def section(page: Page, title: str) -> Locator:
+    """A section of the panel."""
+    return page.locator("#kaosd-panel details").filter(has=page.get_by_role("heading", name=title, exact=True))
+
+
+def notice(page: Page, text: str) -> Locator:
+    """A notice that is shown."""
+    return page.locator(".Toastify__toast").filter(has_text=text)
+
+
+@pytest.mark.parametrize("requirements", [SHARED, ALONE], ids=["shared", "alone"])
+def test_the_item_opens_the_panel_by_keyboard_and_edits_can_be_seen_there(
+    daemon: Daemon, page: Page, bundle: Path, requirements: str
+) -> None:
+    name = f"panel-{'alone' if requirements else 'shared'}"
+    deploy(daemon, name, bundle, requirements, "number = 6", "<b>print(number)</b>")
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    version = daemon.notebook(name)["source"]["live"].rpartition(":")[2]
+    expect(item(page)).to_contain_text(version)
+    expect(page).to_have_title(re.compile(rf"^{name} - "))
+    tab.at_end_of(1)
+    tab.type(" # typed")
+    tab.save()
+    until(lambda: (daemon.notebook(name)["edits"] or {}).get("edited") == 1, "the edit to be counted")
+    expect(item(page)).to_contain_text("edited here: 1")
+    item(page).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#kaosd-panel")).to_be_visible()
+    expect(page.locator("#kaosd-panel h2")).to_have_text(name)
+    history = section(page, "History")
+    history.locator("summary").focus()
+    page.keyboard.press("Enter")
+    expect(history).to_contain_text("live now")
+    edits = section(page, "Edited here")
+    edits.get_by_role("button", name="Diff of n.ipynb").focus()
+    page.keyboard.press("Enter")
+    expect(edits).to_contain_text("+<b>print(number)</b> # typed")
+    found = Axe().run(page, context="#kaosd-panel")
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_build_is_followed_and_a_failed_one_is_a_notice_until_it_is_fixed(
+    daemon: Daemon, page: Page, bundle: Path
+) -> None:
+    deploy(daemon, "built", bundle, "", "number = 6")
+    Tab(page, daemon, "built").open("n.ipynb", 1)
+    item(page).click()
+    build = section(page, "Build")
+    expect(build).to_contain_text("Built in")
+    gate = Gate(bundle, "panel")
+    expect(item(page)).to_contain_text("building")
+    expect(build.get_by_role("progressbar")).to_be_visible()
+    expect(build.get_by_label("Last log lines of the build")).to_contain_text("step 2/4")
+    gate.open()
+    expect(item(page)).to_contain_text("live")
+    requirements = bundle / "model" / "requirements.txt"
+    fine = requirements.read_text()
+    requirements.write_text(fine + MISSING)
+    failed = notice(page, "The build failed")
+    expect(failed).to_contain_text("model/requirements.txt:2")
+    expect(item(page)).to_have_attribute("data-tone", "bad")
+    failed.get_by_role("button", name="Show", exact=True).click()
+    expect(build.locator("summary")).to_be_focused()
+    expect(build).to_contain_text("no-such-package-of-kaosd")
+    failed.get_by_title("Hide notification").click()
+    expect(failed).to_have_count(0)
+    page.reload()
+    expect(item(page)).to_have_attribute("data-tone", "bad")
+    expect(failed).to_have_count(0)  # dismissed, and its cause is the same
+    requirements.write_text(fine + MISSING.replace("1.2.3", "1.2.4"))
+    expect(failed).to_contain_text("1.2.4")  # another cause
+    requirements.write_text(fine)
+    expect(failed).to_have_count(0)
+    expect(item(page)).to_contain_text("live")
+
+
+@pytest.mark.parametrize(
+    ("broken", "there", "absent"),
+    [
+        ({"@jupyterlab/statusbar": ["IStatusBar"]}, ["panel", "notice"], ["item"]),
+        ({"@jupyterlab/apputils": ["Notification"]}, ["panel", "item"], ["notice"]),
+        ({"@jupyterlab/ui-components": None}, ["panel", "item", "notice"], []),
+        ({"@lumino/widgets": None}, ["notice"], ["panel", "item"]),
+    ],
+    ids=["no status bar", "no notices", "no icons", "no widgets"],
+)
+def test_a_part_whose_interface_is_another_one_is_absent_and_the_rest_works(
+    daemon: Daemon, page: Page, bundle: Path, broken: dict[str, list[str] | None], there: list[str], absent: list[str]
+) -> None:
+    parts = {
+        "item": item(page),
+        "panel": page.locator("#kaosd-panel"),
+        "notice": notice(page, "The build failed"),
+    }
+    name = "lacks-" + "-".join(there)
+    deploy(daemon, name, bundle, ALONE, "one = 1 #", "two = 0")
+    page.add_init_script(f"({BREAK})({broken!r})".replace("None", "null"))
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    expect(page).to_have_title(re.compile(rf"^{name} - "))
+    tab.at_end_of(0)
+    tab.type(" typed")
+    write(bundle, "one = 1 #", "two = 2")
+    tab.shows("one = 1 # typed", "two = 2")
+    tab.saved("n.ipynb", "one = 1 # typed", "two = 2")
+    (bundle / "model" / "requirements.txt").write_text(ALONE + MISSING)
+    until(lambda: daemon.notebook(name)["state"] == "failed", "the build to fail")
+    for part in there:
+        expect(parts[part]).to_be_attached()
+    for part in absent:
+        expect(parts[part]).to_have_count(0)
