@@ -60,6 +60,11 @@ class Names:
             if past or one.get("can_roll_back")
         ]
 
+    def edits(self, name: str) -> Words:
+        """The files that were edited in a notebook."""
+        found = Client().get(notebook_path(name, "edits"), timeout=QUICK)
+        return [(one["path"], one["kind"]) for one in found["files"]]
+
     def copies(self, name: str) -> Words:
         """The paths of a notebook's recovered copies."""
         found = Client().get(notebook_path(name, "recovered"), timeout=QUICK)
@@ -117,13 +122,15 @@ def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -
     """What a value of *action* can be; *seen*: the values before it that belong to no option."""
     if action.choices is not None:
         return _beginning(word, [(str(choice), "") for choice in action.choices])
-    if action.metavar in ("DIR", "FILE") or (action.metavar == "PATH" and not action.option_strings):
+    edits = action.dest == "edits"
+    if action.metavar in ("DIR", "FILE") or (action.metavar == "PATH" and not action.option_strings and not edits):
         return Found("dirs" if action.metavar == "DIR" else "files", [])
     asks: dict[object, Callable[[], Words]] = {
         "NAME": names.notebooks,
         "TEMPLATE": names.templates,
         "DEPLOYMENT": lambda: names.deployments(seen[0]) if seen else [],
-        "PATH": lambda: names.copies(seen[0]) if seen else [],
+        "PATH": lambda: (names.edits if edits else names.copies)(seen[0]) if seen else [],
+        "PATH|N": lambda: names.edits(seen[0]) if seen else [],
         "N|last|failed": lambda: [("last", ""), ("failed", ""), *_past(seen, names)],
         "N": lambda: _past(seen, names) if not action.option_strings else [],
         "COMMAND|TOPIC": lambda: _commands(seen),

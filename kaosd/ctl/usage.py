@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from importlib import import_module
 
 from kaosd import __version__
@@ -18,6 +19,7 @@ OPTIONS = (
     *("source", "data", "cpu", "memory", "gpu", "engine", "workspace", "user"),
     *("environment", "extras", "groups"),
 )
+EDITS = ("diff", "pull", "reset")  # their options have no values
 STAGES = ("watch", "build", "host", "daemon")
 
 
@@ -25,13 +27,20 @@ def run(given: list[str]) -> int:
     """Run the command that *given* names; SystemExit(2) or Failure on wrong usage."""
     commands = all_commands()
     commands.check(given)
-    arguments = vars(commands.parser.parse_args(given))
+    arguments = vars(commands.parser.parse_args(_flags_first(given) if given[:1] and given[0] in EDITS else given))
     if "run" not in arguments:
         commands.groups[given[0]].parser.print_help(sys.stderr)
         return failure.USAGE
     module, _, function = arguments.pop("run").partition(":")
     code: int = getattr(import_module(f"kaosd.ctl.{module}"), function)(**arguments)
     return code
+
+
+def _flags_first(given: list[str]) -> list[str]:
+    """The same with the options before the paths, since argparse takes no further path behind an option."""
+    end = given.index("--") if "--" in given else len(given)
+    flags = [word for word in given[1:end] if word.startswith("-")]
+    return [given[0], *flags, *(word for word in given[1:end] if word not in flags), *given[end:]]
 
 
 def all_commands() -> Commands:
@@ -63,6 +72,7 @@ def all_commands() -> Commands:
     _running(commands)
     _steering(commands)
     _past(commands)
+    _edits(commands)
     _packages(commands)
     _daemon(commands)
     return commands
@@ -294,13 +304,18 @@ def _steering(commands: Commands) -> None:
     parser = add(
         "redeploy",
         "deploys what is on disk again",
-        "Looks at everything anew, tries again what failed, and ends a rollback.",
+        """Looks at everything again, tries again what failed, and ends a rollback. Edits made in the notebook stay,
+        also with --force: `kaosctl reset NAME` brings the deployed version back.""",
         "kaosctl redeploy notebook-mnist-ada --now",
         "kaosctl redeploy notebook-mnist-ada --when-idle",
     )
     parser.add_argument("--force", action="store_true", help="accept that many files are gone")
     parser.add_argument("--now", action="store_true", help="do not wait for busy kernels")
     parser.add_argument("--when-idle", action="store_true", help="wait until no kernel is busy, however long it takes")
+    _following(add)
+
+
+def _following(add: Callable[..., argparse.ArgumentParser]) -> None:
     add(
         "pause",
         "takes no more changes over, until resume",
@@ -371,15 +386,78 @@ def _packages(commands: Commands) -> None:
     )
 
 
+def _edits(commands: Commands) -> None:
+    parser = commands.add(
+        "diff",
+        "diff_commands:diff",
+        "the edits made in a notebook, or what differs between two deployments",
+        """Edits are what differs between the notebook's files and what is deployed there: edited, new and deleted
+        files. Notebook files are compared cell by cell, other texts line by line, the rest by size. What differs
+        between the deployments N and M: files, packages, data; `kaosctl history` has the numbers.
+        On a terminal it uses $PAGER (default: less).""",
+        examples=(
+            "kaosctl diff notebook-mnist-ada",
+            "kaosctl diff notebook-mnist-ada train.ipynb",
+            "kaosctl diff notebook-mnist-ada 5 7",
+        ),
+    )
+    parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument("edits", metavar="PATH|N", nargs="*", help="one file or directory, or two deployments")
+    _pull(commands)
+    parser = commands.add(
+        "reset",
+        "diff_commands:reset",
+        "brings the deployed version of files back into a notebook",
+        """Without a PATH it takes all that was edited or deleted there; a file that is only in the notebook goes when
+        it is named. What is open in a tab changes in the tab. A copy of each edit is kept: `kaosctl recovered`.
+
+        On a terminal it shows what it would do, and asks.""",
+        examples=("kaosctl reset notebook-mnist-ada train.ipynb", "kaosctl reset notebook-mnist-ada -y"),
+        files=("socket", "recovered"),
+    )
+    parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument("edits", metavar="PATH", nargs="*", help="files or directories that were edited (default: all)")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def _pull(commands: Commands) -> None:
+    parser = commands.add(
+        "pull",
+        "diff_commands:pull",
+        "writes edits made in a notebook into its source directory",
+        """Without a PATH it takes all edits. It writes what only the notebook has changed. What was changed on disk as
+        well is refused, and then nothing is written; --force writes it, and a copy of the file on disk is kept for
+        `kaosctl recovered`. A file that was deleted in the notebook is deleted on disk only when it is named, or
+        confirmed. What is open in a tab is taken as it is there. The notebook stays as it is: the save that follows
+        is known to it.
+
+        On a terminal it shows what it would do, and asks.""",
+        examples=(
+            "kaosctl pull notebook-mnist-ada",
+            "kaosctl pull notebook-mnist-ada analysis.ipynb --strip-outputs",
+            "kaosctl pull notebook-mnist-ada -y && git diff",
+        ),
+        files=("socket", "recovered"),
+    )
+    parser.add_argument("name", metavar="NAME", help="the notebook")
+    parser.add_argument("edits", metavar="PATH", nargs="*", help="files or directories that were edited (default: all)")
+    parser.add_argument("--force", action="store_true", help="also what was changed on disk as well; keeps a copy")
+    parser.add_argument("--strip-outputs", action="store_true", help="write notebook files without their outputs")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
 def _recovered(commands: Commands) -> None:
     parser = commands.add(
         "recovered",
         "past:recovered",
         "your edits that were kept: overwritten, merged, or of a notebook that was removed or replaced",
         """What was edited both in the notebook and on disk is served as it is on disk; the notebook's own is kept as
-        a copy and listed here. So is what exists only in a notebook that is killed or gets another source or engine.
+        a copy and listed here. So is what exists only in a notebook that is killed or gets another source or engine,
+        what `reset` takes back, and what `pull --force` replaces on disk.
         --restore brings copies back into the notebook, in its tab where it is open; what is there until then becomes
-        a copy itself. The source directory is never written to.""",
+        a copy itself. The source directory is not written to.""",
         examples=(
             "kaosctl recovered notebook-mnist-ada",
             "kaosctl recovered notebook-mnist-ada --restore train.ipynb",
