@@ -117,6 +117,7 @@ class Failure:
     key: what it was about (see `about`, or STOPPING); anything else is tried at once.
     retry_at: None when only a change on disk can help. waits: nothing went wrong; an open document is waited for.
     tries: how many attempts of this kind have failed in a row. cancelled: the user cancelled the attempt.
+    brief: the text without advice; "" where it is the same.
     """
 
     attempt: Attempt
@@ -126,6 +127,7 @@ class Failure:
     waits: bool = False
     tries: int = 1
     cancelled: bool = False
+    brief: str = ""
 
 
 def about(attempt: Attempt, target: Target) -> object:
@@ -449,8 +451,8 @@ def _failed(look: Look, attempt: Attempt, target: Target) -> Hold | None:
     for failure in look.failures:
         if failure.attempt is attempt and failure.key == about(attempt, target):
             if failure.retry_at is None:
-                return Hold(Why.CANCELLED if failure.cancelled else Why.FAILED, failure.text)
+                return Hold(Why.CANCELLED if failure.cancelled else Why.FAILED, failure.text, brief=failure.brief)
             if look.now < failure.retry_at:
                 why = Why.OPEN if failure.waits else Why.BACKING_OFF
-                return Hold(why, failure.text, failure.retry_at, failure.tries)
+                return Hold(why, failure.text, failure.retry_at, failure.tries, failure.brief)
     return None

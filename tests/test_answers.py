@@ -63,7 +63,7 @@ CASES = [
          ("recovered n", "env n")),
     Case("live, paused", known(held(Why.PAUSED, "paused by you", replace(LIVE, paused=True))), "live, paused by you",
          "warn", ("resume n",)),
-    Case("disk is newer", known(BEHIND), "stale: a change on disk is being taken over", "busy", ("logs n",)),
+    Case("disk is newer", known(BEHIND), "stale: a change on disk is being applied", "busy", ("logs n",)),
     Case("a save is settling", known(held(Why.SETTLING, "waiting for the end of the save")),
          "stale: waiting for the end of the save", "busy", ("logs n",)),
     Case("a file is being written", known(replace(LIVE, unread="still being written: new.csv")),
@@ -119,6 +119,10 @@ CASES = [
          ("start n",)),
     Case("being stopped", known(replace(LIVE, stopped="stopped by you", stepping=Stop())), "stopping JupyterLab",
          "busy"),
+    Case("a reason with advice", known(held(Why.FAILED, "no such file (save it)", brief="no such file")),
+         "failed: no such file", "bad", ("logs n --deploy failed",)),
+    Case("an earlier reason with advice", known(replace(NEW, failures=(replace(DIED, text="it died (give it more)",
+         brief="it died"),))), "failed: it died", "bad", ("logs n --stage host",)),
     Case("removed", known(held(Why.REMOVED, "the notebook was removed")), "removed", "ok"),
 ]  # fmt: skip
 

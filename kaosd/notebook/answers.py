@@ -140,9 +140,10 @@ def _building(known: Known) -> str:
 
 def _brief(known: Known) -> str:
     """Why the notebook is in its state, in few words, and for how long."""
-    hold = known.standing.plan.hold
+    hold, failures = known.standing.plan.hold, known.standing.failures
     if hold is None or hold.text != known.reason:
-        return known.reason or ""
+        brief = next((failure.brief for failure in failures if failure.text == known.reason), "")
+        return brief or known.reason or ""
     text = hold.brief or hold.text
     return f"{text}, {_clock(known.left)} left" if hold.why is Why.BUSY and known.left is not None else text
 

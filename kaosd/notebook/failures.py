@@ -32,7 +32,16 @@ class Failures:
         tries = self._tries[attempt] = self._tries.get(attempt, 0) + 1
         delay = min(FIRST * 2 ** min(tries - 1, 32), self._cap) * self._jitter()
         retry_at = now + delay if error.retryable or target is None else None
-        self._put(Failure(attempt, about(attempt, target) if target else STOPPING, str(error), retry_at, tries=tries))
+        self._put(
+            Failure(
+                attempt,
+                about(attempt, target) if target else STOPPING,
+                str(error),
+                retry_at,
+                tries=tries,
+                brief=error.text,
+            )
+        )
         return tries
 
     def cancelled(self, environment: str) -> None:

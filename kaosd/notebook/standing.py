@@ -92,7 +92,7 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
         return NotebookState.FAILED, now.failures[-1].text
     if hold is not None:
         return NotebookState.STALE, hold.text
-    return NotebookState.STALE, "a change on disk is being taken over" if now.serving else "not started yet"
+    return NotebookState.STALE, "a change on disk is being applied" if now.serving else "not started yet"
 
 
 def _waiting(now: Standing) -> str | None:

@@ -66,7 +66,7 @@ def test_a_pipe_gets_a_build_once_a_step(eventful: Daemon) -> None:
 def test_json_is_an_object_a_line(eventful: Daemon) -> None:
     with eventful.started("status", NAME, "--watch", "--json") as running:
         running.expect('"live"')
-        eventful.serves(notebook(state="stale", reason="a change on disk is being taken over"))
+        eventful.serves(notebook(state="stale", reason="a change on disk is being applied"))
         running.expect('"stale"')
     states = [json.loads(line)["notebooks"][0]["state"] for line in running.lines]
     assert states == ["live", "stale"]
