@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaosd import __version__, notices, schema, sd
+from kaosd import __version__, hooks, notices, schema, sd
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
@@ -81,6 +81,7 @@ async def serve(
             directory, name = settings.config.parent, os.fsencode(settings.config.name)
             shop.watcher.watch(directory, _all_but(name), reloads.ask)
             own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
+            own.append(group.create_task(_hooks(shop, backend)))
             if settings.desktop_notices:
                 own.append(group.create_task(notices.tell_all(shop.journal, shop.news, notices.session_bus())))
             _signals(stop, reloads)
@@ -276,6 +277,11 @@ class Reloads:
                     log.info("configuration_read", changed=changed)
             if told:
                 sd.notify("READY=1")
+
+
+async def _hooks(shop: Workshop, backend: Backend) -> None:
+    """Run the commands of [hooks], as the section is at the time."""
+    await hooks.run_all(shop.journal, shop.news, lambda: backend.settings.hooks, backend.registry.notebook)
 
 
 async def _heartbeat(registry: Registry) -> None:

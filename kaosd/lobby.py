@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,11 @@ class Lobby:
     def routes(self) -> list[Route]:
         """All routes, by name."""
         return [route for name in sorted(self.registry.actors) if (route := self.route(name)) is not None]
+
+    def using(self, name: str) -> AbstractContextManager[None]:
+        """Count what talks to a host as use of its notebook."""
+        actor = self.registry.actors.get(name)
+        return actor.idleness.used() if actor is not None else nullcontext()
 
     async def wake(self, name: str) -> None:
         """Start a stopped notebook whose address was opened in a browser."""

@@ -128,6 +128,8 @@ class NotebookSpec:
     """A notebook as a person configured it; every field is validated.
 
     swap_when_idle: seconds that a swap which ends kernels waits for busy ones.
+    idle_stop: seconds without busy kernels and open tabs after which the host is stopped; 0: never.
+    run_on_deploy: notebook files, relative to the notebook's root, that are run after each deployment.
     environment: the environment file, relative to the bundle; "" for the first that is there. extras, groups: of a
     pyproject.toml, installed besides its dependencies.
     registered: made by `kaosctl notebook deploy` (kept in the journal) and not by the configuration file.
@@ -147,6 +149,8 @@ class NotebookSpec:
     groups: tuple[str, ...] = ()
     environment_inputs: tuple[str, ...] = ()
     swap_when_idle: float = 600.0
+    idle_stop: float = 0.0
+    run_on_deploy: tuple[str, ...] = ()
     registered: bool = False
     named: bool = True
 

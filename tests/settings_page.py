@@ -39,6 +39,7 @@ TITLES = {
     "front": "`[front]`: the local address",
     "watch": "`[watch]`: how changes are noticed",
     "log": "`[log]`: the daemon's own log",
+    "hooks": "`[hooks]`: commands of yours",
     "docker": "`[docker]`: the engine of containers",
     "pachyderm": "`[pachyderm]`: the cluster",
     "notebook": "`[[notebook]]`: a notebook, any number of times",

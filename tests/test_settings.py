@@ -13,7 +13,7 @@ import pytest
 
 from kaosd.errors import ConfigError
 from kaosd.model import DataMode, NotebookSpec, Resources
-from kaosd.settings import Docker, Front, Log, Pachyderm, Settings, Watch, load, prepare, spec_from_request
+from kaosd.settings import Docker, Front, Hooks, Log, Pachyderm, Settings, Watch, load, prepare, spec_from_request
 from kaosd.settings.directories import in_other_hands, make_private, refuse_borrowed, tighten_files
 from kaosd.settings.lines import line_of
 
@@ -50,9 +50,11 @@ def test_without_a_file_the_defaults_hold() -> None:
         front=Front(port=8890),
         watch=Watch(mode="auto", quiet=0.05, cap=0.5, build_quiet=0.4, build_cap=5.0, rescan=60.0),
         log=Log(level="info", format="auto"),
+        hooks=Hooks(),
         docker=Docker(socket=None),
         pachyderm=Pachyderm(),
         swap_when_idle=600.0,
+        idle_stop=0.0,
         keep_versions=20,
         stop_hosts_on_exit=False,
         stop_grace=10.0,

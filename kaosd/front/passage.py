@@ -41,7 +41,8 @@ class Passage:
         while (route := self._directory.route(back.name)) is not None:
             if route.upstream is not None:
                 try:
-                    return await self._through(route, route.upstream, request, target, back)
+                    with self._directory.using(back.name):
+                        return await self._through(route, route.upstream, request, target, back)
                 except HostAway:
                     pause = _AGAIN
             elif page and route.state == NotebookState.STOPPED and not woken:

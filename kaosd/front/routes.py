@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -34,6 +35,9 @@ class Directory(Protocol):
 
     async def metrics(self) -> str:
         """The daemon's figures in the text format of Prometheus."""
+
+    def using(self, name: str) -> AbstractContextManager[None]:
+        """Something talks to the host of *name* meanwhile: it is not idle."""
 
     async def wake(self, name: str) -> None:
         """A person opens a stopped notebook: have it started. Returns once that has begun, or cannot now."""

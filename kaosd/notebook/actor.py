@@ -25,6 +25,7 @@ from kaosd.notebook import kept, standing, tab_notices, view
 from kaosd.notebook.edit_counts import EditCounts
 from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
+from kaosd.notebook.idleness import Idleness, idle_reason
 from kaosd.notebook.looking import Looking
 from kaosd.notebook.making import Making
 from kaosd.notebook.past import Past
@@ -63,6 +64,7 @@ class Notebook:
         self.edits = EditCounts(self)
         self.making: Making | None = None
         self.failures = Failures(shop.backoff_cap)
+        self.idleness = Idleness(time.monotonic)
         self.stepping: planner.Step | None = None
         self.plan = planner.Plan()
         self.removed = self.draining = self.now_please = self.restarting = False
@@ -259,6 +261,7 @@ class Notebook:
         soon = self.plan.hold is not None and self.plan.hold.why in (Why.BUSY, Why.SILENT)
         if await self.hosting.probe(soon=soon):
             self._host_ended()
+        await self._stop_when_idle()
         await self._reap_build()
         self.restarting = self.restarting and self.hosting.host is not None
         self.plan = planner.plan(await self.looking.look())
@@ -276,6 +279,17 @@ class Notebook:
             return True
         await self._wait()
         return False
+
+    async def _stop_when_idle(self) -> None:
+        """Wish for no host where nothing has used it for as long as the settings say."""
+        status, limit = self.hosting.status, self.spec.idle_stop
+        if status is None or status.busy or self.hosting.host is None:
+            self.idleness.touch()
+        elif not self.intent.stopped and idle_reason(limit, self.idleness.seconds(), status.busy):
+            await self.hosting.probe(now=True)  # what was known of its kernels may be seconds old
+            busy = self.hosting.status.busy if self.hosting.status is not None else 0
+            if reason := idle_reason(limit, self.idleness.seconds(), busy):
+                self.stop(reason)
 
     def _keep_token(self) -> None:
         """The host knows the token that this daemon began with: what became of its file is put right."""

@@ -21,12 +21,13 @@ from kaosd.model import NotebookSpec
 from kaosd.settings import naming, places, sources
 from kaosd.settings.directories import make_private, tighten_files
 from kaosd.settings.lines import line_of
-from kaosd.settings.schema import ENGINES, Docker, File, Front, Log, Notebook, Pachyderm, Watch
+from kaosd.settings.schema import ENGINES, Docker, File, Front, Hooks, Log, Notebook, Pachyderm, Watch
 from kaosd.settings.sentences import Mistake, Origin, mistakes_of, request_refusal
 from kaosd.settings.specs import Defaults, build_spec
 
 __all__ = [
-    "ENGINES", "Docker", "Front", "Log", "Pachyderm", "Settings", "Watch", "load", "prepare", "spec_from_request",
+    "ENGINES", "Docker", "Front", "Hooks", "Log", "Pachyderm", "Settings", "Watch", "load", "prepare",
+    "spec_from_request",
 ]  # fmt: skip
 
 
@@ -48,9 +49,11 @@ class Settings:
     front: Front
     watch: Watch
     log: Log
+    hooks: Hooks
     docker: Docker
     pachyderm: Pachyderm
     swap_when_idle: float
+    idle_stop: float
     keep_versions: int
     stop_hosts_on_exit: bool
     stop_grace: float
@@ -77,7 +80,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     socket = _own_path("socket", file.socket, places.default_socket(environ, state_dir), origin, environ)
     login = places.login()
     resolve = partial(places.expand, base=origin.file.parent, environ=environ)
-    defaults = Defaults(file.engine, login, file.swap_when_idle, state_dir, resolve)
+    defaults = Defaults(file.engine, login, file.swap_when_idle, file.idle_stop, state_dir, resolve)
     notebooks = tuple(_specs(file, defaults, origin, mistakes))
     mistakes += _missing(file, notebooks)
     if mistakes:
@@ -90,9 +93,11 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         front=file.front,
         watch=file.watch,
         log=file.log,
+        hooks=file.hooks,
         docker=file.docker,
         pachyderm=file.pachyderm.resolved(lambda text: str(resolve(text))),
         swap_when_idle=file.swap_when_idle,
+        idle_stop=file.idle_stop,
         keep_versions=file.keep_versions,
         stop_hosts_on_exit=file.stop_hosts_on_exit,
         stop_grace=file.stop_grace,
@@ -122,7 +127,9 @@ def spec_from_request(fields: Mapping[str, Any], settings: Settings) -> Notebook
     Paths must be absolute. Raises ConfigError "field: what is wrong; what is allowed".
     """
     given = {key: value for key, value in fields.items() if value is not None}
-    defaults = Defaults(settings.engine, settings.login, settings.swap_when_idle, settings.state_dir, _absolute)
+    defaults = Defaults(
+        settings.engine, settings.login, settings.swap_when_idle, settings.idle_stop, settings.state_dir, _absolute
+    )
     try:
         return build_spec(Notebook.model_validate(given), defaults, registered=True)
     except ValidationError as error:

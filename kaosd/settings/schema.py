@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -46,6 +47,11 @@ def _yes_no(value: object) -> object:
 def _words(value: object) -> object:
     """The words in a variable's text, "A, B" or "A B"."""
     return value.replace(",", " ").split() if isinstance(value, Variable) else value
+
+
+def _arguments(value: object) -> object:
+    """The words in a variable's text as a shell splits it."""
+    return shlex.split(value) if isinstance(value, Variable) else value
 
 
 def _frozen(value: object) -> object:
@@ -159,6 +165,7 @@ HostNames = Annotated[
     tuple[Annotated[str, AfterValidator(_host_name)], ...], BeforeValidator(_frozen), BeforeValidator(_words)
 ]
 Words = Annotated[tuple[str, ...], BeforeValidator(_frozen), BeforeValidator(_words)]
+Arguments = Annotated[tuple[str, ...], BeforeValidator(_frozen), BeforeValidator(_arguments)]
 PachdAddress = Annotated[str, AfterValidator(_pachd_address)]
 Registry = Annotated[str, AfterValidator(_registry)]
 ServiceAddress = Annotated[str, AfterValidator(_service_address)]
@@ -172,6 +179,8 @@ _ENGINES = "one of: " + ", ".join(ENGINES)
 _NAMES = "letters, digits, - and _, at most 44 characters"
 _DIRECTORY = "the path of a directory"
 _IDLE = f"{_DURATIONS}, 0 or more"
+_OFF = f"{_DURATIONS}; 0 for never"
+_COMMAND = 'an array of words, for example ["notify-send", "kaosd"]'
 
 
 class Table(BaseModel):
@@ -270,6 +279,13 @@ class Docker(Table):
     )
 
 
+class Hooks(Table):
+    """[hooks]: commands that are run when a notebook fails or is live."""
+
+    on_failure: Arguments = Field(default=(), description=_COMMAND)
+    on_live: Arguments = Field(default=(), description=_COMMAND)
+
+
 class Notebook(Table):
     """[[notebook]]: one hosted notebook; also the body of a request to deploy one."""
 
@@ -294,6 +310,8 @@ class Notebook(Table):
         default=(), description='an array of patterns, for example ["model/setup.cfg"]'
     )
     swap_when_idle: Seconds | None = Field(default=None, ge=0, description=_IDLE)
+    idle_stop: Seconds | None = Field(default=None, ge=0, description=_OFF)
+    run_on_deploy: Patterns = Field(default=(), description='an array of paths, for example ["smoke.ipynb"]')
 
 
 class File(BaseSettings):
@@ -305,6 +323,7 @@ class File(BaseSettings):
     state_dir: PathText | None = Field(default=None, description=_DIRECTORY)
     socket: PathText | None = Field(default=None, description="the path of a socket")
     swap_when_idle: Seconds = Field(default=600.0, ge=0, description=_IDLE)
+    idle_stop: Seconds = Field(default=0.0, ge=0, description=_OFF)
     keep_versions: Whole = Field(default=20, ge=1, description="a whole number, 1 or more")
     stop_hosts_on_exit: YesNo = Field(default=False, description="true or false")
     stop_grace: Seconds = Field(default=10.0, ge=0, description=_IDLE)
@@ -319,6 +338,7 @@ class File(BaseSettings):
     front: Front = Field(default_factory=Front, description="a table: [front]")
     watch: Watch = Field(default_factory=Watch, description="a table: [watch]")
     log: Log = Field(default_factory=Log, description="a table: [log]")
+    hooks: Hooks = Field(default_factory=Hooks, description="a table: [hooks]")
     docker: Docker = Field(default_factory=Docker, description="a table: [docker]")
     pachyderm: Pachyderm = Field(default_factory=Pachyderm, description="a table: [pachyderm]")
     notebook: Annotated[tuple[Notebook, ...], BeforeValidator(_frozen)] = Field(

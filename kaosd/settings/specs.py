@@ -26,6 +26,7 @@ class Defaults:
     engine: str
     user: str
     swap_when_idle: float
+    idle_stop: float
     state_dir: Path
     resolve: Callable[[str], Path]
 
@@ -53,6 +54,8 @@ def build_spec(table: Notebook, defaults: Defaults, *, registered: bool) -> Note
         groups=table.groups,
         environment_inputs=table.environment_inputs,
         swap_when_idle=idle,
+        idle_stop=defaults.idle_stop if table.idle_stop is None else table.idle_stop,
+        run_on_deploy=table.run_on_deploy,
         registered=registered,
     )
 

@@ -72,6 +72,8 @@ class Life:
     async def strike(self) -> None:
         """Change something while a call is going to fail, or to be the last one."""
         self.fate.threaten(self.chance.randint(1, 8), kill=self.chance.random() < 0.6, after=self.chance.random() < 0.5)
+        if self.chance.random() < 0.2:  # by the person; `rest` starts it again
+            self.actor.stop()
         for _ in range(self.chance.randint(1, 2)):
             self.change(self.chance.randrange(STATES))
             self.actor.change(self.spec)

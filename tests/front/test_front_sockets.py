@@ -33,6 +33,17 @@ async def test_text_and_binary_go_both_ways(served: Served) -> None:
         assert await ws.receive_bytes() == b""
 
 
+async def test_the_notebook_counts_as_used_while_a_tab_is_open(served: Served) -> None:
+    world, _ = served
+    async with connect(world) as ws:
+        await ws.send_str("a")
+        assert await ws.receive_str() == "one: a"
+        assert world.directory.used == ["nb"]
+    async with asyncio.timeout(10):
+        while world.directory.used:
+            await asyncio.sleep(0.01)
+
+
 async def test_large_messages_go_both_ways(served: Served) -> None:
     world, _ = served
     async with connect(world) as ws:

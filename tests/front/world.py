@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class FakeDirectory:
         self.lines: list[str] = []
         self.asked: list[tuple[str, str, str, str, bytes]] = []
         self.woken: list[str] = []
+        self.used: list[str] = []
         self._number = 0
         self._news = asyncio.Event()
         self.waiting = asyncio.Event()  # set when somebody waits for news
@@ -60,6 +62,14 @@ class FakeDirectory:
 
     async def metrics(self) -> str:
         return "kaosd_info 1\n"
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[None]:
+        self.used.append(name)
+        try:
+            yield
+        finally:
+            self.used.remove(name)
 
     async def wake(self, name: str) -> None:
         self.woken.append(name)
