@@ -71,9 +71,9 @@ def _bundle(target: str, *, as_json: bool) -> int:
 def _findings(answer: dict[str, Any]) -> list[str]:
     where = output.here()
     lines: list[str] = []
-    for check in answer["checks"]:
+    for check in sorted(answer["checks"], key=lambda one: one["severity"] == "ok"):  # problems come first
         sign, role = SIGNS.get(check["severity"], ("?", "bad"))
-        head = f"{sign} {check['severity']:<7} {check['code']:<10}  "
+        head = f"{sign} {check['severity']:<7} {check['code']:<11}  "
         words = [("", word) for word in check["text"].split(" ")]
         lines += where.flow([(role, head), *words], len(head) + 1 if where.width >= NARROW else 4, gap=" ")
         if check.get("mend"):

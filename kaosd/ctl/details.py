@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from kaosd.ctl.screen import Piece
+    from kaosd.ctl.screen import Piece, Screen
 
 BUILDS = {
     "JOB_STARTING": "starting",
@@ -29,8 +29,8 @@ HOSTS = {
 LABEL = 9  # columns of the widest label
 
 
-def details(notebook: dict[str, Any], now: float, *, verbose: bool) -> list[list[Piece]]:
-    """Rows of a label and what is to be said. verbose: with the states and ids of the API."""
+def details(notebook: dict[str, Any], now: float, screen: Screen, *, verbose: bool) -> list[str]:
+    """Lines of a label and what is to be said. verbose: with the states and ids of the API."""
     rows = [
         ("source", _directory(notebook.get("source") or {})),
         ("data", _directory(notebook.get("data") or {})),
@@ -43,10 +43,20 @@ def details(notebook: dict[str, Any], now: float, *, verbose: bool) -> list[list
         ("deployed", _deployed(notebook.get("deployment") or {}, now)),
         ("build", _build(notebook.get("build") or {}, verbose=verbose)),
         ("host", _host(notebook.get("host") or {}, now, verbose=verbose)),
-        *(("note", [("", str(one["text"]))]) for one in notebook.get("notices") or ()),
+        *(("note", [("", str(one["text"]))]) for one in notebook.get("notices") or () if _is_news(one["id"])),
     ]
     filled = [(label, [piece for piece in pieces if piece[1]]) for label, pieces in rows]
-    return [[("dim", f"{label:<{LABEL}}"), *pieces] for label, pieces in filled if pieces]
+    return [
+        line
+        for label, pieces in filled
+        if pieces
+        for line in screen.flow([("dim", f"{label:<{LABEL}}"), *pieces], LABEL + 3)
+    ]
+
+
+def _is_news(notice: str) -> bool:
+    """Whether a notice, by its id, is of something that is not shown in another way."""
+    return notice == "merged" or notice.startswith("environment ")
 
 
 def _directory(bundle: dict[str, Any]) -> list[Piece]:

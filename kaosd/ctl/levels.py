@@ -14,7 +14,8 @@ _LEVELS = (
     (DEBUG, re.compile(r"^\[?D [A-Z]|\[debug\s*\]")),
 )
 _SAID_AT_EVERY_START = re.compile(
-    r"\[?I \S+ (\S+ \| extension was successfully |Writing (Jupyter server cookie secret|notebook-signing key) |"
+    r"\[?I FileIdExtension|\[?I \S+ (Extension package \S+ took |\S+ \| extension was successfully |"
+    r"Writing (Jupyter server cookie secret|notebook-signing key) |"
     r"JupyterLab (extension loaded from|application directory is) |Extension Manager is |Build is up to date|"
     r"Serving notebooks from local directory|Jupyter Server \S+ is running at|https?(\+unix)?://|"
     r"Use Control-C to stop |Skipped non-installed server|Adapting from protocol version )|"

@@ -7,28 +7,50 @@ from typing import Any
 
 from kaosd.ctl import failure, output
 from kaosd.ctl.client import SLOW, Client, notebook_path
+from kaosd.ctl.details import HOSTS
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.output import agreed, moment
+from kaosd.ctl.screen import Screen
 
 DELETING = 600.0  # seconds that a cluster may take to delete repos
 KEPT = "Its kernels end; its directories and your edits are kept. "
 TITLES = ("created_at", "name", "state", "url", "user")
+DIGITS = 8  # of a job's id; the first few are enough for `build-logs`
+WORDS = {
+    **HOSTS,
+    "JOB_STARTING": "starting",
+    "JOB_RUNNING": "building",
+    "JOB_FAILURE": "failed",
+    "JOB_KILLED": "cancelled",
+}
 
 
-def show_list(*, as_json: bool = False) -> int:
-    """Print two tables, as kaos: builds in progress or failed, and hosts."""
+def show_list(*, verbose: bool = False, as_json: bool = False) -> int:
+    """Print two tables, as kaos: builds in progress or failed, and hosts. verbose: states and ids as kaos has them."""
     tables = listed(Client().get("/v1/status"))
-    where = output.here()
+    output.tell(tables, table_lines(tables, output.here(), verbose=verbose), as_json=as_json)
+    return 0
+
+
+def table_lines(tables: dict[str, list[dict[str, Any]]], where: Screen, *, verbose: bool) -> list[str]:
+    """Both tables."""
     lines: list[str] = []
     for name, titles in (("building", (*TITLES, "job")), ("running", TITLES)):
-        rows = [
-            [moment(row[title]) if title == "created_at" else row[title] or "-" for title in titles]
-            for row in tables[name]
-        ]
+        rows = [[_cell(row, title, verbose=verbose) for title in titles] for row in tables[name]]
         lines += ["", where.paint("strong", name.upper())] if lines else [where.paint("strong", name.upper())]
         lines += where.table(titles, rows) if rows else [where.paint("dim", "none")]
-    output.tell(tables, lines, as_json=as_json)
-    return 0
+    return lines
+
+
+def _cell(row: dict[str, Any], title: str, *, verbose: bool) -> str:
+    value = row[title]
+    if title == "created_at":
+        return moment(value)
+    if title == "state" and not verbose:
+        return WORDS.get(value, str(value))
+    if title == "job" and not verbose:
+        return str(value)[:DIGITS]
+    return str(value or "-")
 
 
 def listed(status: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -22,6 +22,7 @@ SYMBOLS = {"live": "●", "stale": "◐", "building": "◐", "swapping": "◐", 
 ROLES = {"ok": "good", "busy": "busy", "warn": "busy", "bad": "bad"}
 STATES = ("failed", "held", "stale", "building", "swapping", "stopped", "live")  # in the order of the totals
 INDENT = 4
+BEFELL = ("lost", "memory")  # notices of what is not shown in another way
 NEARLY = 0.9  # of the memory limit: a figure above is marked
 TITLES = {"counts": "", "path": "address"}  # where the title is not the name of the column
 LAYOUTS = (  # columns of the table; the first layout that fits the screen is taken
@@ -53,7 +54,7 @@ def draw(
     lines += table[0]
     for notebook, head in zip(notebooks, table[1:], strict=True):
         counts = [] if "counts" in layout else [_counts(notebook)]
-        lines += [*head, *_below([counts, *_story(notebook, shared)], screen)]
+        lines += [*head, *_below([counts, *_story(notebook, now, shared)], screen)]
     return lines
 
 
@@ -69,10 +70,12 @@ def draw_notebook(
     lines = screen.flow(head, INDENT)
     lines[0] = lines[0].replace(screen.paint("", symbol), screen.paint(role, symbol), 1)
     if not detail:
-        return lines + _below([[_counts(notebook)], *_story(notebook)], screen)
+        return lines + _below([[_counts(notebook)], *_story(notebook, now)], screen)
     from kaosd.ctl.details import details
 
-    return lines + _below(_story(notebook) + details(notebook, now, verbose=verbose), screen)
+    narrower = _narrower(screen)
+    lines += _below(_story(notebook, now), screen)
+    return lines + [" " * INDENT + line for line in details(notebook, now, narrower, verbose=verbose)]
 
 
 def _urgency(notebook: Notebook) -> int:
@@ -207,15 +210,16 @@ def edited(notebook: Notebook) -> int:
     return sum((notebook.get("edits") or {}).get(key) or 0 for key in ("edited", "new", "deleted"))
 
 
-def _story(notebook: Notebook, shared: Collection[str] = ()) -> list[list[Piece]]:
+def _story(notebook: Notebook, now: float, shared: Collection[str] = ()) -> list[list[Piece]]:
     """What is wrong, or going on, and what to do. shared: warnings that are shown for several notebooks at once."""
     live = notebook["state"] == "live"
-    rows: list[list[Piece]] = [] if live else [*_cause(notebook), _content(notebook)]
+    rows: list[list[Piece]] = [] if live else [*_cause(notebook), _swap(notebook, now), _content(notebook)]
     if refused := notebook.get("refused"):
         rows.append([("busy", f"left out: {some(refused)}")])
     rows += [[("busy", f"! {text}")] for text in notebook.get("warnings") or () if text not in shared]
     if befell := (notebook.get("host") or {}).get("notice"):
         rows.append([("busy", str(befell))])
+    rows += [[(ROLES[one["tone"]], one["text"])] for one in notebook.get("notices") or () if one["id"] in BEFELL]
     holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
     rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
     asked = notebook["tone"] != "ok" and (not live or notebook.get("paused"))
@@ -233,13 +237,24 @@ def _cause(notebook: Notebook) -> list[list[Piece]]:
     return [[(role, line)] for line in said.splitlines()]
 
 
+def _swap(notebook: Notebook, now: float) -> list[Piece]:
+    """When a swap comes that stops busy kernels."""
+    swap = notebook.get("swap") or {}
+    until = epoch(swap.get("until"))
+    if until is None:
+        return []
+    return [("busy", f"stops {count(swap['busy'], 'busy kernel')} in {age(until - now)} at the latest")]
+
+
 def doing_now(notebook: Notebook) -> list[Piece]:
     """How far the work in progress is: 38 s of about 2 min, step 2 of 4: resolve; nothing when there is none."""
     progress = notebook.get("progress")
     if not progress:
         return []
     seconds, expected = progress.get("seconds"), progress.get("expected")
-    took = "" if seconds is None else age(seconds) + (f" of about {age(expected)}" if expected else "")
+    took = "" if seconds is None else age(seconds)
+    if took and expected:
+        took += f" of about {age(expected)}" if seconds < expected else f", usually about {age(expected)}"
     return [("", took), ("", working(progress))]
 
 
@@ -280,9 +295,14 @@ def _shared(notebooks: list[Notebook]) -> dict[str, list[str]]:
 
 def _below(rows: list[list[Piece]], screen: Screen) -> list[str]:
     """The lines of rows of pieces below a notebook's head; empty pieces and rows are left out."""
-    narrower = Screen(max(20, screen.width - INDENT), colour=screen.colour, plain=screen.plain)
+    narrower = _narrower(screen)
     filled = ([piece for piece in row if piece[1]] for row in rows)
     return [" " * INDENT + line for row in filled for line in narrower.flow(row, INDENT)]
+
+
+def _narrower(screen: Screen) -> Screen:
+    """What is left of *screen* below a notebook's head."""
+    return Screen(max(20, screen.width - INDENT), colour=screen.colour, plain=screen.plain)
 
 
 def since(at: str | None, now: float) -> str:

@@ -68,7 +68,7 @@ def all_commands() -> Commands:
     )
     _starting(commands)
     _seeing(commands)
-    _notebook(commands.group("notebook", "register, list and end notebooks"))
+    _notebook(commands.group("notebook", "register, list and remove notebooks"))
     _running(commands)
     _steering(commands)
     _past(commands)
@@ -179,13 +179,14 @@ def _notebook(commands: Commands) -> None:
 
 
 def _notebooks(commands: Commands) -> None:
-    commands.add(
+    parser = commands.add(
         "list",
         "notebooks:show_list",
         "what is being built and what runs",
         examples=("kaosctl notebook list --json",),
         exits=ASKING,
     )
+    parser.add_argument("-v", "--verbose", action="store_true", help="with the states and whole job ids, as in JSON")
     parser = commands.add(
         "build-logs",
         "reading:build_logs",

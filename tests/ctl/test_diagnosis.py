@@ -97,7 +97,7 @@ def test_the_bundle_of_a_daemon_that_answers(planted: Daemon, daemon: Daemon) ->
     done = daemon.run("doctor", "--bundle", str(target), **variables(daemon))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        "● ok      space        82 GB free",
+        "● ok      space         82 GB free",
         f"● {target} written   {len(members(target))} files   secrets are masked",
     ]
     assert os.stat(target).st_mode & 0o777 == 0o600

@@ -296,6 +296,33 @@ def test_the_next_commands_are_those_of_the_daemon() -> None:
     assert next_commands(notebook(next=steps)) == ["resume: kaosctl resume n", "logs: kaosctl logs n"]
 
 
+def test_what_comes_and_what_was_lost_is_shown() -> None:
+    swap = {"busy": 1, "until": "2026-11-18T10:36:20.000Z", "why": "the packages changed"}
+    held = notebook("n", state="held", reason="1 kernel is busy", swap=swap)
+    assert "    stops 1 busy kernel in 9 min at the latest" in draw(status(held), NOW, Screen(80))
+    notices = [
+        {"id": "lost", "tone": "bad", "text": "The variables of a kernel were lost: no memory"},
+        {"id": "by hand x==1", "tone": "warn", "text": "x is installed by hand."},
+        {"id": "environment 1f3c9aa", "tone": "ok", "text": "The environment was updated."},
+    ]
+    lines = draw(status(notebook("n", notices=notices)), NOW, Screen(80))
+    assert lines[4:] == ["    The variables of a kernel were lost: no memory"]
+    lines = draw(status(notebook("n", notices=notices)), NOW, Screen(80), detail=True)
+    assert lines[-1] == "    note        The environment was updated."
+
+
+def test_details_are_set_in_below_their_label() -> None:
+    lines = draw(status(notebook("n")), NOW, Screen(50), detail=True)
+    at = lines.index("    source      /home/ada/example")
+    assert lines[at + 1] == "                example:1f3c9aa = on disk"
+
+
+def test_a_step_that_takes_longer_than_usual_says_so() -> None:
+    late = {**BUILDING, "progress": {**BUILDING["progress"], "seconds": 130}}
+    lines = draw(status(late), NOW, Screen(100))
+    assert lines[5] == "    2 min, usually about 2 min   step 2 of 4: fetch: 3 of 9 downloads, 120 of 812 MB"
+
+
 def test_keepsakes_of_a_live_notebook_are_counted_and_not_listed() -> None:
     lines = draw(status(notebook("n", recovered=2, next=[step("kept copies", "kaosctl recovered n")])), NOW, Screen(80))
     assert lines[3:] == ["● n         live 12 min  312Mi/4Gi  0.1/2  2 kept  http://127.0.0.1:8890/n/lab"]

@@ -27,6 +27,8 @@ NOISE = (
     "I ServerApp http+unix://%2Fs%2Fx.sock/n/lab?token=...",
     "[I ServerApp] http://127.0.0.1:8888/n/lab?token=...",
     "I ServerApp Use Control-C to stop this server and shut down all kernels (twice to skip confirmation).",
+    "I ServerApp Extension package jupyter_server_ydoc took 0.1800s to import",
+    "I FileIdExtension ArbitraryFileIdManager : Successfully connected to database file.",
     "W ServerApp The websocket_ping_timeout (90000) cannot be longer than the websocket_ping_interval (30000).",
     "    Setting websocket_ping_timeout=30000",
     "D ServerApp Paths used for configuration",
