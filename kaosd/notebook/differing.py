@@ -18,6 +18,7 @@ from kaosd.notebook.edit_counts import KINDS
 from kaosd.notebook.restoring import choose as choose_copy
 from kaosd.notebook.restoring import hosted_path
 from kaosd.notebook.sides import hosted_side, side_below, stored_side
+from kaosd.notebook.tabs import current_edits, means_the_same
 from kaosd.text import printable, rfc3339
 
 if TYPE_CHECKING:
@@ -32,18 +33,23 @@ async def edits(actor: Notebook) -> Json:
 
     root: the directory of the source that is the notebook's root, "" for the source itself.
     """
-    _, found = await actor.edits.look()
+    _, found = await current_edits(actor, strict=False)
     return await _head(actor, found) | {"files": [_listed(one) for one in found]}
 
 
 async def diff(actor: Notebook, path: str | None) -> Json:
     """The same with what differs in each file (see diffs.py); path: only that file, or what is below it."""
-    _, found = await actor.edits.look()
+    tabs, found = await current_edits(actor, strict=False)
+    unsaved = tabs.unsaved()
     chosen = await choose(actor, found, [path]) if path is not None else found
     files, left = list[Json](), SHOWN
     for one in chosen:
         left -= (one.size or 0) + (one.deployed.size if one.deployed is not None else 0)
-        files.append(await _shown(actor, one) if left > 0 or len(chosen) == 1 else {**_listed(one), "form": "large"})
+        files.append(
+            await _shown(actor, one, unsaved.get(one.path))
+            if left > 0 or len(chosen) == 1
+            else {**_listed(one), "form": "large"}
+        )
     return await _head(actor, found) | {"from": str(actor.hosting.live.source), "to": None, "files": files}
 
 
@@ -116,10 +122,12 @@ def _listed(one: HostedEdit) -> Json:
     }
 
 
-async def _shown(actor: Notebook, one: HostedEdit) -> Json:
-    """One edit with what differs."""
+async def _shown(actor: Notebook, one: HostedEdit, in_tab: bytes | None) -> Json:
+    """One edit with what differs. in_tab: what a tab has that has not saved it."""
     try:
         hosted = await hosted_side(actor, one.path)
+        if hosted is not None and in_tab is not None and not means_the_same(hosted.content or b"", in_tab):
+            hosted = diffs.Side(hosted.kind, len(in_tab), in_tab)
     except OSError as error:
         return {**_listed(one), "form": "unreadable", "why": f"it cannot be read: {error.strerror}"}
 

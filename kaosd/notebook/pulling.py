@@ -30,8 +30,7 @@ from kaosd.notebook import cells
 from kaosd.notebook.copies import place_for_copies
 from kaosd.notebook.differing import choose, is_file_named
 from kaosd.notebook.diffs import NOTEBOOK_LARGE
-from kaosd.notebook.edit_counts import is_same_notebook
-from kaosd.notebook.tabs import Tabs
+from kaosd.notebook.tabs import Tabs, current_edits, means_the_same
 from kaosd.text import printable
 
 if TYPE_CHECKING:
@@ -97,10 +96,9 @@ async def pull(actor: Notebook, wish: Wish) -> Json:
         if actor.hosting.live.syncing is not None:
             hint = f"kaosctl wait {name}"
             raise ConflictError(f"notebook {name!r} is being brought up to date; try again after that", hint=hint)
-        _, found = await actor.edits.look()
+        tabs, found = await current_edits(actor, strict=True)
         chosen = await choose(actor, found, wish.paths) if wish.paths else found
         top = await asyncio.to_thread(lambda: actor.source.scanner.top)
-        tabs = await Tabs.of(actor)
         with actor.shop.store.holding():
             pulled = [await _planned(actor, tabs, one, source, top, wish) for one in chosen]
             if not wish.dry_run:
@@ -156,7 +154,7 @@ def _stripped(store: Store, edit: HostedEdit) -> State | None:
 
 async def _ours(actor: Notebook, tabs: Tabs, edit: HostedEdit, *, strip: bool) -> Entry | None:
     """What the notebook has at a path, put into the store: the text in its tab, else the file. None: it has gone."""
-    store, in_tab = actor.shop.store, await tabs.text(edit.path)
+    store, in_tab = actor.shop.store, tabs.text(edit.path)
     entry = await _hosted(actor, edit.path)
     if in_tab is not None and not in_tab.saved and entry is not None and entry.size <= NOTEBOOK_LARGE:
         text = in_tab.text.encode("utf-8", "surrogatepass")
@@ -173,8 +171,7 @@ def _without_outputs(store: Store, entry: Entry) -> Entry:
 
 def _of_tab(store: Store, entry: Entry, text: bytes) -> Entry:
     """What is in a tab that has not saved it; the file itself where that says the same. Blocking."""
-    saved = store.get(entry.digest)
-    if saved == text or saved.replace(b"\r\n", b"\n") == text or is_same_notebook(saved, text):
+    if means_the_same(store.get(entry.digest), text):
         return entry
     return entry._replace(digest=store.put(text), size=len(text))
 

@@ -22,7 +22,7 @@ from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.differing import choose, is_file_named
 from kaosd.notebook.documents import Splice
 from kaosd.notebook.elsewhere import Elsewhere
-from kaosd.notebook.tabs import Tabs
+from kaosd.notebook.tabs import Tabs, current_edits
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable
 
@@ -44,12 +44,12 @@ async def reset(actor: Notebook, paths: Sequence[str], *, dry_run: bool) -> Json
         if actor.hosting.live.syncing is not None:
             hint = f"kaosctl wait {name}"
             raise ConflictError(f"notebook {name!r} is being brought up to date; try again after that", hint=hint)
-        _, found = await actor.edits.look()
+        tabs, found = await current_edits(actor, strict=True)
         chosen = await choose(actor, found, paths) if paths else found
         top = os.fsdecode(await asyncio.to_thread(lambda: actor.source.scanner.top))
         actions = {one.path: _action(one, paths, top) for one in chosen}
         wanted = [one for one in chosen if actions[one.path] != "stays"]
-        kept = dict[bytes, str]() if dry_run else await _bring_back(actor, wanted)
+        kept = dict[bytes, str]() if dry_run else await _bring_back(actor, tabs, wanted)
     files = [_shown(one, actions[one.path], kept) for one in chosen]
     if wanted and not dry_run:
         shown = [file["path"] for file in files if file["action"] != "stays"]
@@ -71,7 +71,7 @@ def _shown(one: HostedEdit, action: str, kept: dict[bytes, str]) -> Json:
     return {"path": path, "kind": one.kind, "action": action, "size": one.size, "kept": kept.get(one.path)}
 
 
-async def _bring_back(actor: Notebook, wanted: Sequence[HostedEdit]) -> dict[bytes, str]:
+async def _bring_back(actor: Notebook, tabs: Tabs, wanted: Sequence[HostedEdit]) -> dict[bytes, str]:
     """Do it; where the copy of each file is."""
     kept = dict[bytes, str]()
 
@@ -79,7 +79,7 @@ async def _bring_back(actor: Notebook, wanted: Sequence[HostedEdit]) -> dict[byt
         kept.update(made)
         actor.steps.work.keep(made)
 
-    tabs, in_tabs = await Tabs.of(actor), set[bytes]()
+    in_tabs = set[bytes]()
     for one in wanted:
         if await _in_tab(actor, tabs, one, note):
             in_tabs.add(one.path)
@@ -94,7 +94,7 @@ async def _in_tab(actor: Notebook, tabs: Tabs, one: HostedEdit, note: Note) -> b
     entry = one.deployed
     if entry is None or entry.kind not in "fx" or entry.size > DOCUMENT_MAX:
         return False
-    in_tab = await tabs.text(one.path)
+    in_tab = tabs.text(one.path)
     deployed = await asyncio.to_thread(actor.shop.store.get, entry.digest) if in_tab is not None else b""
     if in_tab is None or not is_text(deployed):
         return False
