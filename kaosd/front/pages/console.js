@@ -8,7 +8,7 @@ const inside = document.getElementById("inside");
 const question = document.getElementById("question");
 const said = document.getElementById("said");
 const state = { notebooks: [], daemon: null, arrived: false, lost: false, filter: "" };
-const open = { name: "", tab: "overview", data: null, find: "", stage: "", follow: true, diff: null, stop: () => {} };
+const open = { name: "", tab: "overview", hash: "", data: null, find: "", stage: "", follow: true, diff: null, stop: () => {} };
 
 // -- building and bringing up to date ------------------------------------------------------------------------
 
@@ -191,6 +191,8 @@ function row(notebook) {
 const openLink = ({ name }, extra = "") =>
   h("a", { class: "button main", href: `${OWN}/open/${encodeURIComponent(name)}/lab`, target: "_blank", rel: "noopener", id: `lab-${name}${extra}`, "aria-label": `Open ${name}` }, "Open");
 
+const notebookOf = (name) => state.notebooks.find((one) => one.name === name);
+
 function draw() {
   const wanted = state.filter.trim().toLowerCase();
   const shown = ordered(state.notebooks).filter((one) => one.name.toLowerCase().includes(wanted));
@@ -207,14 +209,20 @@ function draw() {
     h("p", { id: "lost", class: "quiet", role: "status", "data-key": "lost", hidden: !state.lost }, "kaosd does not answer. This page continues by itself when it does."));
   const troubled = state.notebooks.filter((one) => tone(one) === "bad").length;
   document.title = `${troubled ? `(${troubled} failed) ` : ""}Notebooks · kaosd`;
-  if (open.name) drawSheet();
+  if (!open.name) return;
+  drawSheet();
+  const told = open.tab in ONCE && JSON.stringify(notebookOf(open.name)?.[open.tab === "edits" ? "edits" : "environment"]);
+  if (told !== open.told) {
+    if (open.told !== undefined && told) load();
+    open.told = told;
+  }
 }
 
 // -- actions -------------------------------------------------------------------------------------------------
 
 const DONE = {
   redeploy: "is deployed again", pause: "is paused", resume: "follows its directories again", start: "starts", stop: "stops",
-  restart: "starts again", cancel: "builds no more", rollback: "goes back", restore: "has the copy again", reset: "has the deployed version again", pull: "was written to the source directory",
+  restart: "starts again", cancel: "builds no more", rollback: "goes back", add: "gets the package", restore: "has the copy again", reset: "has the deployed version again", pull: "was written to the source directory",
 };
 
 function loss({ host }) {
@@ -233,6 +241,7 @@ function consequence(notebook, verb, body) {
   if (verb === "redeploy" && body.force) return `${notebook.name} gets what is on disk now, although many files are gone there. Your own edits are kept as copies.`;
   if (verb === "restore") return `${body.path ?? "The newest copy of each file"} comes back into ${notebook.name}. What is there now becomes a copy itself.`;
   if (verb === "reset") return `${(body.paths ?? []).join(", ") || "Every edited file"} of ${notebook.name} becomes what was deployed. The edits are kept as copies.`;
+  if (verb === "add") return `${body.packages.join(", ")} is written into the environment file of the source directory of ${notebook.name}, and the environment is built again.`;
   if (verb === "pull") return `${(body.paths ?? []).join(", ") || "Every edited file"} of ${notebook.name} is written into its source directory.`;
   return "";
 }
@@ -252,9 +261,9 @@ async function ask(path, body) {
   const answer = await fetch(`${OWN}/notebooks/${path}`, body === undefined ? { cache: "no-store" } : {
     method: "POST", headers: { "X-Kaosd": "1", "Content-Type": "application/json" }, body: JSON.stringify(body),
   });
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(`${found.detail}${found.hint ? `; ${found.hint}` : ""}`);
-  return found;
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(`${told.detail}${told.hint ? `; ${told.hint}` : ""}`);
+  return told;
 }
 
 function confirmed(text, label) {
@@ -268,7 +277,7 @@ function confirmed(text, label) {
 async function perform(button) {
   const { verb, name } = button.dataset;
   const body = JSON.parse(button.dataset.body ?? "{}");
-  const notebook = state.notebooks.find((one) => one.name === name);
+  const notebook = notebookOf(name);
   const text = notebook && consequence(notebook, verb, body);
   if (!notebook || (text && !(await confirmed(text, button.textContent)))) return;
   button.setAttribute("aria-busy", "true");
@@ -310,8 +319,9 @@ const ONCE = { edits: "edits", packages: "environment" };
 function show(name, tab = "overview") {
   const again = open.name === name && open.tab === tab;
   Object.assign(open, { name, tab });
-  if (!again) Object.assign(open, { data: null, diff: null, find: "" });
-  window.history.replaceState(null, "", `#${encodeURIComponent(name)}/${tab}`);
+  if (!again) Object.assign(open, { data: null, diff: null, find: "", told: undefined });
+  open.hash = `#${encodeURIComponent(name)}/${tab}`;
+  window.history.replaceState(null, "", open.hash);
   drawSheet();
   sheet.append(said); // what is beside a modal dialog is not read out
   if (!sheet.open) sheet.showModal();
@@ -344,12 +354,12 @@ sheet.addEventListener("close", () => {
   redraw(inside);
   open.stop();
   Object.assign(open, { name: "", data: null, stop: () => {} });
-  window.history.replaceState(null, "", window.location.pathname);
+  if (window.location.hash === open.hash) window.history.replaceState(null, "", window.location.pathname);
   document.querySelector(`[data-show="${CSS.escape(name)}"]`)?.focus();
 });
 
 function drawSheet() {
-  const notebook = state.notebooks.find((one) => one.name === open.name);
+  const notebook = notebookOf(open.name);
   redraw(inside, notebook ? whole(notebook) : [head(open.name), h("p", { class: "panel" }, state.arrived ? "There is no such notebook any more." : "Asking kaosd…")]);
   if (open.tab === "logs" && open.follow) {
     const lines = sheet.querySelector("pre.log");
@@ -443,53 +453,77 @@ function marked(text, wanted) {
 }
 
 function history(notebook, { deployments = [] }) {
-  const now = notebook.source?.live;
-  let current = false;
+  const number = deployments.find((one) => one.current)?.number;
   return h("ol", { class: "past" }, deployments.map((one) => {
-    const serves = !current && one.outcome === "live" && one.source === now;
-    current ||= serves;
+    const query = `from=${one.number}&to=${number}`;
     return h("li", { "data-key": String(one.number), class: one.outcome },
       h("div", {}, h("b", {}, one.number), " ", (one.cause ?? []).slice(0, 3).join(", ") || "-",
-        serves && h("span", { class: "chip ok" }, "current"), one.outcome === "failed" && h("span", { class: "chip bad" }, "failed")),
-      h("p", { class: "quiet" }, h("code", {}, one.source ?? "-"), ` · ${one.action} · `, clock(one.started_at), ` · ${one.seconds < 10 ? Number(one.seconds.toFixed(1)) : Math.round(one.seconds)} s`,
-        one.packages_text && ` · ${one.packages_text}`),
+        one.current && h("span", { class: "chip ok" }, "current"), one.outcome === "failed" && h("span", { class: "chip bad" }, "failed")),
+      h("p", { class: "quiet" }, h("code", {}, one.source ?? "-"), ` · ${one.action} · `, clock(one.started_at),
+        ` · ${one.seconds < 10 ? Number(one.seconds.toFixed(1)) : Math.round(one.seconds)} s`),
       one.error && h("pre", { class: "error" }, one.error),
       h("div", { class: "do" }, one.can_roll_back && act(notebook, "rollback", { to: one.number }, `Roll back to ${one.number}`, "rollback"),
-        !serves && one.outcome === "live" && notebook.deployment && h("button", { "data-diff": `from=${one.number}&to=${notebook.deployment.number}`, "data-key": "diff" }, "Compare with now")),
-      open.diff?.of === `from=${one.number}&to=${notebook.deployment?.number}` && difference());
+        !one.current && number && one.outcome === "live" && h("button", { "data-diff": query, "data-key": "diff", "aria-expanded": String(open.diff?.of === query) }, "Compare with now")),
+      open.diff?.of === query && difference());
   }));
 }
 
-function edits(notebook, { edits: found = [] }) {
-  if (found.length === 0) return h("p", {}, "No file was edited in the notebook: it has what was deployed.");
+const CHANGES = { edited: "warn", new: "ok", deleted: "bad", moved: "" };
+const sizes = ({ size, size_before: before }) => [before, size].filter((one) => one !== null && one !== undefined).map(bytes).join(" → ");
+
+function edits(notebook, { files = [] }) {
+  if (files.length === 0) return h("p", {}, "No file was edited in the notebook: it has what was deployed.");
   return [
     h("div", { class: "do" }, act(notebook, "pull", { paths: [] }, "Pull all into the source"), act(notebook, "reset", { paths: [] }, "Reset all")),
-    h("ol", { class: "past" }, found.map((one) => h("li", { "data-key": one.path },
-      h("div", {}, h("code", {}, one.path), " ", h("span", { class: "chip" }, one.change ?? one.kind ?? "edited")),
-      h("div", { class: "do" }, h("button", { "data-diff": `path=${encodeURIComponent(one.path)}`, "data-key": "diff" }, "Show the difference"),
-        act(notebook, "pull", { paths: [one.path] }, "Pull", "pull"), act(notebook, "reset", { paths: [one.path] }, "Reset", "reset")),
-      open.diff?.of === `path=${encodeURIComponent(one.path)}` && difference()))),
+    h("ol", { class: "past" }, files.map((one) => {
+      const query = `path=${encodeURIComponent(one.path)}`;
+      return h("li", { "data-key": one.path },
+        h("div", {}, h("code", {}, one.path), " ", h("span", { class: `chip ${CHANGES[one.kind] ?? ""}` }, one.kind)),
+        h("p", { class: "quiet" }, sizes(one), one.modified_at && [" · ", clock(one.modified_at)]),
+        h("div", { class: "do" }, h("button", { "data-diff": query, "data-key": "diff", "aria-expanded": String(open.diff?.of === query) }, "Show the difference"),
+          act(notebook, "pull", { paths: [one.path] }, "Pull into the source", "pull"), act(notebook, "reset", { paths: [one.path] }, "Reset", "reset")),
+        open.diff?.of === query && difference());
+    })),
   ];
 }
 
+// What differs, as the daemon tells it: files with hunks or cells; between deployments also packages and data.
 function difference() {
-  const { text } = open.diff;
-  if (text === null) return h("p", { class: "quiet" }, "Comparing…");
-  const kind = (line) => (line.startsWith("+") ? "added" : line.startsWith("-") ? "removed" : line.startsWith("@@") ? "at" : null);
-  return h("pre", { class: "diff", tabindex: 0, "aria-label": "Difference" }, text.split("\n").map((line) => h("span", { class: kind(line) }, line, "\n")));
+  const { found } = open.diff;
+  if (found === null) return h("p", { class: "quiet" }, "Comparing…");
+  if (found.error) return h("p", {}, found.error);
+  const { files, packages: changed, data, missing = [] } = found;
+  const rows = [...(changed?.added ?? []), ...(changed?.removed ?? []), ...(changed?.changed ?? [])];
+  return h("div", { class: "difference", "data-key": "difference" },
+    missing.map((text) => h("p", { class: "quiet" }, capital(text), ".")),
+    rows.length > 0 && [h("h3", {}, "Packages"), h("ul", { class: "plain" }, rows.map((one) =>
+      h("li", {}, `${one.name} `, h("span", { class: "quiet" }, `${one.before ?? "not there"} → ${one.after ?? "removed"}`))))],
+    (data?.files ?? []).length > 0 && [h("h3", {}, "Data"), h("ul", { class: "plain" }, data.files.slice(0, 50).map((one) =>
+      h("li", {}, h("code", {}, one.path), ` ${one.kind}`)))],
+    (files ?? []).map((one) => h("section", {}, h("h3", {}, h("code", {}, one.path), " ", h("span", { class: `chip ${CHANGES[one.kind] ?? ""}` }, one.kind)),
+      one.mode && h("p", { class: "quiet" }, one.mode), file(one))),
+    files?.length === 0 && rows.length === 0 && missing.length === 0 && h("p", {}, "Nothing differs."));
 }
 
+function file(one) {
+  if (one.cells) return one.cells.map((cell) => h("div", { class: "cell" },
+    h("p", { class: "quiet" }, `Cell ${cell.number ?? cell.was} ${cell.kind}`, cell.outputs && `, outputs ${cell.outputs}`), hunks(cell.hunks)));
+  if (one.hunks) return hunks(one.hunks);
+  return h("p", { class: "quiet" }, one.why ?? `${one.form === "large" ? "Too large to compare" : "Not text"}: ${sizes(one)}`);
+}
+
+const SIGNS = { "+": "added", "-": "removed" };
+const hunks = (found = []) => found.length > 0 && h("pre", { class: "diff", tabindex: 0, "aria-label": "Difference" }, found.map((one) => [
+  h("span", { class: "at" }, `@@ -${one.old_start},${one.old_lines} +${one.new_start},${one.new_lines} @@\n`),
+  one.lines.map((line) => h("span", { class: SIGNS[line[0]] }, line, "\n"))]));
+
 async function compare(query) {
-  open.diff = open.diff?.of === query ? null : { of: query, text: null };
+  const diff = open.diff?.of === query ? null : { of: query, found: null };
+  open.diff = diff;
   drawSheet();
-  if (!open.diff) return;
-  try {
-    const found = await ask(`${encodeURIComponent(open.name)}/diff?${query}`);
-    if (open.diff?.of === query) open.diff.text = (found.lines ?? []).join("\n") || "There is no difference.";
-  } catch (error) {
-    if (open.diff?.of === query) open.diff.text = error.message;
-  }
-  drawSheet();
+  if (!diff) return;
+  diff.found = await ask(`${encodeURIComponent(open.name)}/diff?${query}`).catch((error) => ({ error: error.message }));
+  if (open.diff === diff) drawSheet();
 }
 
 function copies(notebook, { recovered = [] }) {
@@ -505,7 +539,8 @@ function packages(notebook, found) {
   return [
     h("p", {}, "Python ", found.python, found.file && [" · ", h("code", {}, found.file)]),
     (found.by_hand ?? []).length > 0 && [h("h3", {}, "Installed by hand"), h("ul", { class: "plain" }, found.by_hand.map((one) =>
-      h("li", {}, h("code", {}, `${one.name} ${one.version}`), one.keep && ` ${one.keep}`)))],
+      h("li", { "data-key": one.name }, h("code", {}, `${one.name} ${one.version}`), " ",
+        one.keep && act(notebook, "add", { packages: [`${one.name}==${one.version}`] }, `Add to ${found.file ?? "the requirements"}`, "add"))))],
     h("div", { class: "bar", "data-key": "bar" }, h("input", { type: "search", id: "find", placeholder: "Find a package", "aria-label": "Find a package" }),
       h("span", { class: "quiet", role: "status" }, count(shown.length, "package"))),
     h("ul", { class: "packages" }, shown.map((one) => h("li", { "data-key": one.name }, one.name, " ", h("span", { class: "quiet" }, one.version)))),
