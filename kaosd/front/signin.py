@@ -152,7 +152,7 @@ def _inside(wanted: str, door: Door) -> str:
 
 
 def _content(door: Door, back: str, command: str, wrong: str) -> Markup:
-    what = f"notebook {door.name}" if door.name else "the list of notebooks"
+    what = "this notebook" if door.name else "the list of notebooks"
     described = "wrong" if wrong else "how"
     token = element(
         "input", type="password", name="token", id="token", required=True, autofocus=True, autocomplete="off",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaosd.front.routes import Route
-from kaosd.model import HostState, JobState, NotebookState
+from kaosd.model import HostState, JobState, NotebookState, Stage
 
 FAILED, WORKING, RESTING, READY = "failed", "working", "resting", "ready"
 
@@ -25,7 +25,7 @@ class Summary:
 
     expected: seconds that it usually takes, if that is known. doing: what is being done, in more words.
 
-    error: what went wrong, as it was reported. next: what happens or is to be done next; command: with what.
+    error: what went wrong, as it was reported. next: what happens next.
     """
 
     tone: str
@@ -36,7 +36,6 @@ class Summary:
     doing: str = ""
     error: str = ""
     next: str = ""
-    command: str = ""
 
 
 def summarise(route: Route, *, answering: bool) -> Summary:
@@ -69,7 +68,7 @@ def _ready(route: Route) -> Summary:
         text = "The version before it is still served. Save a correction, and it is deployed again."
         error = _error_of(route)
         title = "The last change could not be deployed"
-        return Summary(FAILED, title, steps, error=error, next=text, command=_command(route))
+        return Summary(FAILED, title, steps, error=error, next=text)
     return Summary(READY, "JupyterLab is running", steps, error=field(route, "reason"))
 
 
@@ -81,24 +80,23 @@ def _failed(route: Route) -> Summary:
         title = "JupyterLab did not start"
         steps = (Step("Build", "done"), Step("Start", "failed"), Step("Open", "later"))
     text = "Save a correction: it is tried again at once, and this page opens the notebook when it works."
-    return Summary(FAILED, title, steps, error=_error_of(route), next=text, command=_command(route))
+    return Summary(FAILED, title, steps, error=_error_of(route), next=text)
 
 
 def _resting(route: Route) -> Summary:
     steps = (Step("Build", "later"), Step("Start", "later"), Step("Open", "later"))
     reason = field(route, "reason")
-    command = _command(route)
     if route.status.get("paused"):
-        return Summary(RESTING, "The notebook is paused", steps, error=reason, next="Resume it with", command=command)
+        return Summary(RESTING, "The notebook is paused", steps, error=reason)
     if route.state == NotebookState.HELD:
-        return Summary(
-            RESTING, "The deployment is held", steps, error=reason, next="See", command=command or "kaosctl status"
-        )
-    return Summary(RESTING, "The notebook is stopped", steps, error=reason, next="Start it with", command=command)
+        return Summary(RESTING, "The deployment is held", steps, error=reason)
+    text = "Opening its address starts it; files, edits and history are as they were."
+    return Summary(RESTING, "The notebook is stopped", steps, error=reason, next=text)
 
 
 def _working(route: Route) -> Summary:
-    if field(route, "build", "state") in (JobState.STARTING, JobState.RUNNING):
+    building = field(route, "build", "state") in (JobState.STARTING, JobState.RUNNING)
+    if (field(route, "progress", "stage") or (Stage.BUILD if building else "")) == Stage.BUILD:
         steps = (Step("Build", "now"), Step("Start", "later"), Step("Open", "later"))
         since, title = field(route, "build", "started_at"), "Building the environment"
         return Summary(WORKING, title, steps, since=since, expected=_expected(route), doing=_doing(route))
@@ -113,11 +111,6 @@ def _working(route: Route) -> Summary:
 def _error_of(route: Route) -> str:
     """Why the notebook is in its state; the errors of its last deployment and build may be older than that."""
     return field(route, "reason")
-
-
-def _command(route: Route) -> str:
-    """The first thing that the person can do."""
-    return next((str(one["command"]) for one in route.status.get("next") or ()), "")
 
 
 def _doing(route: Route) -> str:

@@ -8,11 +8,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from kaosd.front.actions import PAGE_ACTIONS
 from kaosd.front.markup import Markup, element, join
 from kaosd.front.routes import Route
-from kaosd.front.summary import Summary, field, summarise
+from kaosd.front.summary import FAILED, RESTING, WORKING, Summary, field, summarise
+from kaosd.model import NotebookState
 
 LOG_LINES = 20
+_LEVEL = re.compile(r"(\bwarn(?:ing)?\b)|\b(?:error|failed|traceback|critical)\b", re.IGNORECASE)
 _STAMP = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z ")
 
 
@@ -44,8 +47,9 @@ def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
         "headline": _headline(route, summary),
         "progress": _progress(summary),
         "trouble": _trouble(summary),
+        "next": _next(route),
         "link": element("p", element("a", "Open JupyterLab", href=f"/{route.name}/lab")) if answering else Markup(),
-        "log": _log(log),
+        "log": _log(log) if summary.tone in (FAILED, WORKING) else Markup(),
         "facts": _facts(route),
     }
     return View(f"{summary.title} · {route.name}", parts, ready=answering)
@@ -54,7 +58,8 @@ def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
 def _headline(route: Route, summary: Summary) -> Markup:
     words = [element("h1", summary.title), element("p", route.name, class_="name")]
     steps = [element("li", one.label, class_=one.mark, aria_current=_current(one.mark)) for one in summary.steps]
-    return element("div", *words, element("ol", *steps, class_="steps"), class_=summary.tone)
+    path = element("ol", *steps, class_="steps") if summary.tone != RESTING else Markup()
+    return element("div", *words, path, class_=summary.tone)
 
 
 def _progress(summary: Summary) -> Markup:
@@ -85,17 +90,39 @@ def _trouble(summary: Summary) -> Markup:
         parts.append(element("pre", summary.error, class_=kind, tabindex="0", aria_label="Reason"))
     if summary.next:
         parts.append(element("p", summary.next))
-    if summary.command:
-        parts.append(element("p", element("code", summary.command)))
     return join(*parts)
+
+
+def _next(route: Route) -> Markup:
+    """What the person can do: a button where this page can ask for it, else the command."""
+    found: list[Markup] = []
+    if route.state == NotebookState.BUILDING:
+        found.append(_button("cancel", {}, "Cancel build"))
+    for one in route.status.get("next") or ():
+        label, action = str(one["label"]).capitalize(), one.get("action") or {}
+        if action.get("verb") in PAGE_ACTIONS:
+            found.append(_button(action["verb"], action.get("body") or {}, label))
+        else:
+            found.append(element("span", f"{label}: ", element("code", one["command"])))
+    told = element("p", id="said", role="status", class_="quiet")
+    return join(element("div", *found, class_="next"), told) if found else Markup()
+
+
+def _button(verb: str, body: dict[str, Any], label: str) -> Markup:
+    return element("button", label, data_verb=verb, data_body=json.dumps(body), id=f"do-{verb}-{label}")
 
 
 def _log(lines: list[str]) -> Markup:
     if not lines:
         return Markup()
-    bare = [_STAMP.sub("", line) for line in lines]
-    text = element("pre", "\n".join(bare), class_="log", id="lines", tabindex="0", aria_label="Last log lines")
+    shown = [element("span", f"{_STAMP.sub('', line)}\n", class_=_level(line)) for line in lines]
+    text = element("pre", *shown, class_="log", id="lines", tabindex="0", aria_label="Last log lines")
     return join(element("h2", "Last log lines"), text)
+
+
+def _level(line: str) -> str | bool:
+    found = _LEVEL.search(line)
+    return False if found is None else "warn" if found[1] else "bad"
 
 
 def _facts(route: Route) -> Markup:

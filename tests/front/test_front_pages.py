@@ -106,11 +106,37 @@ async def test_a_build_shows_how_far_it_is_and_what_is_usual(world: World) -> No
     assert "of usually 1 min 23 s" in parts["progress"]
     assert 'max="83.4"' in parts["progress"]
     assert "Step 2 of 4: resolve the requirements" in parts["progress"]
-    assert ">step 2/4 resolve the requirements<" in parts["log"]
+    assert "<span>step 2/4 resolve the requirements\n</span>" in parts["log"]
     far = {**progress, "step": 4, "text": "install: 99 packages; 3 of 9 downloads, 45 of 107 MB"}
     world.directory.put("nb", None, "building", build=build, progress=far)
     parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
     assert "Step 4 of 4: install: 99 packages; 3 of 9 downloads, 45 of 107 MB" in parts["progress"]
+
+
+async def test_a_page_offers_what_it_may_ask_for_and_names_the_command_for_the_rest(world: World) -> None:
+    steps = [
+        {"label": "logs", "command": "kaosctl logs nb", "action": None},
+        {"label": "try again", "command": "kaosctl redeploy nb", "action": {"verb": "redeploy", "body": {"now": True}}},
+        {"label": "stop", "command": "kaosctl stop nb", "action": {"verb": "stop", "body": {}}},
+    ]
+    world.directory.put("nb", None, "failed", next=steps)
+    shown = (await news(world, "/nb/kaosd/state", "", 0))["parts"]["next"]
+    assert re.findall(r'<button data-verb="(\w+)" data-body="([^"]*)"', shown) == [
+        ("redeploy", "{&quot;now&quot;: true}")
+    ]
+    assert "Logs: <code>kaosctl logs nb</code>" in shown
+    assert "Stop: <code>kaosctl stop nb</code>" in shown  # only the console may
+    world.directory.put("nb", None, "building")
+    assert 'data-verb="cancel"' in (await news(world, "/nb/kaosd/state", "", 0))["parts"]["next"]
+
+
+async def test_a_notebook_that_runs_shows_no_log_of_an_earlier_failure(world: World) -> None:
+    _, address, _ = await world.upstream("one")
+    world.directory.lines = ["error: no such package"]
+    world.directory.put("nb", address, "live", build={"state": "JOB_FAILURE", "error": "no such package"})
+    parts = (await news(world, "/nb/kaosd/state", "", 0))["parts"]
+    assert "JupyterLab is running" in parts["headline"]
+    assert "no such package" not in str(parts)
 
 
 async def test_hostile_text_is_shown_and_not_run(world: World) -> None:

@@ -154,7 +154,7 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 // What the person can do next. others: without what stands in the head of the sheet already.
 function steps(notebook, others = false) {
-  const wanted = ({ action }) => !others || !action || Object.keys(action.body ?? {}).length > 0 || !HEAD.has(action.verb);
+  const wanted = ({ action }) => !others || !action || Object.values(action.body ?? {}).some(Boolean) || !HEAD.has(action.verb);
   return (notebook.next ?? []).filter(wanted).map((one, at) =>
     one.action ? act(notebook, one.action.verb, one.action.body ?? {}, capital(one.label), `next-${at}`)
       : h("span", { class: "advice", "data-key": `next-${at}` }, `${capital(one.label)}: `, h("code", {}, one.command)));

@@ -24,6 +24,31 @@ function settle(part, place) {
   tick();
 }
 
+// What cannot be undone is asked about first; what kaosd answers stands below the buttons.
+const ASKED = {
+  cancel: "Stop this build? What is served now stays.",
+  restart: "Start JupyterLab again? Its kernels stop, and their variables are lost.",
+  rollback: "Serve the version before, until the files change again?",
+  reset: "Bring the deployed version back? Your edits are kept as copies.",
+};
+
+async function act({ dataset: { verb, body } }) {
+  const asked = JSON.parse(body).now ? "Stop busy kernels now? Their variables are lost." : ASKED[verb];
+  if (asked && !window.confirm(asked)) return;
+  const headers = { "X-Kaosd": "1", "Content-Type": "application/json" };
+  const tell = (text) => (document.getElementById("said") ?? lost).replaceChildren(text);
+  try {
+    const answer = await fetch(new URL(verb, new URL(state, location.href)), { method: "POST", headers, body });
+    const found = await answer.json();
+    tell(answer.ok ? "" : `${found.detail} ${found.hint ?? ""}`);
+  } catch {
+    tell("kaosd does not answer.");
+  }
+}
+
+document.addEventListener("click", ({ target }) => target.closest("button[data-verb]") && act(target.closest("button")));
+
+const lost = document.getElementById("lost");
 const since = (text) => Math.max(0, (Date.now() - Date.parse(text)) / 1000);
 
 function tick() {
@@ -39,7 +64,6 @@ function tick() {
 }
 
 async function follow() {
-  const lost = document.getElementById("lost");
   for (;;) {
     // A hidden page asks without waiting: a waiting request takes one of the few connections of the browser.
     const wait = document.hidden ? 0 : 20;
