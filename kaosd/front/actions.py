@@ -1,13 +1,13 @@
 """What pages may ask of the daemon: an answer of the API by GET, an action by POST, a stream of the changes.
 
-The addresses lie below kaosd/ of a notebook, for that notebook alone, and below /kaosd/ for the console. The tables
-say what is open to each; what is not in them is only for the control socket.
+The addresses lie below kaosd/ of a notebook, for that notebook alone, and below /kaosd/ for the console. verbs.py says
+what is open to each.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -15,14 +15,9 @@ from aiohttp import web
 from kaosd.front import access, answers
 from kaosd.front.routes import Directory, Route
 from kaosd.front.streams import Streams
+from kaosd.front.verbs import CONSOLE_ACTIONS, PAGE_ACTIONS, READS, STREAMED
 from kaosd.metrics import CONTENT_TYPE
 
-READS: Final = frozenset({"history", "recovered", "edits", "diff", "environment", "logs"})
-PAGE_ACTIONS: Final = frozenset(
-    {"redeploy", "pause", "resume", "cancel", "rollback", "restore", "pull", "reset", "start", "restart", "add"}
-)
-CONSOLE_ACTIONS: Final = PAGE_ACTIONS | {"stop"}
-STREAMED: Final = frozenset({"history", "recovered", "logs"})  # which can be followed: Accept: text/event-stream
 STATUS, EVENTS, ADDRESS, METRICS = "status", "events", "address", "metrics"
 _BODY = 64 * 1024  # bytes
 _BODY_SECONDS = 10.0

@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from kaosd.front.actions import PAGE_ACTIONS
 from kaosd.front.markup import Markup, element, join
 from kaosd.front.routes import Route
 from kaosd.front.summary import FAILED, RESTING, WORKING, Summary, field, summarise
+from kaosd.front.verbs import PAGE_ACTIONS
 from kaosd.model import NotebookState
 
 LOG_LINES = 20

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from kaosd.front import access, streams
-from kaosd.front.actions import CONSOLE_ACTIONS, PAGE_ACTIONS, READS
+from kaosd.front.verbs import CONSOLE_ACTIONS, PAGE_ACTIONS, READS
 from kaosd.metrics import CONTENT_TYPE
 
 from .world import DAEMON, TOKEN, World
