@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from kaosd.engines.base import Contents, Home
 from kaosd.errors import ConflictError, NotFoundError
-from kaosd.model import Resources, Version
+from kaosd.model import Environment, Resources, Version
 from kaosd.notebook import Notebook, differing, edit_counts
 from kaosd.notebook.between import between
 from kaosd.planner import Sync, Target
@@ -110,3 +111,29 @@ async def test_two_deployments_are_compared(actor: Notebook) -> None:
     gone = await between(actor, 1, 2)
     assert gone["files"] is None
     assert gone["missing"][0] == "the source of deployment 1 is not kept any more"
+
+
+async def test_packages_are_compared_after_their_environments_are_gone(
+    actor: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each environment is noted once, when it is served."""
+    asked = []
+
+    async def contents(environment: Environment, _home: Home) -> Contents:
+        asked.append(environment.digest)
+        return Contents("3.11", {"numpy": "1.26" if len(asked) == 1 else "2.0"}, (), {})
+
+    monkeypatch.setattr(actor.engine, "contents", contents)
+    versions = [actor.hosting.live.source]
+    write(actor.spec.source or Path(), "model/requirements.txt", "numpy==2.0\n")
+    versions.append(deploy(actor))
+    for version in versions:
+        assert version is not None
+        environment = Environment(await actor.looking.environment_of(version), "handle", "server")
+        for _ in range(2):
+            actor.packages.note(environment)
+            await actor.packages.close()
+    assert len(asked) == 2
+    found = await between(actor, 1, 2)
+    assert found["packages"]["changed"] == [{"name": "numpy", "before": "1.26", "after": "2.0"}]
+    assert found["missing"] == []

@@ -28,6 +28,7 @@ from kaosd.notebook.hosting import Hosting
 from kaosd.notebook.idleness import Idleness, idle_reason
 from kaosd.notebook.looking import Looking
 from kaosd.notebook.making import Making
+from kaosd.notebook.package_lists import PackageLists
 from kaosd.notebook.past import Past
 from kaosd.notebook.record import Record, saved_copies
 from kaosd.notebook.roots import Root
@@ -62,6 +63,7 @@ class Notebook:
         self.source: Root = self._root("source")
         self.data: Root | None = self._root("data") if spec.data is not None else None
         self.edits = EditCounts(self)
+        self.packages = PackageLists(self.home, self.engine)
         self.making: Making | None = None
         self.failures = Failures(shop.backoff_cap)
         self.idleness = Idleness(time.monotonic)
@@ -398,6 +400,7 @@ class Notebook:
         if self.plan.step is None:
             await self.steps.way_back(self.plan)
             self.edits.rest()
+            self.packages.note(self.hosting.live.environment)
             self.accepted -= {target.source, target.data}
             for root, held in ((self.source, self.plan.source), (self.data, self.plan.data)):
                 if root is not None and held is None and not root.looking:
@@ -421,6 +424,7 @@ class Notebook:
             await self._reap_build()
         self.hosting.close()
         self.edits.close()
+        await self.packages.close()
         await self.steps.work.close()
         for root in self.roots():
             await root.close()

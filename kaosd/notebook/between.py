@@ -156,7 +156,10 @@ async def _held(actor: Notebook, past: Past, one: Deployment) -> Packages | None
     if one.source is None or not past.is_kept("source", one.source):
         return None
     try:
-        environment = await actor.engine.built(await actor.looking.environment_of(one.source))
+        digest = await actor.looking.environment_of(one.source)
+        if (noted := await asyncio.to_thread(actor.packages.read, digest)) is not None:
+            return noted
+        environment = await actor.engine.built(digest)
         if environment is None or not isinstance(actor.engine, Listing):
             return None
         return (await actor.engine.contents(environment, actor.home)).packages
