@@ -16,6 +16,7 @@ from container_engines import built, engine, environments, twin  # noqa: F401 - 
 from containers import Containers
 from lab import lab
 
+from kaosd import proc
 from kaosd.engines.base import Order
 from kaosd.engines.docker import DockerEngine, images
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
@@ -110,6 +111,12 @@ async def test_limits_hold_in_the_kernel_and_change_in_place(
     async with lab(host, order) as there:
         kernel = await there.new_kernel()
         assert await there.run(kernel, read) == str(512 * 2**20)
+        used = (await engine.probe(host)).usage
+        assert used is not None
+        assert 2**24 < used.memory < 2**29
+        assert used.seconds > 0
+        members = (await engine.probe(host)).pids
+        assert any("ipykernel_launcher" in " ".join(proc.command_line(pid)) for pid in members)
         assert await engine.apply(host, Resources(cpu=1, memory="640Mi"))
         assert await there.run(kernel, read) == str(640 * 2**20)
         assert engine.enforced(host)
