@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from kaosd.front import Route
+from kaosd.front import DescribedRoute, Route
 from kaosd.planner import HostFact
 from kaosd.registry import Registry
 
@@ -43,10 +43,17 @@ class Lobby:
         actor = self.registry.actors.get(name)
         if actor is None:
             return None
-        status = self.registry.notebook(name)
         host = actor.hosting.host
         upstream = host.upstream if host is not None and actor.hosting.fact() is not HostFact.ENDED else None
-        return Route(name, actor.token, upstream, status["state"], status)
+        return Route(name, actor.token, upstream, actor.state()[0])
+
+    def described(self, name: str) -> DescribedRoute | None:
+        """The route of one notebook with its object."""
+        route = self.route(name)
+        if route is None:
+            return None
+        status = self.registry.notebook(name)
+        return DescribedRoute(name, route.token, route.upstream, status["state"], status)
 
     def routes(self) -> list[Route]:
         """All routes, by name."""

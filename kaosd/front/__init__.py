@@ -6,7 +6,7 @@ person's cookies: the gate is against other users and other web sites, not betwe
 """
 
 from kaosd.front.once import OneTime
-from kaosd.front.routes import Directory, Route
+from kaosd.front.routes import DescribedRoute, Directory, Route
 from kaosd.front.server import Front
 
-__all__ = ["Directory", "Front", "OneTime", "Route"]
+__all__ = ["DescribedRoute", "Directory", "Front", "OneTime", "Route"]

@@ -12,13 +12,19 @@ class Route:
     """Where a notebook is served at this moment.
 
     token: the notebook's. upstream: "unix:/path" or "http://127.0.0.1:port", None while no host answers.
-    state: the notebook's state in one word; status: its object of `status --json`.
+    state: the notebook's state in one word.
     """
 
     name: str
     token: str
     upstream: str | None
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedRoute(Route):
+    """A route with the notebook's object of `status --json`, for a page about it; a request passed on needs none."""
+
     status: dict[str, Any]
 
 
@@ -29,6 +35,9 @@ class Directory(Protocol):
 
     def route(self, name: str) -> Route | None:
         """The route of *name*, None when there is no such notebook."""
+
+    def described(self, name: str) -> DescribedRoute | None:
+        """The same with the notebook's object."""
 
     def routes(self) -> list[Route]:
         """All routes, in the order in which the index shows them."""

@@ -36,7 +36,8 @@ class Screens:
         if place:
             return answers.problem(404, "Not found", "There is no such page.")
         if not page:
-            return answers.document({"notebooks": [route.status for route in self._directory.routes()]})
+            described = (self._directory.described(route.name) for route in self._directory.routes())
+            return answers.document({"notebooks": [one.status for one in described if one is not None]})
         return answers.console()
 
     async def notebook(self, request: web.BaseRequest, name: str, place: str) -> web.StreamResponse:
@@ -59,7 +60,7 @@ class Screens:
 
     def unavailable(self, name: str) -> web.StreamResponse:
         """The same for a program."""
-        route = self._directory.route(name)
+        route = self._directory.described(name)
         if route is None:
             return gone()
         reason = field(route, "reason") or "no host answers now"
@@ -69,7 +70,7 @@ class Screens:
         return response
 
     async def _look_at(self, name: str) -> View | None:
-        route = self._directory.route(name)
+        route = self._directory.described(name)
         if route is None:
             return None
         answering = route.upstream is not None and await reachable(route.upstream)

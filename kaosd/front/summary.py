@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kaosd.front.routes import Route
+from kaosd.front.routes import DescribedRoute, Route
 from kaosd.model import HostState, JobState, NotebookState, Stage
 
 FAILED, WORKING, RESTING, READY = "failed", "working", "resting", "ready"
@@ -38,7 +38,7 @@ class Summary:
     next: str = ""
 
 
-def summarise(route: Route, *, answering: bool) -> Summary:
+def summarise(route: DescribedRoute, *, answering: bool) -> Summary:
     """The summary of a notebook. answering: whether its host answers now."""
     if answering:
         return _ready(route)
@@ -54,7 +54,7 @@ def is_coming(route: Route) -> bool:
     return route.state not in (NotebookState.FAILED, NotebookState.STOPPED, NotebookState.HELD)
 
 
-def field(route: Route, *path: str) -> str:
+def field(route: DescribedRoute, *path: str) -> str:
     """A value inside the status as text; "" when it is absent or null."""
     value: Any = route.status
     for key in path:
@@ -62,7 +62,7 @@ def field(route: Route, *path: str) -> str:
     return "" if value is None else str(value)
 
 
-def _ready(route: Route) -> Summary:
+def _ready(route: DescribedRoute) -> Summary:
     steps = (Step("Build", "done"), Step("Start", "done"), Step("Open", "done"))
     if route.state == NotebookState.FAILED:
         text = "The version before it is still served. Save a correction, and it is deployed again."
@@ -72,7 +72,7 @@ def _ready(route: Route) -> Summary:
     return Summary(READY, "JupyterLab is running", steps, error=field(route, "reason"))
 
 
-def _failed(route: Route) -> Summary:
+def _failed(route: DescribedRoute) -> Summary:
     if field(route, "build", "state") == JobState.FAILURE:
         title = "The build failed"
         steps = (Step("Build", "failed"), Step("Start", "later"), Step("Open", "later"))
@@ -83,7 +83,7 @@ def _failed(route: Route) -> Summary:
     return Summary(FAILED, title, steps, error=_error_of(route), next=text)
 
 
-def _resting(route: Route) -> Summary:
+def _resting(route: DescribedRoute) -> Summary:
     steps = (Step("Build", "later"), Step("Start", "later"), Step("Open", "later"))
     reason = field(route, "reason")
     if route.status.get("paused"):
@@ -94,7 +94,7 @@ def _resting(route: Route) -> Summary:
     return Summary(RESTING, "The notebook is stopped", steps, error=reason, next=text)
 
 
-def _working(route: Route) -> Summary:
+def _working(route: DescribedRoute) -> Summary:
     building = field(route, "build", "state") in (JobState.STARTING, JobState.RUNNING)
     if (field(route, "progress", "stage") or (Stage.BUILD if building else "")) == Stage.BUILD:
         steps = (Step("Build", "now"), Step("Start", "later"), Step("Open", "later"))
@@ -108,16 +108,16 @@ def _working(route: Route) -> Summary:
     return Summary(WORKING, title, steps, since=since, expected=_expected(route), doing=_doing(route), error=error)
 
 
-def _error_of(route: Route) -> str:
+def _error_of(route: DescribedRoute) -> str:
     """Why the notebook is in its state; the errors of its last deployment and build may be older than that."""
     return field(route, "reason")
 
 
-def _doing(route: Route) -> str:
+def _doing(route: DescribedRoute) -> str:
     step, text = field(route, "progress", "step"), field(route, "progress", "text")
     return f"Step {step} of {field(route, 'progress', 'steps')}: {text}" if step else text
 
 
-def _expected(route: Route) -> float | None:
+def _expected(route: DescribedRoute) -> float | None:
     seconds = (route.status.get("progress") or {}).get("expected")
     return float(seconds) if seconds is not None else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaosd.front.markup import Markup, element, join
-from kaosd.front.routes import Route
+from kaosd.front.routes import DescribedRoute
 from kaosd.front.summary import FAILED, RESTING, WORKING, Summary, field, summarise
 from kaosd.front.verbs import PAGE_ACTIONS
 from kaosd.model import NotebookState
@@ -40,7 +40,7 @@ class View:
         return {"tag": self.tag, "title": self.title, "ready": self.ready, "parts": self.parts}
 
 
-def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
+def notebook_view(route: DescribedRoute, log: list[str], *, answering: bool) -> View:
     """The page of one notebook: where it stands, what went wrong, the last lines of the log."""
     summary = summarise(route, answering=answering)
     parts = {
@@ -55,7 +55,7 @@ def notebook_view(route: Route, log: list[str], *, answering: bool) -> View:
     return View(f"{summary.title} · {route.name}", parts, ready=answering)
 
 
-def _headline(route: Route, summary: Summary) -> Markup:
+def _headline(route: DescribedRoute, summary: Summary) -> Markup:
     words = [element("h1", summary.title), element("p", route.name, class_="name")]
     steps = [element("li", one.label, class_=one.mark, aria_current=_current(one.mark)) for one in summary.steps]
     path = element("ol", *steps, class_="steps") if summary.tone != RESTING else Markup()
@@ -93,7 +93,7 @@ def _trouble(summary: Summary) -> Markup:
     return join(*parts)
 
 
-def _next(route: Route) -> Markup:
+def _next(route: DescribedRoute) -> Markup:
     """What the person can do: a button where this page can ask for it, else the command."""
     found: list[Markup] = []
     if route.state == NotebookState.BUILDING:
@@ -125,7 +125,7 @@ def _level(line: str) -> str | bool:
     return False if found is None else "warn" if found[1] else "bad"
 
 
-def _facts(route: Route) -> Markup:
+def _facts(route: DescribedRoute) -> Markup:
     number, causes = field(route, "deployment", "number"), (route.status.get("deployment") or {}).get("cause") or []
     facts: list[tuple[str, Markup | str]] = [
         ("State", route.state),
@@ -138,7 +138,7 @@ def _facts(route: Route) -> Markup:
     return join(element("h2", "Details"), element("dl", *shown))
 
 
-def _version(route: Route, kind: str) -> Markup:
+def _version(route: DescribedRoute, kind: str) -> Markup:
     live, disk = field(route, kind, "live"), field(route, kind, "disk")
     if not (live or disk):
         return Markup()

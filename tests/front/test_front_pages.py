@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kaosd.front.markup import Markup, element, join
-from kaosd.front.routes import Route
+from kaosd.front.routes import DescribedRoute, Route
 from kaosd.front.summary import is_coming, summarise
 
 from .world import DAEMON, TOKEN, World
@@ -68,7 +68,7 @@ def test_control_characters_are_shown(char: str) -> None:
 def test_the_summary_says_where_a_notebook_stands(
     state: str, status: dict[str, Any], answering: bool, title: str, marks: str
 ) -> None:
-    found = summarise(Route("nb", "t", None, state, status), answering=answering)
+    found = summarise(DescribedRoute("nb", "t", None, state, status), answering=answering)
     assert (found.title, " ".join(step.mark for step in found.steps)) == (title, marks)
 
 
@@ -77,7 +77,7 @@ def test_the_summary_says_where_a_notebook_stands(
     [("building", True), ("swapping", True), ("live", True), ("stale", True), ("failed", False), ("stopped", False)],
 )
 def test_a_host_is_expected_only_while_something_is_done(state: str, coming: bool) -> None:
-    assert is_coming(Route("nb", "t", None, state, {})) is coming
+    assert is_coming(Route("nb", "t", None, state)) is coming
 
 
 async def test_a_browser_sees_the_stage_the_error_and_the_log_while_no_host_answers(world: World) -> None:

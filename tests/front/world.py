@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import WSMsgType, web
 
-from kaosd.front import Front, Route
+from kaosd.front import DescribedRoute, Front, Route
 
 TOKEN = "notebook-token-7f3a"
 DAEMON = "daemon-token-91bc"
@@ -23,7 +23,7 @@ class FakeDirectory:
 
     def __init__(self) -> None:
         self.token = DAEMON
-        self.known: dict[str, Route] = {}
+        self.known: dict[str, DescribedRoute] = {}
         self.lines: list[str] = []
         self.asked: list[tuple[str, str, str, str, bytes]] = []
         self.woken: list[str] = []
@@ -33,7 +33,7 @@ class FakeDirectory:
         self.waiting = asyncio.Event()  # set when somebody waits for news
 
     def put(self, name: str, upstream: str | None, state: str = "live", **status: Any) -> None:
-        self.known[name] = Route(name, TOKEN if name == "nb" else f"token-of-{name}", upstream, state, status)
+        self.known[name] = DescribedRoute(name, TOKEN if name == "nb" else f"token-of-{name}", upstream, state, status)
         self.publish()
 
     def publish(self) -> None:
@@ -44,7 +44,10 @@ class FakeDirectory:
     def route(self, name: str) -> Route | None:
         return self.known.get(name)
 
-    def routes(self) -> list[Route]:
+    def described(self, name: str) -> DescribedRoute | None:
+        return self.known.get(name)
+
+    def routes(self) -> list[DescribedRoute]:
         return [self.known[name] for name in sorted(self.known)]
 
     async def ask(self, method: str, name: str, verb: str, query: str, body: bytes) -> tuple[int, dict[str, Any]]:
