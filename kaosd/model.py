@@ -326,6 +326,20 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class DeployCheck:
+    """A notebook file that is run after a deployment, see NotebookSpec.run_on_deploy.
+
+    outcome: "running", "passed", "failed" or "cancelled". cell: the number of the code cell that failed.
+    """
+
+    notebook: str
+    outcome: str = "running"
+    cell: int | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Deployment:
     """One attempt to bring a notebook to a version; numbered per notebook from 1.
 
@@ -345,3 +359,4 @@ class Deployment:
     finished_at: float | None = None
     outcome: str = "running"
     error: str | None = None
+    checks: tuple[DeployCheck, ...] = ()

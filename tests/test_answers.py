@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kaosd.model import Environment, Progress, Resources, Stage, Version
+from kaosd.model import DeployCheck, Environment, Progress, Resources, Stage, Version
 from kaosd.notebook import answers
 from kaosd.notebook.answers import Known, Tone
 from kaosd.notebook.standing import Standing, host_state, state
@@ -55,6 +55,9 @@ CASES = [
     Case("live, with a warning", known(LIVE, warnings=1), "live, 1 warning", "warn"),
     Case("live, and much to say", known(LIVE, warnings=2, refused=1, outdated=2),
          "live, 2 warnings, 1 path left out, 2 kernels on an older environment", "warn"),
+    Case("live, and a notebook file failed after the deployment",
+         known(LIVE, failed_checks=(DeployCheck("my smoke.ipynb", "failed", 3),)),
+         "live, my smoke.ipynb failed in cell 3", "warn", ("run n 'my smoke.ipynb'",)),
     Case("live, and something happened", known(LIVE, notice="its memory limit of 4Gi has ended a process"),
          "live, its memory limit of 4Gi has ended a process", "warn"),
     Case("live, and its memory is nearly used up", known(LIVE, memory="memory 3.7 of 4.0 Gi"),

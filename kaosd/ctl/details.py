@@ -41,6 +41,7 @@ def details(notebook: dict[str, Any], now: float, screen: Screen, *, verbose: bo
         ("kernels", _kernels(notebook.get("host") or {})),
         *_yours(notebook),
         ("deployed", _deployed(notebook.get("deployment") or {}, now)),
+        *(("check", _check(one)) for one in notebook.get("checks") or ()),
         ("build", _build(notebook.get("build") or {}, verbose=verbose)),
         ("host", _host(notebook.get("host") or {}, now, verbose=verbose)),
         *(("note", [("", str(one["text"]))]) for one in notebook.get("notices") or () if _is_news(one["id"])),
@@ -117,6 +118,14 @@ def _deployed(deployment: dict[str, Any], now: float) -> list[Piece]:
     at = deployment.get("finished_at")
     took = f"{deployment['action']} in {span(deployment['seconds'])}, {since(at, now)} ago" if at else "in progress"
     return [("", f"{deployment['number']}"), ("", took), ("", some(deployment["cause"]))]
+
+
+def _check(check: dict[str, Any]) -> list[Piece]:
+    """A notebook file that is run after each deployment."""
+    at = f"{check['outcome']} in cell {check['cell']}" if check["cell"] is not None else check["outcome"]
+    role = {"passed": "good", "failed": "bad"}.get(check["outcome"], "dim")
+    took = span(check["seconds"]) if check["seconds"] else ""
+    return [("", check["notebook"]), (role, at), ("dim", took), ("", check["error"] or "")]
 
 
 def _build(build: dict[str, Any], *, verbose: bool) -> list[Piece]:

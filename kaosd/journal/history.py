@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
 
-    from kaosd.model import Version
+    from kaosd.model import DeployCheck, Version
 
 KEEP_DEPLOYMENTS = 1000  # per notebook, with their jobs
 DAEMON_ENDED = "the daemon ended"
@@ -72,6 +72,10 @@ class History(Database):
     def update_deployment(self, notebook: str, number: int, *, action: str) -> Deployment:
         """Name the costliest step that the deployment takes."""
         return self._change(notebook, number, lambda one: replace(one, action=action))
+
+    def note_checks(self, notebook: str, number: int, checks: tuple[DeployCheck, ...]) -> Deployment:
+        """Say how far the notebook files that are run after the deployment have got. NotFoundError when it is gone."""
+        return self._change(notebook, number, lambda one: replace(one, checks=checks))
 
     def finish_deployment(self, notebook: str, number: int, outcome: str, error: str | None, at: float) -> Deployment:
         """Say how the deployment went: "live", "failed", "superseded" or "cancelled"."""

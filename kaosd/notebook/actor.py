@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -20,8 +20,9 @@ from kaosd import bundle, planner
 from kaosd.bundle import Scan
 from kaosd.errors import BuildFailed, ContentLost, EngineError, KaosError, StoreError
 from kaosd.log import secret
-from kaosd.model import DataMode, JobState, NotebookSpec, NotebookState, Stage, Version
+from kaosd.model import DataMode, DeployCheck, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import kept, standing, tab_notices, view
+from kaosd.notebook.checks import WITHIN, Checks
 from kaosd.notebook.edit_counts import EditCounts
 from kaosd.notebook.failures import Failures
 from kaosd.notebook.hosting import Hosting
@@ -32,6 +33,7 @@ from kaosd.notebook.package_lists import PackageLists
 from kaosd.notebook.past import Past
 from kaosd.notebook.record import Record, saved_copies
 from kaosd.notebook.roots import Root
+from kaosd.notebook.runs import run_in_host
 from kaosd.notebook.steps import Steps
 from kaosd.notebook.workshop import Workshop, put_secret, secret_file
 from kaosd.planner import Attempt, HostFact, Target, Why
@@ -67,6 +69,7 @@ class Notebook:
         self.making: Making | None = None
         self.failures = Failures(shop.backoff_cap)
         self.idleness = Idleness(time.monotonic)
+        self.checks = Checks(self._checked)
         self.stepping: planner.Step | None = None
         self.plan = planner.Plan()
         self.removed = self.draining = self.now_please = self.restarting = False
@@ -301,6 +304,7 @@ class Notebook:
 
     async def _take(self, step: planner.Step) -> None:
         """One step, inside the inner ring of failure."""
+        await self.checks.cancel()
         try:
             if planner.ends_kernels(step):
                 self.publish()  # the tabs may take a while to answer
@@ -399,6 +403,7 @@ class Notebook:
                 self._intend(when_idle=False)
         if self.plan.step is None:
             await self.steps.way_back(self.plan)
+            self.checks.look(self.record.deployment, self.spec.run_on_deploy, self._run)
             self.edits.rest()
             self.packages.note(self.hosting.live.environment)
             self.accepted -= {target.source, target.data}
@@ -417,7 +422,23 @@ class Notebook:
         except TimeoutError:
             return
 
+    def _run(self, file: str) -> AsyncGenerator[dict[str, Any]]:
+        """Run a notebook file in the host that is there now."""
+        host = self.hosting.host
+        asked = {"path": file, "parameters": {}, "timeout": WITHIN, "keep": False}
+        return run_in_host(host.upstream if host is not None else "unix:", self.spec.name, self.token, asked)
+
+    def _checked(self, number: int, checks: tuple[DeployCheck, ...]) -> None:
+        try:
+            self.record.checked(number, checks)
+        except StoreError as error:
+            self.log.warning("checks_not_kept", error=str(error))
+        self.hosting.probe_due = 0.0  # a kernel of ours has begun or ended
+        self.shop.news.tell()
+        self.poke()
+
     async def _close(self) -> None:
+        await self.checks.cancel(final=self.removed)
         if self.making is not None:
             self.making.task.cancel()
             await asyncio.wait([self.making.task])

@@ -5,10 +5,11 @@ Pure, and worked out only here: the client, the pages and JupyterLab draw what s
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from kaosd.model import HostState, NotebookState, Progress, Stage
+from kaosd.model import DeployCheck, HostState, NotebookState, Progress, Stage
 from kaosd.notebook.standing import Standing
 from kaosd.planner import Why, ends_kernels
 
@@ -51,6 +52,7 @@ class Known:
     recovered: int = 0
     by_hand: int = 0
     notice: str = ""
+    failed_checks: tuple[DeployCheck, ...] = ()
     can_roll_back: bool = False
 
 
@@ -94,7 +96,7 @@ def tone(known: Known) -> Tone:
 
 def next_steps(known: Known) -> list[Next]:
     """What the person would want to do next, the likeliest first; none when all is well."""
-    return [*_by_state(known), *_keepsakes(known)]
+    return [*_by_state(known), *_failed_checks(known), *_keepsakes(known)]
 
 
 def swap(known: Known) -> tuple[int, str] | None:
@@ -116,6 +118,7 @@ def _why(known: Known) -> Why | None:
 def _asides(known: Known) -> list[str]:
     """What is worth a look although the content on disk is served."""
     found = [text for text in ("paused by you" if known.standing.paused else "", known.notice, known.memory) if text]
+    found += map(_check, known.failed_checks)
     found += [
         text
         for number, text in (
@@ -196,6 +199,16 @@ def _held(known: Known) -> list[Next]:
             return [_redeploy("deploy it all the same", name, force=True)]
         case _:
             return [Next("logs", f"kaosctl logs {name} --stage watch")]
+
+
+def _failed_checks(known: Known) -> list[Next]:
+    """The way to see the traceback of a notebook file that failed after the deployment."""
+    return [Next("run again", f"kaosctl run {known.name} {shlex.quote(one.notebook)}") for one in known.failed_checks]
+
+
+def _check(one: DeployCheck) -> str:
+    """What a notebook file that failed says of itself."""
+    return f"{one.notebook} failed" + (f" in cell {one.cell}" if one.cell is not None else "")
 
 
 def _keepsakes(known: Known) -> list[Next]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import statistics
 import time
@@ -13,12 +14,13 @@ from pathlib import Path
 from kaosd.aside import is_file, set_aside
 from kaosd.bundle.caches import CACHES
 from kaosd.bundle.failing import store_errors
+from kaosd.errors import NotFoundError
 from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live, Recovered
 from kaosd.journal.history import DAEMON_ENDED
 from kaosd.logs import log_name, stage_logs, stamp
 from kaosd.metrics import Counters
-from kaosd.model import Deployment, Job, JobState, Progress, Resources, Stage
+from kaosd.model import DeployCheck, Deployment, Job, JobState, Progress, Resources, Stage
 from kaosd.notebook.past import SHORT, one_line
 from kaosd.planner import Target
 from kaosd.text import printable
@@ -190,6 +192,16 @@ class Record:
         """Write down that *target* is served and wanted again, after a deployment that came to nothing."""
         self.begin(target, cause, "none")
         self.finish("live")
+
+    def checked(self, number: int, checks: tuple[DeployCheck, ...]) -> None:
+        """Write down how far the notebook files that are run after deployment *number* have got."""
+        with contextlib.suppress(NotFoundError):  # it is one line of the history with a newer one
+            found = self.journal.note_checks(self.name, number, checks)
+            if self.deployment is not None and self.deployment.number == number:
+                self.deployment = found
+        for one in checks:
+            if one.outcome == "failed":
+                self.event("check_failed", number=number, notebook=one.notebook, cell=one.cell, error=one.error)
 
     def arrived(self, target: Target) -> None:
         """*target* is served: the deployment in progress went live if that is what it was to bring."""

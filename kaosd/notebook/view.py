@@ -91,6 +91,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "data": _bundle(spec.data, now.data, facts.live.data, now.plan.data) | {"mode": spec.data_mode.value},
         "deployment": None if facts.deployment is None else deployment(facts.deployment),
         "build": None if facts.build is None else job(facts.build),
+        "checks": [asdict(check) for check in facts.deployment.checks] if facts.deployment is not None else [],
         "host": _host(now, status, facts.host_since, facts.live.lost),
         "refused": list(facts.refused),
         "warnings": list(warned),
@@ -132,6 +133,9 @@ def _known(facts: Facts, word: NotebookState, reason: str | None) -> answers.Kno
         recovered=facts.recovered,
         by_hand=len(status.by_hand) if status else 0,
         notice=status.notice if status else "",
+        failed_checks=tuple(one for one in facts.deployment.checks if one.outcome == "failed")
+        if facts.deployment is not None
+        else (),
         can_roll_back=bool(facts.can_roll_back),
     )
 
@@ -251,6 +255,7 @@ def deployment(one: Deployment) -> dict[str, Any]:
         "seconds": _seconds(one.started_at, one.finished_at),
         "outcome": one.outcome,
         "error": one.error,
+        "checks": [asdict(check) for check in one.checks],
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 from tests.e2e.test_open_document import clashed, notebook, opened
 
@@ -58,6 +58,29 @@ def test_a_notebook_is_run_in_the_hosted_environment(daemon: Daemon, bundle: Pat
     assert (passed["outcome"], [cell["number"] for cell in passed["cells"]]) == ("passed", [1, 2, 3])
     assert daemon.ctl("run", "runs", "no.ipynb", check=False).returncode == 4
     assert daemon.notebook("runs")["host"]["kernels"] == 0
+
+
+def test_notebooks_are_run_after_each_deployment(daemon: Daemon, bundle: Path) -> None:
+    smoke = bundle / "model" / "smoke.ipynb"
+    smoke.write_text(notebook("import train", "assert train.ANSWER == 1"))
+    (bundle / "model" / "train.py").write_text("ANSWER = 1\n")
+    table = f'[[notebook]]\nname = "smoked"\nsource = "{bundle}"\nrun_on_deploy = ["smoke.ipynb"]\n'
+    daemon.config.write_text(daemon.config.read_text() + table)
+    daemon.ctl("reload")
+
+    def outcomes(wanted: str) -> bool:
+        return [one["outcome"] for one in daemon.notebook("smoked")["checks"]] == [wanted]
+
+    until(lambda: outcomes("passed"), "the first run")
+    (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
+    until(lambda: outcomes("failed"), "the second run")
+    found = daemon.notebook("smoked")
+    assert (found["state"], found["tone"], found["summary"]) == ("live", "warn", "live, smoke.ipynb failed in cell 2")
+    assert found["checks"][0]["error"].startswith("AssertionError")
+    newest, before = daemon.history("smoked")[:2]
+    assert [one["checks"][0]["outcome"] for one in (newest, before)] == ["failed", "passed"]
+    daemon.config.write_text(daemon.config.read_text().replace(table, ""))
+    daemon.ctl("reload")
 
 
 def test_a_recovered_copy_comes_back_and_nothing_is_lost(daemon: Daemon, bundle: Path) -> None:
