@@ -46,7 +46,7 @@ def _attempt(given: list[str]) -> int:
 
 
 def _unwritten(error: OSError) -> int:
-    """The exit code for output that nobody takes; a reader that has left is no mistake of anybody's."""
+    """The exit code for output that cannot be written; that its reader has left is not a mistake."""
     if isinstance(error, BrokenPipeError):
         return failure.BROKEN_PIPE
     try:

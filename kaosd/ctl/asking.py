@@ -12,8 +12,8 @@ from kaosd.ctl.failure import Failure
 COSTS = {
     "nothing": "a change of it costs nothing",
     "sync": "a change of it is copied into the running host",
-    "attach": "a change of it attaches the data anew",
-    "build": "a change of it builds the environment anew",
+    "attach": "a change of it attaches the data again",
+    "build": "a change of it builds the environment again",
 }
 NARROW = 60  # columns below which no findings are written beside what they are about
 SIGNS = {"ok": ("●", "good"), "warning": ("!", "busy"), "error": ("✗", "bad")}
@@ -48,7 +48,7 @@ def doctor(*, bundle: str | None = None, as_json: bool = False) -> int:
 
 
 def _bundle(target: str, *, as_json: bool) -> int:
-    """Write the bundle whether or not the daemon answers; what is wrong with the daemon is told after that."""
+    """Write the bundle whether or not the daemon answers; what is wrong with the daemon is reported after that."""
     from kaosd.ctl import diagnosis
 
     gone: Failure | None = None
@@ -95,7 +95,7 @@ def reload(*, as_json: bool = False) -> int:
 
 
 def version(*, as_json: bool = False) -> int:
-    """Print the versions of client and daemon; a daemon that is not running is no error here."""
+    """Print the versions of client and daemon; a daemon that is not running is not an error here."""
     try:
         answer = Client().get("/v1/version")
     except Failure as error:

@@ -1,4 +1,4 @@
-"""`kaosctl open`: a notebook, or the list of all, in the browser, its token seen by nobody else.
+"""`kaosctl open`: a notebook, or the list of all, in the browser, its token unseen by other users.
 
 A browser is given its address as an argument, and every user of the machine can read the arguments of every process.
 So the browser is given an address of the front that signs in once, for a short time, and only for our own user.

@@ -161,19 +161,19 @@ def _unchunked(body: bytes) -> bytes:
         body = body[size + 2 :]
 
 
-def _chunks(connection: _socket.socket, begun: bytes) -> Iterator[bytes]:
-    """The content of a chunked body as it comes. begun: what was read of it. ValueError when it breaks off."""
+def _chunks(connection: _socket.socket, first: bytes) -> Iterator[bytes]:
+    """The content of a chunked body as it comes. first: what was read of it already. ValueError when it breaks off."""
     while True:
-        while b"\r\n" not in begun:
-            begun += _more(connection)
-        size_text, _, begun = begun.partition(b"\r\n")
+        while b"\r\n" not in first:
+            first += _more(connection)
+        size_text, _, first = first.partition(b"\r\n")
         size = int(size_text.split(b";")[0], 16)
         if size == 0:
             return
-        while len(begun) < size + 2:
-            begun += _more(connection)
-        yield begun[:size]
-        begun = begun[size + 2 :]
+        while len(first) < size + 2:
+            first += _more(connection)
+        yield first[:size]
+        first = first[size + 2 :]
 
 
 def _more(connection: _socket.socket) -> bytes:
@@ -212,7 +212,7 @@ def _json(content: bytes) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        text = f"kaosd gave an answer that is no JSON object: {content[:80].decode('utf-8', 'replace')}"
+        text = f"kaosd gave an answer that is not a JSON object: {content[:80].decode('utf-8', 'replace')}"
         raise Failure(text, hint="is KAOSD_SOCKET the socket of a kaosd?")
     return value
 
@@ -227,7 +227,7 @@ def _problem(status: int, problem: dict[str, Any]) -> Failure:
 
 def _unreachable(error: OSError, path: str) -> Failure:
     if isinstance(error, (FileNotFoundError, NotADirectoryError, ConnectionRefusedError)):
-        return _down(f"kaosd is not running (nobody listens at {path})", START)
+        return _down(f"kaosd is not running (nothing listens at {path})", START)
     if isinstance(error, PermissionError):
         return _down(f"the socket {path} may not be used by you", "is it another user's daemon?")
     if isinstance(error, TimeoutError):

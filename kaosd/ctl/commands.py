@@ -91,7 +91,7 @@ class Commands:
         return self._choices.choices.get(words[0]) if len(words) == 1 else None
 
     def check(self, given: list[str]) -> None:
-        """Failure, with the nearest name, when *given* begins with a command that does not exist."""
+        """Failure, with the nearest name, when *given* starts with a command that does not exist."""
         if not given or given[0].startswith("-"):
             return
         if given[0] in self.groups:

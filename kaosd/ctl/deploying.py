@@ -1,7 +1,7 @@
 """`kaosctl notebook deploy`: registers a notebook and shows its way through Build and Host.
 
-Three things go on at once: a thread waits for the outcome, the log files are followed, and twice a second the
-daemon is asked how far it is. Ending this ends nothing else.
+Three things happen at once: a thread waits for the outcome, the log files are followed, and twice a second the
+daemon is asked how far it is. ^C stops this alone.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def _secrets(state: str, pid: object) -> Iterator[str]:
 
 
 def _given(value: object) -> Iterator[str]:
-    """The names and paths in a status, which are no secrets wherever they stand."""
+    """The names and paths in a status, which are not secrets wherever they occur."""
     if isinstance(value, dict):
         for key, one in value.items():
             if key in NAMES and isinstance(one, str):

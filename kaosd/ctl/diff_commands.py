@@ -103,9 +103,9 @@ def _of(answer: Json, *actions: str) -> list[str]:
 
 
 def _ask(planned: Json, words: Words, question: str, otherwise: str) -> None:
-    """Show what would be done and ask; Failure when the answer is no, or nobody can be asked."""
+    """Show what would be done and ask; Failure when the answer is no, or there is no terminal to ask at."""
     if not sys.stdin.isatty():
-        text = "nobody can be asked here whether to go ahead"
+        text = "there is no terminal here to ask whether to go ahead"
         raise Failure(
             text, hint="add -y, or --dry-run to see what would be done", exit_code=failure.USAGE, code="usage"
         )

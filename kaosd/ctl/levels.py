@@ -8,10 +8,12 @@ ERROR, WARNING, DEBUG, OTHER = "error", "warning", "debug", ""
 _LEVELS = (
     (
         ERROR,
-        re.compile(r"\b(error|ERROR|Error):|\bERROR\b|^Traceback |^\s*\u00d7 |^\[?[CE] [A-Z]|\[(error|critical)\s*\]"),
+        re.compile(
+            r"\b(error|ERROR|Error):|\bERROR\b|^Traceback |^\s*\u00d7 |^\[?[CE] [A-Z]|^(error|critical)\s|^-- failed"
+        ),
     ),
-    (WARNING, re.compile(r"\b(\w*Warning|warning|WARNING):|^\[?W [A-Z]|\[warning\s*\]")),
-    (DEBUG, re.compile(r"^\[?D [A-Z]|\[debug\s*\]")),
+    (WARNING, re.compile(r"\b(\w*Warning|warning|WARNING):|^\[?W [A-Z]|^warning\s")),
+    (DEBUG, re.compile(r"^\[?D [A-Z]|^debug\s")),
 )
 _SAID_AT_EVERY_START = re.compile(
     r"\[?I FileIdExtension|\[?I \S+ (Extension package \S+ took |\S+ \| extension was successfully |"

@@ -1,9 +1,9 @@
 """Takes secrets out of text before it leaves the machine: what is not known to be harmless goes.
 
-Nobody can list how secrets look. So a word stays when it is harmless: letters, numbers, times, versions, paths, names
-of files, addresses without what stands in them beside the path, and the names that kaosd itself has given. A value that
-is assigned to a name stays only when it cannot be a password, or when the name is one of kaosd's own. What follows a
-word such as "password" goes whatever it is. Better a word too many than one too few.
+There is no list of how secrets look. So a word stays when it is harmless: letters, numbers, times, versions, paths,
+names of files, addresses without what they hold beside the path, and the names that kaosd itself has given. A value
+that is assigned to a name stays only when it cannot be a password, or when the name is one of kaosd's own. What follows
+a word such as "password" goes whatever it is. Better a word too many than one too few.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from kaosd.ctl.output import agreed, moment
 from kaosd.ctl.screen import Screen
 
 DELETING = 600.0  # seconds that a cluster may take to delete repos
-KEPT = "Its kernels end; its directories and your edits are kept. "
+KEPT = "Its kernels are stopped; its directories and your edits are kept. "
 TITLES = ("created_at", "name", "state", "url", "user")
 DIGITS = 8  # of a job's id; the first few are enough for `build-logs`
 WORDS = {

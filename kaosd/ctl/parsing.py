@@ -20,7 +20,7 @@ class _Context:
 
 
 def parse_json(content: bytes) -> object:
-    """The value that *content* holds; ValueError when it is no JSON."""
+    """The value that *content* holds; ValueError when it is not JSON."""
     text = content.decode()
     try:
         from _json import make_scanner

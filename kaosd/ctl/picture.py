@@ -211,7 +211,7 @@ def edited(notebook: Notebook) -> int:
 
 
 def _story(notebook: Notebook, now: float, shared: Collection[str] = ()) -> list[list[Piece]]:
-    """What is wrong, or going on, and what to do. shared: warnings that are shown for several notebooks at once."""
+    """What is wrong, or being done, and what to do. shared: warnings that are shown for several notebooks at once."""
     live = notebook["state"] == "live"
     rows: list[list[Piece]] = [] if live else [*_cause(notebook), _swap(notebook, now), _content(notebook)]
     if refused := notebook.get("refused"):
@@ -306,7 +306,7 @@ def _narrower(screen: Screen) -> Screen:
 
 
 def since(at: str | None, now: float) -> str:
-    """How long ago *at* was; "?" when that is no time."""
+    """How long ago *at* was; "?" when that is not a time."""
     found = epoch(at)
     return age(now - found) if found is not None else "?"
 

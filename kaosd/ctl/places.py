@@ -58,7 +58,7 @@ def _login() -> str:
 
 
 def _or_of_the_system(own: str, other: str) -> str:
-    """*own*, unless only the place that the system's unit has is there. Whose the daemon is, the client checks."""
+    """*own*, unless only the path of the system's unit exists. Whose the daemon is, the client checks."""
     if os.path.exists(own):
         return own
     found = other.format(login=_login())
@@ -71,4 +71,4 @@ def absolute(path: str) -> str:
         return os.path.abspath(os.path.expanduser(path))
     except OSError as error:
         text = f"{path} is a relative path, and the working directory cannot be used: {error.strerror}"
-        raise Failure(text, hint="change into a directory that exists, or give a path that begins with /") from None
+        raise Failure(text, hint="change into a directory that exists, or give a path that starts with /") from None

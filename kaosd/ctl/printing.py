@@ -61,7 +61,7 @@ class Printer:
             sys.stdout.flush()
 
     def lines(self, entry: Entry) -> Iterator[str]:
-        """The lines to print for one entry: itself, with a seam before it where a deployment begins."""
+        """The lines to print for one entry: itself, with a seam before it where a deployment starts."""
         if self.as_json:
             yield as_object(entry)
             return

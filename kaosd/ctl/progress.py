@@ -1,4 +1,4 @@
-"""What is going on while one waits: on a terminal as the last line, in a pipe a line for each step."""
+"""What happens while the user waits: on a terminal as the last line, in a pipe a line for each step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def routine(entry: Entry) -> bool:
 
 
 class Progress:
-    """Log lines as they come and what is going on: on a terminal as the last line, in a pipe a line for each step."""
+    """Log lines as they come and what is being done: on a terminal as the last line, in a pipe a line for each step."""
 
     def __init__(self, screen: Screen, *, silent: bool) -> None:
         self._screen = screen
@@ -51,7 +51,7 @@ class Progress:
         sys.stdout.flush()
 
     def now(self, notebook: dict[str, Any]) -> None:
-        """Show what is going on."""
+        """Show what is being done."""
         if self._silent:
             return
         took = time.monotonic() - self._began
@@ -82,7 +82,7 @@ class Progress:
 
 
 def going_on(notebook: dict[str, Any], seconds: float = 0.0) -> str:
-    """What is going on in one line: building  38 s of about 2 min  step 2 of 4: resolve. seconds: waited so far."""
+    """What is being done in one line: building  38 s of about 2 min  step 2 of 4: resolve. seconds: waited so far."""
     if doing := [text for _, text in doing_now(notebook) if text]:
         return "  ".join([notebook["state"], *doing])
     return f"{notebook['summary']}  {span(seconds)}"

@@ -99,7 +99,7 @@ def build_logs(job: str, *, directory: str | None = None, as_json: bool = False)
         raise nothing_found(state, None, WantedLines(job=job))
     if len(found) > 1:
         ids = ", ".join(excerpt.log.job for excerpt in found[:3])
-        raise Failure(f"{len(found)} jobs begin with {job}: {ids}", hint="give more digits", exit_code=failure.USAGE)
+        raise Failure(f"{len(found)} jobs start with {job}: {ids}", hint="give more digits", exit_code=failure.USAGE)
     if directory is not None:
         return _copy(found[0].log, directory, as_json=as_json)
     Printer(output.here(), as_json=as_json).show(logs.entries(found[0]))

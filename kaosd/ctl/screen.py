@@ -28,7 +28,7 @@ _PLAIN_SYMBOLS = {"●": "*", "◐": "o", "✗": "x", "‖": "=", "○": "-", "�
 
 
 class Screen:
-    """A place to write to. width: columns. colour: whether escapes may be sent. plain: no symbols beyond ASCII."""
+    """What is written to. width: columns. colour: whether escapes may be sent. plain: no symbols beyond ASCII."""
 
     def __init__(self, width: int = ENDLESS, *, colour: bool = False, plain: bool = False) -> None:
         self.width = width

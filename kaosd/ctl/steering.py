@@ -59,17 +59,17 @@ def redeploy(
 
 
 def pause(name: str, *, as_json: bool = False) -> int:
-    """Take no more changes over."""
+    """Apply no more changes."""
     return _tell(name, "pause", {}, as_json=as_json)
 
 
 def resume(name: str, *, as_json: bool = False) -> int:
-    """Take changes over again."""
+    """Apply changes again."""
     return _tell(name, "resume", {}, as_json=as_json)
 
 
 def cancel(name: str, *, as_json: bool = False) -> int:
-    """End the build in progress."""
+    """Stop the build in progress."""
     return _tell(name, "cancel", {}, as_json=as_json)
 
 

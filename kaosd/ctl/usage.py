@@ -143,8 +143,8 @@ def _notebook(commands: Commands) -> None:
         "deploy",
         "deploying:deploy",
         "registers a notebook and shows its way through Build and Host; ends with its address",
-        """The notebook is kept over restarts of the daemon, and follows its directories from now on. ^C ends the
-        watching only, the deployment goes on.
+        """The notebook is kept over restarts of the daemon, and follows its directories from now on. ^C stops
+        the watching only, the deployment continues.
 
         Without --name and --workspace the notebook is named after its directory, and deploying the same directory
         again changes the same notebook. Options that are not given keep their value; --unset takes one back to the
@@ -203,7 +203,7 @@ def _notebooks(commands: Commands) -> None:
         "kill",
         "notebooks:kill",
         "stops a notebook and forgets it; keeps its bundles and recovered files",
-        """Its kernels end. On a terminal it asks before.
+        """Its kernels are stopped. On a terminal it asks before.
 
         On the engine pachyderm it deletes the pipelines, and asks whether the repos source-NAME and data-NAME are to
         go as well; with -y they stay, unless --all or --keep-data is given. What kaosd did not make always stays.""",
@@ -319,15 +319,15 @@ def _steering(commands: Commands) -> None:
 def _following(add: Callable[..., argparse.ArgumentParser]) -> None:
     add(
         "pause",
-        "takes no more changes over, until resume",
-        "What is served goes on; a pause survives a restart of the daemon.",
+        "applies no more changes, until resume",
+        "What is served keeps running; a pause survives a restart of the daemon.",
         "kaosctl pause notebook-mnist-ada",
     )
-    add("resume", "takes changes over again", "", "kaosctl resume notebook-mnist-ada")
+    add("resume", "applies changes again", "", "kaosctl resume notebook-mnist-ada")
     add(
         "cancel",
-        "ends the build in progress",
-        "The environment before it goes on serving; the next change of the files, or redeploy, builds again.",
+        "stops the build in progress",
+        "The environment before it keeps serving; the next change of the files, or redeploy, builds again.",
         "kaosctl cancel notebook-mnist-ada",
     )
 
@@ -545,7 +545,7 @@ def _daemon(commands: Commands) -> None:
     parser = commands.add(
         "doctor",
         "asking:doctor",
-        "checks limits, engines, ports, disk and clock, and says the mend",
+        "checks limits, engines, ports, disk and clock, and shows the fix",
         """With --bundle it also writes a zip file to send to somebody who helps: versions, configuration, status,
         findings, histories and the last lines of all logs. Tokens, passwords and keys in them are masked; names and
         paths are not. It works without the daemon too, with what is on disk.""",

@@ -17,7 +17,7 @@ def seconds(text: str) -> float:
     """A span of time: 30, 45s, 10m, 1h30m, 2d."""
     found = _SPAN.fullmatch(text)
     if not text or not found:
-        raise ArgumentTypeError(f"{text!r} is no span of time; write for example 30, 45s, 10m or 1h30m")
+        raise ArgumentTypeError(f"{text!r} is not a span of time; write for example 30, 45s, 10m or 1h30m")
     return sum(float(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
 
 
@@ -33,7 +33,7 @@ def moment(text: str, now: float | None = None) -> float:
     else:
         with suppress(ValueError):
             return datetime.fromisoformat(text).timestamp()
-    raise ArgumentTypeError(f"{text!r} is no time; write for example 10m, 14:30 or 2026-11-23T14:30:00Z")
+    raise ArgumentTypeError(f"{text!r} is not a time; write for example 10m, 14:30 or 2026-11-23T14:30:00Z")
 
 
 def _clock(hour: int, minute: int, second: int, now: float) -> float:
@@ -49,14 +49,14 @@ def deployment(text: str) -> int | str:
         return text
     if text.isdecimal():
         return int(text)
-    raise ArgumentTypeError(f"{text!r} is no deployment; write its number, last or failed")
+    raise ArgumentTypeError(f"{text!r} is not a deployment; write its number, last or failed")
 
 
 def job(text: str) -> str:
     """The first digits of a job's id."""
     if re.fullmatch(r"[0-9a-f]{1,32}", text.lower()):
         return text.lower()
-    raise ArgumentTypeError(f"{text!r} is no job; its id has 32 hexadecimal digits, the first few are enough")
+    raise ArgumentTypeError(f"{text!r} is not a job; its id has 32 hexadecimal digits, the first few are enough")
 
 
 def pattern(text: str) -> re.Pattern[str]:
@@ -64,14 +64,14 @@ def pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        raise ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+        raise ArgumentTypeError(f"{text!r} is not a regular expression: {error}") from None
 
 
 def count(text: str) -> int:
     """A whole number from 0 on."""
     if text.isdecimal():
         return int(text)
-    raise ArgumentTypeError(f"{text!r} is no whole number from 0 on")
+    raise ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
 
 
 def cores(text: str) -> float:
@@ -82,4 +82,4 @@ def cores(text: str) -> float:
         number = math.nan
     if math.isfinite(number) and number > 0:
         return number
-    raise ArgumentTypeError(f"{text!r} is no number of cores; write for example 2 or 0.5")
+    raise ArgumentTypeError(f"{text!r} is not a number of cores; write for example 2 or 0.5")

@@ -38,6 +38,7 @@ from kaosd.notebook.steps import Steps
 from kaosd.notebook.workshop import Workshop, put_secret, secret_file
 from kaosd.planner import Attempt, HostFact, Target, Why
 
+ENDS = {JobState.SUCCESS: "built", JobState.FAILURE: "failed", JobState.KILLED: "cancelled"}  # in the log of a build
 OFFERED = 100  # deployments, the newest, among which an earlier version is looked for before it is offered
 WRITTEN = 3.0  # seconds that what may be a failure waits for files that are still being written
 STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
@@ -373,7 +374,7 @@ class Notebook:
             self.failed(Attempt.BUILD, making.target, BuildFailed(text, retryable=True))
         else:
             self.failures.succeeded(Attempt.BUILD)
-        making.log.line(f"-- {state.value}" + (f": {text}" if text else ""))
+        making.log.line(f"-- {ENDS[state]}" + (f": {text}" if text else ""))
         self.record.job_ended(making.job, state, text)
         making.log.close()
         self.making = None  # not before all is written down

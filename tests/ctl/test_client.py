@@ -79,7 +79,7 @@ def test_an_answer_that_is_not_whole_is_no_answer(short: Path, answer: bytes) ->
 
 def test_an_answer_that_is_no_json_names_the_socket_as_suspect(short: Path) -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-    with saying(short / "s", answer), pytest.raises(Failure, match="no JSON object: hi"):
+    with saying(short / "s", answer), pytest.raises(Failure, match="not a JSON object: hi"):
         Client(str(short / "s")).get("/v1/status")
 
 

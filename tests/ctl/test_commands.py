@@ -238,10 +238,10 @@ def test_the_help_lists_the_commands_and_exit_codes(stopped: Daemon) -> None:
         ("notebook", "usage: kaosctl notebook"),
         ("status a b", "unrecognized arguments: b"),
         ("status --jsn", "unrecognized arguments: --jsn"),
-        ("notebook deploy --cpu 0", "'0' is no number of cores"),
-        ("notebook deploy --gpu some", "'some' is no whole number"),
-        ("logs --since then", "'then' is no time"),
-        ("logs --grep (", "'(' is no regular expression"),
+        ("notebook deploy --cpu 0", "'0' is not a number of cores"),
+        ("notebook deploy --gpu some", "'some' is not a whole number"),
+        ("logs --since then", "'then' is not a time"),
+        ("logs --grep (", "'(' is not a regular expression"),
         (f"notebook kill -n {NAME}", "add -y to agree"),
         (f"notebook kill {NAME} --all", "add -y to agree"),
         (f"notebook kill {NAME} --all --keep-data -y", "not allowed with argument --all"),
@@ -263,7 +263,7 @@ def test_without_a_daemon_there_is_one_sentence_and_the_way_to_start_it(stopped:
     done = stopped.run(*command.split())
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == (
-        f"kaosctl: kaosd is not running (nobody listens at {stopped.socket})\n  start it with `kaosctl start`\n"
+        f"kaosctl: kaosd is not running (nothing listens at {stopped.socket})\n  start it with `kaosctl start`\n"
     )
 
 
@@ -555,7 +555,7 @@ def test_several_jobs_with_the_same_beginning_are_named(full: Daemon) -> None:
     full.log(NAME, 8, "build", "x", job="3f" + "00" * 15)
     done = full.run("notebook", "build-logs", "-j", "3f")
     assert done.returncode == 2
-    assert "2 jobs begin with 3f" in done.stderr
+    assert "2 jobs start with 3f" in done.stderr
 
 
 BOTH = "the repos source-x and data-x, with all that was ever deployed"
