@@ -11,9 +11,10 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.tab import Tab, deploy, write
 from tests.browser.test_browser_pages import MISSING, Gate
-from tests.browser.test_browser_typing import ALONE, SHARED
+from tests.browser.test_browser_typing import ALONE, SAME, SHARED
 from tests.e2e.daemon import Daemon, until
 
+VERSION = "from importlib.metadata import version; print('gated', version('gated'))"
 # Takes interfaces away from the extension before it sees them: {module: [names], or null for the whole module}.
 BREAK = """broken => {
     const gone = (name) => Object.fromEntries((broken[name] ?? []).map((one) => [one, undefined]));
@@ -79,6 +80,11 @@ def test_the_item_opens_the_panel_by_keyboard_and_edits_can_be_seen_there(
     edits.get_by_role("button", name="Diff of n.ipynb").focus()
     page.keyboard.press("Enter")
     expect(edits).to_contain_text("+<b>print(number)</b> # typed")
+    edits.get_by_role("button", name="Pull n.ipynb").focus()
+    page.keyboard.press("Enter")
+    until(lambda: "# typed" in (bundle / "model" / "n.ipynb").read_text(), "the edit to be in the source")
+    expect(edits).to_be_hidden()
+    expect(section(page, "Resources")).to_contain_text("1 kernel")
     found = Axe().run(page, context="#kaosd-panel")
     assert found.violations_count == 0, found.generate_report()
 
@@ -111,11 +117,56 @@ def test_a_build_is_followed_and_a_failed_one_is_a_notice_until_it_is_fixed(
     page.reload()
     expect(item(page)).to_have_attribute("data-tone", "bad")
     expect(failed).to_have_count(0)  # dismissed, and its cause is the same
-    requirements.write_text(fine + MISSING.replace("1.2.3", "1.2.4"))
-    expect(failed).to_contain_text("1.2.4")  # another cause
+    requirements.write_text(fine + "another-" + MISSING)
+    expect(failed).to_contain_text("another-no-such-package")  # another cause
     requirements.write_text(fine)
     expect(failed).to_have_count(0)
     expect(item(page)).to_contain_text("live")
+
+
+def test_a_new_environment_is_a_notice_until_the_kernel_restarts(daemon: Daemon, page: Page, bundle: Path) -> None:
+    deploy(daemon, "updated", bundle, "", "number = 6", VERSION)
+    tab = Tab(page, daemon, "updated").open("n.ipynb", 2)
+    tab.execute(0)
+    Gate(bundle, "updated").open()
+    updated = notice(page, "The environment was updated")
+    expect(updated).to_contain_text("+gated")
+    updated.get_by_role("button", name="Restart kernel").click()
+    expect(updated).to_have_count(0)
+    tab.run(1, "gated 1")
+    expect(item(page)).to_have_attribute("data-tone", "ok")
+
+
+def test_a_restart_that_stops_a_busy_kernel_is_announced_and_told_afterwards(
+    daemon: Daemon, page: Page, bundle: Path
+) -> None:
+    deploy(daemon, "coming", bundle, "", "import time; time.sleep(3600)")
+    tab = Tab(page, daemon, "coming").open("n.ipynb", 1)
+    tab.at_end_of(0)
+    page.keyboard.press("Control+Enter")
+    until(lambda: daemon.notebook("coming")["host"]["busy"], "the kernel to be busy")
+    (bundle / "model" / "requirements.txt").write_text(SAME)
+    coming = notice(page, "stops a busy kernel").or_(notice(page, "would stop a busy kernel"))
+    expect(coming).to_contain_text("left.")
+    expect(item(page)).to_have_attribute("data-tone", "warn")
+    coming.get_by_role("button", name="Wait until idle").click()
+    expect(coming).to_contain_text("waits until no kernel is busy")
+    assert daemon.notebook("coming")["swap"]["until"] is None
+    coming.get_by_role("button", name="Now", exact=True).click()
+    expect(notice(page, "The variables of a kernel were lost")).to_be_visible()
+    expect(coming).to_have_count(0)
+    expect(item(page)).to_contain_text("live")
+
+
+def test_a_package_installed_by_hand_is_added_to_the_environment_file(daemon: Daemon, page: Page, bundle: Path) -> None:
+    deploy(daemon, "by-hand", bundle, "", "%pip install -q tabulate==0.9.0", "print(6 * 7)")
+    tab = Tab(page, daemon, "by-hand").open("n.ipynb", 2)
+    tab.execute(0)
+    installed = notice(page, "tabulate is installed by hand")
+    installed.get_by_role("button", name="Add to requirements.txt").click()
+    file = bundle / "model" / "requirements.txt"
+    until(lambda: "tabulate==0.9.0" in file.read_text(), "the requirement to be written")
+    expect(installed).to_have_count(0)
 
 
 @pytest.mark.parametrize(
