@@ -37,6 +37,7 @@ async def test_edits_are_counted_listed_and_shown(actor: Notebook) -> None:
     shown = (await differing.diff(actor, "model/train.py"))["files"]
     assert [one["hunks"][0]["lines"] for one in shown] == [["-ANSWER = 1", "+ANSWER = 2"]]
     assert len((await differing.diff(actor, None))["files"]) == 3
+    assert len((await differing.diff(actor, f"{actor.spec.source}/model/deep"))["files"]) == 1
     with pytest.raises(NotFoundError, match="'n'"):
         await differing.diff(actor, "nothing.py")
 

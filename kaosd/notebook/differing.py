@@ -69,11 +69,13 @@ async def since_copy(actor: Notebook, copies: tuple[Recovered, ...], wanted: str
 
 
 async def choose(actor: Notebook, found: Sequence[HostedEdit], wanted: Iterable[str]) -> list[HostedEdit]:
-    """The edits at *wanted* paths, which are files or directories of the notebook, or of its source. NotFoundError."""
+    """The edits at *wanted* paths: files or directories of the notebook, or of its source. NotFoundError."""
     top = os.fsdecode(await asyncio.to_thread(lambda: actor.source.scanner.top))
     chosen: dict[bytes, HostedEdit] = {}
+    source = actor.spec.source
     for path in wanted:
-        matching = [one for one in found if any(is_meant(one.path, each) for each in spellings(path, top))]
+        inside = os.path.relpath(path, source) if os.path.isabs(path) and source is not None else path
+        matching = [one for one in found if any(is_meant(one.path, each) for each in spellings(inside, top))]
         if not matching:
             name = actor.spec.name
             hint = f"`kaosctl diff {name}` shows what is" if found else f"nothing was edited in {name}"

@@ -135,6 +135,8 @@ class WorkDirectory:
 
     def _is_there(self, way: _Way) -> frozenset[bytes]:
         """The files that come in because a pull has written them: the notebook has them, with what is typed since."""
+        if not self.pulled:
+            return frozenset()
         new = {change.path: change.new.digest for change in way.changed if change.new is not None}
         return frozenset(path for path, digest in self.pulled.items() if new.get(path) == digest)
 

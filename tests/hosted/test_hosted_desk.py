@@ -77,6 +77,27 @@ async def test_a_page_is_asked_whether_it_could_take_a_change(client):
         assert await ask("b.py") == {"held": False}
 
 
+async def test_a_page_is_asked_what_it_holds(client):
+    def ask(path):
+        return asyncio.ensure_future(client.call("POST", "kaosd/documents/text", {"path": path}))
+
+    async with page(client, "a.py") as tab:
+        answer = ask("a.py")
+        await tab.say(id=(await tab.hear("read"))["id"], kind="file", text="mine")
+        assert await answer == {"open": True, "saved": False, "text": "mine"}
+        answer = ask("a.py")
+        await tab.hear("read")  # and says nothing
+        reason = "a.py: its tab does not answer; look at the tab, or close it"
+        assert await answer == {"open": True, "held": True, "reason": reason}
+        async with page(client, "a.py", clients=2) as later:
+            answer = ask("a.py")
+            await tab.say(id=(await tab.hear("read"))["id"], kind="file", text="old", at="1")
+            await later.say(id=(await later.hear("read"))["id"], kind="file", text="new", at="2")
+            await later.say(id=(await later.hear("read"))["id"], kind="file", text="new", at="2")
+            assert (await answer)["text"] == "new"
+        assert await ask("b.py") == {"open": False}
+
+
 async def test_a_document_that_was_closed_meanwhile_is_left_to_the_disk(client):
     async with page(client, "a.py") as tab:
         answer = apply(client, "a.py", "a", "b")

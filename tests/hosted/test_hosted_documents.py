@@ -124,6 +124,21 @@ async def test_a_malformed_order_is_refused(client, body):
         assert answer.status == 400
 
 
+async def test_what_is_typed_is_saved_before_it_is_told(client, write):
+    path, file = write(notebook(code("a", "a = 1")))
+    ask = {"path": path}
+    assert await client.call("POST", "kaosd/documents/text", ask) == {"open": False}
+    async with client.editor(path) as editor:
+        await editor.order("type", cell="a", after="a = 1", text="23", pause=0)
+        assert await editor.answer() == {"typed": "a = 123"}
+        await editor.content()
+        answer = await client.call("POST", "kaosd/documents/text", ask)
+        assert (answer["open"], answer["saved"]) == (True, True)
+        assert sources(json.loads(answer["text"])) == sources(on_disk(file)) == {"a": "a = 123"}
+    async with client.session.post(client.url("kaosd/documents/text"), json={"path": 1}) as refused:
+        assert refused.status == 400
+
+
 async def test_the_line_answers_as_requests_do_one_after_another(client, write):
     base, incoming = notebook(code("a", "a = 1")), notebook(code("a", "a = 2"))
     path, file = write(base)
