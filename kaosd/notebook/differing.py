@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd.bundle import HostedEdit
@@ -74,14 +75,19 @@ async def choose(actor: Notebook, found: Sequence[HostedEdit], wanted: Iterable[
     chosen: dict[bytes, HostedEdit] = {}
     source = actor.spec.source
     for path in wanted:
-        inside = os.path.relpath(path, source) if os.path.isabs(path) and source is not None else path
-        matching = [one for one in found if any(is_meant(one.path, each) for each in spellings(inside, top))]
+        names = spellings(_in_source(path, source), top)
+        matching = [one for one in found if any(is_meant(one.path, name) for name in names)]
         if not matching:
             name = actor.spec.name
             hint = f"`kaosctl diff {name}` shows what is" if found else f"nothing was edited in {name}"
             raise NotFoundError(f"{printable(path)} is not edited in notebook {name!r}", hint=hint)
         chosen |= {one.path: one for one in matching}
     return [chosen[path] for path in sorted(chosen)]
+
+
+def _in_source(path: str, source: Path | None) -> str:
+    """An absolute path as it is called in the source directory; any other as it is."""
+    return os.path.relpath(path, source) if source is not None and os.path.isabs(path) else path
 
 
 def spellings(path: str, top: str) -> tuple[str, ...]:
