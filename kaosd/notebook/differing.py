@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd.bundle import HostedEdit
