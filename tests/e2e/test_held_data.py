@@ -70,6 +70,7 @@ def test_data_is_attached_while_source_is_held_also_after_a_restart(
         assert (daemon.home("back") / "data" / "features" / "one.csv").read_text() == text
         daemon.kill()
         daemon.start()
+    assert daemon.json("wait", "back")["outcome"] == "held"  # it has read both directories again
     shown = daemon.notebook("back")
     assert "does not exist" in shown["source"]["hold"]
     assert (shown["data"]["live"], shown["data"]["hold"]) == (shown["data"]["disk"], None)
