@@ -207,8 +207,10 @@ def test_the_object_tells_what_a_new_environment_changed_and_which_kernels_lack_
     change = PackageChanges(("scipy",), (), (("numpy", "2.1", "2.2"),))
     found = shown(live=Live(change=change))
     assert found["environment"]["change"] == {
-        "added": ("scipy",), "removed": (), "changed": (("numpy", "2.1", "2.2"),)
-    }  # fmt: skip
+        "added": ["scipy"],
+        "removed": [],
+        "changed": [("numpy", "2.1", "2.2")],
+    }
     assert (found["host"]["outdated"], found["host"]["outdated_kernels"]) == (1, ["one"])
     assert found["summary"] == "live, 1 kernel on an older environment"
     assert shown()["environment"]["change"] is None

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from kaosd.model import DeployCheck, HostState, NotebookState, Progress, Stage
 from kaosd.notebook.standing import Standing
 from kaosd.planner import Why, ends_kernels
+from kaosd.wire import ActionObject, NextObject, Tone
 
-Tone = Literal["ok", "busy", "warn", "bad"]
 LONGEST = 100  # characters of a summary
 DATA = "new data restarts JupyterLab"
 
@@ -65,9 +65,9 @@ class Next:
     verb: str | None = None
     body: dict[str, Any] = field(default_factory=dict)
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> NextObject:
         """The object of `status --json`."""
-        action = {"verb": self.verb, "body": dict(self.body)} if self.verb is not None else None
+        action: ActionObject | None = {"verb": self.verb, "body": dict(self.body)} if self.verb is not None else None
         return {"label": self.label, "command": self.command, "action": action}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from kaosd.engines.base import Carrier
@@ -15,7 +15,7 @@ Unwanted = Literal["none", "source", "all"]  # repos to delete with a notebook
 
 def shown(actor: Notebook) -> dict[str, Any]:
     """The notebook's object of the status. repos: of its engine; none where all is in the state directory."""
-    return view.notebook(actor.facts()) | {"repos": list(_repos(actor))}
+    return dict(view.notebook(replace(actor.facts(), repos=tuple(_repos(actor)))))
 
 
 async def clear(actor: Notebook, unwanted: Unwanted) -> dict[str, Any] | None:

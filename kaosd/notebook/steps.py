@@ -141,6 +141,7 @@ class Steps:
     # -- host ----------------------------------------------------------------------------------------------
 
     async def _start(self, target: Target, environment: Environment) -> None:
+        before = self.actor.hosting.live.environment
         await self._begin(target, "start")
         await self._attach(target.data, None)
         await self.work.sync(target.source, None)
@@ -148,6 +149,8 @@ class Steps:
         if isinstance(self.actor.engine, Carrier):  # it begins with nothing in its directory
             await self.work.sync(target.source, host)
         self._serve(host, target, environment, attaching=False, applying=False)
+        if before is not None and before.digest != environment.digest:
+            await self._compare(before, environment)
 
     async def _host(self, target: Target, environment: Environment, start: Starter | None = None) -> Host:
         """A new host for *target*, with a job of its own. start: the engine's own way if another one than `start`."""

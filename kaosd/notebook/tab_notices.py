@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaosd.model import ByHand, LostKernels, NotebookState, PackageChanges
-from kaosd.notebook.answers import Next, Tone, wait_steps
+from kaosd.notebook.answers import Next, wait_steps
 from kaosd.planner import Hold, Why
 from kaosd.text import rfc3339
+from kaosd.wire import Tone
 
 LONGEST = 140  # characters of a text
 REMEMBERED = 24 * 3600.0  # seconds for which something that has happened is told

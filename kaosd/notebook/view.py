@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, overload
 
-from kaosd import text
+from kaosd import text, wire
 from kaosd.bundle import Refused, Verdict
 from kaosd.engines.base import Contents
 from kaosd.journal import Live
@@ -28,6 +28,18 @@ from kaosd.notebook import answers, tab_notices
 from kaosd.notebook.resource_use import Sample, kernel_rates, near_limit, rate
 from kaosd.notebook.standing import Standing, host_state, state
 from kaosd.planner import Hold
+
+
+@overload
+def rfc3339(at: float) -> str: ...
+
+
+@overload
+def rfc3339(at: None) -> None: ...
+
+
+@overload
+def rfc3339(at: float | None) -> str | None: ...
 
 
 def rfc3339(at: float | None) -> str | None:
@@ -60,9 +72,10 @@ class Facts:
     can_roll_back: bool | None = None  # only told where that is the way out
     edits: dict[str, int] | None = None  # made in the notebook: how many edited, new, deleted; None: not known yet
     copy: tab_notices.Copy | None = None
+    repos: tuple[str, ...] = ()  # of the engine; none where all is in the state directory
 
 
-def notebook(facts: Facts) -> dict[str, Any]:
+def notebook(facts: Facts) -> wire.NotebookObject:
     """The object of one notebook in `kaosctl status --json` (see `kaosctl help json`; fields are only ever added)."""
     spec, status, now = facts.spec, facts.status, facts.standing
     word, reason = state(now)
@@ -88,7 +101,7 @@ def notebook(facts: Facts) -> dict[str, Any]:
         },
         "usage": _usage(facts),
         "source": _bundle(spec.source, now.source, facts.live.source, now.plan.source),
-        "data": _bundle(spec.data, now.data, facts.live.data, now.plan.data) | {"mode": spec.data_mode.value},
+        "data": {**_bundle(spec.data, now.data, facts.live.data, now.plan.data), "mode": spec.data_mode.value},
         "deployment": None if facts.deployment is None else deployment(facts.deployment),
         "build": None if facts.build is None else job(facts.build),
         "checks": [asdict(check) for check in facts.deployment.checks] if facts.deployment is not None else [],
@@ -100,18 +113,22 @@ def notebook(facts: Facts) -> dict[str, Any]:
         "edits": facts.edits,
         "can_roll_back": facts.can_roll_back,
         "registered": spec.registered,
+        "repos": list(facts.repos),
         "notices": [notice.shown() for notice in tab_notices.notices(_causes(facts, known))],
     }
 
 
-def _environment(facts: Facts) -> dict[str, Any]:
+def _environment(facts: Facts) -> wire.EnvironmentObject:
     """What is known of the environment. change: by which it differs from the one before."""
     by_hand, change = facts.status.by_hand if facts.status else (), facts.live.change
-    return {
-        "file": facts.environment_file,
-        "by_hand": [asdict(one) for one in by_hand],
-        "change": asdict(change) if change is not None else None,
-    }
+    changed: wire.PackageChangesObject | None = None
+    if change is not None:
+        added, removed = list(change.added), list(change.removed)
+        changed = {"added": added, "removed": removed, "changed": list(change.changed)}
+    packages: list[wire.ByHandObject] = [
+        {"name": one.name, "version": one.version, "requested": one.requested} for one in by_hand
+    ]
+    return {"file": facts.environment_file, "by_hand": packages, "change": changed}
 
 
 def _known(facts: Facts, word: NotebookState, reason: str | None) -> answers.Known:
@@ -140,7 +157,7 @@ def _known(facts: Facts, word: NotebookState, reason: str | None) -> answers.Kno
     )
 
 
-def _answers(known: answers.Known, until: float | None) -> dict[str, Any]:
+def _answers(known: answers.Known, until: float | None) -> wire.AnswersObject:
     """What the readers of the object draw; see answers."""
     return {
         "summary": answers.summary(known),
@@ -188,7 +205,7 @@ def _updated(facts: Facts) -> tab_notices.Updated | None:
     return tab_notices.Updated(environment.digest, at, facts.status.outdated, facts.live.change)
 
 
-def _progress(now: Progress | None) -> dict[str, Any] | None:
+def _progress(now: Progress | None) -> wire.ProgressObject | None:
     """How far the work in hand is. seconds: since it was started; expected: how many it usually takes."""
     if now is None:
         return None
@@ -202,22 +219,25 @@ def _progress(now: Progress | None) -> dict[str, Any] | None:
     }
 
 
-def _swap(known: answers.Known, until: float | None) -> dict[str, Any] | None:
+def _swap(known: answers.Known, until: float | None) -> wire.SwapObject | None:
     """A swap or restart that will stop kernels and waits for busy ones, *until* when at the latest."""
     coming = answers.swap(known)
     return {"busy": coming[0], "until": rfc3339(until), "why": coming[1]} if coming is not None else None
 
 
-def _usage(facts: Facts) -> dict[str, Any] | None:
+def _usage(facts: Facts) -> wire.UsageObject | None:
     """What the host uses now: bytes of memory, processors as a number of cores; null where it cannot be told."""
     whole = rate(facts.samples)
     if whole is None:
         return None
-    kernels = [{"id": kernel, **asdict(used)} for kernel, used in sorted(kernel_rates(facts.samples).items())]
-    return {**asdict(whole), "gpu_memory": facts.gpu_memory, "kernels": kernels}
+    kernels: list[wire.KernelUsageObject] = [
+        {"id": kernel, "memory": used.memory, "cpu": used.cpu}
+        for kernel, used in sorted(kernel_rates(facts.samples).items())
+    ]
+    return {"memory": whole.memory, "cpu": whole.cpu, "gpu_memory": facts.gpu_memory, "kernels": kernels}
 
 
-def _host(now: Standing, status: HostStatus | None, since: float, lost: LostKernels | None) -> dict[str, Any]:
+def _host(now: Standing, status: HostStatus | None, since: float, lost: LostKernels | None) -> wire.HostObject:
     return {
         "state": host_state(now).value,
         "since": rfc3339(since),
@@ -232,7 +252,7 @@ def _host(now: Standing, status: HostStatus | None, since: float, lost: LostKern
     }
 
 
-def _bundle(path: object, disk: Version | None, live: Version | None, hold: Hold | None) -> dict[str, Any]:
+def _bundle(path: object, disk: Version | None, live: Version | None, hold: Hold | None) -> wire.BundleObject:
     """One directory. hold: why what is on disk is not deployed, if that is so."""
     return {
         "path": str(path) if path is not None else None,
@@ -242,7 +262,7 @@ def _bundle(path: object, disk: Version | None, live: Version | None, hold: Hold
     }
 
 
-def deployment(one: Deployment) -> dict[str, Any]:
+def deployment(one: Deployment) -> wire.DeploymentObject:
     """A deployment's object."""
     return {
         "number": one.number,
@@ -259,7 +279,7 @@ def deployment(one: Deployment) -> dict[str, Any]:
     }
 
 
-def job(one: Job) -> dict[str, Any]:
+def job(one: Job) -> wire.JobObject:
     """A job's object; "job" is its id."""
     return {
         "job": one.id,
