@@ -93,6 +93,7 @@ class DeploymentObject(TypedDict):
     seconds: float
     outcome: str
     error: str | None
+    checks: list[dict[str, Any]]
 
 
 class JobObject(TypedDict):
@@ -184,6 +185,7 @@ class NotebookObject(AnswersObject):
     data: BundleObject
     deployment: DeploymentObject | None
     build: JobObject | None
+    checks: list[dict[str, Any]]
     host: HostObject
     refused: list[str]
     warnings: list[str]
