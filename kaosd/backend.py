@@ -38,7 +38,7 @@ class Backend:
 
     settings: replaced at a reload; a broken file leaves the old one in force and is a problem in the status.
     config: the file as the person named it, if they did.
-    ask_stop: begins an orderly end of the daemon. once: gives out the front's one-time addresses.
+    ask_stop: starts an orderly stop of the daemon. once: gives out the front's one-time addresses.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class Backend:
         return self.registry.run(name, asked)
 
     async def cancel(self, name: str) -> dict[str, Any]:
-        """End the build in flight."""
+        """Stop the build in flight."""
         return await self.registry.cancel(name)
 
     async def rollback(self, name: str, to: str | None) -> dict[str, Any]:
@@ -228,7 +228,7 @@ class Backend:
         return await self.registry.why(path)
 
     async def doctor(self) -> dict[str, Any]:
-        """Checks of limits, places and programs, each with its mend."""
+        """Checks of limits, paths and programs, each with its fix."""
         examined = Examined(
             state_dir=self.settings.state_dir,
             socket=self.settings.socket,
@@ -261,7 +261,7 @@ class Backend:
             for spec in fresh.notebooks:
                 self.registry.shop.engines[spec.engine].check(spec.resources)
         except KaosError as error:
-            mend = "mend the file; the configuration before it stays in force"
+            mend = "fix the file; the configuration before it stays in force"
             self._problem("config", "error", str(error), mend)
             raise
         self.problem = None

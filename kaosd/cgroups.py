@@ -35,7 +35,7 @@ def of(pid: int | str = "self") -> str:
 
 
 def pids(cgroup: str) -> set[int]:
-    """All processes in a control group and those below it; nobody when it is gone."""
+    """All processes in a control group and those below it; none when it is gone."""
     found: set[int] = set()
     for top in _directories(cgroup):
         for directory, _, names in os.walk(top):

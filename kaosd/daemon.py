@@ -1,4 +1,4 @@
-"""The whole life of the daemon: acquire, run, release. The only place that names engines."""
+"""The whole life of the daemon: acquire, run, release. The only module that names engines."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _all_but(name: bytes) -> Callable[[bytes, bool], bool]:
 
 
 def _signals(stop: asyncio.Event, reloads: Reloads) -> None:
-    """SIGTERM and SIGINT end the daemon in order, the second one at once; SIGHUP reads the configuration again."""
+    """SIGTERM and SIGINT stop the daemon in order, the second one at once; SIGHUP reads the configuration again."""
     loop = asyncio.get_running_loop()
 
     def asked() -> None:
@@ -303,7 +303,7 @@ async def _heartbeat(registry: Registry) -> None:
 
 
 def give_back_memory(store: Store) -> None:
-    """Give free memory back to the system: the first look at a large tree needs much for a short time.
+    """Give free memory back to the system: the first scan of a large tree needs much for a short time.
 
     What is left of that goes first, for it lies spread among what is free. Best effort: only the C library of GNU
     keeps free memory, and only that has a call for this.
@@ -316,7 +316,7 @@ def give_back_memory(store: Store) -> None:
 
 
 async def _collect(registry: Registry) -> None:
-    """Now and then drop what nobody can come back to."""
+    """Now and then drop what cannot be returned to."""
     await asyncio.sleep(COLLECT_FIRST)
     while True:
         try:

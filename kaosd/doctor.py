@@ -1,4 +1,4 @@
-"""What can be wrong with the machine or the places that kaosd uses, each with its fix. Blocking, reads only."""
+"""What can be wrong with the machine or the paths that kaosd uses, each with its fix. Blocking, reads only."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _socket(examined: Examined) -> Iterator[Check]:
         yield Check("socket", "error", f"the socket {examined.socket} is gone", "restart kaosd")
         return
     if not stat.S_ISSOCK(mode):
-        yield Check("socket", "error", f"{examined.socket} is no socket", f"rm {examined.socket}, and restart kaosd")
+        yield Check("socket", "error", f"{examined.socket} is not a socket", f"rm {examined.socket}, and restart kaosd")
     elif mode & 0o077:
         yield Check("socket", "error", f"others can use the socket {examined.socket}", f"chmod 600 {examined.socket}")
     else:
@@ -232,7 +232,7 @@ def _units(_examined: Examined) -> Iterator[Check]:
         text = f"kaosd {__version__} runs, and {there or 'nothing'} is installed in its place"
         yield Check("upgrade", "warning", text, "systemctl --user restart kaosd")
     if not os.environ.get("XDG_RUNTIME_DIR") and os.environ.get("INVOCATION_ID") is None:
-        text = "there is no XDG_RUNTIME_DIR: kaosctl must be told the same places as kaosd"
+        text = "there is no XDG_RUNTIME_DIR: kaosctl needs the same paths as kaosd in its environment"
         yield Check("runtime_dir", "warning", text, "log in directly instead of by su or sudo")
 
 

@@ -1,4 +1,4 @@
-"""Reads text that people wrote: UTF-8, or what a byte order mark at its start says. The only place that guesses."""
+"""Reads text that people wrote: UTF-8, or what a byte order mark at its start says. The only module that guesses."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class KaosError(Exception):
 
 
 class ConfigError(KaosError):
-    """The configuration, an argument or the place of the daemon's own files is not usable."""
+    """The configuration, an argument or the location of the daemon's own files is not usable."""
 
     code = "config"
 

@@ -1,7 +1,7 @@
 """Commands of the person's own that are run when a notebook fails, and when it is live: the section [hooks].
 
 Each gets the notebook's object of the status on its standard input, and its time; what it prints goes to the daemon's
-log. This has a task of its own: whatever becomes of a command, the daemon and its notebooks go on.
+log. This has a task of its own: whatever becomes of a command, the daemon and its notebooks keep running.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ async def _run_one(hook: str, command: Sequence[str], name: str, notebook: Calla
 
 
 async def run_command(command: Sequence[str], content: bytes, within: float = WITHIN) -> tuple[int | None, str]:
-    """Run *command* with *content* on its standard input; its exit code and the beginning of what it has printed.
+    """Run *command* with *content* on its standard input; its exit code and the start of what it has printed.
 
     The code is None when it was killed because its time was up. OSError when it cannot be started.
     """
@@ -131,7 +131,7 @@ async def _feed(process: asyncio.subprocess.Process, content: bytes) -> None:
 
 
 async def _read(process: asyncio.subprocess.Process, output: bytearray) -> None:
-    """Read all that the command prints, and keep the beginning."""
+    """Read all that the command prints, and keep the start."""
     while process.stdout is not None and (part := await process.stdout.read(65536)):
         if len(output) < OUTPUT:
             output += part

@@ -63,7 +63,7 @@ def remove() -> int:
         path.unlink()
         _say(f"removed {path}")
     _systemctl("daemon-reload")
-    _say("notebooks that run go on to run; `kaosd run` finds them again")
+    _say("notebooks that run keep running; `kaosd run` finds them again")
     return 0
 
 
@@ -71,7 +71,7 @@ def _check() -> int:
     """The version of systemd. Raises KaosError where units cannot be installed."""
     if os.geteuid() == 0:
         hint = "run it as the person whose notebooks these are, without sudo; for the system there is kaosd@.service"
-        raise KaosError("root has no notebooks, and kaosd is no service of the system's", hint=hint)
+        raise KaosError("root has no notebooks, and kaosd is not a service of the system's", hint=hint)
     try:
         told = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:

@@ -173,7 +173,7 @@ def datagram(event: Mapping[str, object]) -> bytes:
 
 
 def _field(name: str, value: bytes) -> bytes:
-    """One field: a value with line breaks is told by its length."""
+    """One field: of a value with line breaks the length is written."""
     if b"\n" not in value:
         return name.encode() + b"=" + value + b"\n"
     return name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"
@@ -222,7 +222,7 @@ class _Output:
 
 
 class _File(logging.handlers.RotatingFileHandler):
-    """daemon.log. When it cannot be written (disk full) the log on stderr goes on without it."""
+    """daemon.log. When it cannot be written (disk full) the log on stderr continues without it."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of logging's hook
         """Drop the line: an error in logging must not end what is logged."""

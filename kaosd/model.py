@@ -127,7 +127,7 @@ class Resources:
 class NotebookSpec:
     """A notebook as a person configured it; every field is validated.
 
-    swap_when_idle: seconds that a swap which ends kernels waits for busy ones.
+    swap_when_idle: seconds that a swap which stops kernels waits for busy ones.
     idle_stop: seconds without busy kernels and open tabs after which the host is stopped; 0: never.
     run_on_deploy: notebook files, relative to the notebook's root, that are run after each deployment.
     environment: the environment file, relative to the bundle; "" for the first that is there. extras, groups: of a

@@ -1,6 +1,6 @@
 """What to do next for one notebook, and why nothing: a pure function of one look at the world.
 
-No clock and no I/O: the time is part of the look. The caller runs at most the one step that comes back, then
+No clock and no I/O: the time is part of the observation. The caller runs at most the one step that comes back, then
 looks again, so a plan can never be stale. The rules stand in `plan`, in their order.
 """
 
@@ -163,7 +163,7 @@ class Look:
     cut_short: steps that were started and did not end; what they change may be anything, whatever *served* says.
     refused: what the running host cannot be given, and only a new one can have: kinds of step with their `about`.
     damage: what is wrong with the environment of the running host; it is built again, or, being there, gets a new host.
-    data_restarts: new data ends the kernels of the host.
+    data_restarts: new data stops the kernels of the host.
     stopped: why no host is to run, as a sentence; "" when one is. restart: the host is to be replaced by a new one.
     """
 
@@ -235,7 +235,7 @@ def _remove(look: Look) -> Plan:
 def _stopped(look: Look, aim: _Aim) -> Plan | None:
     """The way to no host: what is on disk is read, and nothing is done for it. None when another plan is due.
 
-    A host that is to be restarted is stopped; the next look then finds none and starts one.
+    A host that is to be restarted is stopped; the next observation then finds none and starts one.
     """
     hold = Hold(Why.STOPPED, look.stopped) if look.stopped else aim.hold
     if look.stopped and look.building is not None:
@@ -382,7 +382,7 @@ def _bring_to(look: Look, target: Target, hold: Hold | None) -> Plan:
 
 
 def _without_answer(look: Look, target: Target) -> Plan:
-    """A host that runs and does not answer: it is stopped when the person says so, or when nobody can reach it."""
+    """A host that runs and does not answer: it is stopped when the person says so, or when it cannot be reached."""
     silent = look.silent or "the host runs but does not answer"
     hold = Hold(Why.SILENT, f"{silent}; `kaosctl redeploy --now` starts another one", brief=silent)
     ends = look.now_please or look.host is HostFact.LOST

@@ -64,7 +64,7 @@ class Build:
 
 @dataclass(frozen=True, slots=True)
 class CancelBuild:
-    """End the build in flight: nobody wants its environment any more."""
+    """Stop the build in flight: no notebook wants its environment any more."""
 
     digest: str
 
@@ -103,7 +103,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Attach:
-    """Replace the attached data. restarts: the host starts again for that, and its kernels end."""
+    """Replace the attached data. restarts: the host starts again for that, and its kernels are stopped."""
 
     data: Version | None
     restarts: bool = False

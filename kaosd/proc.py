@@ -95,7 +95,7 @@ async def _spawn(argv: Sequence[str], cwd: Path, env: Mapping[str, str], output:
 
 
 async def _listen(process: asyncio.subprocess.Process, reading: int, lines: Lines) -> None:
-    """Collect the lines that *process* writes into the pipe *reading*, until nobody can write any more."""
+    """Collect the lines that *process* writes into the pipe *reading*, until no process can write any more."""
     stream = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb")
@@ -245,7 +245,7 @@ def family(*roots: int) -> set[int]:
 
 
 def descendants(root: int) -> set[int]:
-    """*root* and all that descends from it, without a look at the other processes of the machine; none when gone."""
+    """*root* and all that descends from it, without reading the other processes of the machine; none when gone."""
     found: set[int] = set()
     queue = [root]
     while queue:
@@ -284,8 +284,8 @@ EXECUTING = 0.02  # seconds between them: a process in the middle of an exec sho
 async def kill_all(collect: Callable[[], Iterable[int]], *, deadline: float = 10.0) -> bool:
     """Kill every process that *collect* names, and again until it names none; False when some outlived *deadline* s.
 
-    Looking again catches what was forked between the look and the signal. A zombie of ours is reaped. This very process
-    is never killed, whatever *collect* names.
+    Looking again catches what was forked between the reading and the signal. A zombie of ours is reaped. This very
+    process is never killed, whatever *collect* names.
     """
     loop = asyncio.get_running_loop()
     end, clean = loop.time() + deadline, 0

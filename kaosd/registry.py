@@ -104,7 +104,7 @@ class Registry:
         return wanted
 
     def _current(self, one: Registration, settings: Settings) -> Registration:
-        """A registration in today's form; one of an earlier version is written down anew."""
+        """A registration in today's form; one of an earlier version is written down again."""
         if one.complete:
             one = Registration(one.name, settings_.inherited(one.given, settings))
             self.shop.journal.register(one)
@@ -206,7 +206,7 @@ class Registry:
         log.info("notebook_removed", notebook=name)
 
     async def _end_left_over(self, name: str) -> None:
-        """End the host of a notebook that was removed while no daemon ran; also later, if it cannot be asked now."""
+        """Stop the host of a notebook that was removed while no daemon ran; also later, if it cannot be asked now."""
         if not await self._end_host_of(name, tuple(self.shop.engines)):
             return
         for engine in self.shop.engines:
@@ -233,7 +233,7 @@ class Registry:
         return True
 
     async def drain(self, grace: float) -> list[str]:
-        """Let every actor end after the step it is in; the names of those that had to be cut short."""
+        """Let every actor end after the step it is in; the names of those that had to be interrupted."""
         self.draining = True
         for actor in self.actors.values():
             actor.draining = True
@@ -249,7 +249,7 @@ class Registry:
         return sorted(tasks[task] for task in late)
 
     async def stop_hosts(self) -> None:
-        """End all hosts, after draining."""
+        """Stop all hosts, after draining."""
         for actor in self.actors.values():
             try:
                 if actor.hosting.host is not None:
@@ -423,7 +423,7 @@ class Registry:
                 yield event
 
     async def cancel(self, name: str) -> dict[str, Any]:
-        """End the build in flight."""
+        """Stop the build in flight."""
         if not self.actor(name).cancel():
             raise ConflictError(f"notebook {name!r} has no build in flight")
         return await self._taken_up(name)
@@ -657,7 +657,7 @@ class Registry:
     async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
         """The number of the newest event, once it is another than *after* or *timeout* seconds have passed.
 
-        A higher *after* is of another journal: that reader has missed everything and is told at once.
+        A higher *after* is of another journal: that reader has missed everything and gets an answer at once.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -668,7 +668,7 @@ class Registry:
     # -- upkeep --------------------------------------------------------------------------------------------
 
     async def collect(self) -> None:
-        """Drop versions, contents and environments that nobody can come back to."""
+        """Drop versions, contents and environments that cannot be returned to."""
         await collect(self.shop, self.actors)
 
 

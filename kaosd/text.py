@@ -11,7 +11,7 @@ _KEPT = frozenset("\t\u00a0\u202f\u3000\u200d")
 def printable(text: str) -> str:
     r"""*text* as it may be sent to a terminal.
 
-    Control characters, terminal escapes, changes of writing direction and bytes that were no text are written
+    Control characters, terminal escapes, changes of writing direction and bytes that were not text are written
     as \x1b or \u202e; everything else stays. A line break counts as a control character.
     """
     if text.isprintable():
@@ -33,7 +33,7 @@ def rfc3339(at: float) -> str:
 
 
 def epoch(text: str | None) -> float | None:
-    """The reverse of `rfc3339`; None when *text* is no time in UTC. By hand: datetime takes 2 ms to load."""
+    """The reverse of `rfc3339`; None when *text* is not a time in UTC. By hand: datetime takes 2 ms to load."""
     if not text or text[10:11] != "T" or text[-1] != "Z":
         return None
     try:

@@ -111,7 +111,7 @@ class Backend(Protocol):
         """Run one of its notebook files, for *asked* see requests.Run; what comes of each cell."""
 
     async def cancel(self, name: str) -> Json:
-        """End the build in flight."""
+        """Stop the build in flight."""
 
     async def rollback(self, name: str, to: str | None) -> Json:
         """Serve an older version."""

@@ -156,7 +156,7 @@ def _damage(path: Path, busy: float) -> str | None:
 
 
 def _create(path: Path, first: int, damaged: Path | None) -> None:
-    """Make a journal whose events begin after number *first*: under another name, then renamed.
+    """Make a journal whose events start after number *first*: under another name, then renamed.
 
     It holds what can still be read of the *damaged* one: a notebook whose registration is lost would be forgotten.
     """

@@ -93,7 +93,7 @@ class KnownVersion:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A copy of a person's work in the host that a newer version replaced.
+    """A copy of edits made in the notebook that a newer version replaced.
 
     path: in the bundle, as shown to people. file: where the copy is. size: of the copy, in bytes.
     """
@@ -128,7 +128,7 @@ def encode(value: object) -> str:
 
 
 def decode(kind: type[Value], text: str) -> Value:
-    """The reverse of `encode`; StoreError when *text* is no *kind*."""
+    """The reverse of `encode`; StoreError when *text* is not a *kind*."""
     try:
         value: Value = _ADAPTERS[kind].validate_python(json.loads(text))
     except (ValidationError, ValueError) as error:

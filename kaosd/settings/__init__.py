@@ -35,7 +35,7 @@ __all__ = [
 class Settings:
     """Everything that a person can set, checked. Durations are seconds, paths are absolute.
 
-    config: the file that was read, or that would be (it may be absent at the default place).
+    config: the file that was read, or that would be (it may be absent at the default path).
     login: the user that notebooks belong to where they name none.
     pass_environment: names of the variables that builds and hosts get from the daemon's environment.
     stop_grace: what steps and hosts get to end when the daemon stops. max_backoff: the longest wait after failures.
@@ -71,7 +71,7 @@ class Settings:
 def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read, check and freeze the settings.
 
-    config: the file; else KAOSD_CONFIG, else the default place, where it may be absent. Raises ConfigError
+    config: the file; else KAOSD_CONFIG, else the default path, where it may be absent. Raises ConfigError
     "file:line: field: what is wrong; what is allowed" for the first mistake, with the number of the others.
     """
     file, origin = sources.read(config, environ)

@@ -99,7 +99,7 @@ def refuse_replaceable(directory: Path, what: str) -> None:
 
 
 def in_other_hands(found: os.stat_result, trusted: Collection[int], group: int) -> str:
-    """Why somebody but the users *trusted* could replace what lies in this directory; "" when nobody could.
+    """Why somebody but the users *trusted* could replace what lies in this directory; "" when no other user could.
 
     group: the user's own. In a sticky directory, such as /tmp, everybody can replace only what is theirs.
     """

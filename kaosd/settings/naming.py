@@ -1,4 +1,4 @@
-"""Names of notebooks that nobody named: made from the directory, unique, and the same for the same directory."""
+"""Names of notebooks that were not given one: made from the directory, unique, and the same for the same directory."""
 
 from __future__ import annotations
 

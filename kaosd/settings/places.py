@@ -67,7 +67,7 @@ def config_home(environ: Mapping[str, str]) -> Path:
 def default_state_dir(environ: Mapping[str, str]) -> Path:
     """The state directory when none is named. STATE_DIRECTORY counts in the system unit only.
 
-    In user units its place differs between versions of systemd, and state must not move with an upgrade.
+    In user units its path differs between versions of systemd, and state must not move with an upgrade.
     """
     if in_system_unit(environ) and (given := _first(environ.get("STATE_DIRECTORY"))):
         return given
@@ -86,7 +86,7 @@ def default_socket(environ: Mapping[str, str], state_dir: Path) -> Path:
 def expand(text: str, base: Path | None, environ: Mapping[str, str]) -> Path:
     """The absolute path of *text*: "~" and "~user" expanded, a relative path taken from *base*.
 
-    base: None for the working directory. Raises ValueError when "~user" names nobody, ConfigError as `home`, `here`.
+    base: None for the working directory. Raises ValueError when "~user" names no user, ConfigError as `home`, `here`.
     """
     name, _, rest = text.partition("/")
     if name == "~":

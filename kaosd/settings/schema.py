@@ -87,7 +87,7 @@ def _notebook_name(value: str) -> str:
 
 
 def _asking(check: Callable[[str], object], value: str) -> None:
-    """Run a check of the model; what it refuses becomes an error that pydantic gives a place in the file."""
+    """Run a check of the model; what it refuses becomes an error that pydantic gives a position in the file."""
     try:
         check(value)
     except ConfigError as error:

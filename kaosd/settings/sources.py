@@ -38,7 +38,7 @@ def warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _text(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
-    """The file to read and its text; no text when it is absent and nobody named it."""
+    """The file to read and its text; no text when it is absent and was not named."""
     named = str(config) if config is not None else environ.get(_CONFIG)
     try:
         path = places.expand(named, None, environ) if named else places.default_config(environ)

@@ -32,7 +32,7 @@ class Dirty:
 
 
 class Collected:
-    """The changes of one root that nobody has taken yet, and when they are next to be announced.
+    """The changes of one root that were not taken yet, and when they are next to be announced.
 
     Owned by the event loop. quiet, cap: seconds, see `Watcher`.
     """

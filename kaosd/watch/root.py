@@ -1,4 +1,4 @@
-"""One watched root: what the last look at it found, and when the next one is due."""
+"""One watched root: what the last scan of it found, and when the next one is due."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class WatchedRoot:
     compare: called in a thread with what tells whether to stop, returns the paths that differ from what is known of the
     root, and whether these are all of them; otherwise the next call continues.
 
-    found: what the last look found; None before the first. everything: the next look wakes to look at everything.
+    found: what the last scan found; None before the first. everything: the next scan wakes to look at everything.
     again: another look is due. comparing: the comparison that runs.
     """
 
@@ -116,7 +116,7 @@ class WatchedRoot:
 
     @property
     def poll_every(self) -> float:
-        """Seconds between two looks of a polled root."""
+        """Seconds between two scans of a polled root."""
         return poll_interval(self.found.cpu, self.found.wall) if self.found is not None else 0.0
 
     def cover_due(self, least: float, now: float) -> bool:
@@ -147,7 +147,7 @@ class WatchedRoot:
         return None
 
     def adopt(self, found: Survey, everything: bool, now: float) -> frozenset[bytes] | None:
-        """Take in what a look found; returns the paths that changed since the last one, None for everything."""
+        """Take in what a scan found; returns the paths that changed since the last one, None for everything."""
         before, self.found = self.found, found
         self.looked_at = now
         if found.limited:

@@ -22,7 +22,7 @@ class Survey:
 
     identity: None when there is no directory. kind: type of its file system. tree: its directories under
     watch, None when inotify does not serve it. limited: because of the watch limit. snapshot: for polling,
-    None where inotify alone will do. cpu, wall: seconds that the look took.
+    None where inotify alone will do. cpu, wall: seconds that the scan took.
     """
 
     identity: Identity | None = None
@@ -34,7 +34,7 @@ class Survey:
     wall: float = 0.0
 
     def since(self, before: Survey) -> frozenset[bytes]:
-        """Paths that polling found changed since the look *before*, of the same directory."""
+        """Paths that polling found changed since the scan *before*, of the same directory."""
         if self.snapshot is None or before.snapshot is None:
             return frozenset()
         return differences(before.snapshot, self.snapshot)

@@ -153,7 +153,7 @@ class Watcher:
     # -- what happened -------------------------------------------------------------------------------------
 
     def _changed(self, changes: Changes) -> None:
-        """What the trees reported; one that no root has yet is in its first look, which wakes anyway."""
+        """What the trees reported; one that no root has yet is in its first scan, which wakes anyway."""
         roots = {root.tree: root for root in self._roots}
         for tree, paths in changes.items():
             root = roots.get(tree)
