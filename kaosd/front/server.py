@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from kaosd.front import access, answers
-from kaosd.front.actions import Actions
+from kaosd.front.actions import METRICS, Actions
 from kaosd.front.connections import Server, listen, most_connections
 from kaosd.front.headers import Back
 from kaosd.front.markup import element, join
@@ -100,8 +100,10 @@ class Front:
             return self._refuse(request, 400, "Bad request", "Only paths of this address can be asked for.")
         if scope == "" and not rest:
             return await self._index(request, "", query)
-        if not slash and request.method == "GET" and (scope == OWN or _NAME.fullmatch(scope)):
+        if not slash and request.method == "GET" and scope != METRICS and (scope == OWN or _NAME.fullmatch(scope)):
             return answers.moved(f"/{scope}/?{query}" if query else f"/{scope}/")
+        if scope == METRICS and not slash:
+            return await self._index(request, METRICS, query)
         if scope == OWN:
             return await self._index(request, rest, query)
         if scope == _EARLIER and request.method == "GET":

@@ -271,11 +271,13 @@ async def test_what_the_host_answers_below_kaosd_reaches_it(world: World, place:
 async def test_figures_for_prometheus_are_for_the_console_alone(world: World) -> None:
     world.directory.put("nb", None, "live")
     for headers in ({"Authorization": f"Bearer {DAEMON}"}, cookie(world, "")):
-        async with world.get("/kaosd/metrics", None, headers=headers) as answer:
+        async with world.get("/metrics", None, headers=headers) as answer:
             assert (answer.status, answer.headers["Content-Type"]) == (200, CONTENT_TYPE)
             assert await answer.text() == "kaosd_info 1\n"
     for path, token, status in (
         ("/kaosd/metrics", None, 401),
+        ("/metrics", None, 401),
+        ("/metrics/", DAEMON, 404),
         ("/kaosd/metrics", TOKEN, 401),
         ("/nb/kaosd/metrics", TOKEN, 404),
     ):
