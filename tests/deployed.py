@@ -35,7 +35,7 @@ async def deployed_actor(short: Path) -> AsyncIterator[Notebook]:
         made = Notebook(NotebookSpec("n", "w", "u", source=source, registered=True), shop)
         deploy(made)
         yield made
-        made.edits.close()
+        await made.edits.close()
         await engine.close()
         await watcher.close()
 

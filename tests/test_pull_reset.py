@@ -13,7 +13,7 @@ from kaosd.bundle import State
 from kaosd.bundle.source_writing import ChangedMeanwhile, write_below
 from kaosd.bundle.tree import Entry
 from kaosd.errors import BundleError, ConflictError, NotFoundError
-from kaosd.notebook import Notebook, differing
+from kaosd.notebook import Notebook, differing, edit_counts
 from kaosd.notebook.pulling import Wish, decide, pull
 from kaosd.notebook.resetting import reset
 from tests.deployed import deploy, deployed_actor, sync, write  # noqa: F401 - a fixture
@@ -108,6 +108,18 @@ async def test_what_was_changed_in_both_is_refused_and_nothing_is_written(actor:
     kept = list(actor.journal.recovered("n"))
     assert [(one.path, Path(one.file).read_text()) for one in kept] == [("train.py", "on disk\n")]
     assert answer["files"][1]["kept"] == kept[0].file
+    assert actor._copy() is None  # the tab tells only of copies that nobody has asked for
+
+
+async def test_nothing_is_done_while_a_deployment_is_written(actor: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edit_counts, "PATIENCE", 0.05)
+    write(actor.home.work, "train.py", "mine\n")
+    actor.hosting.save(syncing=actor.hosting.live.model_tree)
+    for wish in (pull(actor, Wish()), reset(actor, [], dry_run=False)):
+        with pytest.raises(ConflictError, match="brought up to date"):
+            await wish
+    assert (model(actor) / "train.py").read_text() == "ANSWER = 1\n"
+    assert (actor.home.work / "train.py").read_text() == "mine\n"
 
 
 async def test_outputs_are_stripped_on_disk_and_stay_in_the_notebook(actor: Notebook) -> None:

@@ -79,7 +79,11 @@ def pull(
         if _of(planned, "unnamed"):  # they are confirmed now
             body["paths"] = wanted
     answer = client.post(path, {**body, "dry_run": dry_run}, timeout=None)
-    return _told(answer, PULLED, 0 if dry_run else 1, as_json=as_json)
+    if yes or as_json:
+        return _told(answer, PULLED, 0 if dry_run else 1, as_json=as_json)
+    written, deleted = (len(_of(answer, *actions)) for actions in (("write", "overwrite"), ("delete",)))
+    done = [f"{_files(number)} {word}" for number, word in ((written, "written"), (deleted, "deleted")) if number]
+    return _summed_up(answer, f"{' and '.join(done)} in {answer['source']}")
 
 
 def reset(
@@ -94,7 +98,24 @@ def reset(
             return _told(planned, RESET, 0, as_json=as_json)
         _ask(planned, RESET, f"Do this in {name}? Copies of your edits are kept.", "nothing was changed")
     answer = client.post(path, {**body, "dry_run": dry_run}, timeout=None)
-    return _told(answer, RESET, 0 if dry_run else 1, as_json=as_json)
+    if yes or as_json:
+        return _told(answer, RESET, 0 if dry_run else 1, as_json=as_json)
+    return _summed_up(answer, f"{_files(len(_of(answer, 'restored', 'removed')))} of {name} as deployed again")
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
+
+
+def _summed_up(answer: Json, text: str) -> int:
+    """Print what was done after the person has seen and agreed to it: one line, and where copies are."""
+    where = output.here()
+    lines = where.flow([("good", f"● {text}")], 4)
+    for one in answer["files"]:
+        if one.get("kept"):
+            lines += where.flow([("dim", f"    a copy of {one['path']} is kept as"), ("", one["kept"])], 4)
+    output.tell(answer, lines, as_json=False)
+    return 0
 
 
 def _of(answer: Json, *actions: str) -> list[str]:

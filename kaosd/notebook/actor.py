@@ -445,7 +445,7 @@ class Notebook:
             await asyncio.wait([self.making.task])
             await self._reap_build()
         self.hosting.close()
-        self.edits.close()
+        await self.edits.close()
         await self.packages.close()
         await self.steps.work.close()
         for root in self.roots():
@@ -499,11 +499,14 @@ class Notebook:
         )
 
     def _copy(self) -> tab_notices.Copy | None:
-        """The copy of an edit that was made last."""
-        if not self.record.kept:
+        """The copy of an edit that a deployment has made last; of what a person has asked for nobody need be told."""
+        place = self.home.root / "recovered"
+        made = [(one, kept.reason(one.file, place)) for one in self.record.kept]
+        unasked = [(one, reason) for one, reason in made if reason not in kept.ASKED]
+        if not unasked:
             return None
-        *others, last = self.record.kept
-        merged = kept.reason(last.file, self.home.root / "recovered") == kept.MERGED
+        *others, (last, reason) = unasked
+        merged = reason == kept.MERGED
         return tab_notices.Copy(last.path, last.file, last.at, merged, len(others))
 
     def _until(self) -> float | None:

@@ -33,13 +33,13 @@ async def edits(actor: Notebook) -> Json:
 
     root: the directory of the source that is the notebook's root, "" for the source itself.
     """
-    _, found = await current_edits(actor, strict=False)
+    found = (await current_edits(actor, strict=False)).found
     return await _head(actor, found) | {"files": [_listed(one) for one in found]}
 
 
 async def diff(actor: Notebook, path: str | None) -> Json:
     """The same with what differs in each file (see diffs.py); path: only that file, or what is below it."""
-    tabs, found = await current_edits(actor, strict=False)
+    _, tabs, found = await current_edits(actor, strict=False)
     unsaved = tabs.unsaved()
     chosen = await choose(actor, found, [path]) if path is not None else found
     files, left = list[Json](), SHOWN

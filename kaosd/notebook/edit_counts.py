@@ -94,11 +94,13 @@ class EditCounts:
                 self._timer.cancel()
             self._timer = loop.call_at(at, self._due)
 
-    def close(self) -> None:
-        """Look no longer."""
+    async def close(self) -> None:
+        """Look no longer; a look in its thread is waited for."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     async def freshen(self) -> None:
         """Look again for somebody who asks for the status, if the last look is not of just now."""
@@ -179,7 +181,7 @@ class EditCounts:
     async def _find(self, tree: str, patient: bool) -> Found | None:
         engine, host = self.actor.engine, self.actor.hosting.host
         if not isinstance(engine, Carrier):
-            stopped = (lambda: False) if patient else self._busy
+            stopped = (lambda: self._closed) if patient else self._busy
             found = await asyncio.to_thread(self._find_here, tree, stopped)
             return found and tuple(one for one in found if not self._is_link(one))
         files = engine.files(host) if host is not None else None

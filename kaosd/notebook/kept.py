@@ -24,14 +24,16 @@ from kaosd.notebook.view import rfc3339
 
 REMOVED, SOURCE, ENGINE = "removed", "source", "engine"  # why a work directory is set aside
 MERGED = "merged"
+RESET, PULLED = "reset", "pulled over, on disk"
+ASKED = (RESET, PULLED)  # reasons for copies of what a person has asked to replace
 _REASONS = {
     REMOVED: "the notebook was removed",
     SOURCE: "another source",
     ENGINE: "another engine",
     "tabs": MERGED,
     "work": "overwritten",
-    "reset": "reset",
-    "pull": "pulled over, on disk",
+    "reset": RESET,
+    "pull": PULLED,
 }
 
 

@@ -30,7 +30,7 @@ from kaosd.notebook import cells
 from kaosd.notebook.copies import place_for_copies
 from kaosd.notebook.differing import choose, is_file_named
 from kaosd.notebook.diffs import NOTEBOOK_LARGE
-from kaosd.notebook.tabs import Tabs, current_edits, means_the_same
+from kaosd.notebook.tabs import Tabs, editing, means_the_same
 from kaosd.text import printable
 
 if TYPE_CHECKING:
@@ -92,11 +92,7 @@ async def pull(actor: Notebook, wish: Wish) -> Json:
     if source is None:
         hint = f"give it one: kaosctl notebook deploy --name {name} -s DIR --replace"
         raise ConflictError(f"notebook {name!r} has no source directory to write to", hint=hint)
-    async with actor.steps.writing:
-        if actor.hosting.live.syncing is not None:
-            hint = f"kaosctl wait {name}"
-            raise ConflictError(f"notebook {name!r} is being brought up to date; try again after that", hint=hint)
-        tabs, found = await current_edits(actor, strict=True)
+    async with editing(actor) as (_, tabs, found):
         chosen = await choose(actor, found, wish.paths) if wish.paths else found
         top = await asyncio.to_thread(lambda: actor.source.scanner.top)
         with actor.shop.store.holding():

@@ -22,7 +22,7 @@ from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.differing import choose, is_file_named
 from kaosd.notebook.documents import Splice
 from kaosd.notebook.elsewhere import Elsewhere
-from kaosd.notebook.tabs import Tabs, current_edits
+from kaosd.notebook.tabs import Tabs, editing
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable
 
@@ -40,11 +40,7 @@ async def reset(actor: Notebook, paths: Sequence[str], *, dry_run: bool) -> Json
     "action": restored, removed (a new file that was named), or stays (a new file that was not). ConflictError.
     """
     name = actor.spec.name
-    async with actor.steps.writing:
-        if actor.hosting.live.syncing is not None:
-            hint = f"kaosctl wait {name}"
-            raise ConflictError(f"notebook {name!r} is being brought up to date; try again after that", hint=hint)
-        tabs, found = await current_edits(actor, strict=True)
+    async with editing(actor) as (_, tabs, found):
         chosen = await choose(actor, found, paths) if paths else found
         top = os.fsdecode(await asyncio.to_thread(lambda: actor.source.scanner.top))
         actions = {one.path: _action(one, paths, top) for one in chosen}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
 
 from kaosd import bundle
 from kaosd.bundle import HostedEdit
@@ -16,6 +17,8 @@ from kaosd.notebook.edit_counts import is_same_notebook
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook
+
+TRIES = 5  # while saves come one after another
 
 
 class Tabs:
@@ -68,8 +71,34 @@ class Tabs:
         return outcome.done | outcome.doubtful
 
 
-async def current_edits(actor: Notebook, *, strict: bool) -> tuple[Tabs, tuple[HostedEdit, ...]]:
-    """The edits as they are now, those that are only in a tab among them.
+class CurrentEdits(NamedTuple):
+    """The edits against the deployed *tree*, those that are only in a tab among them, sorted by path."""
+
+    tree: str
+    tabs: Tabs
+    found: tuple[HostedEdit, ...]
+
+
+@asynccontextmanager
+async def editing(actor: Notebook) -> AsyncIterator[CurrentEdits]:
+    """The edits, while nothing is deployed. ConflictError when the tabs do not answer, or deployments do not end.
+
+    A save does not wait for tabs that are asked.
+    """
+    for _ in range(TRIES):
+        edits = await current_edits(actor, strict=True)
+        async with actor.steps.writing:
+            live = actor.hosting.live
+            if (live.model_tree, live.syncing) == (edits.tree, None):
+                yield edits
+                return
+    name = actor.spec.name
+    text = f"notebook {name!r} is being brought up to date; try again after that"
+    raise ConflictError(text, hint=f"kaosctl wait {name}")
+
+
+async def current_edits(actor: Notebook, *, strict: bool) -> CurrentEdits:
+    """The edits as they are now.
 
     strict: ConflictError when the tabs do not answer; else only the files count then.
     """
@@ -82,12 +111,13 @@ async def current_edits(actor: Notebook, *, strict: bool) -> tuple[Tabs, tuple[H
     tree, found = await actor.edits.look()
     unsaved = tabs.unsaved()
     if not unsaved:
-        return tabs, found
+        return CurrentEdits(tree, tabs, found)
     edited = {one.path for one in found}
     more = await asyncio.to_thread(
         lambda: [_only_in_tab(actor, tree, path, text) for path, text in unsaved.items() if path not in edited]
     )
-    return tabs, tuple(sorted((*found, *(one for one in more if one is not None)), key=lambda one: one.path))
+    every = sorted((*found, *(one for one in more if one is not None)), key=lambda one: one.path)
+    return CurrentEdits(tree, tabs, tuple(every))
 
 
 def _only_in_tab(actor: Notebook, tree: str, path: bytes, text: bytes) -> HostedEdit | None:

@@ -204,6 +204,7 @@ def test_on_a_terminal_it_asks_and_a_yes_names_what_is_deleted_too(daemon: Daemo
         return
     assert done.returncode == 0
     assert bodies(daemon)[-1]["paths"] == ["write.py", "unnamed.py"]
+    assert done.stdout.decode() == "● 1 file written in /home/ada/example\n"
 
 
 def test_edited_files_complete(daemon: Daemon) -> None:
