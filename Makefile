@@ -43,7 +43,7 @@ lint: venv-test ## style, types, the import contracts and the map of the code
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@$(PYTEST) -q tests/test_map.py tests/test_settings_page.py tests/test_structure.py
+	@$(PYTEST) -q tests/test_language.py tests/test_map.py tests/test_settings_page.py tests/test_structure.py
 
 lock: venv ## write the locks anew from pyproject.toml; newer versions: make lock ARGS=--upgrade
 	@.venv/bin/uv pip compile -q $(ARGS) $(LOCKING) --group build -o requirements.lock pyproject.toml

@@ -24,7 +24,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Expected(NamedTuple):
-    """What the last look at *root* found, to compare with. entry: the entry of a path in the version, None without any.
+    """What the last scan of *root* found, to compare with. entry: the entry of a path in the version, None without any.
 
     refused: names by directory that are not in the version; waiting: paths that are not yet. Neither is compared again
     until it changes.
@@ -127,7 +127,7 @@ class Comparison:
 
 
 def mark(directory: bytes) -> int | None:
-    """A number that is another one when anything directly in *directory* has changed; None when it cannot be told."""
+    """A number that is another one when anything directly in *directory* has changed; None when that is not known."""
     total = 0
     try:
         with os.scandir(directory) as entries:

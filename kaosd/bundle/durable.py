@@ -29,7 +29,7 @@ def sync(path: Path) -> None:
 
 
 def sync_files(top: Path, paths: Collection[bytes]) -> None:
-    """Bring the files *paths* below *top* to the disk; what a person has put in their place is theirs. StoreError."""
+    """Bring the files *paths* below *top* to the disk; what a person has put there instead is theirs. StoreError."""
     with store_errors("write to", top):
         root = open_root(top)
         try:

@@ -1,4 +1,4 @@
-"""Which files of a work directory are edits: what was deployed lies in the store, and caches are nobody's."""
+"""Which files of a work directory are edits: what was deployed lies in the store, and caches are not edits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OURS = (TEMPORARY + b"syncing", TEMPORARY + b"part")  # see work.py; what it sw
 
 
 def keep_edits(store: Store, top: Path, trees: Sequence[str | None]) -> tuple[bytes, ...]:
-    """Remove from *top*, which nobody writes to any more, all that is not an edit; the paths that are left.
+    """Remove from *top*, which is not written to any more, all that is not an edit; the paths that are left.
 
     trees: what was deployed there; a file that is alike in one of them goes, and so do caches, and directories that
     have nothing in them then. What the store cannot tell stays. StoreError when the disk does not do it.

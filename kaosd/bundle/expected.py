@@ -1,4 +1,4 @@
-"""The data that the code of a bundle reads and that is not in it. A save costs a look at the changed files."""
+"""The data that the code of a bundle reads and that is not in it. A save costs a reading of the changed files."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Reading:
 
 
 def _from_root(file: str, place: str) -> str:
-    """A place that code in *file* means, as seen from the notebook's root."""
+    """A path that code in *file* means, as seen from the notebook's root."""
     if place == "/kaggle/input":
         return place
     if place.startswith("/"):

@@ -1,4 +1,4 @@
-"""One place that turns what the operating system and sqlite raise into a sentence about a place on disk."""
+"""The one module that turns what the operating system and sqlite raise into a sentence about a path on disk."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Matcher:
 
     @classmethod
     def load(cls, root: Path, files: tuple[str, ...] = (".kaosignore",), *, data: bool = False) -> Matcher:
-        """The matcher of *root*; absent *files* are no rules. BundleError names file and line of a broken rule."""
+        """The matcher of *root*; absent *files* give no rules. BundleError names file and line of a broken rule."""
         rules = tuple(rule for name in files for rule in _rules(root / name))
         return cls(rules, os.fsencode(root) if data else None)
 

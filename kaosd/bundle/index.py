@@ -2,7 +2,7 @@
 
 Each commit is synced, so what it says survives a power cut; the contents it speaks of are synced before it.
 It is only an index: a damaged one is set aside, and the Store makes another one from the packs and large files.
-What sqlite does not vouch for is checked here or there: a stat cache by a checksum of each row, the place of a
+What sqlite does not vouch for is checked here or there: a stat cache by a checksum of each row, the position of a
 content by the content's digest. The Store holds its lock around every call.
 """
 
@@ -115,7 +115,7 @@ class Index:
         self._connection.close()
 
     def begin_again(self, damage: str) -> None:
-        """Set the file aside and begin an empty one. OSError, sqlite3.Error."""
+        """Set the file aside and start an empty one. OSError, sqlite3.Error."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._put_aside(damage)
@@ -170,7 +170,7 @@ class Index:
         return set(_spots(rows))
 
     def packs(self) -> dict[int, int]:
-        """How many bytes of each pack were taken in: what lies behind them is told by its headers alone."""
+        """How many bytes of each pack were taken in: what lies behind them is known by its headers alone."""
         rows = self._connection.execute("select id, length from packs")
         return {pack: length for pack, length in rows if _is_spot((pack, length))}
 
@@ -275,7 +275,7 @@ def _sum(root: object, path: object, node: object, listing: object, files: objec
 
 
 class _Transaction:
-    """begin and commit, or roll back on any exception."""
+    """start and commit, or roll back on any exception."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection

@@ -81,7 +81,7 @@ class Packs:
         return self._active, offset
 
     def read(self, pack: int, offset: int, size: int) -> bytes:
-        """The bytes at that place; fewer when the pack is truncated, none when it cannot be read.
+        """The bytes at that position; fewer when the pack is truncated, none when it cannot be read.
 
         OSError only for want of descriptors or memory, which says nothing of the pack.
         """

@@ -68,7 +68,7 @@ def _entry(store: Store, name: bytes, file: Path) -> Entry:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"the copy {file} is no file", hint="copy it by hand from there")
+            raise BundleError(f"the copy {file} is not a file", hint="copy it by hand from there")
         kind: Kind = "x" if status.st_mode & stat.S_IXUSR else "f"
         return Entry(name, kind, store.put_file(descriptor, status), status.st_size)
     finally:

@@ -1,7 +1,7 @@
 """Looking at a root: what is there becomes a version, at a cost that follows the change and not the tree.
 
-The first look, and every look that is told nothing, walks everything against the stat cache. A look that is told
-which paths are dirty touches only those. Either way the same version comes out.
+The first scan, and every scan that is given no path, walks everything against the stat cache. A scan that is given
+the dirty paths touches only those. Either way the same version comes out.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Scanner:
         closed: of these, what the last event said to be closed or renamed, which counts where the kernel does not tell
         whether somebody is still writing it.
         What a person has to fix in the root comes back as `problem`. StoreError when the store fails; the next
-        look then walks everything.
+        scan then walks everything.
         """
         found = self.look(dirty, closed)
         self.flush()
@@ -96,9 +96,9 @@ class Scanner:
             return self._look_once(dirty, closed)
 
     def compare(self, stopped: Callable[[], bool] = lambda: False) -> tuple[frozenset[bytes], bool]:
-        """The paths that are not what the last look found, for what no event tells; and whether that is all.
+        """The paths that are not what the last scan found, for what no event tells; and whether that is all.
 
-        Another thread may call this: it ends when *stopped*, or when a look starts, and the next call continues. It
+        Another thread may call this: it ends when *stopped*, or when a scan starts, and the next call continues. It
         does nothing while there is no good look to compare with.
         """
         if not self._using.acquire(blocking=False):
@@ -134,7 +134,7 @@ class Scanner:
         return found
 
     def flush(self) -> None:
-        """Make durable what was found. StoreError when it cannot be; then the next look tries again, and walks all."""
+        """Make durable what was found. StoreError when it cannot be; then the next scan tries again, and walks all."""
         if self._unsaved is None:
             return
         with self._alone():
@@ -143,21 +143,21 @@ class Scanner:
             self._unsaved, self._trusted = None, trusted
 
     def distrust(self) -> None:
-        """Read everything again at the next look, because the store has lost something; any thread may say so."""
+        """Read everything again at the next scan, because the store has lost something; any thread may say so."""
         self._distrusted = True
 
     @property
     def rules(self) -> object:
-        """Changes whenever the person's rules do, so that a watcher can be told again what to leave out."""
+        """Changes whenever the person's rules do, so that a watcher can learn again what to leave out."""
         return self._rules
 
     def ignored(self, path: bytes, is_dir: bool) -> bool:
-        """Whether *path* is left out by the rules of the last look; any thread may ask."""
+        """Whether *path* is left out by the rules of the last scan; any thread may ask."""
         return self._matcher.ignored(path, is_dir)
 
     @property
     def top(self) -> bytes:
-        """The directory that is the notebook's root, relative to the root; as of the last look."""
+        """The directory that is the notebook's root, relative to the root; as of the last scan."""
         base = self._base or b""
         return self._model(base) or base
 
@@ -216,7 +216,7 @@ class Scanner:
             yield
 
     def _stands(self) -> bool:
-        """Whether the root is the same directory, with the same rules, as in the last look."""
+        """Whether the root is the same directory, with the same rules, as in the last scan."""
         try:
             status = os.stat(self._root)
         except OSError:

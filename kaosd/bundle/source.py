@@ -34,7 +34,7 @@ def find_base(root: bytes, matcher: Matcher, before: bytes | None = None) -> byt
     """The bundle's directory relative to *root*: b"", or the one sub-directory in kaos's shape.
 
     before: what it was; a bundle in kaos's shape stays what it is when another one appears. BundleError for a directory
-    that nobody means to host.
+    that is not meant to be hosted.
     """
     if is_kaos(root):
         return b""

@@ -419,7 +419,7 @@ class Store:
                 self._take_stock()
         except (OSError, sqlite3.Error) as worse:
             return store_error("make the index again in", self._directory, worse)
-        return ContentLost(f"the index in {self._directory} was damaged", hint="kaosd has made it again and goes on")
+        return ContentLost(f"the index in {self._directory} was damaged", hint="kaosd has made it again and continues")
 
     def _take_stock(self) -> None:
         """Bring index and files together: take in what only the files report, forget what only the index reports."""

@@ -45,9 +45,9 @@ class Action(enum.Enum):
 class SyncReport:
     """What a sync did; paths are relative to the work directory, directories are not listed.
 
-    recovered: also what an interrupted sync before it had saved, since nobody was told.
+    recovered: also what an interrupted sync before it had saved, since that was not reported.
     kept: hosted edits that stay although their path was looked at. skipped: paths of *skip* that would have changed.
-    undecided: files that stay because nobody can tell any more whether they were deployed or are a person's.
+    undecided: files that stay because it is no longer known whether they were deployed or are a person's.
     """
 
     written: tuple[bytes, ...] = ()
@@ -68,7 +68,7 @@ def decide(
 ) -> Action:
     """The three-way rule. bases: the states that count as ours; several when a sync was interrupted.
 
-    After an interruption nobody knows which of them a hosted edit was made on, so it is saved and not kept.
+    After an interruption it is unknown which of them a hosted edit was made on, so it is saved and not kept.
     unknown: the bases may have been others as well. ours: then, whether the hosted content is or was the store's.
     """
     if hosted == incoming:
@@ -105,9 +105,9 @@ def sync(
 ) -> SyncReport:
     """Bring *work* (made if absent) from the trees *bases* to the tree *incoming*, and return what was done.
 
-    bases: the tree deployed last (None: nothing yet; UNKNOWN: nobody knows, so all files of *work* are compared with
+    bases: the tree deployed last (None: nothing yet; UNKNOWN: it is not known, so all files of *work* are compared with
     *incoming*) and the target of a sync that was interrupted, if one was.
-    Hosted edits that must give way go to a fresh directory below *recovered*. StoreError (disk full) leaves every
+    Hosted edits that are replaced go to a fresh directory below *recovered*. StoreError (disk full) leaves every
     name either as it was or as it shall be; call again with the same incoming among *bases*.
     """
     with store_errors("write to", work):
@@ -220,7 +220,7 @@ class _Sync:
         return tuple(states), unknown
 
     def _is_ours(self, path: bytes, left: State) -> bool:
-        """Whether nobody would miss what left *path*."""
+        """Whether what left *path* can be lost without harm."""
         bases, unknown = self._states(path)
         new = state(self._new(path))
         if any(alike(left, one) for one in (*bases, new)):

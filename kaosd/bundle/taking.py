@@ -69,13 +69,13 @@ def take(
 
 
 def unreadable(path: bytes, error: OSError) -> str:
-    """The reason for refusing what nobody lets us read.
+    """The reason for refusing what may not be read.
 
     BundleError when it is not the path's fault, or when its disk fails: left out, it would be taken away where it
-    is served, although nobody has removed it.
+    is served, although it was not removed.
     """
     if error.errno not in _FOR_GOOD:
-        mend = _EXHAUSTED.get(error.errno or 0, "mend its disk, or remove it")
+        mend = _EXHAUSTED.get(error.errno or 0, "repair its disk, or remove it")
         raise BundleError(
             f"{printable(os.fsdecode(path))} cannot be read: {error.strerror}",
             hint=f"{mend}; until then what is served stays, and kaosd tries again",

@@ -43,7 +43,7 @@ class Recovered(NamedTuple):
 class Work:
     """A work directory during one sync. root: its descriptor. recovered: where hosted edits are saved.
 
-    ours: whether nobody would miss this state of a path. saved: what was put below recovered.
+    ours: whether this state of a path can be lost without harm. saved: what was put below recovered.
     """
 
     def __init__(self, store: Store, root: int, recovered: Path, ours: Callable[[bytes, State], bool]) -> None:

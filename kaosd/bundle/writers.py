@@ -1,7 +1,7 @@
 """Whether a file is still being written, asked of the kernel and not guessed; and when it may be taken nevertheless.
 
-A file that nobody has open for writing is whole. One that is kept open (a database, a memory map) is taken after two
-seconds without a write, and one that was served already and only grows (a log) every two seconds. Not guarded
+A file that no program has open for writing is whole. One that is kept open (a database, a memory map) is taken after
+two seconds without a write, and one that was served already and only grows (a log) every two seconds. Not guarded
 against: a program that pauses for longer than that in the middle of a file, and a network whose other machines write.
 """
 
@@ -43,7 +43,7 @@ def has_writer(descriptor: int) -> bool | None:
 
     *descriptor* is open for reading only. The kernel grants a read lease on a file without writers. The lease is given
     back at once; a writer that opens the file in between waits for that, and the signal about it is one that is
-    ignored. Not told of files of other users (without CAP_LEASE), and by file systems that have no leases.
+    ignored. Not known of files of other users (without CAP_LEASE), and by file systems that have no leases.
     """
     _fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
     if _fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK) == 0:
@@ -118,12 +118,12 @@ class Writers:
         self.found_writer = False
 
     def begin(self, closed: Collection[bytes] = ()) -> None:
-        """A look starts."""
+        """A scan starts."""
         self._closed = set(closed)
         self.again = None
 
     def end(self, waiting: Collection[bytes]) -> None:
-        """A look has ended, after which the paths *waiting* wait."""
+        """A scan has ended, after which the paths *waiting* wait."""
         self._waiting = {path: self._waiting[path] for path in waiting if path in self._waiting}
 
     def judge(

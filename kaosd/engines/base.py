@@ -168,7 +168,7 @@ class Engine(Protocol):
         """Ask the host how it is, within 5 s. Never raises for a dead host: that is an answer."""
 
     async def stop(self, host: Host, grace: float) -> None:
-        """End the host and its kernels: politely, after *grace* seconds by force. Idempotent."""
+        """Stop the host and its kernels: politely, after *grace* seconds by force. Idempotent."""
 
     async def adopt(self, handle: dict[str, object]) -> Host | None:
         """The host of *handle* if it still runs and is ours (not merely a process of the same number)."""
@@ -324,7 +324,7 @@ class Carrier(Remote, Protocol):
         """Replace the running host by one of the same order. Raises as `start`."""
 
     def repos(self, notebook: str) -> tuple[str, str]:
-        """What the places with all versions of source and data are called there; they stay when it is forgotten."""
+        """What the repos with all versions of source and data are called there; they stay when it is forgotten."""
 
     async def clear(self, spec: NotebookSpec, unwanted: Collection[str]) -> Cleared:
         """Delete those of `repos` that are *unwanted*, when kaosd made them for this notebook. After `forget`."""

@@ -51,7 +51,7 @@ class Door:
             reason = f"JupyterLab runs, but does not answer: {error}"
             return HostStatus(alive=True, answering=False, reason=reason, lost=_never_answers(error))
         except (ValueError, KeyError, TypeError) as error:
-            reason = f"what answers at its socket is no JupyterLab: {type(error).__name__}"
+            reason = f"what answers at its socket is not JupyterLab: {type(error).__name__}"
             return HostStatus(alive=True, answering=False, reason=reason)
         return HostStatus(alive=True, answering=True, kernels=len(kernels), busy=busy)
 
@@ -105,7 +105,7 @@ class Door:
 
 
 def _never_answers(error: Exception) -> bool:
-    """Whether nobody listens at the socket any more, or whoever does has another token."""
+    """Whether nothing listens at the socket any more, or whoever does has another token."""
     if isinstance(error, aiohttp.ClientResponseError):
         return error.status in (401, 403)
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno in (errno.ENOENT, errno.ECONNREFUSED)

@@ -44,7 +44,7 @@ def right_host(host: str, *, index: bool) -> str:
     """Under which host the index, or a notebook, is shown to a browser that asked at *host*; the same port.
 
     A page of a notebook can do whatever the person can do at its own address. So the index, from where all notebooks
-    can be reached, has another one. A name that is no loopback name is the only one that there is, and is kept.
+    can be reached, has another one. A name that is not a loopback name is the only one that there is, and is kept.
     """
     found = _HOST.fullmatch(host.lower())
     name = found[1] if found is not None else ""

@@ -24,7 +24,7 @@ _BODY_SECONDS = 10.0
 
 
 class Actions:
-    """Answers what pages ask about the notebooks of *directory*. The caller has checked who asks."""
+    """Answers what pages ask about the notebooks of *directory*. The caller has checked whose request it is."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -104,7 +104,7 @@ class Actions:
 
 
 def _refusal(request: web.BaseRequest) -> web.Response | None:
-    """Why a request may change nothing, or be told a token; None when it may."""
+    """Why a request may change nothing, or get a token; None when it may."""
     if request.method != "POST":
         return answers.not_allowed("POST")
     reason = access.unasked(request.headers)

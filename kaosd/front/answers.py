@@ -33,9 +33,9 @@ def page(status: int, title: str, content: Markup) -> web.Response:
 
 
 def live_page(status: int, view: View, state: str, *, handover: bool) -> web.Response:
-    """A page that follows *state*, the address of its view. handover: it is loaded anew when the host answers."""
+    """A page that follows *state*, the address of its view. handover: it is loaded again when the host answers."""
     parts = [element("div", part, id=name, aria_live=_spoken(name)) for name, part in view.parts.items()]
-    lost = "kaosd does not answer. This page goes on by itself when it does."
+    lost = "kaosd does not answer. This page continues by itself when it does."
     content = join(*parts, element("p", lost, id="lost", class_="quiet", role="status", hidden=True))
     return _html(status, view.title, content, data_state=state, data_tag=view.tag, data_handover=handover)
 
@@ -108,7 +108,7 @@ async def read(request: web.BaseRequest, most: int) -> bytes | None:
 
 
 def leading_on(target: str) -> web.Response:
-    """A page that goes on to *target* at once."""
+    """A page that leads to *target* at once."""
     refresh = element("meta", http_equiv="refresh", content=f"0;url={target}")
     link = element("p", element("a", "Continue", href=target))
     return _html(200, "kaosd", link, refresh=refresh)

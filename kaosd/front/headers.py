@@ -102,7 +102,7 @@ def to_client(headers: Headers, back: Back) -> CIMultiDict[str]:
 
 
 def with_tokens(location: str, back: Back) -> str:
-    """Where a redirect leads: within the notebook a program that showed the token in its address goes on with it."""
+    """Where a redirect leads: within the notebook a program that showed the token in its address continues with it."""
     try:
         there, here = urlsplit(urljoin(back.asked, location)), urlsplit(back.asked)
         parts = urlsplit(location)
@@ -132,7 +132,7 @@ def _end_to_end(headers: Headers, dropped: frozenset[str]) -> CIMultiDict[str]:
 
 
 def _text(value: str) -> str:
-    """A header's value as it can be sent: what was no UTF-8 is taken for Latin-1, which HTTP once meant."""
+    """A header's value as it can be sent: what was not UTF-8 is taken for Latin-1, which HTTP once meant."""
     if value.isascii():
         return value
     sent = value.encode(errors="surrogateescape")

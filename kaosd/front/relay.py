@@ -25,7 +25,7 @@ class HostBroke(Exception):
 async def ask(
     upstream: Upstream, request: web.BaseRequest, target: str, headers: CIMultiDict[str]
 ) -> aiohttp.ClientResponse:
-    """Send *request* on to the host and return when its answer begins.
+    """Send *request* on to the host and return when its answer starts.
 
     Raises HostAway when nothing of it was taken, or nothing was asked that cannot be asked twice; else HostBroke.
     """

@@ -49,7 +49,7 @@ class Directory(Protocol):
         """Something talks to the host of *name* meanwhile: it is not idle."""
 
     async def wake(self, name: str) -> None:
-        """A person opens a stopped notebook: have it started. Returns once that has begun, or cannot now."""
+        """A person opens a stopped notebook: have it started. Returns once that has started, or cannot now."""
 
     def tail(self, name: str, lines: int) -> list[str]:
         """The last log lines of the stage in work."""

@@ -63,7 +63,7 @@ class SignIn:
         return self.refusal(request, door, back)
 
     def refusal(self, request: web.BaseRequest, door: Door, back: str, wrong: str = "") -> web.Response:
-        """The page that asks for the token, or what a program is told. wrong: what was wrong with the last try."""
+        """The page that asks for the token, or what a program gets. wrong: what was wrong with the last try."""
         command = f"kaosctl open {door.name}" if door.name else "kaosctl open"
         if access.wants_page(request.method, request.headers) or wrong:
             response = answers.sign_in(401, _content(door, back, command, wrong))
@@ -114,7 +114,7 @@ def signed_in(request: web.BaseRequest, target: str, door: Door) -> web.Response
     """Give a browser the cookie and send it on to *target*.
 
     Who came from another site (the index has another name than the notebooks) would not show the cookie behind a
-    redirect, which belongs to that site still. A page of ours that leads on is a beginning of its own.
+    redirect, which belongs to that site still. A page of ours that leads on is a start of its own.
     """
     linked = request.headers.get("Sec-Fetch-Site") == "cross-site"
     response = answers.leading_on(target) if linked else answers.moved(target)

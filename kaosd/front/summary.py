@@ -21,7 +21,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """tone: FAILED, WORKING, RESTING or READY. since: RFC 3339, when the work in hand began ("" when none is).
+    """tone: FAILED, WORKING, RESTING or READY. since: RFC 3339, when the work in hand started ("" when none is).
 
     expected: seconds that it usually takes, if that is known. doing: what is being done, in more words.
 

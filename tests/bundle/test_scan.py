@@ -614,7 +614,7 @@ def test_progress_can_be_watched(data, root):
         (errno.EMFILE, "raise the limit of open files"),
         (errno.ENFILE, "raise the system's limit"),
         (errno.ENOMEM, "free some memory"),
-        (errno.EIO, "mend its disk"),
+        (errno.EIO, "repair its disk"),
     ],
 )
 def test_what_only_we_or_the_disk_keep_from_being_read_is_not_left_out(number, mend):
@@ -655,7 +655,7 @@ def test_a_file_whose_disk_fails_holds_all_and_is_not_taken_for_removed(store, r
         found = scanner.scan(dirty)
         shown = name.replace("\x1b", "\\x1b")
         assert (found.version, found.files) == (None, before.files)
-        assert found.problem.startswith(f"{shown} cannot be read: Input/output error (mend its disk, or remove it")
+        assert found.problem.startswith(f"{shown} cannot be read: Input/output error (repair its disk, or remove it")
     failing_disk.mend()
     after = scanner.scan([])
     assert in_store(store, after.tree) == on_disk(root)

@@ -143,7 +143,7 @@ async def test_an_index_that_changes_between_resolving_and_installing_is_asked_a
 ) -> None:
     changing_index.write_text("once\n")
     await ProcessEngine(short / "e").build(SPEC, Files.of(f"{EXTRA}\n"), log)
-    assert "the package index does not have what it has just named; it is asked anew" in log.lines
+    assert "the package index does not have what it has just named; it is asked again" in log.lines
 
 
 async def test_an_index_that_goes_on_changing_is_nobody_s_fault_and_tried_again(

@@ -234,8 +234,8 @@ def test_those_used_least_are_chosen(
 @pytest.mark.parametrize(
     ("found", "memory", "told"),
     [
-        (("oom-kill", "2", "9"), "20Mi", "it used up its memory of 20Mi, and the system ended JupyterLab"),
-        (("oom-kill", "2", "9"), None, "it used up its memory, and the system ended JupyterLab"),
+        (("oom-kill", "2", "9"), "20Mi", "it used up its memory of 20Mi, and the system killed JupyterLab"),
+        (("oom-kill", "2", "9"), None, "it used up its memory, and the system killed JupyterLab"),
         (("signal", "2", "9"), "20Mi", "JupyterLab was killed, perhaps for want of memory: its limit is 20Mi"),
         (("signal", "2", "9"), None, ""),
         (("signal", "2", "11"), "20Mi", ""),

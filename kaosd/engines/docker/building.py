@@ -189,7 +189,7 @@ def _made(declared: Declared) -> Image | None:
 
 
 def _files(top: bytes) -> Iterator[bytes]:
-    """Paths of everything below *top* that is no directory, relative to it."""
+    """Paths of everything below *top* that is not a directory, relative to it."""
     for directory, folders, names in os.walk(top):
         links = [name for name in folders if os.path.islink(os.path.join(directory, name))]
         for name in (*names, *links):

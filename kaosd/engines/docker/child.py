@@ -1,4 +1,4 @@
-"""One build, in a process of its own: `python child.py order.json`. To end the process is to cancel the build.
+"""One build, in a process of its own: `python child.py order.json`. To kill the process is to cancel the build.
 
 Needs docker's library, and of kaosd only its patterns. Tells what it does in lines of JSON: {"line": text} as it comes,
 then {"image": id} or {"failed": sentence of the engine, "stage": "build" | "add"}.
@@ -45,7 +45,7 @@ def tell(**message: str) -> None:
 
 
 def ignored(path: str, pattern: str) -> bool:
-    """Whether *pattern* of .dockerignore names *path*; in the library's place, whose own match can take for ever."""
+    """Whether *pattern* of .dockerignore names *path*; instead of the library, whose own match can take for ever."""
     return _expression(pattern).match(os.fsencode(path)) is not None
 
 

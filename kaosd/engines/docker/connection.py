@@ -155,7 +155,7 @@ class Connection:
                 return
 
     async def ask(self, question: Callable[[Any], Result], within: float) -> Result:
-        """As `call`, for what changes nothing: after *within* seconds nobody waits for it. Raises TimeoutError, too."""
+        """As `call`, for what changes nothing; waits for *within* seconds. Raises TimeoutError, too."""
         asking = self._begin(question)
         done, _ = await asyncio.wait([asking], timeout=within)
         if not done:

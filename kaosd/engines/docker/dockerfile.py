@@ -1,4 +1,4 @@
-"""A Dockerfile: what it needs, its labels, and what its build said as one sentence with the line to mend. Pure."""
+"""A Dockerfile: what it needs, its labels, and what its build said as one sentence with the line to fix. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _DOCUMENT = re.compile(r"(?<!<)<<(?P<tabs>-?)(?P<quote>[\"']?)(?P<end>[A-Za-z_]\
 class Instruction:
     """One instruction: the line (from 1) where it starts, its text with all continuations, the line where it ends.
 
-    document: a here-document follows, whose lines are no instructions.
+    document: a here-document follows, whose lines are not instructions.
     """
 
     line: int
@@ -137,7 +137,7 @@ def failure(dockerfile: str, output: Sequence[str], message: str) -> BuildFailed
 
 
 def named(dockerfile: str, origins: Mapping[int, str], said: str) -> str:
-    """*said*, with the place of an instruction in a Dockerfile that nobody wrote replaced by its origin."""
+    """*said*, with the line of an instruction in a generated Dockerfile replaced by its origin."""
     for one in instructions(dockerfile):
         if said.startswith(one.place):
             return (origins.get(one.line) or one.text) + said[len(one.place) :]

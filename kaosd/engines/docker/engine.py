@@ -38,9 +38,9 @@ _NEVER = ("KAOSD_*", "NOTIFY_SOCKET", "LISTEN_*", "CREDENTIALS_DIRECTORY", "JUPY
 
 
 class DockerEngine:
-    """See `Engine`. state_dir: the daemon's own directory, by which its containers and images are told from others'.
+    """See `Engine`. state_dir: the daemon's own directory, which marks its containers and images.
 
-    socket: where the container engine listens; None: at the usual places. pass_environment: names (shell patterns) of
+    socket: where the container engine listens; None: at the usual paths. pass_environment: names (shell patterns) of
     the daemon's variables that kernels get. start_within: seconds that a host may take to answer.
     variables: stands for os.environ.
     """
@@ -294,7 +294,7 @@ class DockerEngine:
             await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
     async def collect(self, keep: frozenset[str]) -> None:
-        """See `Engine`. Nothing while something is built or started, the engine is away, or nobody has needed it."""
+        """See `Engine`. Nothing while something is built or started, the engine is away, or it was never needed."""
         busy = self._starting or any(lock.locked() for lock in self._building.values())
         if busy or not self._connection.used:
             return

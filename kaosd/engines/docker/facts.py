@@ -46,7 +46,7 @@ class Facts:
     ) -> Facts:
         """From the answers to GET /info, /version and Podman's own /libpod/info (None where there is no Podman).
 
-        The first of them says nothing of being rootless on Podman, and names limits that nobody holds there.
+        The first of them says nothing of being rootless on Podman, and names limits that are not enforced there.
         """
         options = [option.split(",")[0] for option in info.get("SecurityOptions") or ()]
         rootless, groups = "name=rootless" in options, str(info.get("CgroupVersion") or "")

@@ -32,7 +32,7 @@ class Running:
     """A host that was started; JSON values only, so that it is its own handle.
 
     container: its id. name: of the container. pid, started, boot: identity of its first process on this machine.
-    own, run: directories of its Place. log_from: bytes of the log that are older. linked: see place.linked_data;
+    own, run: its two directories. log_from: bytes of the log that are older. linked: see linked_data;
     linked_at: where that is seen inside.
     environment, server: digests as in Host; the latter is the id of the image.
     """
@@ -89,7 +89,7 @@ class Running:
         return last_words(self.log, self.log_from, running=running)
 
     def note(self, text: str) -> None:
-        """Add a line of ours to its log; a log that cannot be written to is no reason to fail."""
+        """Add a line of ours to its log; a log that cannot be written to is not a reason to fail."""
         with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8") as log:
             log.write(f"{stamp(text)}\n")
 
@@ -236,7 +236,7 @@ async def probe(connection: Connection, started: Running) -> HostStatus:
         return HostStatus(alive=False, answering=False, reason=f"{_end(started, state)}{started.last_words()}")
     state = await inspect(connection, started)
     if state is not None and state.get("Paused"):
-        reason = f"its container {started.name} is paused; docker unpause {started.name} lets it go on"
+        reason = f"its container {started.name} is paused; docker unpause {started.name} lets it continue"
         return HostStatus(alive=True, answering=False, reason=reason)
     return await started.door.probe(partial(started.last_words, running=True))
 
@@ -273,7 +273,7 @@ def _end(started: Running, state: Mapping[str, Any] | None) -> str:
     code = state.get("ExitCode")
     if state.get("OOMKilled"):
         return f"its container {started.name} has used up its memory of {started.memory}"
-    how = {137: "was killed", 143: "was told to stop"}.get(code or 0, f"has ended with exit code {code}")
+    how = {137: "was killed", 143: "was asked to stop"}.get(code or 0, f"has ended with exit code {code}")
     return f"its container {started.name} {how}"
 
 

@@ -1,4 +1,4 @@
-"""Limits of a container as the engine is told of them. What the kernel says of them is in kaosd.cgroups."""
+"""Limits of a container as they are given to the engine. What the kernel says of them is in kaosd.cgroups."""
 
 from __future__ import annotations
 

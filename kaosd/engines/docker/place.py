@@ -1,7 +1,7 @@
 """The files of one host: what its container mounts, and where. Everything lies in the notebook's home.
 
 A directory of each host's own holds what differs between hosts and between versions of kaosd, always seen at the same
-place inside, so that what one host writes for its kernels into the shared Jupyter directory serves the next one too.
+path inside, so that what one host writes for its kernels into the shared Jupyter directory serves the next one too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Place:
 
     @classmethod
     def of(cls, home: Home, mark: str) -> Place:
-        """The place of the host *mark* (8 hexadecimal digits)."""
+        """The directories of the host *mark* (8 hexadecimal digits)."""
         return cls(home.root / "containers" / mark, home.run / mark)
 
     @property

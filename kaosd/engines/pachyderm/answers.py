@@ -84,9 +84,9 @@ _HINTS = {
     Kind.TOKEN: "log in with `pachctl auth login`, give kaosd the new token and restart it",
     Kind.FORBIDDEN: "a person who administers the cluster can grant it with `pachctl auth set`",
     Kind.PROJECT: "create it with `pachctl create project`, or name another one in [pachyderm]",
-    Kind.SECRET: "create the secret that [pachyderm] names, or mend the name",
+    Kind.SECRET: "create the secret that [pachyderm] names, or correct the name",
     Kind.IN_USE: "delete the pipelines that read it first, or leave it",
-    Kind.LIMIT: "delete a pipeline that nobody needs, or give the cluster an enterprise key",
+    Kind.LIMIT: "delete a pipeline that is not needed, or give the cluster an enterprise key",
 }
 _SENTENCES = {
     Kind.UNREACHABLE: "pachd at {address} cannot be reached: {details}",

@@ -93,7 +93,7 @@ class Building:
             await self.pipelines.ensure(request, anew=True)
             job = await self.pipelines.newest_job(self.names.build)
         if job is None:
-            raise EngineError(f"pachd began no job of {self.names.build} for what was sent", retryable=True)
+            raise EngineError(f"pachd started no job of {self.names.build} for what was sent", retryable=True)
         return job
 
     async def _try(self, image: Image) -> None:
@@ -114,7 +114,7 @@ class Building:
                 await self.pipelines.delete(self.names.trial, self.spec.name, self.spec.user)
 
     async def _finished(self, pipeline: str, job: FoundJob) -> FoundJob:
-        """Wait for the job while its lines come in; it is stopped when nobody wants it any more."""
+        """Wait for the job while its lines come in; it is stopped when it is not wanted any more."""
         lines: list[str] = []
         following = asyncio.ensure_future(self._follow(pipeline, job.id, lines))
         try:

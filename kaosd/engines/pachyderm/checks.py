@@ -66,7 +66,7 @@ def _version(version: tuple[int, int, int], connection: Connection) -> Finding:
 
 
 async def _user(connection: Connection) -> auth_pb2.WhoAmIResponse | None:
-    """Who the token stands for; None when this cluster asks nobody for one. Raises Refusal."""
+    """Who the token stands for; None when this cluster asks for none. Raises Refusal."""
     try:
         request = auth_pb2.WhoAmIRequest()
         answer: auth_pb2.WhoAmIResponse = await connection.ask(
@@ -186,7 +186,7 @@ async def _services(connection: Connection, options: Options) -> AsyncIterator[F
 
 
 async def _connects(address: str) -> str | None:
-    """Why nobody takes a connection at an address such as "tcp://host:port"; None when somebody does."""
+    """Why no connection is accepted at an address such as "tcp://host:port"; None when somebody does."""
     try:
         parts = urlsplit(address)
         port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)

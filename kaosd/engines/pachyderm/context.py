@@ -27,7 +27,7 @@ _HOST = """
 # Added by kaosd: what makes the image a host.
 COPY --from=kaosd . /kaosd/
 RUN python=$(command -v python3 || command -v python) || { \\
-    echo "ERROR: the image has no Python; begin with FROM python:3.11, or install python3 in the Dockerfile"; \\
+    echo "ERROR: the image has no Python; start with FROM python:3.11, or install python3 in the Dockerfile"; \\
     exit 2; }; "$python" /kaosd/add.py
 """
 # A frontend before 1.4 knows no further contexts; the daemon's own is newer and does as well.
@@ -94,7 +94,7 @@ def hosting(dockerfile: str) -> str:
 
 
 def _files(top: bytes) -> Iterator[bytes]:
-    """Paths of everything below *top* that is no directory, relative to it."""
+    """Paths of everything below *top* that is not a directory, relative to it."""
     for directory, folders, names in os.walk(top):
         links = [name for name in folders if os.path.islink(os.path.join(directory, name))]
         for name in (*names, *links):

@@ -413,7 +413,7 @@ class PachydermEngine:
         return answer.server if answer is not None else None
 
     def _watch(self, known: Serving, signs: Signs | None = None) -> None:
-        """Write the host's lines to its log from now on. signs: are told of them while it comes up."""
+        """Write the host's lines to its log from now on. signs: get them too while it comes up."""
         self._end(known.notebook)
         self._over[known.notebook], self._watched[known.notebook] = asyncio.Event(), known
         follow = self._follow(known, signs)

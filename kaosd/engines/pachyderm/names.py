@@ -62,7 +62,7 @@ def secret_of(notebook: str, token: str) -> str:
 
 
 def in_kubernetes(project: str, pipeline: str) -> str:
-    """What Kubernetes objects of a pipeline begin with; pipelines that share it disturb each other."""
+    """What Kubernetes objects of a pipeline start with; pipelines that share it disturb each other."""
     return f"{project}-{pipeline}".lower().replace("_", "-")
 
 

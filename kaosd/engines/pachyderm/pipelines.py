@@ -228,7 +228,7 @@ def _check_ours(found: Found, name: str, notebook: str, user: str) -> None:
     if not is_ours(found.annotations, notebook, user):
         raise EngineError(
             f"the pipeline {name} was not made by kaosd for this notebook",
-            hint="give the notebook another name, or delete the pipeline if nobody needs it",
+            hint="give the notebook another name, or delete the pipeline if it is not needed",
         )
 
 

@@ -59,7 +59,7 @@ class Repos:
         return pfs_pb2.Branch(repo=self.repo(repo), name=name)
 
     def commit(self, repo: str, id_: str) -> pfs_pb2.Commit:
-        """The message that names a commit by its id. Newer servers read its repo in one place, older in the other."""
+        """The message that names a commit by its id. Newer servers read its repo in one field, older in the other."""
         return pfs_pb2.Commit(repo=self.repo(repo), id=id_, branch=pfs_pb2.Branch(repo=self.repo(repo)))
 
     # -- repos ---------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ class Repos:
         if found not in (None, mark):
             raise EngineError(
                 f"the repo {name} in project {self._project.name} was not made by kaosd for this notebook",
-                hint="give the notebook another name, or delete the repo if nobody needs it",
+                hint="give the notebook another name, or delete the repo if it is not needed",
             )
         return found is not None
 

@@ -99,7 +99,7 @@ async def probe(session: aiohttp.ClientSession, serving: Serving) -> HostStatus 
     except (OSError, aiohttp.ClientError) as error:
         return f"{serving.upstream} does not answer: {error}"
     except _ODD:
-        return f"what answers at {serving.upstream} is no JupyterLab; service_address may lead elsewhere"
+        return f"what answers at {serving.upstream} is not JupyterLab; service_address may lead elsewhere"
     return HostStatus(alive=True, answering=True, kernels=found.kernels, busy=found.busy, holds=found.holds)
 
 

@@ -135,7 +135,8 @@ def host_request(order: HostOrder, project: str, options: Options) -> pps_pb2.Cr
 def try_request(notebook: str, user: str, project: str, options: Options, image: str) -> pps_pb2.CreatePipelineRequest:
     """A pipeline that starts JupyterLab once in *image*, on the node of the host where that can be.
 
-    So the image is there before the host is replaced, and one that is no good is found out while the old one serves.
+    So the image is there before the host is replaced, and one that cannot be used is found out while the old one
+    serves.
     """
     names = names_of(notebook, project)
     request = pps_pb2.CreatePipelineRequest(

@@ -22,7 +22,7 @@ _HASHED = re.compile(r"(?:^|\s)--(?:require-hashes|hash[= ])", re.MULTILINE)
 class Sources:
     """files: texts of requirements files by their path from the notebook's root. lines: what kaosd writes for uv.
 
-    asked: the requirements with their places. hashed: whether they are asked for by hashes.
+    asked: the requirements with their lines. hashed: whether they are asked for by hashes.
     """
 
     files: Mapping[str, str]

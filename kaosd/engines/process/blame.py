@@ -50,7 +50,7 @@ class Requirement:
 
 
 def blame(output: str, files: Mapping[str, str], root: str = "model", asked: Iterable[Requirement] = ()) -> Blame:
-    """Say what is wrong, given uv's *output* and the requirements *files* by their name as uv was told it.
+    """Say what is wrong, given uv's *output* and the requirements *files* by the name that uv was given.
 
     root: the directory of the bundle in which uv ran. asked: what is asked for, where other files say so.
     """

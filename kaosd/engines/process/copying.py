@@ -4,7 +4,7 @@ A program of its own with the standard library only, because tens of thousands o
 interpreter busy: `python copying.py tree OLD NEW [NICE]` links the files that the packages' RECORDs name and copies the
 scripts, which carry the path of OLD and are moved by `relocate`; `python copying.py bytecode OLD NEW` links compiled
 files beside their sources. Nothing is ever written through a link. It ends with 1 and a reason where OLD is not exactly
-what was built (a person may have installed into it): then nobody can tell what a copy of it would be.
+what was built (a person may have installed into it): then it is unknown what a copy of it would be.
 """
 
 from __future__ import annotations

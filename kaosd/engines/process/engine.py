@@ -297,7 +297,7 @@ class ProcessEngine:
         return cause(found, _limits(running).memory)
 
     def _out_of_memory(self, running: Running) -> str:
-        """What the kernel killed in this host for want of memory, as a sentence; new ones are told in its log."""
+        """What the kernel killed in this host for want of memory, as a sentence; new ones are written to its log."""
         count = cgroups.killed_for_memory(running.cgroup)
         if count == 0:
             return ""
@@ -326,7 +326,7 @@ class ProcessEngine:
     async def adopt(self, handle: dict[str, object]) -> Host | None:
         """See `Engine`. A switch that was not written down any more is seen from the link.
 
-        A host whose home was moved while it ran is ended: it would go on writing, and no kernel of it would start.
+        A host whose home was moved while it ran is ended: it would keep writing, and no kernel of it would start.
         """
         running = hosts.adopt(handle)
         if running is None or not await self._same_start(running):

@@ -65,7 +65,7 @@ class Environments:
         return self.root / digest
 
     def complete(self, digest: str) -> Environment | None:
-        """The environment if its marker is there and it is what was built, as far as a look at its top tells."""
+        """The environment if its marker is there and it is what was built, as far as its top directory tells."""
         path = self.path(digest)
         marker = _marker(path)
         if marker is None or damage(path, _seal(marker)):
@@ -168,7 +168,7 @@ class Environments:
                 return
 
     async def _clear(self, target: Path) -> None:
-        """End the processes of an earlier build of *target* and take it away, at once by its name."""
+        """Kill the processes of an earlier build of *target* and take it away, at once by its name."""
         if not await asyncio.to_thread(os.path.lexists, target):
             return
 

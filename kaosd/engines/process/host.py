@@ -1,7 +1,7 @@
 """One running JupyterLab as processes and a socket: launch, wait for its answer, ask, find again, end.
 
 A host is known by its mark: `KAOS_HOST=<home>:<random>` in the environment of the server, which its kernels, terminals
-and all that they start inherit. Ending a host ends everything that carries its mark, and all that descends from it:
+and all that they start inherit. Stopping a host kills everything that carries its mark, and all that descends from it:
 also what gave itself another session and environment, because the server adopts orphans (kaosd/hosted/orphans.py).
 """
 
@@ -169,7 +169,7 @@ async def ended(running: Running) -> None:
 
 
 async def stop(running: Running, grace: float) -> None:
-    """Ask the server to end its kernels and itself; after *grace* seconds kill all that is left. Idempotent."""
+    """Ask the server to stop its kernels and itself; after *grace* seconds kill all that is left. Idempotent."""
     family = await asyncio.to_thread(_family, running)
     if proc.alive(running.identity):
         with contextlib.suppress(ProcessLookupError):

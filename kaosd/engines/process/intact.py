@@ -6,7 +6,7 @@ looked at now and then, by this module as a program of its own (`python -I -S in
 library only), because that takes a hundred times as long: it prints the first file that is missing or has changed since
 the first such look, which only notes what is unlike its RECORD from the start.
 
-Files that appear deep inside a package are no damage: some packages write there. Content that was changed without its
+Files that appear deep inside a package are not damage: some packages write there. Content that was changed without its
 size and time is not seen.
 """
 

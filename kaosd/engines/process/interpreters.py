@@ -35,7 +35,7 @@ class Uv(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """An interpreter. says: what the log is told of the choice, "" for nothing."""
+    """An interpreter. says: what the log says of the choice, "" for nothing."""
 
     path: str
     says: str = ""

@@ -96,7 +96,7 @@ class OwnUnit:
 
 
 def stem(home: Home) -> str:
-    """How the names of all units of a home begin."""
+    """How the names of all units of a home start."""
     return f"{UNITS}{blake3(os.fsencode(home.root)).hexdigest(6)}"
 
 
@@ -117,11 +117,11 @@ _KILLED = (str(os.CLD_KILLED), str(int(signal.SIGKILL)))
 def cause(found: Mapping[str, str], memory: str | None) -> str:
     """Why the host of a unit has ended, as far as `ENDED` of the unit tells; else "". memory: its limit.
 
-    systemd does not say that the kernel ended the server for want of memory where the unit goes on without what was
-    ended (OOMPolicy=continue); then only the signal is left to go by.
+    systemd does not say that the kernel ended the server for want of memory where the unit continues without what was
+    killed (OOMPolicy=continue); then only the signal is left to go by.
     """
     if found.get("Result") == "oom-kill":
-        return f"it used up its memory{f' of {memory}' if memory else ''}, and the system ended JupyterLab"
+        return f"it used up its memory{f' of {memory}' if memory else ''}, and the system killed JupyterLab"
     if memory and (found.get("ExecMainCode"), found.get("ExecMainStatus")) == _KILLED:
         return f"JupyterLab was killed, perhaps for want of memory: its limit is {memory}"
     return ""

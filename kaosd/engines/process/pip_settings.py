@@ -21,7 +21,7 @@ _SWITCHES = {"no-index": ("UV_NO_INDEX", "1"), "pre": ("UV_PRERELEASE", "allow")
 
 
 def for_uv(own: Mapping[str, str]) -> dict[str, str]:
-    """Variables of uv for what pip is told by the files and the variables of the environment *own*.
+    """Variables of uv for what pip is given by the files and the variables of the environment *own*.
 
     A file that cannot be read counts as absent, as one with a mistake does: pip itself is not what runs here.
     """

@@ -93,13 +93,13 @@ class Recipe:
             self.log.step(3, 4, "exchange what differs")
             if await self._exchange(build):
                 return notes
-            self.log.line("it cannot be exchanged; all is installed anew")
+            self.log.line("it cannot be exchanged; all is installed again")
             await asyncio.to_thread(_leave_only, target, ("inputs", _OWN, LOCK))
         await self._create(build)
         self.log.step(4, 4, "install")
         finished = await self._install(build)
         if _NONE in finished.output:  # of the lock, which was a solution a moment ago
-            self.log.line("the package index does not have what it has just named; it is asked anew")
+            self.log.line("the package index does not have what it has just named; it is asked again")
             await self._resolve(build, "--refresh")
             finished = await self._install(build, "--refresh")
         if _NONE in finished.output:
@@ -145,7 +145,7 @@ class Recipe:
         await self._accept(made, build)
 
     async def _begin(self, past: Past, build: Build) -> Change | None:
-        """Let the environment begin as a copy of the past one; None when it cannot."""
+        """Let the environment start as a copy of the past one; None when it cannot."""
         try:
             facts = json.loads((past.path / _OWN / "facts.json").read_text())
             server = (past.path / _OWN / "server.txt").read_text(), _specs(build.added())
@@ -160,9 +160,9 @@ class Recipe:
             return None
         reason = await past.take(build.target)
         if reason:
-            self.log.line(f"environment {past.digest[:7]} cannot be the beginning of it: {reason}")
+            self.log.line(f"environment {past.digest[:7]} cannot be the start of it: {reason}")
             return None
-        self.log.line(f"it begins as a copy of environment {past.digest[:7]}")
+        self.log.line(f"it starts as a copy of environment {past.digest[:7]}")
         return change
 
     async def _extend(self, build: Build, past: Past, added: tuple[str, ...]) -> bool:
@@ -383,9 +383,9 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What one build knows. work: where the notebook has its root; None where nobody does.
+    """What one build knows. work: where the notebook has its root; None where it does not matter.
 
-    texts: of the requirements files, by their path as uv is told it. asked: the requirements of other kinds of files.
+    texts: of the requirements files, by the path that uv is given. asked: the requirements of other kinds of files.
     hashed: whether packages are asked for by their hashes, so that all must have one.
     """
 
@@ -418,7 +418,7 @@ class Build:
         return [spec for name, spec in _SERVER.items() if name not in named]
 
     def sources(self, option: str) -> list[str]:
-        """The arguments by which uv is told what is wanted; *option* before each file."""
+        """The arguments that tell uv what is wanted; *option* before each file."""
         words = [option] if option else []
         found = [*words, str(self.target / _OWN / "wanted.txt")]
         if self.declared.kind == "requirements":
@@ -446,12 +446,12 @@ def _left_out(build: Build, name: str) -> str:
         return f"{name} is left out: no version of it goes with {file} and the package index"
     return (
         f"jupyter-collaboration is left out: {file} excludes every {_SERVER['jupyter-collaboration']}, so that tabs "
-        "do not share what is typed, and a change in the same place is held; allow jupyterlab>=4.4"
+        "do not share what is typed, and a change of the same lines is held; allow jupyterlab>=4.4"
     )
 
 
 def failure(found: Blame) -> BuildFailed | EngineUnavailable:
-    """The error of a blame: only what a change of the inputs can mend is a failed build."""
+    """The error of a blame: only what a change of the inputs can fix is a failed build."""
     kind = EngineUnavailable if found.transient else BuildFailed
     return kind(str(found), hint=found.hint)
 

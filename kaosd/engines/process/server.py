@@ -86,7 +86,7 @@ def _needed(
 
 
 def _holds(marker: str, extras: frozenset[str], markers: Mapping[str, str]) -> bool:
-    """Whether a marker is true with one of *extras*, or without any; one that nobody can read is."""
+    """Whether a marker is true with one of *extras*, or without any; one that cannot be read is."""
     from packaging.markers import InvalidMarker, Marker, UndefinedComparison  # noqa: PLC0415 - as above
 
     try:

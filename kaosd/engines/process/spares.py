@@ -1,8 +1,8 @@
 """Copies of environments, made beforehand, so that a changed environment starts with what it has in common.
 
-`<root>/<digest>.spare` is a copy of the environment `<digest>` that nobody uses; whoever needs it renames it into the
-new environment. `<root>/<digest>.spare-…` is one in the making; it is of no use once the process that makes it, known
-by the mark in its environment, is gone.
+`<root>/<digest>.spare` is a copy of the environment `<digest>` that is not used; a build that needs it renames it into
+the new environment. `<root>/<digest>.spare-…` is one in the making; it is of no use once the process that makes it,
+known by the mark in its environment, is gone.
 """
 
 from __future__ import annotations
