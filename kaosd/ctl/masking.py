@@ -50,13 +50,14 @@ _SET = re.compile(
 )
 _OWN = frozenset(
     """
-    address asleep attempt buildkit builder_image build_cap build_quiet bytes cap cause changed code contents count cpu
-    daemon data data_mode data_repo deployment desktop_notices directories directory do effect engine error event file
-    files format front gpu hint hooks host hosts id idle_stop job keep_versions kernels level line listens_at
-    max_backoff memory mend method mode mtime name notebook notebooks number on_failure on_live packages path pid
-    plain_registry port problem project quiet reason registry rescan root run_on_deploy seconds service_address
-    service_port service_type severity signal size socket source stage start_within state state_dir status step steps
-    stop_grace stop_hosts_on_exit swap_when_idle text times title url user version versions warning why workspace
+    action address asleep at attempt build_cap build_quiet builder_image buildkit bytes cap cause changed code
+    command contents count cpu daemon data data_mode data_repo deployment desktop_notices directories directory disk
+    do effect engine error event file files finished_at format front gpu hint hold hooks host hosts id idle_stop job
+    keep_versions kernels label level line listens_at live max_backoff memory mend method mode mtime name notebook
+    notebooks number on_failure on_live outcome packages path pid plain_registry port problem project quiet reason
+    registry rescan root run_on_deploy seconds service_address service_port service_type severity signal since size
+    socket source stage start_within started_at state state_dir status step steps stop_grace stop_hosts_on_exit
+    summary swap_when_idle text times title tone until url user verb version versions warning why workspace
     """.split()  # noqa: SIM905 - easier to read
 )  # names of settings, and of what the daemon logs
 _LABELLED = re.compile(
