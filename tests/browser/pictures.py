@@ -46,7 +46,7 @@ def _take(daemon: Daemon, browser: Browser, work: Path, place: Path) -> None:
     page.goto(f"{daemon.url(name)}/lab?token={daemon.token(name)}")
     expect(page.get_by_label("Last log lines")).to_contain_text("step 2/4")
     page.screenshot(path=place / "building.png")
-    index = _page(browser, 1100, 500)
+    index = _page(browser, 1100, 620)
     index.goto(f"http://127.0.0.1:{daemon.port}/kaosd/?token={(daemon.state / 'token').read_text()}")
     expect(index.get_by_text("building: step")).to_be_visible()
     index.screenshot(path=place / "index.png")

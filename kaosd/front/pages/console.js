@@ -169,19 +169,27 @@ function progress({ progress: now }, brief = false) {
       now.seconds != null && exactly(now.seconds), now.expected && ` of usually ${exactly(now.expected)}`));
 }
 
+// The summary; the whole reason instead, where the summary is how that begins.
+function told({ state: word, summary, reason }) {
+  const brief = summary.replace(/^[a-z]+: /, "").replace(/…$/, "");
+  return reason?.startsWith(brief) ? `${word}: ${reason}` : summary;
+}
+
+const causes = (deployment) => (deployment?.cause ?? []).map((one) => one.replace(/^\[(.*)\]$/, "$1"));
+
 function row(notebook) {
   const { name } = notebook;
-  const cause = notebook.deployment?.cause ?? [];
+  const cause = causes(notebook.deployment);
   const bad = tone(notebook) === "bad" || tone(notebook) === "warn";
   return h("li", { class: `notebook ${tone(notebook)}`, "data-key": name },
     h("div", { class: "what" },
       h("h2", {}, h("button", { class: "name", "data-show": name }, name)),
-      h("p", { class: `state ${tone(notebook)}` }, notebook.summary ?? notebook.state),
-      bad && notebook.reason && !(notebook.summary ?? "").includes(notebook.reason) && h("p", { class: "reason" }, notebook.reason),
+      h("p", { class: `state ${tone(notebook)}` }, bad ? told(notebook) : notebook.summary),
+      bad && notebook.reason && !told(notebook).includes(notebook.reason) && h("p", { class: "reason" }, notebook.reason),
       progress(notebook, true),
       h("p", { class: "quiet facts" },
         h("span", {}, version(notebook.source) ?? "no source"), notebook.data?.path && h("span", {}, "data ", version(notebook.data)),
-        cause.length > 0 && h("span", {}, "last change ", cause.slice(0, 2).join(", "), cause.length > 2 && ` and ${cause.length - 2} more`),
+        cause.length > 0 && h("span", {}, cause[0] === "first start" ? "" : "last change ", cause.slice(0, 2).join(", "), cause.length > 2 && ` and ${cause.length - 2} more`),
         h("span", {}, notebook.state, " for ", ago(notebook.since)), kernels(notebook) && h("span", {}, kernels(notebook))),
       bad && h("p", { class: "steps-next" }, steps(notebook))),
     h("div", { class: "uses" }, usage(notebook)),
@@ -211,10 +219,10 @@ function draw() {
   document.title = `${troubled ? `(${troubled} failed) ` : ""}Notebooks · kaosd`;
   if (!open.name) return;
   drawSheet();
-  const told = open.tab in ONCE && JSON.stringify(notebookOf(open.name)?.[open.tab === "edits" ? "edits" : "environment"]);
-  if (told !== open.told) {
-    if (open.told !== undefined && told) load();
-    open.told = told;
+  const known = open.tab in ONCE && JSON.stringify(notebookOf(open.name)?.[open.tab === "edits" ? "edits" : "environment"]);
+  if (known !== open.known) {
+    if (open.known !== undefined && known) load();
+    open.known = known;
   }
 }
 
@@ -319,7 +327,7 @@ const ONCE = { edits: "edits", packages: "environment" };
 function show(name, tab = "overview") {
   const again = open.name === name && open.tab === tab;
   Object.assign(open, { name, tab });
-  if (!again) Object.assign(open, { data: null, diff: null, find: "", told: undefined });
+  if (!again) Object.assign(open, { data: null, diff: null, find: "", known: undefined });
   open.hash = `#${encodeURIComponent(name)}/${tab}`;
   window.history.replaceState(null, "", open.hash);
   drawSheet();
@@ -374,7 +382,7 @@ function whole(notebook) {
   const { name, state: word, paused } = notebook;
   const building = word === "building";
   return [
-    head(name, h("p", { class: `state ${tone(notebook)}` }, notebook.summary ?? word)),
+    head(name, h("p", { class: `state ${tone(notebook)}` }, notebook.summary)),
     h("div", { class: "do", "data-key": "do" }, openLink(notebook, "-sheet"),
       h("button", { "data-copy": name }, "Copy address"),
       building && act(notebook, "cancel", {}, "Cancel build"),
@@ -417,7 +425,7 @@ function overview(notebook) {
       fact("State", notebook.state, " for ", ago(notebook.since)),
       fact("Source", notebook.source?.path && h("code", {}, notebook.source.path), " ", version(notebook.source)),
       fact("Data", notebook.data?.path && [h("code", {}, notebook.data.path), " ", version(notebook.data), notebook.data.mode === "link" && " (attached as it is)"]),
-      fact("Deployment", deployment && [String(deployment.number), " · ", (deployment.cause ?? []).slice(0, 5).join(", "), " · ", deployment.action, " ", ago(deployment.started_at), " ago"]),
+      fact("Deployment", deployment && [String(deployment.number), " · ", causes(deployment).slice(0, 5).join(", "), " · ", deployment.action, " ", ago(deployment.started_at), " ago"]),
       fact("Environment", environment?.file && h("code", {}, environment.file), environment?.by_hand?.length > 0 && ` and ${count(environment.by_hand.length, "package")} installed by hand`),
       fact("Kernels", kernels(notebook)),
       fact("JupyterLab", host?.since && host.state === "PIPELINE_RUNNING" && ["running for ", ago(host.since)], host?.restarts > 0 && `, restarted ${count(host.restarts, "time")}`),
@@ -457,7 +465,7 @@ function history(notebook, { deployments = [] }) {
   return h("ol", { class: "past" }, deployments.map((one) => {
     const query = `from=${one.number}&to=${number}`;
     return h("li", { "data-key": String(one.number), class: one.outcome },
-      h("div", {}, h("b", {}, one.number), " ", (one.cause ?? []).slice(0, 3).join(", ") || "-",
+      h("div", {}, h("b", {}, one.number), " ", causes(one).slice(0, 3).join(", ") || "-",
         one.current && h("span", { class: "chip ok" }, "current"), one.outcome === "failed" && h("span", { class: "chip bad" }, "failed")),
       h("p", { class: "quiet" }, h("code", {}, one.source ?? "-"), ` · ${one.action} · `, clock(one.started_at),
         ` · ${one.seconds < 10 ? Number(one.seconds.toFixed(1)) : Math.round(one.seconds)} s`),
