@@ -11,14 +11,14 @@ from pathlib import Path
 
 import structlog
 
-from kaosd import config_check, demo, install, proc, sd, streams
+from kaosd import config_check, demo, install, proc, sd, standard_streams
 from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.failure import USAGE, Failure
 from kaosd.daemon import serve
 from kaosd.errors import ConfigError, KaosError
-from kaosd.log import configure
+from kaosd.logging_setup import configure
 from kaosd.settings import load, prepare
-from kaosd.settings.places import expand
+from kaosd.settings.locations import expand
 from kaosd.text import printable
 
 EX_CONFIG = 78  # sysexits.h: systemd does not restart after it
@@ -26,13 +26,13 @@ EX_CONFIG = 78  # sysexits.h: systemd does not restart after it
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit code."""
-    streams.repair()
+    standard_streams.repair()
     os.umask(os.umask(0) & ~0o700)  # what it makes is at least its owner's to use
     try:
         code = _attempt(argv)
     except OSError:  # the streams take nothing any more
         code = 1
-    streams.flush()
+    standard_streams.flush()
     return code
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaosd import __version__, hooks, notices, schema, sd
+from kaosd import __version__, hooks, notices, sd, state_layout
 from kaosd.api import Api
 from kaosd.backend import Backend
 from kaosd.bundle import Store
@@ -32,7 +32,7 @@ from kaosd.errors import ConfigError, KaosError
 from kaosd.front import Front, OneTime
 from kaosd.journal import Journal
 from kaosd.lobby import Lobby
-from kaosd.log import secret
+from kaosd.logging_setup import secret
 from kaosd.notebook import News, Workshop, secret_file
 from kaosd.planner import Settle
 from kaosd.registry import Registry
@@ -62,7 +62,7 @@ async def serve(
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
         _lock(settings, stack)
-        schema.check(settings.state_dir)
+        state_layout.check(settings.state_dir)
         _raise_descriptor_limit()
         sys.setswitchinterval(SWITCH)
         shop = await _workshop(settings, stack)

@@ -20,7 +20,7 @@ import structlog
 from kaosd.errors import KaosError, StoreError
 from kaosd.journal import Event, Journal
 from kaosd.notebook import News
-from kaosd.settings import Hooks
+from kaosd.settings import HooksTable
 
 log = structlog.get_logger(__name__)
 WITHIN = 30.0  # seconds for one command; then it is killed with all that it has started
@@ -46,7 +46,7 @@ class Changes:
 
 
 async def run_all(
-    journal: Journal, news: News, hooks: Callable[[], Hooks], notebook: Callable[[str], dict[str, Any]]
+    journal: Journal, news: News, hooks: Callable[[], HooksTable], notebook: Callable[[str], dict[str, Any]]
 ) -> None:
     """Run the commands for every change of a state from now on, one after another, for as long as the daemon runs.
 

@@ -64,7 +64,7 @@ async def run(
         if isinstance(error, asyncio.CancelledError):
             await _put_down(await spawning)
         raise
-    lines = Lines(line)
+    lines = OutputLines(line)
     listening = asyncio.ensure_future(_listen(process, reading, lines))
     try:
         code = await process.wait()
@@ -94,7 +94,7 @@ async def _spawn(argv: Sequence[str], cwd: Path, env: Mapping[str, str], output:
         os.close(output)
 
 
-async def _listen(process: asyncio.subprocess.Process, reading: int, lines: Lines) -> None:
+async def _listen(process: asyncio.subprocess.Process, reading: int, lines: OutputLines) -> None:
     """Collect the lines that *process* writes into the pipe *reading*, until no process can write any more."""
     stream = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -119,7 +119,7 @@ async def _listen(process: asyncio.subprocess.Process, reading: int, lines: Line
         transport.close()
 
 
-class Lines:
+class OutputLines:
     """The lines that a program has written. hear: called with each. kept: the newest of them."""
 
     def __init__(self, hear: Callable[[str], None] | None) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaosd.errors import KaosError
-from kaosd.settings import places
+from kaosd.settings import locations
 
 # in an installed package beside this module, in a checkout above it
 SHIPPED = next(path for up in (0, 1) if (path := Path(__file__).parents[up] / "systemd").is_dir())
@@ -41,7 +41,7 @@ class Installed:
 
 def directory(environ: Mapping[str, str]) -> Path:
     """Where a person's units are."""
-    return places.config_home(environ) / "systemd" / "user"
+    return locations.config_home(environ) / "systemd" / "user"
 
 
 def render(template: str, interpreter: str, version: str, systemd: int, *, port: int, ipv6: bool) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from kaosd.settings.schema import PREFIX, File, Notebook, Table
+from kaosd.settings.schema import PREFIX, File, NotebookTable, Table
 
 CONFIG = Path(__file__).parent.parent / "config"
 PAGE = CONFIG / "SETTINGS.md"
@@ -94,7 +94,7 @@ def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
     for name, field in File.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Table):
             yield name, field.annotation
-    yield "notebook", Notebook
+    yield "notebook", NotebookTable
 
 
 def _is_value(field: FieldInfo) -> bool:

@@ -59,7 +59,7 @@ def test_no_module_of_the_client_needs_a_third_party_module() -> None:
 
 
 def test_the_test_can_tell() -> None:
-    assert "structlog" in loaded_from_outside("import kaosd.log")
+    assert "structlog" in loaded_from_outside("import kaosd.logging_setup")
 
 
 def modules() -> list[Path]:

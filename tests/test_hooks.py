@@ -18,7 +18,7 @@ from kaosd.errors import NotFoundError
 from kaosd.hooks import Changes, run_command
 from kaosd.journal import Event, Journal
 from kaosd.notebook import News
-from kaosd.settings import Hooks
+from kaosd.settings import HooksTable
 
 
 def states(*words: str) -> list[str | None]:
@@ -88,7 +88,7 @@ async def test_hooks_are_run_once_for_each_change_and_a_broken_one_is_a_line_of_
     with Journal(tmp_path / "journal.sqlite", 1.0) as journal, capture_logs() as logged:
         journal.append("state", "n", {"state": "live"}, 1.0)  # of an earlier life
         news = News()
-        section = Hooks(on_failure=tuple(command), on_live=tuple(works))
+        section = HooksTable(on_failure=tuple(command), on_live=tuple(works))
         task = asyncio.ensure_future(hooks.run_all(journal, news, lambda: section, notebook))
         await asyncio.sleep(0)
         for name, state in (("n", "live"), ("n", "failed"), ("gone", "live"), ("n", "live"), ("n", "live")):

@@ -38,10 +38,10 @@ CLEAN = (
         "install",
         "journal",
         "lobby",
-        "log",
+        "logging_setup",
     ),
-    *("logs", "metrics", "model", "notices", "planner", "plans", "proc", "registry", "schema", "sd", "settings"),
-    *("streams", "text", "unitfiles", "units", "watch"),
+    *("logs", "metrics", "model", "notices", "planner", "plans", "proc", "registry", "sd", "settings"),
+    *("standard_streams", "state_layout", "text", "unitfiles", "units", "watch"),
 )
 THINGS = r"(process(es)?|hosts?|kernels?|daemon|builds?|JupyterLab|containers?)"
 WORDS = {

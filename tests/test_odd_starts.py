@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaosd import settings, streams
+from kaosd import settings, standard_streams
 from kaosd.ctl import places
 from kaosd.ctl.failure import Failure
 from kaosd.errors import ConfigError
@@ -231,6 +231,6 @@ def test_a_user_without_account_and_home_is_told_what_to_set(monkeypatch: pytest
 
 def test_streams_that_are_there_stay(capfd: pytest.CaptureFixture[str]) -> None:
     before = sys.stdin, sys.stdout, sys.stderr
-    streams.repair()
+    standard_streams.repair()
     assert (sys.stdin, sys.stdout, sys.stderr) == before
-    assert streams.flush() is None
+    assert standard_streams.flush() is None

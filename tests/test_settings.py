@@ -13,9 +13,20 @@ import pytest
 
 from kaosd.errors import ConfigError
 from kaosd.model import DataMode, NotebookSpec, Resources
-from kaosd.settings import Docker, Front, Hooks, Log, Pachyderm, Settings, Watch, load, prepare, spec_from_request
+from kaosd.settings import (
+    DockerTable,
+    FrontTable,
+    HooksTable,
+    LogTable,
+    PachydermTable,
+    Settings,
+    WatchTable,
+    load,
+    prepare,
+    spec_from_request,
+)
 from kaosd.settings.directories import in_other_hands, make_private, refuse_borrowed, tighten_files
-from kaosd.settings.lines import line_of
+from kaosd.settings.line_numbers import line_of
 
 EXAMPLE = Path(__file__).parent.parent / "config" / "kaosd.toml"
 LOGIN = re.sub(r"[^A-Za-z0-9_-]+", "-", pwd.getpwuid(os.getuid()).pw_name)
@@ -47,12 +58,12 @@ def test_without_a_file_the_defaults_hold() -> None:
         state_dir=Path(HOME, ".local/state/kaosd"),
         socket=Path(HOME, ".local/state/kaosd/kaosd.sock"),
         engine="process",
-        front=Front(port=8890),
-        watch=Watch(mode="auto", quiet=0.05, cap=0.5, build_quiet=0.4, build_cap=5.0, rescan=60.0),
-        log=Log(level="info", format="auto"),
-        hooks=Hooks(),
-        docker=Docker(socket=None),
-        pachyderm=Pachyderm(),
+        front=FrontTable(port=8890),
+        watch=WatchTable(mode="auto", quiet=0.05, cap=0.5, build_quiet=0.4, build_cap=5.0, rescan=60.0),
+        log=LogTable(level="info", format="auto"),
+        hooks=HooksTable(),
+        docker=DockerTable(socket=None),
+        pachyderm=PachydermTable(),
         swap_when_idle=600.0,
         idle_stop=0.0,
         keep_versions=20,
@@ -500,7 +511,7 @@ def test_the_example_shows_every_key_with_its_default(tmp_path: Path) -> None:
     assert notebook.name == "notebook-default-ada"
     own = {"config", "login", "notebooks", "warnings"}
     keys = {key for key in Settings.__slots__ if key not in own} | {
-        *Front.model_fields, *Watch.model_fields, *Log.model_fields,
+        *FrontTable.model_fields, *WatchTable.model_fields, *LogTable.model_fields,
         "workspace", "user", "name", "source", "data", "data_mode", "cpu", "memory", "gpu", "environment_inputs",
     }  # fmt: skip
     missing = [key for key in keys if not re.search(rf"(?m)^\[?{key}\]?( =|$)", text)]

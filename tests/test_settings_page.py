@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import re
 
-from kaosd.settings.schema import Docker, File, Front, Hooks, Log, Notebook, Pachyderm, Watch
+from kaosd.settings.schema import (
+    DockerTable,
+    File,
+    FrontTable,
+    HooksTable,
+    LogTable,
+    NotebookTable,
+    PachydermTable,
+    WatchTable,
+)
 from tests.settings_page import PAGE, TOPIC, meanings, render, render_topic
 
 
@@ -16,7 +25,7 @@ def test_the_page_is_what_the_schema_says() -> None:
 def test_every_key_has_a_row_with_a_meaning() -> None:
     rows = re.findall(r"(?m)^\| `(\w+)`.*\| ([^|]+) \|$", render())
     tables = {"front", "watch", "log", "hooks", "docker", "pachyderm", "notebook"}
-    models = (File, Front, Watch, Log, Hooks, Docker, Pachyderm, Notebook)
+    models = (File, FrontTable, WatchTable, LogTable, HooksTable, DockerTable, PachydermTable, NotebookTable)
     keys = [key for model in models for key in model.model_fields]
     assert sorted(name for name, _ in rows) == sorted(key for key in keys if key not in tables)
     assert all(len(meaning) > 10 for _, meaning in rows)

@@ -17,14 +17,14 @@ CIRCLES = [
 
 # Names of modules outside of the engines, and of classes, that stand for more than one thing. Add none.
 MODULES = {
-    *("answers", "documents", "following", "lines", "notebooks", "output", "parsing", "past", "places", "routes"),
-    *("schema", "server", "streams", "survey", "text", "work"),
+    *("answers", "documents", "following", "lines", "output", "parsing", "past", "places", "routes", "server"),
+    *("survey", "text", "work"),
 }
 CLASSES = {
-    *("Applied", "Backend", "Build", "Change", "Connection", "Directory", "Door", "Edit", "Entry", "Events"),
-    *("Expected", "Facts", "Failure", "Found", "Front", "Identity", "Image", "Inputs", "Kernel", "Known", "Line"),
-    *("Lines", "Live", "Log", "Names", "Notebook", "Options", "Outcome", "Past", "Problem", "Progress", "Question"),
-    *("Read", "Recovered", "Refusal", "Route", "Running", "Step", "Survey", "Verdict", "Why", "_Kept"),
+    *("Applied", "Backend", "Build", "Change", "Connection", "Directory", "Edit", "Entry", "Expected", "Facts"),
+    *("Failure", "Found", "Identity", "Image", "Inputs", "Kernel", "Known", "Line", "Live", "Names", "Outcome"),
+    *("Past", "Problem", "Progress", "Question", "Read", "Recovered", "Refusal", "Route", "Running", "Step"),
+    *("Survey", "Verdict", "Why", "_Kept"),
 }
 
 

@@ -43,7 +43,7 @@ class Limits:
     body_bytes: int = 2**20
 
 
-class Door:
+class ConnectionLimiter:
     """Lets connections in, and shuts the one that has been idle longest when there are too many.
 
     peers: user ids that may come in. server: aiohttp's, which hands requests on. Owned by the event loop.
@@ -107,7 +107,7 @@ class Connection(RequestHandler):
 
     __slots__ = ("_busy", "_door", "_late", "_stalled", "stream")
 
-    def __init__(self, door: Door, server: Server) -> None:
+    def __init__(self, door: ConnectionLimiter, server: Server) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kaosd.errors import ConfigError
 from kaosd.settings.directories import make_private, refuse_replaceable
-from kaosd.settings.places import SOCKET_PATH_MAX
+from kaosd.settings.locations import SOCKET_PATH_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,11 @@ from typing import Any, Literal, Protocol
 
 from kaosd.api import requests
 from kaosd.api.requests import checked
-from kaosd.settings.schema import Notebook
+from kaosd.settings.schema import NotebookTable
 
 Json = dict[str, Any]
 Events = AsyncGenerator[Json]  # an answer that comes line by line
-_NOTEBOOK_FIELDS = frozenset(Notebook.model_fields)
+_NOTEBOOK_FIELDS = frozenset(NotebookTable.model_fields)
 
 
 class Backend(Protocol):

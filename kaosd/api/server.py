@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from kaosd.api import problems, requests
-from kaosd.api.connection import Connection, Door, Limits, peer
+from kaosd.api.connection import Connection, ConnectionLimiter, Limits, peer
 from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
 from kaosd.api.routes import ROUTES, Ask, Backend, Events, Json, Route, find
@@ -69,7 +69,7 @@ class Api:
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, shutdown_timeout=FAREWELL)
         await self._runner.setup()
-        door = Door(cast("web.Server", self._runner.server), self._peers, self._limits)
+        door = ConnectionLimiter(cast("web.Server", self._runner.server), self._peers, self._limits)
         try:
             await self._listen(door)
         except BaseException:
@@ -94,7 +94,7 @@ class Api:
 
     # -- the socket ----------------------------------------------------------------------------------------
 
-    async def _listen(self, door: Door) -> None:
+    async def _listen(self, door: ConnectionLimiter) -> None:
         activated, self._activated = self._activated, None
         taken = listen(self._path) if activated is None else given(activated, self._path)
         self._ours = activated is None
@@ -102,7 +102,7 @@ class Api:
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(door.connection, sock=taken, backlog=BACKLOG)
 
-    async def _watch_path(self, door: Door) -> None:
+    async def _watch_path(self, door: ConnectionLimiter) -> None:
         """Listen again when somebody (a cleaner of /run, a person) removed the socket's path."""
         while True:
             await asyncio.sleep(self._limits.watch)

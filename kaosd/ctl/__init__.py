@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from kaosd import streams
+from kaosd import standard_streams
 from kaosd.ctl import failure
 from kaosd.errors import KaosError
 
@@ -14,17 +14,17 @@ __all__ = ["main"]
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command, and return its exit code; manual.EXIT_CODES says what each means."""
-    streams.repair()
+    standard_streams.repair()
     given = sys.argv[1:] if arguments is None else arguments
     code, unwritten = failure.FAILED, None
     try:
         code = _attempt(given)
     except OSError as error:  # not even the sentence about an error can be written
         unwritten = error
-    left = streams.flush()
+    left = standard_streams.flush()
     if (failed := unwritten or left) is not None:
         code = _unwritten(failed)
-        streams.flush()
+        standard_streams.flush()
     return code
 
 
@@ -52,7 +52,7 @@ def _unwritten(error: OSError) -> int:
     try:
         sys.stderr.write(f"kaosctl: the output cannot be written: {error.strerror}\n")
     except OSError:
-        streams.flush()  # drops what is left
+        standard_streams.flush()  # drops what is left
     return failure.FAILED
 
 

@@ -27,7 +27,7 @@ _CALM = re.compile(r"[DI] \w+ |JupyterLab ")  # how lines begin that report no t
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class JupyterClient:
     """Where a host is asked: its socket, the path before its addresses, the file with its token."""
 
     socket: str
@@ -111,7 +111,7 @@ def _never_answers(error: Exception) -> bool:
     return isinstance(error, aiohttp.ClientConnectorError) and error.errno in (errno.ENOENT, errno.ECONNREFUSED)
 
 
-async def failing(door: Door, end: Coroutine[None, None, None], within: float) -> str | None:
+async def failing(door: JupyterClient, end: Coroutine[None, None, None], within: float) -> str | None:
     """Wait until a host that starts answers: None; or how it did not, in words. *end*: returns when it has ended."""
     dying, asking = asyncio.ensure_future(end), asyncio.ensure_future(door.opened())
     try:

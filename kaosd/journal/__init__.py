@@ -4,17 +4,17 @@ Registrations, what each notebook serves and what people want of it, deployments
 files, and the numbered stream of events. Nothing here reads a clock: times are arguments. No secrets are kept.
 """
 
-from kaosd.journal.events import Events
+from kaosd.journal.events import EventLog
 from kaosd.journal.history import History
 from kaosd.journal.migration import SCHEMA
-from kaosd.journal.notebooks import Notebooks
+from kaosd.journal.notebook_rows import Notebooks
 from kaosd.journal.rows import Event, Intent, KnownVersion, Live, Recovered, Registration
 from kaosd.journal.versions import Versions
 
 __all__ = ["SCHEMA", "Event", "Intent", "Journal", "KnownVersion", "Live", "Recovered", "Registration"]
 
 
-class Journal(Notebooks, History, Versions, Events):
+class Journal(Notebooks, History, Versions, EventLog):
     """The journal: one connection and one lock, so that any thread may call any method.
 
     Each method is one transaction: it happens wholly or not at all, also under kill -9. All raise StoreError.

@@ -19,7 +19,7 @@ UPDATE trimmed SET seq = COALESCE((SELECT events.seq FROM events ORDER BY events
 """
 
 
-class Events(Database):
+class EventLog(Database):
     """The last KEEP_EVENTS events. last_seq: number of the newest one ever given out; it never goes back."""
 
     def __init__(self, path: Path, at: float, *, busy: float = BUSY) -> None:

@@ -19,7 +19,7 @@ import structlog
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
 from kaosd.errors import BuildFailed, ContentLost, EngineError, KaosError, StoreError
-from kaosd.log import secret
+from kaosd.logging_setup import secret
 from kaosd.model import DataMode, DeployCheck, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import kept, standing, tab_notices, view
 from kaosd.notebook.checks import WITHIN, Checks

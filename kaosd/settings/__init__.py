@@ -18,17 +18,36 @@ from typing import Any
 from pydantic import ValidationError
 
 from kaosd.model import NotebookSpec
-from kaosd.settings import naming, places, sources
+from kaosd.settings import locations, naming, sources
 from kaosd.settings.directories import make_private, tighten_files
-from kaosd.settings.lines import line_of
-from kaosd.settings.schema import ENGINES, Docker, File, Front, Hooks, Log, Notebook, Pachyderm, Watch
+from kaosd.settings.line_numbers import line_of
+from kaosd.settings.schema import (
+    ENGINES,
+    DockerTable,
+    File,
+    FrontTable,
+    HooksTable,
+    LogTable,
+    NotebookTable,
+    PachydermTable,
+    WatchTable,
+)
 from kaosd.settings.sentences import Mistake, Origin, mistakes_of, request_refusal
 from kaosd.settings.specs import Defaults, build_spec
 
 __all__ = [
-    "ENGINES", "Docker", "Front", "Hooks", "Log", "Pachyderm", "Settings", "Watch", "load", "prepare",
+    "ENGINES",
+    "DockerTable",
+    "FrontTable",
+    "HooksTable",
+    "LogTable",
+    "PachydermTable",
+    "Settings",
+    "WatchTable",
+    "load",
+    "prepare",
     "spec_from_request",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +65,12 @@ class Settings:
     state_dir: Path
     socket: Path
     engine: str
-    front: Front
-    watch: Watch
-    log: Log
-    hooks: Hooks
-    docker: Docker
-    pachyderm: Pachyderm
+    front: FrontTable
+    watch: WatchTable
+    log: LogTable
+    hooks: HooksTable
+    docker: DockerTable
+    pachyderm: PachydermTable
     swap_when_idle: float
     idle_stop: float
     keep_versions: int
@@ -76,11 +95,9 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     """
     file, origin = sources.read(config, environ)
     mistakes: list[Mistake] = []
-    state_dir = _own_path("state_dir", file.state_dir, places.default_state_dir(environ), origin, environ)
-    socket = _own_path("socket", file.socket, places.default_socket(environ, state_dir), origin, environ)
-    login = places.login()
-    resolve = partial(places.expand, base=origin.file.parent, environ=environ)
-    defaults = Defaults(file.engine, login, file.swap_when_idle, file.idle_stop, state_dir, resolve)
+    state_dir, socket = _own_paths(file, origin, environ)
+    resolve = partial(locations.expand, base=origin.file.parent, environ=environ)
+    defaults = Defaults(file.engine, locations.login(), file.swap_when_idle, file.idle_stop, state_dir, resolve)
     notebooks = tuple(_specs(file, defaults, origin, mistakes))
     mistakes += _missing(file, notebooks)
     if mistakes:
@@ -107,7 +124,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         personal_kernels=file.personal_kernels,
         personal_settings=file.personal_settings,
         pass_environment=file.pass_environment,
-        login=login,
+        login=defaults.user,
         notebooks=notebooks,
         warnings=sources.warnings(environ),
     )
@@ -131,9 +148,9 @@ def spec_from_request(fields: Mapping[str, Any], settings: Settings) -> Notebook
         settings.engine, settings.login, settings.swap_when_idle, settings.idle_stop, settings.state_dir, _absolute
     )
     try:
-        return build_spec(Notebook.model_validate(given), defaults, registered=True)
+        return build_spec(NotebookTable.model_validate(given), defaults, registered=True)
     except ValidationError as error:
-        raise request_refusal(mistakes_of(error, Notebook)) from error
+        raise request_refusal(mistakes_of(error, NotebookTable)) from error
     except Mistake as mistake:
         raise request_refusal([mistake]) from mistake
 
@@ -144,7 +161,7 @@ def inherited(complete: Mapping[str, Any], settings: Settings) -> dict[str, Any]
     A value that the settings or the program itself would give now counts as inherited.
     """
     resources = complete.get("resources") or {}
-    given = {key: value for key, value in {**complete, **resources}.items() if key in Notebook.model_fields}
+    given = {key: value for key, value in {**complete, **resources}.items() if key in NotebookTable.model_fields}
     idle = (settings.swap_when_idle, File.model_fields["swap_when_idle"].default)
     known = {"engine": (settings.engine,), "user": (settings.login,), "swap_when_idle": idle}
     usual = {"workspace": "default", "data_mode": "snapshot", "gpu": 0, "environment_inputs": []}
@@ -163,14 +180,20 @@ def prepare(settings: Settings) -> None:
         make_private(settings.socket.parent, "directory of the socket", tighten=False)
 
 
-_LIMITS = {"state_dir": places.STATE_DIR_MAX, "socket": places.SOCKET_PATH_MAX}
+_LIMITS = {"state_dir": locations.STATE_DIR_MAX, "socket": locations.SOCKET_PATH_MAX}
+
+
+def _own_paths(file: File, origin: Origin, environ: Mapping[str, str]) -> tuple[Path, Path]:
+    """The state directory and the socket."""
+    state_dir = _own_path("state_dir", file.state_dir, locations.default_state_dir(environ), origin, environ)
+    return state_dir, _own_path("socket", file.socket, locations.default_socket(environ, state_dir), origin, environ)
 
 
 def _own_path(field: str, text: str | None, default: Path, origin: Origin, environ: Mapping[str, str]) -> Path:
     """The path of state_dir or socket, short enough for the sockets that it holds or is."""
     base = None if (field,) in origin.variables else origin.file.parent
     try:
-        path = places.expand(text, base, environ) if text else default
+        path = locations.expand(text, base, environ) if text else default
     except ValueError as error:
         raise origin.refusal([Mistake((field,), str(error))]) from error
     size, limit = len(os.fsencode(path)), _LIMITS[field]

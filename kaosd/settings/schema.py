@@ -189,14 +189,14 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Front(Table):
+class FrontTable(Table):
     """[front]: the one local address behind which all hosts stand."""
 
     port: Whole = Field(default=8890, ge=1, le=65535, description="a whole number from 1 to 65535")
     hosts: HostNames = Field(default=(), description='an array of names, for example ["lab.example.org"]')
 
 
-class Watch(Table):
+class WatchTable(Table):
     """[watch]: how changes on disk are noticed. All but mode are seconds.
 
     quiet, cap: cheap steps start after so much quiet, at the latest after cap. build_quiet, build_cap: likewise for
@@ -224,7 +224,7 @@ class Watch(Table):
         return cap
 
 
-class Pachyderm(Table):
+class PachydermTable(Table):
     """[pachyderm]: the cluster, and how images are made and hosts are reached there; see config/kaosd.toml."""
 
     address: PachdAddress | None = Field(default=None, description='"grpc://host:port" or "grpcs://host:port"')
@@ -247,7 +247,7 @@ class Pachyderm(Table):
     )
     start_within: Seconds = Field(default=900.0, ge=1, description=f"{_DURATIONS}, 1 or more")
 
-    def resolved(self, absolute: Callable[[str], str]) -> Pachyderm:
+    def resolved(self, absolute: Callable[[str], str]) -> PachydermTable:
         """The same with absolute paths."""
         files = {key: absolute(path) for key in ("ca_file", "token_file") if (path := getattr(self, key)) is not None}
         return self.model_copy(update=files)
@@ -260,7 +260,7 @@ class Pachyderm(Table):
         return port
 
 
-class Log(Table):
+class LogTable(Table):
     """[log]: the daemon's own log. auto: colours on a terminal, JSON lines elsewhere, prefixed text for a journal."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
@@ -271,7 +271,7 @@ class Log(Table):
     )  # fmt: skip
 
 
-class Docker(Table):
+class DockerTable(Table):
     """[docker]: the container engine of the docker engine."""
 
     socket: Annotated[str, AfterValidator(_container_engine)] | None = Field(
@@ -279,14 +279,14 @@ class Docker(Table):
     )
 
 
-class Hooks(Table):
+class HooksTable(Table):
     """[hooks]: commands that are run when a notebook fails or is live."""
 
     on_failure: Arguments = Field(default=(), description=_COMMAND)
     on_live: Arguments = Field(default=(), description=_COMMAND)
 
 
-class Notebook(Table):
+class NotebookTable(Table):
     """[[notebook]]: one hosted notebook; also the body of a request to deploy one."""
 
     name: NotebookName | None = Field(default=None, description=_NAMES)
@@ -335,12 +335,12 @@ class File(BaseSettings):
     pass_environment: VariableNames = Field(
         default=(), description='an array of variable names, for example ["AWS_PROFILE"]'
     )
-    front: Front = Field(default_factory=Front, description="a table: [front]")
-    watch: Watch = Field(default_factory=Watch, description="a table: [watch]")
-    log: Log = Field(default_factory=Log, description="a table: [log]")
-    hooks: Hooks = Field(default_factory=Hooks, description="a table: [hooks]")
-    docker: Docker = Field(default_factory=Docker, description="a table: [docker]")
-    pachyderm: Pachyderm = Field(default_factory=Pachyderm, description="a table: [pachyderm]")
-    notebook: Annotated[tuple[Notebook, ...], BeforeValidator(_frozen)] = Field(
+    front: FrontTable = Field(default_factory=FrontTable, description="a table: [front]")
+    watch: WatchTable = Field(default_factory=WatchTable, description="a table: [watch]")
+    log: LogTable = Field(default_factory=LogTable, description="a table: [log]")
+    hooks: HooksTable = Field(default_factory=HooksTable, description="a table: [hooks]")
+    docker: DockerTable = Field(default_factory=DockerTable, description="a table: [docker]")
+    pachyderm: PachydermTable = Field(default_factory=PachydermTable, description="a table: [pachyderm]")
+    notebook: Annotated[tuple[NotebookTable, ...], BeforeValidator(_frozen)] = Field(
         default=(), description="tables: [[notebook]]"
     )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from kaosd.errors import ConfigError
-from kaosd.settings.lines import line_of
+from kaosd.settings.line_numbers import line_of
 
 Location = tuple[str | int, ...]
 

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from kaosd import encodings
 from kaosd.errors import ConfigError
-from kaosd.settings import places
+from kaosd.settings import locations
 from kaosd.settings.schema import PREFIX, File, Table, Variable
 from kaosd.settings.sentences import Location, Origin, did_you_mean, mistakes_of
 
@@ -41,7 +41,7 @@ def _text(config: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
     """The file to read and its text; no text when it is absent and was not named."""
     named = str(config) if config is not None else environ.get(_CONFIG)
     try:
-        path = places.expand(named, None, environ) if named else places.default_config(environ)
+        path = locations.expand(named, None, environ) if named else locations.default_config(environ)
     except ValueError as error:
         raise ConfigError(f"the configuration {named}: {error}") from error
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from kaosd.errors import ConfigError
 from kaosd.model import DataMode, NotebookSpec, Resources, check_name
 from kaosd.settings.naming import base_name
-from kaosd.settings.schema import Notebook
+from kaosd.settings.schema import NotebookTable
 from kaosd.settings.sentences import Mistake
 
 WORKSPACE = "default"
@@ -31,7 +31,7 @@ class Defaults:
     resolve: Callable[[str], Path]
 
 
-def build_spec(table: Notebook, defaults: Defaults, *, registered: bool) -> NotebookSpec:
+def build_spec(table: NotebookTable, defaults: Defaults, *, registered: bool) -> NotebookSpec:
     """The spec of *table*; Mistake, located within the table, when it cannot be."""
     user = table.user or defaults.user
     idle = defaults.swap_when_idle if table.swap_when_idle is None else table.swap_when_idle

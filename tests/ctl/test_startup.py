@@ -19,7 +19,7 @@ OWN = {
     "kaosd.ctl.screen",
     "kaosd.ctl.status",
     "kaosd.errors",
-    "kaosd.streams",
+    "kaosd.standard_streams",
     "kaosd.text",
 }
 COMMANDS = (

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from kaosd.engines import jupyter
-from kaosd.engines.jupyter import Door
+from kaosd.engines.jupyter import JupyterClient
 
 
 class Server:
@@ -58,7 +58,7 @@ async def test_a_time_in_which_the_daemon_was_stopped_says_nothing_of_the_host(
     monkeypatch.setattr(jupyter, "time", SimpleNamespace(monotonic=lambda: server.clock))
     (short / "token").write_text("secret")
     server.late = late
-    status = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    status = await JupyterClient(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
     assert (status.alive, status.answering, server.late) == (True, answering, [])
 
 
@@ -111,7 +111,7 @@ async def test_an_answer_without_end_is_no_answer(
     (short / "token").write_text("secret")
     server = await asyncio.start_unix_server(serve, str(short / "s"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    status = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    status = await JupyterClient(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
     server.close()
     assert (status.alive, status.answering) == (True, False)
     assert status.reason
@@ -129,7 +129,7 @@ async def test_a_host_that_has_another_token_is_lost(short: Path, status: int, l
     await runner.setup()
     await web.UnixSite(runner, str(short / "s")).start()
     (short / "token").write_text("secret")
-    found = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    found = await JupyterClient(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
     await runner.cleanup()
     assert (found.alive, found.answering, found.lost) == (True, False, lost)
 
@@ -151,10 +151,10 @@ def left_behind(path: Path) -> None:
 async def test_a_host_at_whose_socket_nobody_listens_is_lost(short: Path, stands: Callable[[Path], None]) -> None:
     (short / "token").write_text("secret")
     stands(short / "s")
-    found = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    found = await JupyterClient(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
     assert (found.alive, found.answering, found.lost) == (True, False, True)
 
 
 async def test_a_token_that_cannot_be_read_says_nothing_of_the_host(server: Server, short: Path) -> None:
-    found = await Door(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
+    found = await JupyterClient(str(short / "s"), "/n/", str(short / "token")).probe(lambda: "")
     assert (found.alive, found.answering, found.lost) == (True, False, False)

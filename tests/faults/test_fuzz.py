@@ -30,7 +30,7 @@ from kaosd.errors import BundleError, ConfigError, KaosError
 from kaosd.journal import Intent, Live, rows
 from kaosd.logs import split_line, stamp
 from kaosd.model import NAME_MAX, Version, check_name, parse_memory
-from kaosd.settings.schema import Notebook as NotebookTable
+from kaosd.settings.schema import NotebookTable
 from kaosd.text import printable
 from tests.faults.daemon import Struck
 

@@ -23,7 +23,7 @@ from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import Pipelines
 from kaosd.engines.pachyderm.repos import Repos
 from kaosd.engines.pachyderm.specs import HostOrder, host_request, repo_mark
-from kaosd.settings import Pachyderm
+from kaosd.settings import PachydermTable
 from tests.pachd.program import Pachd, running, turned_back
 
 TOKEN = "s3cret"
@@ -247,7 +247,7 @@ async def test_the_context_of_pachctl_is_honoured(guarded: Pachd, tmp_path: Path
     """Address, token and project come from there when [pachyderm] names no address."""
     context = {"pachd_address": f"grpc://{guarded.address}", "session_token": TOKEN, "project": "default"}
     path = tmp_path / "config.json"
-    settings = Pachyderm(registry=f"{registry}/t", plain_registry=True)
+    settings = PachydermTable(registry=f"{registry}/t", plain_registry=True)
 
     def write(**changes: str) -> None:
         contexts = {"one": {**context, **changes}, "other": {"pachd_address": "grpc://127.0.0.1:1"}}

@@ -32,7 +32,7 @@ from kaosd.engines.pachyderm.names import (
 from kaosd.engines.pachyderm.options import Options
 from kaosd.errors import BuildFailed, ConfigError
 from kaosd.hosted import pod, podtree
-from kaosd.settings import Pachyderm
+from kaosd.settings import PachydermTable
 from tests.engines.conftest import Files
 from tests.pachd.pfs import check_path
 from tests.pachd.pps import LIMIT
@@ -293,7 +293,7 @@ def test_waits_double_up_to_a_bound() -> None:
 def test_a_cluster_from_the_settings(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("abc\n")
     (tmp_path / "ca").write_text("PEM")
-    settings = Pachyderm(
+    settings = PachydermTable(
         address="grpcs://pachd:443", token_file=str(tmp_path / "token"), ca_file=str(tmp_path / "ca"), project="team"
     )
     cluster = cluster_of(settings, {})
@@ -305,22 +305,22 @@ def test_a_cluster_from_the_context_of_pachctl(tmp_path: Path) -> None:
     context = {"pachd_address": "grpc://there:30650", "session_token": "t", "project": "p", "server_cas": "UEVN"}
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"v2": {"active_context": "one", "contexts": {"one": context}}}))
-    cluster = cluster_of(Pachyderm(), {"PACH_CONFIG": str(config)})
+    cluster = cluster_of(PachydermTable(), {"PACH_CONFIG": str(config)})
     assert (cluster.address, cluster.project, cluster.token, cluster.roots) == ("there:30650", "p", "t", b"PEM")
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (Pachyderm(), "pachyderm.registry is missing .write where images are pushed to"),
-        (Pachyderm(registry="r"), "pachyderm.address is missing, and pachctl has no active context"),
+        (PachydermTable(), "pachyderm.registry is missing .write where images are pushed to"),
+        (PachydermTable(registry="r"), "pachyderm.address is missing, and pachctl has no active context"),
         (
-            Pachyderm(registry="r", address="p:1", token_file="/no/such"),
+            PachydermTable(registry="r", address="p:1", token_file="/no/such"),
             "pachyderm.token_file: /no/such cannot be read",
         ),
     ],
 )
-def test_what_is_missing_is_told(settings: Pachyderm, told: str, tmp_path: Path) -> None:
+def test_what_is_missing_is_told(settings: PachydermTable, told: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=told):
         make_engine(settings, tmp_path, {"HOME": str(tmp_path)})
 
@@ -328,7 +328,7 @@ def test_what_is_missing_is_told(settings: Pachyderm, told: str, tmp_path: Path)
 def test_a_broken_context_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"config.json names no active context"):
-        cluster_of(Pachyderm(), {"PACH_CONFIG": str(tmp_path / "config.json")})
+        cluster_of(PachydermTable(), {"PACH_CONFIG": str(tmp_path / "config.json")})
 
 
 def test_each_of_the_fifteen_has_a_test_that_exists() -> None:

@@ -18,7 +18,7 @@ from kaosd.engines.docker import limits, place
 from kaosd.engines.docker.connection import Connection, NoSuchThing
 from kaosd.engines.docker.facts import Facts
 from kaosd.engines.docker.place import Place
-from kaosd.engines.jupyter import Door, failing, last_words
+from kaosd.engines.jupyter import JupyterClient, failing, last_words
 from kaosd.errors import EngineError, StartFailed
 from kaosd.logs import stamp
 from kaosd.model import Environment, Host, HostStatus
@@ -72,9 +72,9 @@ class Running:
         return Place(Path(self.own), Path(self.run))
 
     @property
-    def door(self) -> Door:
+    def door(self) -> JupyterClient:
         """Where it is asked."""
-        return Door(self.place.socket, self.base_url, self.token_file)
+        return JupyterClient(self.place.socket, self.base_url, self.token_file)
 
     def sees(self, linked: Path) -> bool:
         """Whether it mounts this directory of the person's, as it is now. Blocking."""

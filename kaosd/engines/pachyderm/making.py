@@ -15,16 +15,16 @@ from kaosd.engines.pachyderm.connection import Cluster
 from kaosd.engines.pachyderm.engine import PachydermEngine
 from kaosd.engines.pachyderm.options import Options
 from kaosd.errors import ConfigError
-from kaosd.settings import Pachyderm
+from kaosd.settings import PachydermTable
 
 
-def make_engine(settings: Pachyderm, place: Path, environ: Mapping[str, str] = os.environ) -> PachydermEngine:
+def make_engine(settings: PachydermTable, place: Path, environ: Mapping[str, str] = os.environ) -> PachydermEngine:
     """The engine for these settings, which keeps its files in *place*. Nothing is connected to yet. ConfigError."""
     options = Options.of(settings)
     return PachydermEngine(cluster_of(settings, environ), options, place, start_within=settings.start_within)
 
 
-def cluster_of(settings: Pachyderm, environ: Mapping[str, str]) -> Cluster:
+def cluster_of(settings: PachydermTable, environ: Mapping[str, str]) -> Cluster:
     """The cluster that the settings name, or else the one of pachctl's active context."""
     context = _context(environ) if settings.address is None else {}
     scheme, _, rest = (settings.address or context.get("pachd_address") or "").rpartition("://")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from kaosd.errors import ConfigError
-from kaosd.settings import Pachyderm
+from kaosd.settings import PachydermTable
 
-_USUAL = Pachyderm()
+_USUAL = PachydermTable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Options:
     service_address: str = _USUAL.service_address
 
     @classmethod
-    def of(cls, settings: Pachyderm) -> Options:
+    def of(cls, settings: PachydermTable) -> Options:
         """Those of the settings, where they have the same names; ConfigError when there is no registry."""
         if settings.registry is None:
             hint = 'write where images are pushed to, as "registry.example.com/team"'

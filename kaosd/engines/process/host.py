@@ -22,7 +22,7 @@ from typing import Any, cast
 from kaosd import cgroups, proc
 from kaosd.engines import jupyter
 from kaosd.engines.base import Home, Order
-from kaosd.engines.jupyter import Door
+from kaosd.engines.jupyter import JupyterClient
 from kaosd.engines.process.launchers import Command, Launcher
 from kaosd.errors import EngineError, StartFailed
 from kaosd.model import Host, HostStatus
@@ -141,9 +141,9 @@ async def probe(running: Running) -> HostStatus:
     return await door(running).probe(partial(last_words, running, running=True))
 
 
-def door(running: Running) -> Door:
+def door(running: Running) -> JupyterClient:
     """Where the host is asked."""
-    return Door(running.socket, running.base_url, running.token_file)
+    return JupyterClient(running.socket, running.base_url, running.token_file)
 
 
 def adopt(handle: Mapping[str, object]) -> Running | None:

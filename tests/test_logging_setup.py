@@ -14,8 +14,8 @@ from typing import TextIO
 import pytest
 import structlog
 
-from kaosd import log as daemon_log
-from kaosd.log import MASK, configure, secret
+from kaosd import logging_setup as daemon_log
+from kaosd.logging_setup import MASK, configure, secret
 
 TOKEN = "3f9a1c0b77d2e4f6"
 Start = Callable[..., None]

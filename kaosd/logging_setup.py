@@ -40,7 +40,7 @@ _LINES = ("exception", "stack")  # the keys that hold several lines, by structlo
 _secrets: set[str] = set()
 
 
-class Options(Protocol):
+class LogOptions(Protocol):
     """How to log: a level, and auto, console, json or journal."""
 
     @property
@@ -58,7 +58,7 @@ def secret(value: str) -> str:
 
 
 def configure(
-    options: Options, state_dir: Path, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
+    options: LogOptions, state_dir: Path, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ
 ) -> Callable[[], None]:
     """Log to *stream* (None: stderr) and to <state_dir>/logs/daemon.log; what libraries warn about as well.
 
