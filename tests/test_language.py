@@ -10,38 +10,9 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "kaosd"
-# Packages, and modules at the top, that keep to the list. Grow it, and never shrink it.
-CLEAN = (
-    *(
-        "__init__",
-        "__main__",
-        "api",
-        "aside",
-        "backend",
-        "bounded",
-        "bundle",
-        "cgroups",
-        "config_check",
-        "ctl",
-        "daemon",
-    ),
-    *(
-        "declared",
-        "demo",
-        "doctor",
-        "encodings",
-        "engines",
-        "errors",
-        "front",
-        "globs",
-        "hooks",
-        "install",
-        "journal",
-        "lobby",
-        "logging_setup",
-    ),
-    *("logs", "metrics", "model", "notices", "planner", "plans", "proc", "registry", "sd", "settings"),
-    *("standard_streams", "state_layout", "text", "unitfiles", "units", "watch"),
+NOT_YET = {"hosted"}  # whose texts still have such words; shrink it, and never grow it
+CLEAN = sorted(
+    {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - NOT_YET
 )
 THINGS = r"(process(es)?|hosts?|kernels?|daemon|builds?|JupyterLab|containers?)"
 WORDS = {

@@ -1,7 +1,7 @@
 """The actor of one notebook: look, plan, one step, record, publish; then look again.
 
 Everything here belongs to one task in the event loop. Others poke it, or leave a wish (pause, redeploy ...)
-and poke it. An error inside a step marks this notebook as failed and backs off; an error outside of one ends
+and poke it. An error inside a step marks this notebook as failed and backs off; an error outside of one stops
 the daemon, which adopts the hosts again after its next start.
 """
 
@@ -48,7 +48,7 @@ LOST_FOR_GOOD = 3  # tries after which what the directories do not hold will not
 
 
 class Notebook:
-    """One notebook, from the first look until it is removed."""
+    """One notebook, from the first observation until it is removed."""
 
     def __init__(self, spec: NotebookSpec, shop: Workshop) -> None:
         self.spec = spec
@@ -90,7 +90,7 @@ class Notebook:
         self._poked.set()
 
     def change(self, spec: NotebookSpec) -> None:
-        """Take over a changed configuration; directories and engine are changed by the registry instead."""
+        """Apply a changed configuration; directories and engine are changed by the registry instead."""
         self.spec = spec
         self.poke()
 
@@ -132,11 +132,11 @@ class Notebook:
         self.unpin()
 
     async def fresh(self) -> None:
-        """Return when scans that began after this call have ended."""
+        """Return when scans that started after this call have ended."""
         await asyncio.gather(*(root.fresh() for root in self.roots()))
 
     def cancel(self) -> bool:
-        """End the build in flight and do not begin it again; False when there is none."""
+        """Stop the build in flight and do not start it again; False when there is none."""
         if self.making is None:
             return False
         self.failures.cancelled(self.making.digest)
@@ -298,7 +298,7 @@ class Notebook:
                 self.stop(reason)
 
     def _keep_token(self) -> None:
-        """The host knows the token that this daemon began with: what became of its file is put right."""
+        """The host knows the token that this daemon started with: what became of its file is put right."""
         with contextlib.suppress(OSError):  # a full disk; again at the next turn
             if secret_file(self.home.token_file) != self.token:
                 put_secret(self.home.token_file, self.token)
@@ -499,7 +499,7 @@ class Notebook:
         )
 
     def _copy(self) -> tab_notices.Copy | None:
-        """The copy of an edit that a deployment has made last; of what a person has asked for nobody need be told."""
+        """The copy of an edit that a deployment has made last; of what a person has asked for no notice is needed."""
         place = self.home.root / "recovered"
         made = [(one, kept.reason(one.file, place)) for one in self.record.kept]
         unasked = [(one, reason) for one, reason in made if reason not in kept.ASKED]

@@ -32,8 +32,9 @@ TONES: dict[NotebookState, Tone] = {
 class Known:
     """What the answers are made of. state, reason: see standing.state.
 
-    left: seconds until the hold passes, None when nobody knows. busy, outdated: numbers of kernels. by_hand: packages
-    that were installed by hand. notice: what happened to the running host. memory: see resource_use.near_limit.
+    left: seconds until the hold passes, None when that is not known. busy, outdated: numbers of kernels. by_hand:
+    packages that were installed by hand. notice: what happened to the running host. memory: see
+    resource_use.near_limit.
     """
 
     name: str
@@ -116,7 +117,7 @@ def _why(known: Known) -> Why | None:
 
 
 def _asides(known: Known) -> list[str]:
-    """What is worth a look although the content on disk is served."""
+    """What is worth attention although the content on disk is served."""
     found = [text for text in ("paused by you" if known.standing.paused else "", known.notice, known.memory) if text]
     found += map(_check, known.failed_checks)
     found += [

@@ -124,7 +124,7 @@ def _changed(store: Store, change: Change, *, whole: bool) -> Json:
 
 
 def _are_kept(past: Past, kind: str, one: Deployment, other: Deployment, missing: list[str]) -> bool:
-    """Whether both versions are kept; else *missing* is told which is not."""
+    """Whether both versions are kept; else *missing* gets the one that is not."""
     gone = [each.number for each in (one, other) if not past.is_kept(kind, _version(each, kind))]
     missing += [f"the {kind} of deployment {number} is not kept any more" for number in gone]
     return not gone

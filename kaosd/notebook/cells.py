@@ -1,7 +1,7 @@
 """Two versions of a notebook, compared cell by cell. Pure.
 
-Cells are recognised by their id, else by their content and place (hosted/align.py). Of outputs a word is said, since
-nobody reads the difference of two pictures; what JupyterLab writes by merely opening a notebook is no difference.
+Cells are recognised by their id, else by their content and position (hosted/align.py). Of outputs a word is said, since
+the difference of two pictures cannot be read; what JupyterLab writes by merely opening a notebook is not a difference.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Checks:
         self._task: asyncio.Task[None] | None = None
 
     def look(self, deployment: Deployment | None, files: tuple[str, ...], run: Run) -> None:
-        """Run *files* if this deployment went live and that was not begun, or did not end with an earlier daemon."""
+        """Run *files* if this deployment went live and that was not started, or did not end with an earlier daemon."""
         if deployment is None or deployment.outcome != "live" or deployment.number == self._number:
             return
         self._number = deployment.number

@@ -42,7 +42,7 @@ class Copies:
     async def keep(self, path: bytes, text: str) -> None:
         """Return when the copy is durable: the only one of *path* in this round. StoreError when it cannot be made.
 
-        Who types on while their text is being kept gives the next one, which has all that the one before it had.
+        A user that types while the text is being kept gives the next one, which has all that the one before it had.
         """
         place = place_for_copies(self._home)
         file = await asyncio.to_thread(_write, place / self._kind, path, text)
@@ -57,7 +57,7 @@ class Copies:
 
 
 def place_for_copies(home: Home) -> Path:
-    """A directory, not made yet, for what gives way at this moment."""
+    """A directory, not made yet, for what is replaced at this moment."""
     return home.root / "recovered" / f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**9:09d}"
 
 

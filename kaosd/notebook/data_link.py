@@ -1,6 +1,6 @@
 """The link `data` in a notebook's directory, so that code finds the attached data where people look for it.
 
-It is there while data is attached and the bundle has nothing of that name. It is no content: kaosd makes and removes
+It is there while data is attached and the bundle has nothing of that name. It is not content: kaosd makes and removes
 it, and neither a sync nor what keeps a person's edits counts it.
 Code that reads data where there is none is warned of here.
 """

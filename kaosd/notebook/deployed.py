@@ -21,7 +21,7 @@ _WHOLE = re.compile(r"(?:[0-9a-f]{64}\n)+end\n")  # anything else is the half of
 
 
 def read(home: Home) -> tuple[str, ...]:
-    """The trees; none when nobody knows. Several while a sync has not ended. Blocking."""
+    """The trees; none when that is not known. Several while a sync has not ended. Blocking."""
     try:
         text = _file(home).read_text() if is_file(_file(home)) else ""
     except (OSError, UnicodeDecodeError):
@@ -55,7 +55,7 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def forget(home: Home) -> None:
-    """Say that nobody knows, because the work directory is set aside; blocking. StoreError."""
+    """Say that it is not known, because the work directory is set aside; blocking. StoreError."""
     with store_errors("write to", home.root):
         _file(home).unlink(missing_ok=True)
 

@@ -1,13 +1,13 @@
 """The difference of one file between two versions of it, in a form that can be drawn without knowing more. Pure.
 
 "path", "kind": edited, new or deleted; "size", "size_before": bytes, None where it is not there; "modified_at": of the
-later one; "form": how it is told:
+later one; "form": how it is shown:
 text      "hunks" of a unified diff (see lines.py)
 notebook  "cells" (see cells.py), and "metadata": keys of the notebook's own metadata that differ
 link      "hunks" of where it leads
 binary    sizes and times only
 large     the same, since comparing it would take too long
-"mode": "made executable" or "no longer executable", None when nobody changed that.
+"mode": "made executable" or "no longer executable", None when that was not changed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def changed(path: str, old: Side | None, new: Side | None) -> Json:
 
 
 def _content(path: str, old: Side | None, new: Side | None) -> Json:
-    """What is told of the content."""
+    """What is shown of the content."""
     sides = [side for side in (old, new) if side is not None]
     if any(side.content is None for side in sides):
         return {"form": "large"}
@@ -75,7 +75,7 @@ def _content(path: str, old: Side | None, new: Side | None) -> Json:
 
 
 def _text(side: Side | None) -> str | None:
-    """The text of one side, "" where it is not there; None when it is no text."""
+    """The text of one side, "" where it is not there; None when it is not text."""
     if side is None or side.content is None:
         return ""
     try:

@@ -66,7 +66,7 @@ class _Silent(Exception):
 class Documents:
     """The open documents of one host.
 
-    A host that cannot be reached, or knows nothing of documents, is no error: the disk then is the way. One that
+    A host that cannot be reached, or knows nothing of documents, is not an error: the disk then is the way. One that
     does not answer in time holds what was asked of it and all that was to follow, since a tab may have it open.
     """
 
@@ -83,7 +83,7 @@ class Documents:
         self._line.open()
 
     async def close(self) -> None:
-        """End what `keep_line` began."""
+        """End what `keep_line` started."""
         await self._line.close()
 
     async def open(self) -> frozenset[bytes]:
@@ -196,7 +196,7 @@ class Documents:
 
 
 def _request(splice: Splice) -> dict[str, Any]:
-    """The body of one request; a document that is no text is left to the disk by the host."""
+    """The body of one request; a document that is not text is left to the disk by the host."""
     return {
         "path": os.fsdecode(splice.path),
         "base": None if splice.base is None else splice.base.decode("utf-8", "surrogateescape"),

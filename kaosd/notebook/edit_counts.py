@@ -1,7 +1,7 @@
 """The edits made in one notebook: what differs between its files and what is deployed there.
 
 They are looked for while nothing else is to be done: some time after a deployment, now and then, and when somebody
-asks. A look gives way to a save, and takes a thousandth of the time between two of them.
+asks. A comparison stops for a save, and takes a thousandth of the time between two of them.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class EditCounts:
             self._timer = loop.call_at(at, self._due)
 
     async def close(self) -> None:
-        """Look no longer; a look in its thread is waited for."""
+        """Compare no longer; a comparison in its thread is waited for."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -103,7 +103,7 @@ class EditCounts:
             await asyncio.wait([self._task])
 
     async def freshen(self) -> None:
-        """Look again for somebody who asks for the status, if the last look is not of just now."""
+        """Compare again for a caller of the status, if the last comparison is not of just now."""
         age = asyncio.get_running_loop().time() - self._at
         if age > max(ASKED_EVERY, ASKED_SHARE * self._cost) and not isinstance(self.actor.engine, Carrier):
             await asyncio.shield(self._begin())
@@ -146,7 +146,7 @@ class EditCounts:
             self._begin().add_done_callback(lambda _: self.rest())
 
     def _begin(self, *, patient: bool = False) -> asyncio.Task[Found | None]:
-        """The look in progress, or one that begins now. patient: it does not give way to a save."""
+        """The comparison in progress, or one that starts now. patient: it does not stop for a save."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(
                 self._look(patient), name=f"edits {self.actor.spec.name}"

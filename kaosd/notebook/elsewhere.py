@@ -1,7 +1,7 @@
 """The directory of a host that sees none of this machine's: brought up to date three-way, read out, put back.
 
 The rule is that of `bundle.sync`, and the contents are those of the store. What differs is who writes: the host itself,
-when it is asked to, and only where it finds what was seen there before. What has to give way is read out first, and
+when it is asked to, and only where it finds what was seen there before. What is to be replaced is read out first, and
 kept where `kaosctl recovered` lists it.
 """
 
@@ -76,7 +76,7 @@ class _Path:
 
 @dataclass(slots=True)
 class _Kept:
-    """Copies of what gives way. place: where they go, not made before it is needed."""
+    """Copies of what is replaced. place: where they go, not made before it is needed."""
 
     place: Path
     copies: list[Recovered]
@@ -96,7 +96,7 @@ class _Kept:
 
 
 class Elsewhere:
-    """The directory of one host. place: a directory, not made yet, for copies of what gives way."""
+    """The directory of one host. place: a directory, not made yet, for copies of what is replaced."""
 
     def __init__(self, files: HostFiles, digests: Digests, place: Path) -> None:
         self._files = files
@@ -113,7 +113,7 @@ class Elsewhere:
     ) -> SyncReport:
         """Bring the directory from the trees *bases* to *incoming*; see `bundle.sync` for the rule and *skip*.
 
-        fresh: nobody has worked there since it began. last: the host is told what it holds when all is done.
+        fresh: no edit was made there since it started. last: the host learns what it holds when all is done.
         """
         paths = await asyncio.to_thread(self._paths, tuple(bases) or (None,), incoming)
         skipped = tuple(sorted(path for path in paths if path in skip))

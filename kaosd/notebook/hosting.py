@@ -173,7 +173,7 @@ class Hosting:
     def check_content(self, status: HostStatus) -> bool:
         """Whether the host holds the code that was brought there, by its own word; else that has to be brought again.
 
-        It does not after an end that nobody here caused: a node was drained, a pod was killed.
+        It does not after an end that was not caused here: a node was drained, a pod was killed.
         """
         if not status.answering or status.holds is None or self.live.syncing is not None:
             return True
@@ -184,7 +184,7 @@ class Hosting:
         return False
 
     async def freshen(self) -> None:
-        """Bring the status up to date for somebody who asks; anything but good news is left to the actor."""
+        """Bring the status up to date for a caller; anything but good news is left to the actor."""
         host, loop = self.live.host, asyncio.get_running_loop()
         if host is None or self.status is None or loop.time() - self._asked_at < FRESH:
             return
@@ -209,7 +209,7 @@ class Hosting:
         return KaosError(f"the host ended: {reason}", retryable=True), steady
 
     async def end(self, grace: float) -> None:
-        """End the host because another engine takes over; one that cannot be asked now is left, and told of."""
+        """Stop the host because another engine is to host; one that cannot be asked now is left, and reported."""
         if self.live.host is not None:
             try:
                 await self.engine.stop(self.live.host, grace)
@@ -220,6 +220,6 @@ class Hosting:
         self.save(lost=lost)
 
     def close(self) -> None:
-        """Stop watching; the host goes on."""
+        """Stop watching; the host keeps running."""
         if self._ended is not None:
             self._ended.cancel()

@@ -76,7 +76,7 @@ def listed(copies: Iterable[Recovered], recovered: Path) -> list[dict[str, Any]]
 
 
 def set_aside(store: Store, journal: Journal, name: str, home: Home, live: Live, why: str) -> list[str]:
-    """Empty the work directory, which nobody writes to any more, and keep a person's edits; their paths. Blocking.
+    """Empty the work directory, which is not written to any more, and keep a person's edits; their paths. Blocking.
 
     live: what was deployed into it. A kill in between leaves a directory that the next daemon lists.
     """

@@ -14,7 +14,7 @@ Json = dict[str, Any]
 def hunks(old: str, new: str) -> list[Json]:
     """What leads from *old* to *new*: each with "old_start", "old_lines", "new_start", "new_lines" and "lines".
 
-    A line begins with " ", "-" or "+", as in a unified diff, and has no line end.
+    A line starts with " ", "-" or "+", as in a unified diff, and has no line end.
     """
     if old == new:
         return []
@@ -38,7 +38,7 @@ def split(text: str) -> list[str]:
 
 
 def _common(one: list[str], other: list[str]) -> int:
-    """How many lines both begin with."""
+    """How many lines both start with."""
     count = 0
     for left, right in zip(one, other, strict=False):
         if left != right:

@@ -72,7 +72,7 @@ class Looking:
         return planner.Served(live.source, live.environment.digest, server, live.data, live.resources)
 
     def cut_short(self) -> frozenset[Attempt]:
-        """Steps that were begun and did not end, by this daemon or one before it."""
+        """Steps that were started and did not end, by this daemon or one before it."""
         live = self.actor.hosting.live
         begun = {
             Attempt.SYNC: live.syncing is not None,
@@ -186,8 +186,8 @@ class Looking:
     def prepare(self, scan: Scan, few: bool) -> Prepared | None:
         """What is wanted next of what a scan of the source found, in its thread, since a change of threads costs.
 
-        The environment digest, and what a sync will bring of *few* changes. None where it cannot be told: who wants it
-        is told why.
+        The environment digest, and what a sync will bring of *few* changes. None where that is not known: the step that
+        needs it says why.
         """
         if scan.version is None:
             return None

@@ -1,6 +1,6 @@
 """What the environments of a notebook have held, by their digests, for as long as anybody may compare them.
 
-An environment itself is dropped soon after nobody uses it; the list of its packages is a few kilobytes:
+An environment itself is dropped soon after its last use; the list of its packages is a few kilobytes:
 <home>/packages/<digest>.json, {"name": "version"}.
 """
 

@@ -4,7 +4,7 @@
     <home>/parked/N            the contents
 
 It is whole when it is there, and goes when the next host has what it holds. An edit on which the code has changed
-meanwhile gives way as in every sync: it is kept where `kaosctl recovered` lists it.
+meanwhile is replaced as in every sync: it is kept where `kaosctl recovered` lists it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The base is what is deployed, ours is what the notebook has (in its tab, where it is open there), theirs is what is on
 disk. Only what the notebook alone has changed is written. The save that follows is recognised as what the notebook
-already has (WorkDirectory.pulled), so that nothing is merged and nothing gives way.
+already has (WorkDirectory.pulled), so that nothing is merged and nothing is replaced.
 """
 
 from __future__ import annotations

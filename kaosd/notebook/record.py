@@ -102,7 +102,7 @@ class Record:
     def restore(self, copies: Iterable[tuple[str, str]] = ()) -> None:
         """Take up what the journal knows, after a start of the daemon.
 
-        copies: of a person's work, as they lie on disk; the daemon may have been killed before it wrote one down.
+        copies: of edits, as they lie on disk; the daemon may have been killed before it wrote one down.
         """
         copies_before = self.journal.recovered(self.name)
         listed = {one.file for one in copies_before}
@@ -137,7 +137,7 @@ class Record:
     def begin(
         self, target: Target, cause: tuple[str, ...], action: str, at: float | None = None, *, grown: bool = False
     ) -> None:
-        """A new deployment that brings *target*, begun *at* (None: now); one in progress is superseded.
+        """A new deployment that brings *target*, started *at* (None: now); one in progress is superseded.
 
         grown: all that it brings is one file that has become larger.
         """
@@ -216,7 +216,7 @@ class Record:
             self.event("deployment_finished", number=number, outcome="live", error=None)
 
     def job(self, stage: Stage) -> tuple[Job, LogFile]:
-        """Begin a job of the deployment in progress, with its log file."""
+        """Start a job of the deployment in progress, with its log file."""
         number = self.deployment.number if self.deployment is not None else 0
         job = self.journal.begin_job(self.name, number, stage, time.time())
         path, usual = self.logs / log_name(number, stage.value, job.id), self.journal.stage_seconds(self.name, stage)
@@ -247,12 +247,12 @@ class Record:
         self.event("job_finished", job=job.id, stage=job.stage.value, state=state.value, error=error)
 
     def goes_on(self, job: Job | None) -> None:
-        """A job that was to be replaced goes on after all, as the last one of its stage."""
+        """A job that was to be replaced continues after all, as the last one of its stage."""
         if job is not None:
             self.jobs[job.stage] = job
 
     def newest_log(self) -> Path | None:
-        """The log of the job that began last."""
+        """The log of the job that started last."""
         begun = sorted(self.jobs.values(), key=lambda job: job.started_at)
         return Path(begun[-1].log) if begun and begun[-1].log else None
 
@@ -269,7 +269,7 @@ class Record:
                 logfile.bound(log.path)
 
     def keep(self, copies: Iterable[tuple[str, str]]) -> None:
-        """Write down copies of a person's work, made before a newer version replaced it: the path and the file of each.
+        """Write down copies of edits, made before a newer version replaced it: the path and the file of each.
 
         StoreError when the disk is full or the journal locked; then `keep_again` writes down what is left.
         """
@@ -306,7 +306,7 @@ class Record:
             log.close()
 
     def sent(self, text: str | None) -> None:
-        """What is told of data on its way: a line in the watch log, and the progress; None when it is over."""
+        """What is reported of data on its way: a line in the watch log, and the progress; None when it is over."""
         since = self.deployment.started_at if self.deployment is not None else time.time()
         self.sending = Progress(Stage.WATCH, f"data: {text}", since) if text is not None else None
         if text is not None:
@@ -349,7 +349,7 @@ DEEPER = ("work", "reset", "pull")  # kinds of copies that lie in a directory mo
 
 
 def saved_copies(recovered: Path) -> list[tuple[str, str]]:
-    """The copies of a person's work below *recovered*: what each was called, and the file; blocking.
+    """The copies of edits below *recovered*: what each was called, and the file; blocking.
 
     Each lies below tabs in a directory named by a time, or one level deeper in its work, reset or pull, or in a work
     directory that was set aside; no others are ours.

@@ -1,4 +1,4 @@
-"""`kaosctl recovered --restore`: a copy of a person's work goes back to where it was made.
+"""`kaosctl recovered --restore`: a copy of an edit goes back to where it was made.
 
 It goes into the hosted work directory, never into the source directory: there it is an edit of the person, like
 any other. What stands at its path until then becomes a copy itself.

@@ -1,4 +1,4 @@
-"""What is kept of the past: versions, contents and environments that nobody can come back to are dropped."""
+"""What is kept of the past: versions, contents and environments that cannot be returned to are dropped."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def _environments(shop: Workshop, actor: Notebook) -> set[str]:
 
 
 async def _environment(actor: Notebook, source: Version) -> set[str]:
-    """The digest of a version's environment; nobody can come back to a version that the store has lost."""
+    """The digest of a version's environment; there is no return to a version that the store has lost."""
     try:
         return {await actor.looking.environment_of(source)}
     except StoreError:

@@ -91,7 +91,7 @@ class Root:
 
     @property
     def unread(self) -> bool:
-        """Whether events have told of changes that no scan has read yet."""
+        """Whether events have reported changes that no scan has read yet."""
         return self._reading or self.pending
 
     @property
@@ -132,7 +132,7 @@ class Root:
         self.poke()
 
     async def fresh(self) -> None:
-        """Return when a full scan that began after this call has ended; see trouble for whether it failed."""
+        """Return when a full scan that started after this call has ended; see trouble for whether it failed."""
         self._full = True
         self._scans_wanted = wanted = self._scans_begun + 1
         self.poke()
@@ -147,12 +147,12 @@ class Root:
             raise self._unflushed
 
     def settle(self) -> None:
-        """The notebook is at rest: the next event begins a new episode."""
+        """The notebook is at rest: the next event starts a new episode."""
         self.first = self.last = None
 
     @property
     def _failing(self) -> bool:
-        """Whether the next look is only due after a while."""
+        """Whether the next scan is only due after a while."""
         return self.trouble is not None or (self.scan is not None and self.scan.problem is not None)
 
     def _done(self, task: asyncio.Task[None]) -> None:
@@ -222,7 +222,7 @@ class Root:
             self._watch()
 
     async def _flush(self) -> None:
-        """Bring what was found to the disk; who deals with it goes on meanwhile as far as it need not be there."""
+        """Bring what was found to the disk; the caller continues meanwhile as far as it need not be there."""
         self._flushing = True
         if not self._was_too_early():
             self.changed()

@@ -96,7 +96,7 @@ def state(now: Standing) -> tuple[NotebookState, str | None]:
 
 
 def _waiting(now: Standing) -> str | None:
-    """The open document that a step waited for which is being tried again: to whoever looks the wait goes on."""
+    """The open document that a step waited for which is being tried again: for the user the wait continues."""
     step = now.stepping or now.plan.step
     if not isinstance(step, Sync if now.stepping else (Sync, Swap, Renew)):
         return None

@@ -1,7 +1,7 @@
 """How each step is carried out. Every step writes down what it is about to do before it cannot be undone.
 
-A step that is cut short by kill -9 is found again by the next look: a sync that was begun is in `Live.syncing`,
-a host that was not written down is swept, an environment without its mark is built anew.
+A step that is interrupted by kill -9 is found again by the next observation: a sync that was started is in
+`Live.syncing`, a host that was not written down is swept, an environment without its mark is built again.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 Starter = Callable[[Order, Log], Awaitable[Host]]
 LOST = "[the store has lost what was deployed before]"
-SWAPS = "JupyterLab moves to a new pod, and its kernels end. Your edits move with it."
+SWAPS = "JupyterLab moves to a new pod, and its kernels are stopped. Your edits move with it."
 STOPS = "This notebook is being stopped. What you edited here is kept."
-NEW_DATA = "New data is on its way. JupyterLab starts again for it, and its kernels end. Your edits stay."
+NEW_DATA = "New data is on its way. JupyterLab starts again for it, and its kernels are stopped. Your edits stay."
 REPLACED = "JupyterLab was replaced for"
 CAUSES = 50  # paths that a deployment names as its cause, at most
 HELD_AGAIN, HELD_COSTLY_AGAIN = 1.0, 30.0  # seconds; costly: a server was started for it
 
 
 async def _nothing() -> None:
-    """Nobody has to be told."""
+    """There is nothing to report."""
 
 
 class Steps:
@@ -65,7 +65,7 @@ class Steps:
     async def may(self, step: planner.Step) -> bool:
         """Whether a new host may be started now; else it is written down that it waits for an open document.
 
-        A server is not started to wait for a tab, and nobody is told that one is.
+        A server is not started to wait for a tab, and none is reported.
         """
         host = self.actor.hosting.host
         if host is not None and isinstance(step, planner.Swap | planner.Renew):
@@ -113,7 +113,7 @@ class Steps:
                 return Attempt.HOST
 
     def _hold(self, step: planner.Step, target: Target | None, error: DocumentHeld) -> None:
-        """The step is tried again soon; its deployment goes on."""
+        """The step is tried again soon; its deployment continues."""
         target = getattr(step, "target", target)
         if target is not None:
             retry_at = asyncio.get_running_loop().time() + (HELD_COSTLY_AGAIN if error.costly else HELD_AGAIN)
@@ -322,7 +322,7 @@ class Steps:
                 actor.record.note(f"edits made in the notebook could not be read out: {error}")
             await actor.engine.stop(host, actor.shop.grace)
             if lost is not None:
-                actor.record.note(f"the host was ended, since nobody can reach it any more: {lost}")
+                actor.record.note(f"the host was stopped, since it cannot be reached any more: {lost}")
                 actor.hosting.save(restarts=actor.hosting.live.restarts + 1)
             if Stage.HOST in actor.record.jobs:
                 state = JobState.KILLED if lost is None else JobState.FAILURE
@@ -440,7 +440,7 @@ class Steps:
     async def _begin(self, target: Target, action: str, at: float | None = None) -> None:
         """The deployment that this step belongs to: the one in progress where it brings the same target; idempotent.
 
-        at: when it began, if not now.
+        at: when it started, if not now.
         """
         if not self.actor.record.going_on(target, action):
             self.actor.publish()

@@ -121,7 +121,7 @@ async def current_edits(actor: Notebook, *, strict: bool) -> CurrentEdits:
 
 
 def _only_in_tab(actor: Notebook, tree: str, path: bytes, text: bytes) -> HostedEdit | None:
-    """The edit that a tab holds of a file which is as deployed; None when it is no edit. Blocking."""
+    """The edit that a tab holds of a file which is as deployed; None when it is not an edit. Blocking."""
     store = actor.shop.store
     try:
         entry = bundle.lookup(store, tree, path)

@@ -226,7 +226,7 @@ def _swap(known: answers.Known, until: float | None) -> wire.SwapObject | None:
 
 
 def _usage(facts: Facts) -> wire.UsageObject | None:
-    """What the host uses now: bytes of memory, processors as a number of cores; null where it cannot be told."""
+    """What the host uses now: bytes of memory, processors as a number of cores; null where that is not known."""
     whole = rate(facts.samples)
     if whole is None:
         return None

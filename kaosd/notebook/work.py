@@ -88,9 +88,9 @@ class WorkDirectory:
         """Bring the work directory to the model/ content of *source*, three-way; open documents in their tabs.
 
         begin: writes down the deployment that this belongs to, if that is not done yet. A save of few files is there
-        first, but for a copy of a person's work, which is written down as one of this deployment.
-        `Live.syncing` stays until the caller has written down that *source* is served: until then nobody may rely on
-        what `Live.source` says of the directory.
+        first, but for a copy of an edit, which is written down as one of this deployment.
+        `Live.syncing` stays until the caller has written down that *source* is served: until then no caller may rely
+        on what `Live.source` says of the directory.
         """
         engine = self.actor.engine
         if not isinstance(engine, Carrier):
@@ -190,7 +190,7 @@ class WorkDirectory:
     async def _sync_elsewhere(self, engine: Carrier, source: Version, host: Host, begin: Begin) -> None:
         """The same for a host that sees no directory of this machine; and keep *source* where all versions are.
 
-        What may be in the directory the host itself says, and that it begins with nothing in it.
+        What may be in the directory the host itself says, and that it starts with nothing in it.
         """
         actor, files = self.actor, engine.files(host)
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
@@ -292,7 +292,7 @@ class WorkDirectory:
     def _bases(self, live: Live) -> tuple[str | None, ...]:
         """The trees whose content counts as ours: what was deployed last, and what interrupted syncs may have written.
 
-        UNKNOWN among them when files may be there of which nobody knows.
+        UNKNOWN among them when files may be there that are not known.
         """
         trees = [tree for tree in (live.model_tree, *live.left, live.syncing, *self._told) if tree is not None]
         if live.model_tree is None and not self._told:
@@ -300,7 +300,7 @@ class WorkDirectory:
         return tuple(dict.fromkeys(trees))
 
     async def ask(self, source: Version, host: Host) -> None:
-        """Raise DocumentHeld when a sync to *source* would, as far as that can be told without changing anything."""
+        """Raise DocumentHeld when a sync to *source* would, as far as that is known without changing anything."""
         incoming = await asyncio.to_thread(bundle.model_tree, self.store, source.digest)
         changed = await asyncio.to_thread(self._changed_files, self.actor.hosting.live.model_tree, incoming)
         documents = await self.documents(host)
@@ -333,7 +333,7 @@ class WorkDirectory:
         return spliced
 
     def keep(self, copies: Sequence[tuple[bytes, str]]) -> None:
-        """Write down copies of a person's work: the path and the file of each."""
+        """Write down copies of edits: the path and the file of each."""
         self.actor.record.keep(zip(bare(path for path, _ in copies), (file for _, file in copies), strict=True))
 
     def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
