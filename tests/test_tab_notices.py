@@ -114,6 +114,7 @@ def test_what_happened_to_a_host_and_memory_near_the_limit() -> None:
 def test_a_change_that_met_an_edit_shows_both(copy: Copy, text: str) -> None:
     notice = only(replace(LIVE, copy=copy))
     assert text in notice.text
+    assert notice.tone == ("ok" if copy.merged else "warn")
     assert offers(notice) == [("Show both", {"copy": copy.file})]
     assert notices(replace(LIVE, copy=replace(copy, at=NOW - REMEMBERED - 1))) == []
 

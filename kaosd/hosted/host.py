@@ -73,6 +73,9 @@ def serve(host: dict[str, Any], path: str, token: str) -> None:
         **kernels.configuration(sockets, settings.starter(host, path), environments),
         "ContentsManager": {"checkpoints_class": Checkpoints},
     }
+    # An older JupyterLab takes none of its settings when it does not know one of them.
+    known = LabApp.class_traits()
+    configuration["LabApp"] = {name: value for name, value in configuration["LabApp"].items() if name in known}
     server = LabApp.make_serverapp(jpserver_extensions=settings.extensions(host), config=Config(configuration))
     server.no_browser_open_file = True  # it would hold the token, readable for all
     server.initialize(argv=[], starter_extension=LabApp.name)

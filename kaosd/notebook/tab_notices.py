@@ -205,7 +205,7 @@ def _merged(seen: Causes) -> TabNotice | None:
     what = "merged with" if copy.merged else "deployed over"
     text = f"A change on disk was {what} your edit of {copy.path}{more}. What you had is kept as a copy."
     show = Button(Next("Show both", f"kaosctl recovered {seen.name}"), {"copy": copy.file})
-    return TabNotice("merged", "warn", text, copy.at, (show,))
+    return TabNotice("merged", "ok" if copy.merged else "warn", text, copy.at, (show,))
 
 
 def _updated(seen: Causes) -> TabNotice | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.tab import PATIENCE, chromium
+from tests.browser.tab import PATIENCE, Tab, chromium, write
 from tests.browser.test_browser_pages import Gate
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import Daemon, until
@@ -18,12 +19,13 @@ REQUIREMENTS = "numpy\npandas\n"
 
 
 def main(place: Path) -> None:
-    """Write building.png and index.png into *place*."""
+    """Write building.png, index.png, panel.png, panel-dark.png and panel-phone.png into *place*."""
     place.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="kp") as work, chromium() as browser:
         daemon = Daemon(Path(tempfile.mkdtemp(prefix="kd"))).start()
         try:
             _take(daemon, browser, Path(work), place)
+            take_panel(daemon, browser, Path(work), place)
         finally:
             daemon.close()
 
@@ -51,6 +53,42 @@ def _take(daemon: Daemon, browser: Browser, work: Path, place: Path) -> None:
     expect(index.get_by_text("building: step")).to_be_visible()
     index.screenshot(path=place / "index.png")
     gate.open()
+
+
+def take_panel(daemon: Daemon, browser: Browser, work: Path, place: Path) -> None:
+    """The panel of an open tab: an edit, a new environment that a kernel does not have, a notice of it."""
+    name, source = "churn", make_bundle(work / "churn")
+    write(source, 'threshold = 0.4\nprint("churn:", threshold)', "threshold > 0.3")
+    daemon.deploy(name, source, None, "--cpu", "2", "--memory", "2Gi")
+    page = _page(browser, 1280, 760)
+    tab = Tab(page, daemon, name).open("n.ipynb", 2)
+    tab.run(0, "churn: 0.4")
+    tab.at_end_of(1)
+    tab.type("  # tried 0.5")
+    tab.save()
+    (source / "model" / "requirements.txt").write_text("tabulate==0.9.0\n")
+    notice = page.locator(".Toastify__toast", has_text="The environment was updated")
+    expect(notice).to_be_visible()
+    until(lambda: (daemon.notebook(name)["edits"] or {}).get("edited"), "the edit to be counted")
+    expect(page.locator("#kaosd-item")).to_contain_text("edited here: 1")
+    page.locator("#kaosd-item").click()
+    edited = page.locator("[data-section=edits]")
+    edited.get_by_role("button", name="Diff of n.ipynb").click()
+    expect(edited).to_contain_text("tried 0.5")
+    page.mouse.move(640, 600)
+    page.screenshot(path=place / "panel.png")
+    theme = f"{daemon.url(name)}/lab/api/settings/@jupyterlab/apputils-extension:themes"
+    headers = {"Authorization": f"token {daemon.token(name)}"}
+    page.request.put(theme, data={"raw": json.dumps({"theme": "JupyterLab Dark"})}, headers=headers)
+    for width, height, picture in ((1280, 760, "panel-dark.png"), (390, 780, "panel-phone.png")):
+        page = _page(browser, width, height)
+        page.goto(f"{daemon.url(name)}/lab/tree/n.ipynb?token={daemon.token(name)}")
+        page.get_by_title("Hide notification").first.click()
+        expect(page.locator(".Toastify__toast")).to_have_count(0)
+        page.locator("#kaosd-item").click()
+        page.locator("[data-section=history] summary").click()
+        expect(page.locator("[data-section=history]")).to_contain_text("live now")
+        page.screenshot(path=place / picture)
 
 
 def _page(browser: Browser, width: int, height: int) -> Page:

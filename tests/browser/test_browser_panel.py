@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.tab import Tab, deploy, write
+from tests.browser.tab import KEY, Tab, deploy, write
 from tests.browser.test_browser_pages import MISSING, Gate
 from tests.browser.test_browser_typing import ALONE, SAME, SHARED
 from tests.e2e.daemon import Daemon, until
@@ -167,6 +167,23 @@ def test_a_package_installed_by_hand_is_added_to_the_environment_file(daemon: Da
     file = bundle / "model" / "requirements.txt"
     until(lambda: "tabulate==0.9.0" in file.read_text(), "the requirement to be written")
     expect(installed).to_have_count(0)
+
+
+def test_the_oldest_jupyterlab_merges_too_and_has_the_panel(daemon: Daemon, page: Page, bundle: Path) -> None:
+    deploy(daemon, "oldest", bundle, "jupyterlab==3.6.*\n", "one = 1 #", "two = 0")
+    page.goto(f"{daemon.url('oldest')}/lab/tree/n.ipynb?token={daemon.token('oldest')}")
+    editors = page.locator(".jp-CodeCell .CodeMirror-code")
+    expect(editors).to_have_count(2)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
+    editors.nth(0).click()
+    page.keyboard.press("Control+End")
+    page.keyboard.type(" typed", delay=KEY)
+    write(bundle, "one = 1 #", "two = 2")
+    expect(editors).to_have_text(["one = 1 # typed", "two = 2"], use_inner_text=True)
+    Tab(page, daemon, "oldest").saved("n.ipynb", "one = 1 # typed", "two = 2")
+    expect(page.locator(".jp-Dialog")).to_have_count(0)
+    item(page).click()
+    expect(page.locator("#kaosd-panel h2")).to_have_text("oldest")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,14 @@
 
   const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
+  // What can be iterated over, also by the iterators of JupyterLab 3, whose next() is the item itself.
+  function listOf(found) {
+    if (typeof found[Symbol.iterator] === "function") return [...found];
+    const items = [];
+    for (let item = found.next(); item !== undefined; item = found.next()) items.push(item);
+    return items;
+  }
+
   // -- documents ------------------------------------------------------------------------------------------------
 
   const kindOf = (model) => (model.sharedModel.cells ? "notebook" : "file");
@@ -59,7 +67,7 @@
     all() {
       const found = new Set();
       for (const area of ["main", "left", "right"]) {
-        for (const widget of this.app.shell.widgets(area)) {
+        for (const widget of listOf(this.app.shell.widgets(area))) {
           const { context } = widget;
           if (context?.path && context.model?.sharedModel) found.add(context);
         }
@@ -466,7 +474,7 @@
       await app.restored;
       const { start } = await import(new URL("start.js", HERE).href);
       const names = Object.keys(tokens);
-      await start(app, shared, Object.fromEntries(names.map((name, place) => [name, given[place]])), baseOf());
+      await start(app, { shared, listOf }, Object.fromEntries(names.map((name, place) => [name, given[place]])), baseOf());
     };
     const activate = (app, ...given) => void show(app, given).catch((error) => console.warn(NAME, error));
     return { id: `${NAME}:shown`, autoStart: true, optional: Object.values(tokens), activate };

@@ -21,10 +21,12 @@ export async function attempt(what, make) {
 }
 
 export class Lab {
-  // shared: gives the copy of a module that JupyterLab itself uses. services: by the name of their token; null: absent.
-  constructor(app, shared, services) {
+  // shared: gives the copy of a module that JupyterLab itself uses. listOf: makes a list of its iterators.
+  // services: by the name of their token; null: absent.
+  constructor(app, { shared, listOf }, services) {
     this.app = app;
     this.shared = shared;
+    this.listOf = listOf;
     this.services = services;
   }
 
@@ -88,7 +90,7 @@ export class Lab {
   // The notebook documents that are open and have a kernel: its id, and how it is restarted.
   kernels() {
     const found = new Map();
-    for (const { context, sessionContext = context?.sessionContext } of this.app.shell.widgets("main")) {
+    for (const { context, sessionContext = context?.sessionContext } of this.listOf(this.app.shell.widgets("main"))) {
       const kernel = sessionContext?.session?.kernel;
       if (kernel) found.set(kernel.id, { path: sessionContext.path, restart: () => kernel.restart() });
     }

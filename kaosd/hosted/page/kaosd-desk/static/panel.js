@@ -65,15 +65,11 @@ export class Panel {
     const { tone, summary, next = [], swap } = this.object;
     const parts = [this.heading(tone, summary)];
     if (swap) parts.push(element("p", { class: "kaosd-note" }, swap.why, swap.until && [" ", this.left(swap.until)]));
-    const steps = next.map((step, number) => this.step(step, `next ${number}`));
-    if (steps.length > 0) parts.push(element("div", { class: "kaosd-steps" }, steps));
+    const steps = next.filter(({ action }) => action); // what the others show, the sections show as well
+    const buttons = steps.map(({ label, command, action }) =>
+      this.button(capital(label), label, () => this.daemon.post(action.verb, action.body), { title: command }));
+    if (buttons.length > 0) parts.push(element("div", { class: "kaosd-steps" }, buttons));
     redraw(this.head, parts);
-  }
-
-  // One of `next`: a button where kaosd can do it, the command where only a person can.
-  step({ label, command, action }, key) {
-    if (action) return this.button(capital(label), key, () => this.daemon.post(action.verb, action.body));
-    return element("p", { class: "kaosd-command" }, capital(label), command && [" ", element("code", {}, command)]);
   }
 
   // A button that does something, and says why when that could not be done.

@@ -7,9 +7,9 @@ import { Lab, attempt, nameWindow } from "./lab.js";
 import { Notices } from "./notices.js";
 import { Panel } from "./panel.js";
 
-// base: address of the notebook, which ends with its name and "/".
-export async function start(app, shared, services, base) {
-  const lab = new Lab(app, shared, services);
+// tools: of desk.js. base: address of the notebook, which ends with its name and "/".
+export async function start(app, tools, services, base) {
+  const lab = new Lab(app, tools, services);
   const daemon = new Daemon(base, lab.token);
   const panel = new Panel(daemon, lab);
   const show = (section, key) => panel.open(section, key);
