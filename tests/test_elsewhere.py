@@ -113,7 +113,7 @@ def version(store: Store, files: Made) -> str:
     return tree(store, {path: text.encode() for path, text in files.items()})
 
 
-def copies(recovered: Sequence[bundle.Recovered]) -> dict[str, str]:
+def copies(recovered: Sequence[bundle.SavedCopy]) -> dict[str, str]:
     """What was kept, by path; of a directory what is in it."""
     found = {}
     for path, file in recovered:

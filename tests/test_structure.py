@@ -17,14 +17,12 @@ CIRCLES = [
 
 # Names of modules outside of the engines, and of classes, that stand for more than one thing. Add none.
 MODULES = {
-    *("answers", "documents", "following", "lines", "output", "parsing", "past", "places", "routes", "server"),
-    *("survey", "text", "work"),
+    *("answers", "documents", "following", "lines", "output", "parsing", "past", "routes", "server", "text"),
 }
 CLASSES = {
-    *("Applied", "Backend", "Build", "Change", "Connection", "Directory", "Edit", "Entry", "Expected", "Facts"),
-    *("Failure", "Found", "Identity", "Image", "Inputs", "Kernel", "Known", "Line", "Live", "Names", "Outcome"),
-    *("Past", "Problem", "Progress", "Question", "Read", "Recovered", "Refusal", "Route", "Running", "Step"),
-    *("Survey", "Verdict", "Why", "_Kept"),
+    *("Applied", "Backend", "Build", "Change", "Connection", "Directory", "Edit", "Entry", "Facts", "Failure"),
+    *("Found", "Image", "Kernel", "Known", "Line", "Live", "Names", "Outcome", "Past", "Problem", "Progress"),
+    *("Question", "Read", "Refusal", "Route", "Running", "Step", "Why"),
 }
 
 

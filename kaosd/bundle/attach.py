@@ -22,10 +22,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from kaosd.bundle.beneath import directory
-from kaosd.bundle.failing import store_errors
 from kaosd.bundle.ignore import TEMPORARY
+from kaosd.bundle.openat import directory
 from kaosd.bundle.store import Store
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import Entry, diff, find, split
 from kaosd.bundle.users import in_use
 from kaosd.bundle.writing import MODES, create

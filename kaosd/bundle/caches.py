@@ -9,8 +9,8 @@ import shutil
 import stat
 from collections.abc import Iterator
 
-from kaosd.bundle.beneath import directory
 from kaosd.bundle.ignore import TEMPORARY, Matcher
+from kaosd.bundle.openat import directory
 from kaosd.bundle.tree import join
 
 CACHES = frozenset(

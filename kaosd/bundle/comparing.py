@@ -16,14 +16,14 @@ from kaosd.bundle.copying import hash_file
 from kaosd.bundle.ignore import Matcher
 from kaosd.bundle.index import Known
 from kaosd.bundle.listing import inode_of, list_directory, records, unsure
-from kaosd.bundle.taking import GRAIN
+from kaosd.bundle.read_file import GRAIN
 from kaosd.bundle.tree import Entry, join, split
 from kaosd.bundle.writers import Writers
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Expected(NamedTuple):
+class ExpectedEntry(NamedTuple):
     """What the last scan of *root* found, to compare with. entry: the entry of a path in the version, None without any.
 
     refused: names by directory that are not in the version; waiting: paths that are not yet. Neither is compared again
@@ -59,7 +59,7 @@ class Comparison:
         self._sure.clear()
         self._left.clear()
 
-    def run(self, expected: Expected, stopped: Callable[[], bool]) -> set[bytes]:
+    def run(self, expected: ExpectedEntry, stopped: Callable[[], bool]) -> set[bytes]:
         """The paths that differ; of those directories that it gets to before it is stopped. The next run continues."""
         if not self._left:
             self._left = list(expected.known)
@@ -73,7 +73,7 @@ class Comparison:
                 found |= self._differing(expected, directory)
         return found
 
-    def _differing(self, expected: Expected, directory: bytes) -> set[bytes]:
+    def _differing(self, expected: ExpectedEntry, directory: bytes) -> set[bytes]:
         absolute = expected.root + b"/" + directory if directory else expected.root
         now, known = mark(absolute), expected.known[directory].listing
         if now is not None and self._marks.get(directory) == (now, known):
@@ -88,7 +88,7 @@ class Comparison:
         return found
 
     def _paths(
-        self, expected: Expected, directory: bytes, known: dict[bytes, bytes], listed: dict[bytes, bytes]
+        self, expected: ExpectedEntry, directory: bytes, known: dict[bytes, bytes], listed: dict[bytes, bytes]
     ) -> set[bytes]:
         """The paths in *directory* whose records differ, but for those of which it is known why."""
         found = set()
@@ -106,7 +106,7 @@ class Comparison:
             found.add(path)
         return found
 
-    def _still(self, expected: Expected, path: bytes) -> bool:
+    def _still(self, expected: ExpectedEntry, path: bytes) -> bool:
         """Whether the file at *path* holds what is in the version."""
         began, entry = self._writers.now(), expected.entry(path)
         try:

@@ -8,8 +8,8 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from kaosd.bundle.beneath import directory, open_root, opened
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle.openat import directory, open_root, opened
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import split
 
 # what the kernel answers where there is no file that can be read any more

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from kaosd.bundle.beneath import directory, open_root
 from kaosd.bundle.caches import CACHES
-from kaosd.bundle.hosted import state, state_at
+from kaosd.bundle.entry_state import state, state_at
 from kaosd.bundle.ignore import TEMPORARY
+from kaosd.bundle.openat import directory, open_root
+from kaosd.bundle.read_file import GRAIN
 from kaosd.bundle.store import Store
-from kaosd.bundle.taking import GRAIN
 from kaosd.bundle.tree import Entry, join, walk
 from kaosd.errors import ContentLost
 from kaosd.hosted.states import alike

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kaosd.bundle.caches import CACHES
-from kaosd.bundle.failing import store_errors
-from kaosd.bundle.hosted import state, state_at
+from kaosd.bundle.entry_state import state, state_at
 from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.store import Store
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import join, lookup
 from kaosd.errors import StoreError
 from kaosd.hosted.states import alike

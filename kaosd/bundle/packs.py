@@ -30,7 +30,7 @@ _CHECK = struct.Struct("<I")
 HEADER = _HEADER.size + _CHECK.size  # bytes before each content
 
 
-class Found(NamedTuple):
+class PackedContent(NamedTuple):
     """A content that a pack's own headers report. size: bytes. whole: whether its bytes have its digest."""
 
     digest: str
@@ -108,7 +108,7 @@ class Packs:
         files = (file for file in self._directory.iterdir() if file.stem.isdecimal() and is_file(file))
         return {int(file.stem): file.stat().st_size for file in files}
 
-    def contents(self, pack: int, start: int) -> Iterator[Found]:
+    def contents(self, pack: int, start: int) -> Iterator[PackedContent]:
         """What the headers of a pack after byte *start* report. OSError when it cannot be read."""
         data = self._path(pack).read_bytes()
         position = start
@@ -118,7 +118,7 @@ class Packs:
                 position += 1  # bytes that look like the start of one, or a damaged one
                 continue
             offset = position + HEADER
-            yield Found(digest, offset, size, digest_of(data[offset : offset + size]) == digest)
+            yield PackedContent(digest, offset, size, digest_of(data[offset : offset + size]) == digest)
             position = offset + size
 
     def write_out(self) -> None:

@@ -8,19 +8,19 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from kaosd.bundle.beneath import open_root
-from kaosd.bundle.failing import store_errors
-from kaosd.bundle.hosted import state, state_at
+from kaosd.bundle.entry_state import state, state_at
+from kaosd.bundle.openat import open_root
+from kaosd.bundle.replacer import Replacer, SavedCopy
 from kaosd.bundle.store import Store
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import Entry, split
-from kaosd.bundle.work import Recovered, Work
 
 _ATTEMPTS = 10
 
 
 def put_back(
     store: Store, work: Path, entries: Iterable[tuple[bytes, Entry | None]], recovered: Path
-) -> tuple[Recovered, ...]:
+) -> tuple[SavedCopy, ...]:
     """Make each path what its entry says (None: nothing); what stood there is below *recovered*, and returned.
 
     Must not run beside a sync into the same directory. StoreError (disk full) leaves every name as it was or as it
@@ -28,7 +28,7 @@ def put_back(
     """
     with store_errors("write to", work):
         root = open_root(work)
-        writing = Work(store, root, recovered, lambda _path, _left: False)  # whatever is there may be somebody's
+        writing = Replacer(store, root, recovered, lambda _path, _left: False)  # whatever is there may be somebody's
         try:
             writing.begin()
             for path, entry in entries:
@@ -40,7 +40,7 @@ def put_back(
     return tuple(writing.saved)
 
 
-def _settle(writing: Work, path: bytes, entry: Entry | None) -> None:
+def _settle(writing: Replacer, path: bytes, entry: Entry | None) -> None:
     above, name = split(path)
     for _ in range(_ATTEMPTS):
         parent = writing.find(above)

@@ -7,18 +7,18 @@ import os
 import stat
 from pathlib import Path
 
-from kaosd.bundle.beneath import open_root
-from kaosd.bundle.failing import store_errors
-from kaosd.bundle.hosted import state, state_at
+from kaosd.bundle.entry_state import state, state_at
+from kaosd.bundle.openat import open_root
+from kaosd.bundle.replacer import Replacer, SavedCopy
 from kaosd.bundle.store import Store
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import Entry, Kind, split
-from kaosd.bundle.work import Recovered, Work
 from kaosd.errors import BundleError
 
 _ATTEMPTS = 10
 
 
-def restore(store: Store, work: Path, path: bytes, file: Path, recovered: Path) -> tuple[Recovered, ...]:
+def restore(store: Store, work: Path, path: bytes, file: Path, recovered: Path) -> tuple[SavedCopy, ...]:
     """Put the copy *file* at *path* below *work*, and return what stood there and is now below *recovered*.
 
     Nothing is done where the same content stands already. Must not run beside a sync into the same directory.
@@ -30,7 +30,7 @@ def restore(store: Store, work: Path, path: bytes, file: Path, recovered: Path) 
         entry = _entry(store, name, file)
         work.mkdir(parents=True, exist_ok=True)
         root = open_root(work)
-        writing = Work(store, root, recovered, lambda _path, _left: False)  # whatever is there may be somebody's
+        writing = Replacer(store, root, recovered, lambda _path, _left: False)  # whatever is there may be somebody's
         try:
             parent = writing.find(above)
             if parent is not None and state_at(parent, name) == state(entry):
@@ -44,7 +44,7 @@ def restore(store: Store, work: Path, path: bytes, file: Path, recovered: Path) 
         return tuple(writing.saved)
 
 
-def _write(writing: Work, above: bytes, path: bytes, entry: Entry) -> None:
+def _write(writing: Replacer, above: bytes, path: bytes, entry: Entry) -> None:
     for _ in range(_ATTEMPTS):
         try:
             return writing.write(writing.reach(above), path, entry)

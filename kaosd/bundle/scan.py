@@ -14,17 +14,17 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
-from kaosd.bundle.beneath import open_root
-from kaosd.bundle.build import Build
-from kaosd.bundle.comparing import Comparison, Expected
+from kaosd.bundle.comparing import Comparison, ExpectedEntry
 from kaosd.bundle.copying import stamp
 from kaosd.bundle.ignore import Matcher, Verdict
 from kaosd.bundle.index import CacheUpdate, Known
-from kaosd.bundle.look import Refused, Scan
+from kaosd.bundle.openat import open_root
+from kaosd.bundle.scan_result import Refused, Scan
 from kaosd.bundle.source import REQUIREMENTS, find_base, git_busy, has_environment, is_kaos, model_of
 from kaosd.bundle.store import Store
 from kaosd.bundle.survey import Survey
 from kaosd.bundle.tree import Entry, join, lookup, split
+from kaosd.bundle.tree_writer import TreeWriter
 from kaosd.bundle.writers import Writers
 from kaosd.errors import BundleError, ContentLost, StoreError
 from kaosd.model import Version
@@ -108,7 +108,9 @@ class Scanner:
                 return frozenset(), False
             if not self._stands():
                 return frozenset({b""}), True
-            expected = Expected(self._root, self._known, self._refused, set(self._saving), self._matcher, self._entry)
+            expected = ExpectedEntry(
+                self._root, self._known, self._refused, set(self._saving), self._matcher, self._entry
+            )
             found = self._comparison.run(expected, lambda: self._wanted or stopped())
             return frozenset(found), self._comparison.complete
         finally:
@@ -201,7 +203,7 @@ class Scanner:
             survey.some({*dirty, *self._saving})
         model = self._model(base)
         store = None if self._kind == "link" else self._store
-        build = Build(store, self._writers, root, base, model, self._known)
+        build = TreeWriter(store, self._writers, root, base, model, self._known)
         self.progress = build.progress
         build.run(survey)
         self._commit(survey, build, base)
@@ -277,7 +279,7 @@ class Scanner:
         model = model_of(path) if self._kind == "source" and is_kaos(path) else None
         return join(base, model) if model is not None else None
 
-    def _commit(self, survey: Survey, build: Build, base: bytes) -> None:
+    def _commit(self, survey: Survey, build: TreeWriter, base: bytes) -> None:
         """Make the build the state of this scanner, and what is left to do of it for `flush`."""
         gone = survey.gone - build.changed.keys()
         tree = (build.changed.get(base) or self._known[base]).node

@@ -305,7 +305,7 @@ def _digest_of_owner(environment: str, owner: str) -> str:
     return blake3(f"kaosd environment of one notebook 1\n{owner}\n{environment}\n".encode()).hexdigest()
 
 
-class Inputs:
+class StoredInputs:
     """The environment inputs of one version, as an engine takes them.
 
     whole: the environment is an image; `export` writes the whole bundle.

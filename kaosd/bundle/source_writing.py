@@ -14,12 +14,12 @@ import secrets
 import stat
 from pathlib import Path
 
-from kaosd.bundle.beneath import open_directory, open_root, opened
 from kaosd.bundle.copying import copy
-from kaosd.bundle.failing import store_errors
-from kaosd.bundle.hosted import mode_at, state_at
+from kaosd.bundle.entry_state import mode_at, state_at
 from kaosd.bundle.ignore import TEMPORARY
+from kaosd.bundle.openat import open_directory, open_root, opened
 from kaosd.bundle.store import Store
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import Entry, split
 from kaosd.bundle.writing import create
 from kaosd.errors import BundleError

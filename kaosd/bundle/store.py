@@ -24,11 +24,11 @@ from weakref import WeakKeyDictionary
 
 from kaosd.aside import discard, is_file, set_aside
 from kaosd.bundle.copying import check_grown, check_same, copy, hash_file, read_all, stamp, write_all
-from kaosd.bundle.decoded import Decoded
 from kaosd.bundle.durable import sync
-from kaosd.bundle.failing import store_error, store_errors
 from kaosd.bundle.index import LARGE, CacheDamagedError, CacheUpdate, Index, Known, Spot, is_damage
+from kaosd.bundle.node_cache import NodeCache
 from kaosd.bundle.packs import EXHAUSTED, Packs
+from kaosd.bundle.store_errors import store_error, store_errors
 from kaosd.bundle.sweep import Sweeping, Swept, reachable
 from kaosd.bundle.tree import Entry, decode, digest_of, encode
 from kaosd.errors import ContentLost, StoreError
@@ -57,7 +57,7 @@ class Store:
         self._flushing = threading.Lock()  # one flush at a time; taken before the other
         self._sweeping = threading.Lock()  # one sweep at a time; taken before both
         self._pending: dict[str, Spot] = {}  # put, not committed
-        self._nodes = Decoded()
+        self._nodes = NodeCache()
         self._holders = 0  # running scans and sweeps
         self._held: set[str] = set()  # what they put or met; not to be swept
         self._in_use: WeakKeyDictionary[object, str] = WeakKeyDictionary()

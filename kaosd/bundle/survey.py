@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from kaosd.bundle.ignore import Matcher
 from kaosd.bundle.index import Known
 from kaosd.bundle.listing import describe, header_of, inode_of, kind_of, list_directory, pack, records
-from kaosd.bundle.taking import unreadable
+from kaosd.bundle.read_file import unreadable
 from kaosd.bundle.tree import join, split
 from kaosd.errors import BundleError
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from kaosd.bundle.decoded import Decoded
 from kaosd.bundle.index import LARGE, Index, Spot
+from kaosd.bundle.node_cache import NodeCache
 from kaosd.bundle.packs import HEADER, Packs
 from kaosd.bundle.tree import Nodes, digest_of
 from kaosd.errors import StoreError
@@ -69,7 +69,7 @@ class Sweeping:
     lock: threading.RLock
     index: Index
     packs: Packs
-    nodes: Decoded
+    nodes: NodeCache
     large: Path
     held: Collection[str]
     in_use: Counter[int] = field(default_factory=Counter)

@@ -17,13 +17,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kaosd.bundle.beneath import open_root
 from kaosd.bundle.caches import files_below
-from kaosd.bundle.failing import store_errors
-from kaosd.bundle.hosted import state, state_at
+from kaosd.bundle.entry_state import state, state_at
+from kaosd.bundle.openat import open_root
+from kaosd.bundle.replacer import Replacer, SavedCopy
 from kaosd.bundle.store import Store
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import Entry, diff, lookup, split
-from kaosd.bundle.work import Recovered, Work
 from kaosd.errors import ContentLost
 from kaosd.hosted.states import State, alike
 
@@ -53,7 +53,7 @@ class SyncReport:
     written: tuple[bytes, ...] = ()
     deleted: tuple[bytes, ...] = ()
     kept: tuple[bytes, ...] = ()
-    recovered: tuple[Recovered, ...] = ()
+    recovered: tuple[SavedCopy, ...] = ()
     skipped: tuple[bytes, ...] = ()
     undecided: tuple[bytes, ...] = ()
 
@@ -137,7 +137,7 @@ class _Sync:
         self._incoming = incoming
         self._skip = skip
         self._unknown = set[bytes]()  # directories of which some base cannot be told
-        self._work = Work(store, root, recovered, self._is_ours)
+        self._work = Replacer(store, root, recovered, self._is_ours)
         self._written: list[bytes] = []
         self._deleted: list[bytes] = []
         self._kept: list[bytes] = []

@@ -35,7 +35,7 @@ class Entry(NamedTuple):
     size: int
 
 
-class Change(NamedTuple):
+class TreeChange(NamedTuple):
     """One path that differs between two trees; None on the side where it does not exist."""
 
     path: bytes
@@ -122,7 +122,7 @@ def walk(nodes: Nodes, tree: str | None, below: bytes = b"") -> Iterator[tuple[b
                 pending.append((path, entry.digest))
 
 
-def diff(nodes: Nodes, old: str | None, new: str | None, lost: set[bytes] | None = None) -> tuple[Change, ...]:
+def diff(nodes: Nodes, old: str | None, new: str | None, lost: set[bytes] | None = None) -> tuple[TreeChange, ...]:
     """What differs between two trees (None: the empty tree), sorted by path, so parents come first.
 
     lost: is given the directories of *old* that cannot be read any more, which then count as empty; None: ContentLost.
@@ -130,7 +130,7 @@ def diff(nodes: Nodes, old: str | None, new: str | None, lost: set[bytes] | None
     Files and links that were created, removed or changed, and directories that were created, removed or changed
     their kind; a directory that is on both sides is not a change itself. Equal subtrees are not read.
     """
-    changes: list[Change] = []
+    changes: list[TreeChange] = []
     pairs: list[tuple[bytes, str | None, str | None]] = [(b"", old, new)]
     while pairs:
         directory, before, after = pairs.pop()
@@ -147,7 +147,7 @@ def diff(nodes: Nodes, old: str | None, new: str | None, lost: set[bytes] | None
             if below != (None, None):
                 pairs.append((path, *below))
             if below[0] is None or below[1] is None:
-                changes.append(Change(path, was, now))
+                changes.append(TreeChange(path, was, now))
     return tuple(sorted(changes, key=lambda change: change.path))
 
 

@@ -77,7 +77,7 @@ def left(seen: Seen) -> float:
     return 0.0 if whole else max(0.0, QUIET - seen.quiet)
 
 
-class Verdict(Enum):
+class WriterVerdict(Enum):
     """What to do about one file."""
 
     TAKE = "take"
@@ -95,7 +95,7 @@ class _Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _KeptOpen:
     """A file that somebody had open for writing when it was read. at: when it was. took: seconds that it took."""
 
     at: float
@@ -112,7 +112,7 @@ class Writers:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._waiting: dict[bytes, _Waiting] = {}
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept: dict[bytes, _KeptOpen] = {}
         self._closed: set[bytes] = set()
         self.again: float | None = None
         self.found_writer = False
@@ -128,30 +128,30 @@ class Writers:
 
     def judge(
         self, path: bytes, name: bytes, descriptor: int, status: os.stat_result, previous: Entry | None
-    ) -> Verdict:
+    ) -> WriterVerdict:
         """Whether to take the file now; *status* is its fstat, *previous* what is served of it. OSError."""
         writer = self._writer(path, descriptor)
         self.found_writer = bool(writer)
         temporary = previous is None and is_temporary(name)
         if writer is False and not temporary:
-            return Verdict.TAKE
+            return WriterVerdict.TAKE
         now = self._clock()
         self._note(path, status, previous, now)
         wait = left(Seen(writer, path in self._closed, self._quiet(path, status, now), temporary))
         if not wait:
-            return Verdict.TAKE
+            return WriterVerdict.TAKE
         kept = self._kept.get(path)
         due = kept.at + max(GROWN, SHARE * kept.took) - now if kept is not None else 0.0
         if at_rest(descriptor):
             if due <= 0:
-                return Verdict.TAKE
+                return WriterVerdict.TAKE
             wait = min(wait, due)
         elif previous is not None and self._may_grow(path, status, previous):
             if due <= 0 and self._grows(path, descriptor, previous):
-                return Verdict.GROWS
+                return WriterVerdict.GROWS
             wait = min(wait, due) if due > 0 else wait
         self.later(wait)
-        return Verdict.WAIT
+        return WriterVerdict.WAIT
 
     def later(self, seconds: float = SOON) -> None:
         """A file has to be looked at again after so long."""
@@ -164,7 +164,7 @@ class Writers:
     def taken(self, path: bytes, began: float) -> None:
         """The file that was judged last was read, from the clock's time *began* on."""
         if self.found_writer:
-            self._kept[path] = _Kept(began, self._clock() - began)
+            self._kept[path] = _KeptOpen(began, self._clock() - began)
         elif self._kept:
             self._kept.pop(path, None)
 

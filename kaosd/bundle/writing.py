@@ -6,9 +6,9 @@ import contextlib
 import os
 from pathlib import Path
 
-from kaosd.bundle.failing import store_errors
 from kaosd.bundle.ignore import TEMPORARY
 from kaosd.bundle.store import Store
+from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import Entry, split, walk
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kaosd import bundle
-from kaosd.bundle import Change, Store
+from kaosd.bundle import Store, TreeChange
 from kaosd.engines.base import Listing
 from kaosd.errors import KaosError, NotFoundError
 from kaosd.model import Deployment, Version
@@ -107,11 +107,11 @@ async def _files(
     return await asyncio.to_thread(show)
 
 
-def _is_content(change: Change) -> bool:
+def _is_content(change: TreeChange) -> bool:
     return any(entry is not None and entry.kind != "d" for entry in (change.old, change.new))
 
 
-def _changed(store: Store, change: Change, *, whole: bool) -> Json:
+def _changed(store: Store, change: TreeChange, *, whole: bool) -> Json:
     """One file that differs; blocking. whole: with what differs in it."""
     path = printable(os.fsdecode(change.path))
     if whole:
@@ -185,7 +185,7 @@ async def _data(actor: Notebook, past: Past, one: Deployment, other: Deployment,
     return await asyncio.to_thread(show)
 
 
-def _named(change: Change) -> Json:
+def _named(change: TreeChange) -> Json:
     kind = "new" if change.old is None else "deleted" if change.new is None else "edited"
     return {
         "path": printable(os.fsdecode(change.path)),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kaosd import bundle
-from kaosd.bundle import Change, Store
+from kaosd.bundle import Store, TreeChange
 from kaosd.engines.base import Piece
 from kaosd.errors import StoreError
 
@@ -58,7 +58,7 @@ class StoredContent:
         return executable, empty
 
 
-def _piece(change: Change) -> Piece | None:
+def _piece(change: TreeChange) -> Piece | None:
     """The piece of a change; None for a directory that comes or goes, since only files count."""
     old, new = change.old, change.new
     if new is None or new.kind == "d":

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Self
 
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle.store_errors import store_errors
 from kaosd.engines.base import Home
 
 

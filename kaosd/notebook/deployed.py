@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kaosd.aside import discard, is_file
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle.store_errors import store_errors
 from kaosd.engines.base import Home
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

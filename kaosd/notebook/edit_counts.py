@@ -17,8 +17,8 @@ import structlog
 
 from kaosd import bundle
 from kaosd.bundle import EditSurvey, Entry, HostedEdit
-from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import read_all
+from kaosd.bundle.openat import opened
 from kaosd.bundle.tree import join
 from kaosd.engines.base import Carrier, Engine, Home, HostFiles
 from kaosd.errors import ConflictError, KaosError

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from kaosd import bundle
-from kaosd.bundle import Action, Entry, Recovered, Store, SyncReport, decide
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle import Action, Entry, SavedCopy, Store, SyncReport, decide
+from kaosd.bundle.store_errors import store_errors
 from kaosd.engines.base import Edit, HostFiles, Outcome, Piece
 from kaosd.errors import ContentLost, EngineError
 from kaosd.hosted.states import State
@@ -79,7 +79,7 @@ class _Kept:
     """Copies of what is replaced. place: where they go, not made before it is needed."""
 
     place: Path
-    copies: list[Recovered]
+    copies: list[SavedCopy]
 
     def room(self, path: bytes) -> Path:
         """A file, not there yet, for a copy of *path*; blocking."""
@@ -104,7 +104,7 @@ class Elsewhere:
         self._kept = _Kept(place, [])
 
     @property
-    def copies(self) -> tuple[Recovered, ...]:
+    def copies(self) -> tuple[SavedCopy, ...]:
         """What has been kept so far."""
         return tuple(self._kept.copies)
 
@@ -198,7 +198,7 @@ class Elsewhere:
                 await self._keep(outcome.at, outcome.found)
             await self._files.change([Edit(outcome.at, outcome.found, None)], None, None)
 
-    async def put(self, path: bytes, file: Path) -> tuple[Recovered, ...]:
+    async def put(self, path: bytes, file: Path) -> tuple[SavedCopy, ...]:
         """Put a file or link of this machine there; what stood there is kept, and returned."""
         for _ in range(TRIES):
             there = (await self._files.look([path]))[path]
@@ -225,7 +225,7 @@ class Elsewhere:
         """Keep a copy of what stands at *path*; one that has just changed is read again at the next try."""
         target = await asyncio.to_thread(self._kept.room, path)
         if (await self.read(path, hosted, target)).digest == hosted.digest:
-            self._kept.copies.append(Recovered(path, target))
+            self._kept.copies.append(SavedCopy(path, target))
         else:
             await asyncio.to_thread(target.unlink)
 

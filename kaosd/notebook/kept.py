@@ -15,7 +15,7 @@ from typing import Any
 
 from kaosd import bundle
 from kaosd.bundle import Store
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle.store_errors import store_errors
 from kaosd.engines.base import Home
 from kaosd.journal import Journal, Live, Recovered
 from kaosd.notebook import data_link, deployed

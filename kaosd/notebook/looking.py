@@ -90,10 +90,10 @@ class Looking:
         """Names of the files that were still being written when the last scans looked at them."""
         return bare(path for scan in self.actor.scans() for path in scan.saving)
 
-    def inputs(self, source: Version) -> bundle.Inputs:
+    def inputs(self, source: Version) -> bundle.StoredInputs:
         """The environment inputs of a source version; blocking."""
         engine, spec = self.actor.engine, self.actor.spec
-        return bundle.Inputs(
+        return bundle.StoredInputs(
             self.actor.shop.store,
             source.digest,
             spec.environment_inputs,
@@ -128,7 +128,7 @@ class Looking:
             return actor.record.progress.get(Stage.HOST)
         return actor.record.progress.get(Stage.BUILD) if actor.making is not None else None
 
-    def disk_inputs(self) -> bundle.Inputs | None:
+    def disk_inputs(self) -> bundle.StoredInputs | None:
         """The environment inputs on disk; None while the source is not read. Blocking."""
         source = self.versions()[0]
         return self.inputs(source) if source is not None else None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle.store_errors import store_errors
 from kaosd.engines.base import Engine, Home, Listing
 from kaosd.errors import KaosError
 from kaosd.model import Environment

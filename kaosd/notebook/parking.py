@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from kaosd import bundle
-from kaosd.bundle import Action, Recovered, decide
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle import Action, SavedCopy, decide
+from kaosd.bundle.store_errors import store_errors
 from kaosd.engines.base import Edit, HostFiles
 from kaosd.hosted import podtree
 from kaosd.hosted.states import State, alike
@@ -67,7 +67,7 @@ class Parking:
 
     async def put_back(
         self, files: HostFiles, digests: Digests, incoming: str | None, place: Path
-    ) -> tuple[int, list[Recovered]]:
+    ) -> tuple[int, list[SavedCopy]]:
         """Put it into a host that holds *incoming*: how many paths, and what gave way instead (kept in *place*)."""
         entries = self._entries()
         found = await files.look([path for path, *_ in entries])
@@ -88,7 +88,7 @@ class Parking:
         await asyncio.to_thread(shutil.rmtree, self._parked, ignore_errors=True)
         return len({edit.path for edit in edits} - missed), kept
 
-    def give_up(self, place: Path) -> list[Recovered]:
+    def give_up(self, place: Path) -> list[SavedCopy]:
         """Keep all of it as copies: there will be no next host; blocking."""
         if not self:
             return []
@@ -105,14 +105,14 @@ class Parking:
             for one in known
         ]
 
-    def _save(self, entries: list[tuple[bytes, str]], place: Path) -> list[Recovered]:
+    def _save(self, entries: list[tuple[bytes, str]], place: Path) -> list[SavedCopy]:
         kept = []
         with store_errors("write to", place):
             for path, file in entries:
                 target = place / "parked" / os.fsdecode(path)
                 target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 (self._parked / file).rename(target)
-                kept.append(Recovered(path, target))
+                kept.append(SavedCopy(path, target))
         return kept
 
 

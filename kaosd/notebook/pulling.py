@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from kaosd.bundle import Entry, HostedEdit, Store
-from kaosd.bundle.beneath import directory, open_root, opened
 from kaosd.bundle.copying import ChangingError
-from kaosd.bundle.hosted import state
+from kaosd.bundle.entry_state import state
+from kaosd.bundle.openat import directory, open_root, opened
 from kaosd.bundle.source_writing import ChangedMeanwhile, copy_out, state_below, write_below
 from kaosd.bundle.tree import Kind, join, split
 from kaosd.engines.base import Carrier

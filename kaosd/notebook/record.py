@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kaosd.aside import is_file, set_aside
 from kaosd.bundle.caches import CACHES
-from kaosd.bundle.failing import store_errors
+from kaosd.bundle.store_errors import store_errors
 from kaosd.errors import NotFoundError
 from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live, Recovered

@@ -66,7 +66,7 @@ async def _copies(actor: Notebook) -> tuple[Recovered, ...]:
     return await asyncio.to_thread(all_copies, actor.journal, actor.spec.name, actor.home.root / "recovered")
 
 
-async def _to_disk(actor: Notebook, path: bytes, file: Path) -> Sequence[bundle.Recovered]:
+async def _to_disk(actor: Notebook, path: bytes, file: Path) -> Sequence[bundle.SavedCopy]:
     """Put a copy back into the directory of the host; what stood there until then is kept as one."""
     if isinstance(actor.engine, Carrier):
         host = actor.hosting.host

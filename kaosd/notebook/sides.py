@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kaosd.bundle import Entry, Store
-from kaosd.bundle.beneath import directory, open_root, opened
 from kaosd.bundle.copying import read_all
+from kaosd.bundle.openat import directory, open_root, opened
 from kaosd.engines.base import Carrier
 from kaosd.errors import ContentLost
 from kaosd.notebook.diffs import Side, too_large

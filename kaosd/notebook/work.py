@@ -42,7 +42,7 @@ class _Way:
 
     incoming: str | None
     bases: tuple[str | None, ...]
-    changed: tuple[bundle.Change, ...]
+    changed: tuple[bundle.TreeChange, ...]
     splices: tuple[Splice, ...]
 
     @property
@@ -336,12 +336,12 @@ class WorkDirectory:
         """Write down copies of edits: the path and the file of each."""
         self.actor.record.keep(zip(bare(path for path, _ in copies), (file for _, file in copies), strict=True))
 
-    def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.Change]:
+    def _changed_files(self, base: str | None, incoming: str | None) -> list[bundle.TreeChange]:
         """The files that differ, and will be files; blocking. What the store has lost of *base* differs."""
         changes = bundle.diff(self.store, base, incoming, set())
         return [change for change in changes if change.new is not None and change.new.kind in "fx"]
 
-    def _splices(self, changed: Iterable[bundle.Change]) -> list[Splice]:
+    def _splices(self, changed: Iterable[bundle.TreeChange]) -> list[Splice]:
         """Those changes that a text document can take; blocking."""
         found = []
         for change in changed:
@@ -362,7 +362,7 @@ class WorkDirectory:
             return None
 
 
-def differences(store: Store, old: str | None, new: str | None) -> tuple[bundle.Change, ...] | None:
+def differences(store: Store, old: str | None, new: str | None) -> tuple[bundle.TreeChange, ...] | None:
     """What differs; None when the store has lost a directory of *old*."""
     try:
         return bundle.diff(store, old, new)

@@ -7,7 +7,7 @@ inotify cannot see or has lost is made good by looking at everything, or by poll
 from __future__ import annotations
 
 from kaosd.watch.dirty import Dirty
-from kaosd.watch.places import file_system, is_made_up
+from kaosd.watch.file_systems import file_system, is_made_up
 from kaosd.watch.root import WatchedRoot
 from kaosd.watch.watcher import Watcher, WatchStats
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from kaosd.model import Problem
 from kaosd.watch import advice
 from kaosd.watch.dirty import Collected, Dirty
-from kaosd.watch.places import is_remote
+from kaosd.watch.file_systems import is_remote
 from kaosd.watch.polling import poll_interval
-from kaosd.watch.survey import Survey
+from kaosd.watch.root_walk import RootWalk
 from kaosd.watch.trees import Tree, Watches
 
 RETRY = 300.0  # seconds until inotify is tried again for a root that the watch limit left out
@@ -80,7 +80,7 @@ class WatchedRoot:
         self.gone = threading.Event()
         self.waking: asyncio.TimerHandle | None = None  # calls `wake` when the changes are due
         self.task: asyncio.Task[None] | None = None
-        self.found: Survey | None = None
+        self.found: RootWalk | None = None
         self.everything = self.again = False
         self.looked_at = 0.0
         self._limit: int | None = None  # the watch limit that was too low
@@ -146,7 +146,7 @@ class WatchedRoot:
             return watches
         return None
 
-    def adopt(self, found: Survey, everything: bool, now: float) -> frozenset[bytes] | None:
+    def adopt(self, found: RootWalk, everything: bool, now: float) -> frozenset[bytes] | None:
         """Take in what a scan found; returns the paths that changed since the last one, None for everything."""
         before, self.found = self.found, found
         self.looked_at = now

@@ -23,7 +23,7 @@ from kaosd.watch.saves import Fate, fate
 if TYPE_CHECKING:
     from watchdog.observers.inotify_c import InotifyEvent
 
-    from kaosd.watch.places import Identity
+    from kaosd.watch.file_systems import PathIdentity
 
 _ARRIVED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
 _LOST = InotifyConstants.IN_DELETE_SELF | InotifyConstants.IN_MOVE_SELF | InotifyConstants.IN_IGNORED
@@ -41,7 +41,7 @@ class Tree:
     part of it came to light again below a mount; a new tree must take its place. limited: watches are missing.
     """
 
-    def __init__(self, watches: Watches, identity: Identity, ignored: Callable[[bytes, bool], bool]) -> None:
+    def __init__(self, watches: Watches, identity: PathIdentity, ignored: Callable[[bytes, bool], bool]) -> None:
         self.watches = watches
         self.identity = identity
         self.ignored = ignored

@@ -21,11 +21,11 @@ import structlog
 
 from kaosd.model import Problem
 from kaosd.watch.dirty import Collected
+from kaosd.watch.file_systems import same
 from kaosd.watch.instance import Instance
-from kaosd.watch.places import same
 from kaosd.watch.root import Compare, WatchedRoot, nothing_differs
+from kaosd.watch.root_walk import survey
 from kaosd.watch.saves import Fate
-from kaosd.watch.survey import survey
 from kaosd.watch.trees import Changes
 
 BEAT = 1.0  # seconds between looks at what no event tells

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from trees import in_store, remove, write, write_all
 
-from kaosd.bundle import Scanner, Store, comparing, taking, writers
+from kaosd.bundle import Scanner, Store, comparing, read_file, writers
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ FILES = {b"a": b"1" * 5000, b"log": b"line 0\n", b"d/b": b"2", b"d/e/c": b"3", b
 @pytest.fixture
 def old(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing counts as read in the moment in which it was written."""
-    monkeypatch.setattr(taking, "GRAIN", 0)
+    monkeypatch.setattr(read_file, "GRAIN", 0)
     monkeypatch.setattr(comparing, "GRAIN", 0)
 
 
@@ -140,7 +140,7 @@ def test_a_quick_comparison_lists_only_directories_in_which_something_changed(sc
 
 def test_a_file_that_was_read_in_the_moment_it_was_written_is_read_once_more_and_not_reported(root, store, monkeypatch):
     """Its content might have changed within the same tick of the clock; as long as it has not, nobody need know."""
-    monkeypatch.setattr(taking, "GRAIN", 10**18)
+    monkeypatch.setattr(read_file, "GRAIN", 10**18)
     monkeypatch.setattr(comparing, "GRAIN", 0)
     write_all(root, FILES)
     scanner = Scanner(root, store, kind="data")
@@ -159,7 +159,7 @@ def test_a_file_that_was_read_in_the_moment_it_was_written_is_read_once_more_and
 
 
 def test_such_a_file_that_did_change_is_reported(root, store, monkeypatch):
-    monkeypatch.setattr(taking, "GRAIN", 10**18)
+    monkeypatch.setattr(read_file, "GRAIN", 10**18)
     monkeypatch.setattr(comparing, "GRAIN", 0)
     write_all(root, {b"a": b"1"})
     scanner = Scanner(root, store, kind="data")

@@ -10,7 +10,7 @@ import pytest
 from trees import Tree, put_tree, write_all
 
 from kaosd.bundle import EditSurvey, HostedEdit, Matcher, Store
-from kaosd.bundle.taking import GRAIN
+from kaosd.bundle.read_file import GRAIN
 
 DEPLOYED: Tree = {
     b"a.py": b"one",

@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import full, in_store, on_disk, parents, remove, write, write_all
 
-from kaosd.bundle import Scanner, Store, mass_change, taking
+from kaosd.bundle import Scanner, Store, mass_change, read_file
 from kaosd.bundle import scan as scan_module
+from kaosd.bundle.read_file import leaves, unreadable
 from kaosd.bundle.store import LARGE_FROM
-from kaosd.bundle.taking import leaves, unreadable
 from kaosd.errors import BundleError, StoreError
 
 PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
@@ -32,19 +32,19 @@ PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture],
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The names that scanners open to read."""
     names: list[bytes] = []
-    real = taking._take_file
+    real = read_file._take_file
 
     def take_file(store: Store, writers: object, parent: int, path: bytes, previous: object) -> object:
         names.append(path.rpartition(b"/")[2])
         return real(store, writers, parent, path, previous)
 
-    monkeypatch.setattr(taking, "_take_file", take_file)
+    monkeypatch.setattr(read_file, "_take_file", take_file)
     return names
 
 
 def old(root: Path) -> None:
     """Let the clock's grain pass, so that the stat cache may trust what is there."""
-    until = time.time_ns() + taking.GRAIN + 10_000_000
+    until = time.time_ns() + read_file.GRAIN + 10_000_000
     while time.time_ns() < until:
         os.sched_yield()
 
@@ -341,7 +341,7 @@ def test_a_socket_a_fifo_and_a_device_are_named_and_nothing_hangs(data, root):
 
 def test_a_file_swapped_for_a_fifo_or_a_link_during_the_walk_is_not_followed(data, store, root, monkeypatch):
     write_all(root, {b"a": b"1", b"b": b"2", b"d/c": b"3"})
-    real = scan_module.Build.run
+    real = scan_module.TreeWriter.run
 
     def swapped(build: object, survey: object) -> None:
         remove(root, b"a")
@@ -350,7 +350,7 @@ def test_a_file_swapped_for_a_fifo_or_a_link_during_the_walk_is_not_followed(dat
         write(root, b"d", ("l", b"/etc"))
         real(build, survey)
 
-    monkeypatch.setattr(scan_module.Build, "run", swapped)
+    monkeypatch.setattr(scan_module.TreeWriter, "run", swapped)
     scan = data.scan()
     assert scan.saving == (b"a", b"b", b"d/c")
     assert {c for c in in_store(store, scan.tree).values() if c} == set()
@@ -359,13 +359,13 @@ def test_a_file_swapped_for_a_fifo_or_a_link_during_the_walk_is_not_followed(dat
 def test_a_file_that_vanishes_is_still_being_saved(data, store, root, monkeypatch):
     write_all(root, {b"a": b"1", b"b": b"2"})
     data.scan()
-    real = scan_module.Build.run
+    real = scan_module.TreeWriter.run
 
     def vanishing(build: object, survey: object) -> None:
         remove(root, b"b")
         real(build, survey)
 
-    monkeypatch.setattr(scan_module.Build, "run", vanishing)
+    monkeypatch.setattr(scan_module.TreeWriter, "run", vanishing)
     scan = data.scan([b"b"])
     assert scan.saving == (b"b",)
     assert in_store(store, scan.tree) == {b"a": ("f", b"1"), b"b": ("f", b"2")}  # what it was before
@@ -390,7 +390,7 @@ def test_a_file_that_never_stands_still_is_named_and_the_rest_goes_on(data, stor
     scan = data.scan()
     assert scan.saving == (b"log",)
     assert set(in_store(store, scan.tree)) == {b"a"}
-    assert (root / "log").stat().st_size == 4 * taking.ATTEMPTS
+    assert (root / "log").stat().st_size == 4 * read_file.ATTEMPTS
 
 
 NOTEBOOK = json.dumps({"cells": [], "nbformat": 4}).encode()

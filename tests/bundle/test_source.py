@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from trees import full, on_disk, put_tree, remove, write, write_all
 
-from kaosd.bundle import Inputs, Scanner, environment_digest, environment_inputs, lookup, model_tree
+from kaosd.bundle import Scanner, StoredInputs, environment_digest, environment_inputs, lookup, model_tree
 from kaosd.declared import Choice
 from kaosd.errors import BundleError
 
@@ -148,7 +148,7 @@ def test_environment_inputs_are_the_environment_file_and_what_images_are_made_of
 
 
 def inputs_of(store, files, **more):
-    return Inputs(store, put_tree(store, files), **more)
+    return StoredInputs(store, put_tree(store, files), **more)
 
 
 def test_the_environment_follows_what_its_file_refers_to(store):
@@ -228,10 +228,10 @@ def test_without_a_dockerfile_an_image_is_made_of_what_the_steps_read_alone(stor
     assert [path for path, _ in inputs] == [b".dockerignore", b"apt.txt", b"postBuild", b"requirements.txt", b"start"]
     assert [path for path, _ in environment_inputs(store, put_tree(store, files))] == [b"requirements.txt"]
     digests = {
-        name: Inputs(store, put_tree(store, {**files, name: b"other"}), whole=True).digest
+        name: StoredInputs(store, put_tree(store, {**files, name: b"other"}), whole=True).digest
         for name in (b"requirements.txt", b"apt.txt", b"postBuild", b"start", b"environment.yml", b"a.py")
     }
-    same = Inputs(store, put_tree(store, files), whole=True).digest
+    same = StoredInputs(store, put_tree(store, files), whole=True).digest
     assert {name for name, digest in digests.items() if digest == same} == {b"environment.yml", b"a.py"}
 
 
@@ -255,21 +255,22 @@ def test_the_model_tree_is_what_becomes_the_notebooks_root(store):
 
 def test_inputs_are_exported_as_they_lie_in_the_bundle(store, tmp_path):
     tree = put_tree(store, BUNDLE)
-    inputs = Inputs(store, tree)
+    inputs = StoredInputs(store, tree)
     for _ in range(2):
         inputs.export(tmp_path / "out")
     assert on_disk(tmp_path / "out") == full({b"model/requirements.txt": BUNDLE[b"model/requirements.txt"]})
-    whole = Inputs(store, tree, whole=True)
+    whole = StoredInputs(store, tree, whole=True)
     whole.export(tmp_path / "whole")
     assert on_disk(tmp_path / "whole") == full(BUNDLE)
-    owned = Inputs(store, tree, whole=True, owner="ada")
-    assert owned.digest not in (inputs.digest, Inputs(store, tree, whole=True, owner="bob").digest)
-    assert owned.digest == Inputs(store, tree, whole=True, owner="ada").digest
+    owned = StoredInputs(store, tree, whole=True, owner="ada")
+    assert owned.digest not in (inputs.digest, StoredInputs(store, tree, whole=True, owner="bob").digest)
+    assert owned.digest == StoredInputs(store, tree, whole=True, owner="ada").digest
     assert (
-        owned.digest == Inputs(store, put_tree(store, {**BUNDLE, b"model/new.py": b""}), whole=True, owner="ada").digest
+        owned.digest
+        == StoredInputs(store, put_tree(store, {**BUNDLE, b"model/new.py": b""}), whole=True, owner="ada").digest
     )
     changed = put_tree(store, {**BUNDLE, b"model/requirements.txt": b"six\n"})
-    assert owned.digest != Inputs(store, changed, whole=True, owner="ada").digest
+    assert owned.digest != StoredInputs(store, changed, whole=True, owner="ada").digest
     assert inputs.digest == environment_digest(environment_inputs(store, tree))
     assert whole.digest == environment_digest(environment_inputs(store, tree, image=True), image=True)
 

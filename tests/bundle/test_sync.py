@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trees import Tree, full, on_disk, parents, put_tree, remove, write, write_all
 
-from kaosd.bundle import UNKNOWN, Action, State, Store, decide, lookup, sync, work
+from kaosd.bundle import UNKNOWN, Action, State, Store, decide, lookup, replacer, sync
 from kaosd.bundle.ignore import Matcher
 from kaosd.errors import ContentLost, StoreError
 from kaosd.hosted import renaming
@@ -190,13 +190,13 @@ def test_names_that_are_not_utf8_are_synced_and_saved(place):
 
 def test_an_edit_in_the_last_instant_is_saved(place, monkeypatch):
     place.sync({b"a": b"1", b"b": b"1", b"c/x": b"1"})
-    real, edits = work.create, iter([b"a", b"new"])
+    real, edits = replacer.create, iter([b"a", b"new"])
 
     def create(store, entry, name, parent, **options):
         real(store, entry, name, parent, **options)
         write(place.work, next(edits, b"other"), b"typed meanwhile")  # after the old content was found to be ours
 
-    monkeypatch.setattr(work, "create", create)
+    monkeypatch.setattr(replacer, "create", create)
     place.sync({b"a": b"2", b"new": b"2", b"b": b"1", b"c/x": b"1"})
     files = {b"a": b"2", b"new": b"2", b"b": b"1", b"c/x": b"1", b"other": b"typed meanwhile"}
     assert on_disk(place.work) == full(files)
@@ -205,13 +205,13 @@ def test_an_edit_in_the_last_instant_is_saved(place, monkeypatch):
 
 def test_an_edit_in_the_instant_of_a_deletion_is_saved(place, monkeypatch):
     place.sync({b"a": b"1", b"b": b"1"})
-    real = work.Work.delete
+    real = replacer.Replacer.delete
 
     def delete(self, parent, path, kind):
         write(place.work, path, b"typed meanwhile")
         return real(self, parent, path, kind)
 
-    monkeypatch.setattr(work.Work, "delete", delete)
+    monkeypatch.setattr(replacer.Replacer, "delete", delete)
     place.sync({b"b": b"1"})
     assert on_disk(place.work) == {b"b": ("f", b"1")}
     assert place.saved() == {b"a": ("f", b"typed meanwhile")}
@@ -243,7 +243,7 @@ def test_a_place_that_is_taken_is_not_overwritten_without_exchange(tmp_path, wit
 
 def test_temporary_names_are_ignored_and_judged_by_the_next_sync(place):
     place.sync({b"a": b"1", b"d/b": b"1"})
-    swaps = {path: b"d/" * (b"/" in path) + work._swap_name(path[-1:]) for path in (b"a", b"d/b")}
+    swaps = {path: b"d/" * (b"/" in path) + replacer._swap_name(path[-1:]) for path in (b"a", b"d/b")}
     write_all(place.work, {swaps[b"a"]: b"a hosted edit", swaps[b"d/b"]: b"1", b"d/.kaosd-part": b"half"})
     write(place.work, b".kaosd-syncing", b"")
     assert all(Matcher().ignored(path, is_dir=False) for path in [*swaps.values(), b"d/.kaosd-part"])
@@ -257,14 +257,14 @@ def test_what_an_interrupted_sync_has_saved_is_told_by_the_next(place, monkeypat
     write_all(place.work, {b"a": b"hosted", b"l": ("l", b"hosted")})
     target = put_tree(place.store, {b"a": b"2", b"b": b"2", b"l/x": b"2"})
     for last in (b"b", b"l/x"):  # interrupted twice
-        real = work.Work.write
+        real = replacer.Replacer.write
 
         def failing(self, parent, path, entry, last=last, real=real):
             if path == last:
                 raise OSError(28, "No space left on device")
             real(self, parent, path, entry)
 
-        monkeypatch.setattr(work.Work, "write", failing)
+        monkeypatch.setattr(replacer.Replacer, "write", failing)
         with pytest.raises(StoreError, match="is full"):
             sync(place.store, place.work, [place.deployed, target], target, place.recovered)
         monkeypatch.undo()
@@ -275,8 +275,8 @@ def test_what_an_interrupted_sync_has_saved_is_told_by_the_next(place, monkeypat
 
 def test_a_kill_in_the_middle_of_a_fallback_swap_is_undone(place):
     place.sync({b"a": b"1"})
-    os.rename(place.work / "a", os.path.join(os.fsencode(place.work), work._swap_name(b"a") + b"-old"))
-    write_all(place.work, {work._swap_name(b"a"): b"2", b".kaosd-syncing": b""})
+    os.rename(place.work / "a", os.path.join(os.fsencode(place.work), replacer._swap_name(b"a") + b"-old"))
+    write_all(place.work, {replacer._swap_name(b"a"): b"2", b".kaosd-syncing": b""})
     target = put_tree(place.store, {b"a": b"2"})
     sync(place.store, place.work, [place.deployed, target], target, place.recovered)
     assert on_disk(place.work) == {b"a": ("f", b"2")}

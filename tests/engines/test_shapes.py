@@ -22,7 +22,7 @@ import uv
 from conftest import SPEC, Lines
 
 from kaosd import proc
-from kaosd.bundle import Inputs, Scanner, Store, export_tree, model_tree
+from kaosd.bundle import Scanner, Store, StoredInputs, export_tree, model_tree
 from kaosd.declared import Choice, PythonWanted, warnings
 from kaosd.engines.process import ProcessEngine
 from kaosd.engines.process.interpreters import check_python, choose
@@ -73,12 +73,12 @@ class Repository:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
 
-    def inputs(self, choice: Choice | None = None) -> Inputs:
+    def inputs(self, choice: Choice | None = None) -> StoredInputs:
         scan = Scanner(self.top, self.store, kind="source").scan()
         assert scan.problem is None
         assert scan.version is not None
         self.tree = scan.version.digest
-        return Inputs(self.store, self.tree, choice=choice, work=self.work)
+        return StoredInputs(self.store, self.tree, choice=choice, work=self.work)
 
     async def build(self, choice: Choice | None = None) -> Callable[[str], str]:
         """Build it, and return what runs code in its environment, in the notebook's root."""

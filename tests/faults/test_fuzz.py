@@ -23,7 +23,7 @@ from kaosd import settings as settings_
 from kaosd.api.requests import parse
 from kaosd.api.routes import ROUTES
 from kaosd.bundle import Matcher, mass_change
-from kaosd.bundle.taking import leaves
+from kaosd.bundle.read_file import leaves
 from kaosd.bundle.tree import Entry, decode, encode
 from kaosd.engines.pachyderm.names import MANIFEST, in_kubernetes, names_of, refused_because
 from kaosd.errors import BundleError, ConfigError, KaosError

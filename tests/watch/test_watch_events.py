@@ -16,7 +16,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 from watching import covers, eye
 
-from kaosd.watch.places import identify
+from kaosd.watch.file_systems import identify
 from kaosd.watch.trees import Changes, Tree, Watches
 
 RENAME_EXCHANGE = 2

@@ -16,7 +16,7 @@ from watching import eye, nothing_ignored
 from kaosd.watch import Watcher, watcher
 from kaosd.watch.dirty import Collected
 from kaosd.watch.root import WatchedRoot, nothing_differs
-from kaosd.watch.survey import Survey
+from kaosd.watch.root_walk import RootWalk
 
 
 @pytest.mark.parametrize("mode", ["auto", "poll"])
@@ -181,7 +181,7 @@ async def test_a_comparison_of_a_root_that_is_no_longer_watched_ends_and_tells_n
 def test_the_first_comparison_does_not_count_and_one_in_parts_counts_whole(tmp_path):
     root = WatchedRoot(tmp_path, nothing_ignored, lambda: None, Collected(0.05, 0.5), nothing_differs)
     assert not root.comparison_due(0.0, 1.0, 60.0)  # not looked at yet
-    root.found = Survey()
+    root.found = RootWalk()
     assert root.comparison_due(0.0, 1.0, 60.0)
     root.compared(5.0, complete=True, now=10.0)
     assert [root.comparison_due(at, 1.0, 60.0) for at in (10.4, 10.6)] == [False, True]

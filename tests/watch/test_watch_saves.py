@@ -11,7 +11,7 @@ from watchdog.observers.inotify_c import InotifyConstants as Inotify
 
 from kaosd.model import ONE_SAVE
 from kaosd.watch.dirty import Collected
-from kaosd.watch.places import identify
+from kaosd.watch.file_systems import identify
 from kaosd.watch.saves import Fate, fate, one_save
 from kaosd.watch.trees import Changes, Tree, Watches
 

@@ -9,7 +9,7 @@ from kaosd.bundle.tree import Entry
 _ENTRIES, _LATEST = 10_000, 3  # how many entries are kept; and so many nodes in any case
 
 
-class Decoded:
+class NodeCache:
     """The cache. entries: how much is in it, in entries and nodes together."""
 
     def __init__(self) -> None:

@@ -6,19 +6,19 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from kaosd.bundle.beneath import directory as open_beneath
 from kaosd.bundle.index import Known
 from kaosd.bundle.listing import inode_of, kind_of, pack, records, size_and_time, unsure
+from kaosd.bundle.openat import directory as open_beneath
+from kaosd.bundle.read_file import SAVING, Taken, take, torn
 from kaosd.bundle.store import Store
 from kaosd.bundle.survey import Survey
-from kaosd.bundle.taking import SAVING, Taken, take, torn
 from kaosd.bundle.tree import Entry, Kind, digest_of, encode, join, split
 from kaosd.bundle.writers import Writers
 
 _KINDS: dict[bytes, Kind] = {b"f": "f", b"x": "x", b"l": "l"}
 
 
-class Build:
+class TreeWriter:
     """One build. root: descriptor of the root. model: the directory whose links must not leave it, or None.
 
     store None: only names, sizes and times are digested, and nothing is read or kept. writers: see `take`.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kaosd.watch import advice, places, polling
+from kaosd.watch import advice, file_systems, polling
 from kaosd.watch.root import comparison_interval, cover_interval
 
 MOUNTS = """\
@@ -22,7 +22,7 @@ MOUNTS = """\
     ("mount", "kind"), [("22", "ext4"), ("41", "nfs4"), ("53", "fuse.sshfs"), ("2", ""), ("", "")], ids=str
 )
 def test_type_of_a_mount_is_read_by_its_number(mount, kind):
-    assert places.mount_type(mount, MOUNTS) == kind
+    assert file_systems.mount_type(mount, MOUNTS) == kind
 
 
 @pytest.mark.parametrize(
@@ -35,28 +35,28 @@ def test_type_of_a_mount_is_read_by_its_number(mount, kind):
     ],
 )  # fmt: skip
 def test_file_systems_that_change_unseen_are_polled(kind, remote):
-    assert places.is_remote(kind) is remote
+    assert file_systems.is_remote(kind) is remote
 
 
 def test_the_file_system_of_a_real_directory_has_a_name(tmp_path):
-    assert places.file_system(os.fsencode(tmp_path))
-    assert places.file_system(b"/proc") == "proc"
-    assert places.file_system(os.fsencode(tmp_path / "absent")) == ""
+    assert file_systems.file_system(os.fsencode(tmp_path))
+    assert file_systems.file_system(b"/proc") == "proc"
+    assert file_systems.file_system(os.fsencode(tmp_path / "absent")) == ""
 
 
 def test_identity_follows_links_and_is_none_for_what_is_no_directory(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "file").write_text("")
-    real, link = places.identify(os.fsencode(tmp_path / "real")), os.fsencode(tmp_path / "link")
+    real, link = file_systems.identify(os.fsencode(tmp_path / "real")), os.fsencode(tmp_path / "link")
     assert real is not None
-    assert places.identify(link) == real
-    assert places.same(link, real)
+    assert file_systems.identify(link) == real
+    assert file_systems.same(link, real)
     for name in ("file", "absent"):
         path = os.fsencode(tmp_path / name)
-        assert places.identify(path) is None
-        assert places.same(path, None)
-        assert not places.same(path, real)
+        assert file_systems.identify(path) is None
+        assert file_systems.same(path, None)
+        assert not file_systems.same(path, real)
 
 
 @pytest.mark.parametrize(

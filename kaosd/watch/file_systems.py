@@ -22,7 +22,7 @@ _MADE_UP = frozenset({
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class PathIdentity:
     """The directory that a path leads to. place: with all links resolved."""
 
     place: bytes
@@ -30,17 +30,17 @@ class Identity:
     inode: int
 
 
-def identify(path: bytes) -> Identity | None:
+def identify(path: bytes) -> PathIdentity | None:
     """The directory that *path* leads to now; None when there is none, or none that we may reach."""
     try:
         place = os.path.realpath(path)
         found = os.stat(place)
     except OSError:
         return None
-    return Identity(place, found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
+    return PathIdentity(place, found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None
 
 
-def same(path: bytes, identity: Identity | None) -> bool:
+def same(path: bytes, identity: PathIdentity | None) -> bool:
     """Whether *path* still leads to *identity*; one system call."""
     try:
         found = os.stat(path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 
-from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import hash_file
+from kaosd.bundle.openat import opened
 from kaosd.bundle.tree import Entry, digest_of
 from kaosd.hosted.states import State
 

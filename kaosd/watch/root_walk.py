@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kaosd.watch.file_systems import PathIdentity, file_system, identify, is_remote
 from kaosd.watch.kernel import WatchLimit
-from kaosd.watch.places import Identity, file_system, identify, is_remote
 from kaosd.watch.polling import Snapshot, differences, snapshot
 from kaosd.watch.trees import Released, Tree, Watches
 
@@ -17,7 +17,7 @@ _MOVING = 3  # looks at a root that is replaced while we look; a later one finds
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class RootWalk:
     """What one look found.
 
     identity: None when there is no directory. kind: type of its file system. tree: its directories under
@@ -25,7 +25,7 @@ class Survey:
     None where inotify alone will do. cpu, wall: seconds that the scan took.
     """
 
-    identity: Identity | None = None
+    identity: PathIdentity | None = None
     kind: str = ""
     tree: Tree | None = None
     limited: bool = False
@@ -33,7 +33,7 @@ class Survey:
     cpu: float = 0.0
     wall: float = 0.0
 
-    def since(self, before: Survey) -> frozenset[bytes]:
+    def since(self, before: RootWalk) -> frozenset[bytes]:
         """Paths that polling found changed since the scan *before*, of the same directory."""
         if self.snapshot is None or before.snapshot is None:
             return frozenset()
@@ -46,7 +46,7 @@ def survey(
     watches: Watches | None,
     tree: Tree | None,
     stopped: Callable[[], bool],
-) -> Survey:
+) -> RootWalk:
     """Look at *root*; blocking. *tree* is what an earlier look left, and is kept or released.
 
     watches: None when inotify is not to be used.
@@ -62,11 +62,11 @@ def survey(
             files = snapshot(identity.place, ignored, stopped)
         if identify(path) == identity:
             break
-    return Survey(identity, kind, tree, limited, files, time.thread_time() - cpu, time.monotonic() - wall)
+    return RootWalk(identity, kind, tree, limited, files, time.thread_time() - cpu, time.monotonic() - wall)
 
 
 def _cover(
-    identity: Identity | None,
+    identity: PathIdentity | None,
     ignored: Callable[[bytes, bool], bool],
     watches: Watches | None,
     tree: Tree | None,

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kaosd.bundle import caches
-from kaosd.bundle.beneath import opened
 from kaosd.bundle.copying import read_all, write_all
-from kaosd.bundle.hosted import mode_at, state_at
+from kaosd.bundle.entry_state import mode_at, state_at
 from kaosd.bundle.ignore import TEMPORARY
+from kaosd.bundle.openat import opened
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, digest_of, join, split
 from kaosd.bundle.writing import create
@@ -33,14 +33,14 @@ _SWAP = TEMPORARY + b"swap-"  # complete, and perhaps a person's; a digest of th
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Recovered(NamedTuple):
+class SavedCopy(NamedTuple):
     """A hosted edit that gave way: its path, and the file (link, directory) where it is now."""
 
     path: bytes
     file: Path
 
 
-class Work:
+class Replacer:
     """A work directory during one sync. root: its descriptor. recovered: where hosted edits are saved.
 
     ours: whether this state of a path can be lost without harm. saved: what was put below recovered.
@@ -53,7 +53,7 @@ class Work:
         self._ours = ours
         self._fresh: Path | None = None
         self._opened: tuple[bytes, int] | None = None
-        self.saved: list[Recovered] = []
+        self.saved: list[SavedCopy] = []
 
     @property
     def interrupted(self) -> bool:
@@ -143,7 +143,7 @@ class Work:
         with opened(_RUNNING, os.O_RDONLY, dir_fd=self._root) as descriptor:
             fresh = read_all(descriptor, os.fstat(descriptor).st_size).split(b"\0")
         for directory in fresh:
-            self.saved.extend(Recovered(path, file) for path, file in _leaves(directory) if directory)
+            self.saved.extend(SavedCopy(path, file) for path, file in _leaves(directory) if directory)
         for top, directories, files, descriptor in os.fwalk(b".", dir_fd=self._root):
             above = top[2:]  # "./a/b"
             ours = [name for name in (*directories, *files) if name.startswith((_PART, _SWAP))]
@@ -223,7 +223,7 @@ class Work:
                     break
             self._fresh = None  # that place is taken by something saved before: begin another directory
         os.rename(temporary, target, src_dir_fd=parent)
-        self.saved.append(Recovered(path, target))
+        self.saved.append(SavedCopy(path, target))
 
 
 def _throw_away(parent: int, temporary: bytes) -> None:

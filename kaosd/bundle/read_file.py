@@ -15,7 +15,7 @@ from kaosd.bundle.databases import together
 from kaosd.bundle.listing import file_header, header_of, kind_of, unsure
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, Kind, split
-from kaosd.bundle.writers import Verdict, Writers
+from kaosd.bundle.writers import Writers, WriterVerdict
 from kaosd.errors import BundleError
 from kaosd.text import printable
 
@@ -129,19 +129,19 @@ def _take_file(store: Store, writers: Writers, parent: int, path: bytes, previou
             if not stat.S_ISREG(before.st_mode):
                 return SAVING  # replaced by something else since it was listed
             verdict, began = writers.judge(path, name, descriptor, before, previous), writers.now()
-            if verdict is Verdict.WAIT:
+            if verdict is WriterVerdict.WAIT:
                 return WAITING
             if now - before.st_mtime_ns < YOUNG and _half_written(descriptor, name, before, now, previous):
                 return SAVING
             try:
-                digest = store.put_file(descriptor, before, grows=verdict is Verdict.GROWS)
+                digest = store.put_file(descriptor, before, grows=verdict is WriterVerdict.GROWS)
             except ChangingError:
                 writers.changed(path)
                 continue
             writers.taken(path, began)
             kind: Kind = "x" if before.st_mode & stat.S_IXUSR else "f"
             header = file_header(name, before)
-            part = verdict is Verdict.GROWS
+            part = verdict is WriterVerdict.GROWS
             unclear = part or _racy(before, now)
             return Taken(Entry(name, kind, digest, before.st_size), unsure(header) if unclear else header, part=part)
     finally:
