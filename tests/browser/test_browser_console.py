@@ -100,6 +100,36 @@ def test_actions_are_asked_about_and_seen_without_reloading(daemon: Daemon, page
     expect(sheet.locator("header")).to_contain_text("held")
 
 
+def test_edits_are_shown_pulled_reset_and_restored(daemon: Daemon, page: Page, bundle: Path) -> None:
+    deploy(daemon, "edited", bundle, "", "number = 6")
+    on_disk, hosted = bundle / "model" / "train.py", daemon.home("edited") / "work" / "train.py"
+    hosted.write_text("edited = 1\n")
+    sign_in(page, daemon)
+    page.get_by_label("Details of edited").click()
+    sheet = page.get_by_role("dialog", name="edited")
+    sheet.get_by_role("tab", name="Edits").click()
+    row = sheet.get_by_role("listitem").filter(has_text="train.py")
+    row.get_by_role("button", name="Show the difference").click()
+    expect(row.get_by_label("Difference")).to_contain_text("+edited = 1")
+    accessible(page)
+
+    def agree(button: str) -> None:
+        sheet.get_by_role("button", name=button, exact=True).first.click()
+        page.locator("#question").get_by_role("button", name=button, exact=True).click()
+
+    agree("Pull into the source")
+    until(lambda: on_disk.read_text() == "edited = 1\n", "the edit on disk")
+    expect(page.get_by_role("status").filter(has_text="1 file written")).to_be_visible()
+    expect(sheet).to_contain_text("No file was edited in the notebook")
+    hosted.write_text("edited = 2\n")
+    agree("Reset")
+    until(lambda: hosted.read_text() == "edited = 1\n", "the deployed version")
+    sheet.get_by_role("tab", name="Copies").click()
+    agree("Restore")
+    until(lambda: hosted.read_text() == "edited = 2\n", "the copy")
+    assert on_disk.read_text() == "edited = 1\n"
+
+
 def test_the_console_fits_a_phone(daemon: Daemon, page: Page, bundle: Path) -> None:
     deploy(daemon, "a-notebook-whose-name-is-as-long-as-can-be-x", bundle, "", "number = 6")
     page.set_viewport_size({"width": 390, "height": 844})

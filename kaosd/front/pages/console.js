@@ -155,10 +155,12 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 // What the person can do next. others: without what stands in the head of the sheet already.
 function steps(notebook, others = false) {
   const wanted = ({ action }) => !others || !action || Object.values(action.body ?? {}).some(Boolean) || !HEAD.has(action.verb);
-  return (notebook.next ?? []).filter(wanted).map((one, at) =>
-    one.action ? act(notebook, one.action.verb, one.action.body ?? {}, capital(one.label), `next-${at}`)
-      : h("span", { class: "advice", "data-key": `next-${at}` }, `${capital(one.label)}: `, h("code", {}, one.command)));
+  return offers(notebook, (notebook.next ?? []).filter(wanted));
 }
+
+const offers = (notebook, what) => what.map((one, at) =>
+  one.action ? act(notebook, one.action.verb, one.action.body ?? {}, capital(one.label), `next-${at}`)
+    : one.command && h("span", { class: "advice", "data-key": `next-${at}` }, `${capital(one.label)}: `, h("code", {}, one.command)));
 
 function progress({ progress: now }, brief = false) {
   if (!now) return null;
@@ -180,6 +182,7 @@ const causes = (deployment) => (deployment?.cause ?? []).map((one) => one.replac
 function row(notebook) {
   const { name } = notebook;
   const cause = causes(notebook.deployment);
+  const saved = !notebook.deployment?.cause?.[0]?.startsWith("["); // paths; else what happened, in words
   const bad = tone(notebook) === "bad" || tone(notebook) === "warn";
   return h("li", { class: `notebook ${tone(notebook)}`, "data-key": name },
     h("div", { class: "what" },
@@ -189,7 +192,7 @@ function row(notebook) {
       progress(notebook, true),
       h("p", { class: "quiet facts" },
         h("span", {}, version(notebook.source) ?? "no source"), notebook.data?.path && h("span", {}, "data ", version(notebook.data)),
-        cause.length > 0 && h("span", {}, cause[0] === "first start" ? "" : "last change ", cause.slice(0, 2).join(", "), cause.length > 2 && ` and ${cause.length - 2} more`),
+        cause.length > 0 && h("span", {}, saved && "last change ", cause.slice(0, 2).join(", "), cause.length > 2 && ` and ${cause.length - 2} more`),
         h("span", {}, notebook.state, " for ", ago(notebook.since)), kernels(notebook) && h("span", {}, kernels(notebook))),
       bad && h("p", { class: "steps-next" }, steps(notebook))),
     h("div", { class: "uses" }, usage(notebook)),
@@ -230,7 +233,12 @@ function draw() {
 
 const DONE = {
   redeploy: "is deployed again", pause: "is paused", resume: "follows its directories again", start: "starts", stop: "stops",
-  restart: "starts again", cancel: "builds no more", rollback: "goes back", add: "gets the package", restore: "has the copy again", reset: "has the deployed version again", pull: "was written to the source directory",
+  restart: "starts again", cancel: "builds no more", rollback: "goes back", add: "gets the package", restore: "has the copy again",
+};
+
+const WORDS = {
+  restored: "reset", removed: "removed", write: "written", overwrite: "written, a copy kept", delete: "deleted", same: "already there", unchanged: "unchanged",
+  unnamed: "left on disk (delete it by name)", stays: "left in the notebook (reset it by name)",
 };
 
 function loss({ host }) {
@@ -248,7 +256,7 @@ function consequence(notebook, verb, body) {
   if (verb === "redeploy" && body.now) return `${notebook.name} does not wait for busy kernels. ${loss(notebook)}`;
   if (verb === "redeploy" && body.force) return `${notebook.name} gets what is on disk now, although many files are gone there. Your own edits are kept as copies.`;
   if (verb === "restore") return `${body.path ?? "The newest copy of each file"} comes back into ${notebook.name}. What is there now becomes a copy itself.`;
-  if (verb === "reset") return `${(body.paths ?? []).join(", ") || "Every edited file"} of ${notebook.name} becomes what was deployed. The edits are kept as copies.`;
+  if (verb === "reset") return `${(body.paths ?? []).join(", ") || "Every edited file"} of ${notebook.name} becomes what was deployed; one that exists only in the notebook is removed if it is named. The edits are kept as copies.`;
   if (verb === "add") return `${body.packages.join(", ")} is written into the environment file of the source directory of ${notebook.name}, and the environment is built again.`;
   if (verb === "pull") return `${(body.paths ?? []).join(", ") || "Every edited file"} of ${notebook.name} is written into its source directory.`;
   return "";
@@ -282,6 +290,13 @@ function confirmed(text, label) {
   return new Promise((done) => question.addEventListener("close", () => done(question.returnValue === "yes"), { once: true }));
 }
 
+// What was done with files, counted: "2 written, 1 unnamed".
+function outcomes(files) {
+  const counted = new Map();
+  for (const { action } of files) counted.set(action, (counted.get(action) ?? 0) + 1);
+  return [...counted].map(([action, number]) => `${count(number, "file")} ${WORDS[action] ?? action}`).join(", ") || "nothing to do";
+}
+
 async function perform(button) {
   const { verb, name } = button.dataset;
   const body = JSON.parse(button.dataset.body ?? "{}");
@@ -291,8 +306,8 @@ async function perform(button) {
   button.setAttribute("aria-busy", "true");
   tell(`${button.textContent}: ${name}…`);
   try {
-    await ask(`${encodeURIComponent(name)}/${verb}`, body);
-    tell(`${name} ${DONE[verb] ?? "is done"}.`);
+    const { files } = await ask(`${encodeURIComponent(name)}/${verb}`, body);
+    tell(files ? `${name}: ${outcomes(files)}.` : `${name} ${DONE[verb]}.`);
     if (verb === "pull" || verb === "reset") load();
   } catch (error) {
     tell(`${name}: ${error.message}`, true);
@@ -415,10 +430,11 @@ function overview(notebook) {
   const { deployment, host, environment, resources = {} } = notebook;
   const limits = [resources.memory, resources.cpu && `${resources.cpu} CPUs`, resources.gpu > 0 && count(resources.gpu, "GPU")].filter(Boolean);
   return [
-    notebook.reason && h("pre", { class: tone(notebook) === "bad" ? "error" : "note" }, notebook.reason),
+    notebook.reason && notebook.reason !== notebook.summary && h("pre", { class: tone(notebook) === "bad" ? "error" : "note" }, notebook.reason),
     progress(notebook),
     h("div", { class: "steps-next" }, steps(notebook, true)),
-    (notebook.notices ?? []).map((one) => h("p", { class: `notice ${one.tone}` }, one.text)),
+    (notebook.notices ?? []).map((one) => h("div", { class: `notice ${one.tone}`, "data-key": one.id }, h("p", {}, one.text),
+      h("div", { class: "steps-next" }, offers(notebook, one.actions ?? [])))),
     [...(notebook.warnings ?? []), ...(notebook.refused ?? [])].map((text) => h("p", { class: "notice warn" }, text)),
     h("div", { class: "uses wide" }, usage(notebook)),
     h("dl", {},
@@ -468,7 +484,7 @@ function history(notebook, { deployments = [] }) {
       h("div", {}, h("b", {}, one.number), " ", causes(one).slice(0, 3).join(", ") || "-",
         one.current && h("span", { class: "chip ok" }, "current"), one.outcome === "failed" && h("span", { class: "chip bad" }, "failed")),
       h("p", { class: "quiet" }, h("code", {}, one.source ?? "-"), ` · ${one.action} · `, clock(one.started_at),
-        ` · ${one.seconds < 10 ? Number(one.seconds.toFixed(1)) : Math.round(one.seconds)} s`),
+        ` · ${one.seconds < 10 ? Number(one.seconds.toPrecision(one.seconds < 1 ? 1 : 2)) : Math.round(one.seconds)} s`),
       one.error && h("pre", { class: "error" }, one.error),
       h("div", { class: "do" }, one.can_roll_back && act(notebook, "rollback", { to: one.number }, `Roll back to ${one.number}`, "rollback"),
         !one.current && number && one.outcome === "live" && h("button", { "data-diff": query, "data-key": "diff", "aria-expanded": String(open.diff?.of === query) }, "Compare with now")),
