@@ -1,4 +1,4 @@
-"""Which cells of three versions of a notebook are the same cell: by id, else by content and place. Pure."""
+"""Which cells of three versions of a notebook are the same cell: by id, else by content and position. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _REACH = 3  # how many candidates are compared with a cell that has neither a kn
 
 
 def cell_keys(base: list[Cell], ours: list[Cell], theirs: list[Cell]) -> tuple[list[int], list[int]]:
-    """A number for each cell of both sides, equal where it is the same cell; below len(base): its place there."""
+    """A number for each cell of both sides, equal where it is the same cell; below len(base): its index there."""
     our_match, their_match = _match(base, ours), _match(base, theirs)
     our_keys = [len(base) + index if at is None else at for index, at in enumerate(our_match)]
     our_new = [index for index, at in enumerate(our_match) if at is None]

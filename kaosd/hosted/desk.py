@@ -1,9 +1,9 @@
-"""The desk: a websocket to every open page of this JupyterLab, for what only the page knows and can do.
+"""The document channel: a websocket to every open page of this JupyterLab, for what only the page knows and can do.
 
 WS <base_url>kaosd/desk. A page (page/kaosd-desk) tells which documents it has open and carries out changes of them
-where documents are not shared. The server tells it when another one takes over. Messages are JSON objects:
+where documents are not shared. The server tells it when another one is to serve. Messages are JSON objects:
 
-to the page    {"do": "hello", "server", "lab", "collaboration", "expired": pages of earlier servers must load anew}
+to the page    {"do": "hello", "server", "lab", "collaboration", "expired": pages of earlier servers must load again}
                {"do": "leaving", "why": text or ""}
                {"do": "left", "saved": {path: text}}: what the server has saved in the end
                {"do": "held", "path", "reason"}
@@ -13,7 +13,7 @@ to the page    {"do": "hello", "server", "lab", "collaboration", "expired": page
 from the page  {"open": [path, …]}
                {"bring": path, "id", "kind", "base", "sure", "text"} → {"do": "brought", "id", "error"}
                {"merge": kind, "id", "base", "live", "incoming"} → {"do": "merged", "id", "operations": null when both
-               changed the same place}
+               changed the same lines}
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Desk:
         }
 
     def expire(self) -> None:
-        """Pages of earlier servers cannot go on with this one: they hand over what they have, and load anew."""
+        """Pages of earlier servers cannot continue with this one: they hand over what they have, and load again."""
         if not self.hello["expired"]:
             self.hello["expired"] = True
             self.tell(self.hello)
@@ -107,8 +107,8 @@ class Desk:
     async def apply(self, path: str, base: str | None, incoming: str, kept: Kept = None) -> list[Applied]:
         """Bring the change base→incoming to *path* in every page that has it open; empty when none has.
 
-        Raises Held, after the pages were told; Unreadable when *incoming* is no document of the kind; Unkept when a
-        page holds edits that are not *kept*.
+        Raises Held, after the pages got the notice; Unreadable when *incoming* is not a document of the kind; Unkept
+        when a page holds edits that are not *kept*.
         """
         pages = [page for page in self.pages if path in page.paths]
         if len(pages) > 1:
@@ -248,7 +248,7 @@ async def _text(page: Page, path: str) -> str | None:
 async def _apply_in_time(
     page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool = False
 ) -> Applied | None:
-    """See _apply. Raises Held, after the page was told."""
+    """See _apply. Raises Held, after the page got the notice."""
     with _telling(page, path):
         return await asyncio.wait_for(_apply(page, path, base, incoming, kept, over=over), _LONGEST)
 
@@ -269,7 +269,7 @@ async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: K
 
 
 def _merged(kind: str, base: str, live: str, incoming: str) -> list[operations.Operation] | None:
-    """What brings *live* up to *incoming*; None when something of it would give way, or one is no document."""
+    """What brings *live* up to *incoming*; None when something of it would be replaced, or one is not a document."""
     try:
         change, _ = _change(kind, base, live, incoming)
     except Unreadable:

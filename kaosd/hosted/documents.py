@@ -173,7 +173,7 @@ class Answers:
         """{"path"} → {"open": whether it is open in a tab, "text": what it holds, "saved": whether the file has it}.
 
         "held" and "reason" when a page that has it open does not say what it holds. "text" is missing for a kind of
-        document that is no text.
+        document that is not text.
         """
         path = _path_of(asked)
         try:

@@ -89,7 +89,7 @@ class RunRequests(APIHandler):
 
 
 class NotRunnable(Exception):
-    """Why a notebook cannot be run, as the rest of a sentence that begins with its name. status: of the answer."""
+    """Why a notebook cannot be run, as the rest of a sentence that starts with its name. status: of the answer."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)

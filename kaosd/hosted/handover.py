@@ -22,7 +22,7 @@ async def bring(
     """Save what a page of an earlier server holds of *path* and could not save there; the error, if it cannot be.
 
     base: what the page had when it was saved last. What was saved since is merged; where both touch the same
-    place the disk wins, and the page's text is saved beside it first. sure: the base is known to have been on disk;
+    lines the disk wins, and the page's text is saved beside it first. sure: the base is known to have been on disk;
     else what the disk seems to have taken away may never have been there. shared: the module rooms, or None.
     """
     try:
@@ -70,7 +70,7 @@ def _parse(kind: str, text: str) -> Any:
 
 
 async def keep_beside(contents: Any, path: str, kind: str, text: str) -> None:
-    """Save a *text* that gives way beside the file at *path*."""
+    """Save a *text* that is replaced beside the file at *path*."""
     stem, extension = os.path.splitext(path)
     await _save(contents, f"{stem}-unsaved{extension}", kind, _parse(kind, text))
 
@@ -81,7 +81,7 @@ async def _save(contents: Any, path: str, kind: str, content: Any) -> None:
 
 
 def orderly_end(server: Any, before: Callable[[], Awaitable[None]]) -> None:
-    """Have *before* done at the very beginning of the server's end."""
+    """Have *before* done at the very start of the server's stop."""
     cleanup = server.cleanup_extensions
 
     async def end() -> None:

@@ -30,7 +30,7 @@ _KNOWN, _BEFORE = "_kaosd_known", "_kaosd_before"  # contents of the file by for
 
 
 def continue_histories() -> None:
-    """From now on let documents go on from what they hold."""
+    """From now on let documents continue from what they hold."""
     initialize, load, save = DocumentRoom.initialize, FileLoader.load_content, FileLoader._save_content
 
     async def initialize_(room: DocumentRoom) -> None:
@@ -86,7 +86,7 @@ async def _bring(room: DocumentRoom, replace: Callable[[Any], Awaitable[None]], 
 async def _catch_up(room: DocumentRoom, live: Any, content: Any) -> None:
     """Bring the *content* of a file that was changed while no server ran, after one that was killed before its save.
 
-    What is in the history alone stays; where the file changed the same place it wins, and the text is saved beside it.
+    What is in the history alone stays; where the file changed the same lines it wins, and the text is saved beside it.
     """
     document = room._document
     base = _read(_place(room._file, room.file_format, room.file_type), document.hash)
@@ -127,7 +127,7 @@ def _place(loader: FileLoader, form: str, kind: str) -> str:
 
 
 def _write(place: str, known: str, content: Any) -> None:
-    """Remember *content*, and the one before: the document may not have been told yet that it is saved."""
+    """Remember *content*, and the one before: the document may not know yet that it is saved."""
     os.makedirs(place, exist_ok=True)
     earlier = [entry for entry in os.scandir(place) if entry.name not in (known, _FRESH)]
     fresh = os.path.join(place, _FRESH)

@@ -53,7 +53,7 @@ def isolate(host: dict[str, Any]) -> None:
 
 
 def serve(host: dict[str, Any], path: str, token: str) -> None:
-    """Run JupyterLab until it is told to stop. path: of host.json."""
+    """Run JupyterLab until it is asked to stop. path: of host.json."""
     from jupyterlab import commands  # noqa: PLC0415 (after isolate, because it looks at the variables)
 
     # Importing LabApp asks yarn, by node, for the registry of a build that never happens here: 0.3 s.

@@ -1,7 +1,8 @@
 """What a person typed is kept by the daemon before a change from outside may touch it.
 
-Who asks for a change names the texts that it has kept, by digest. A document that holds edits is changed only if its
-text of that very moment is among them; else its text is the answer, to be kept before the change is asked for again.
+The caller that asks for a change names the texts that it has kept, by digest. A document that holds edits is changed
+only if its text of that very moment is among them; else its text is the answer, to be kept before the change is asked
+for again.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class LiveNotebook:
         return Change(merge.conflict, before)
 
     def _splice_cells(self, live: list[dict[str, Any]], merged: list[MergedCell]) -> None:
-        """Turn the *live* cells into the *merged* ones; what stays in order is not made anew."""
+        """Turn the *live* cells into the *merged* ones; what stays in order is not made again."""
         shared = self._document.ycells
         staying = [
             cell.origin

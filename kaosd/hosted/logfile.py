@@ -17,7 +17,10 @@ def bound(path: str) -> None:
 
 
 def cut(path: str) -> None:
-    """Keep the beginning and the end of a log file in place; who appends to it goes on appending. Raises OSError."""
+    """Keep the start and the end of a log file in place.
+
+    A program that appends to it keeps appending. Raises OSError.
+    """
     with open(path, "r+b") as file:
         head = file.read(HEAD)
         head = head[: head.rfind(b"\n") + 1]

@@ -1,7 +1,7 @@
 """Three-way merge of notebooks, cell by cell. Pure.
 
 Notebooks are nbformat 4 dictionaries with joined sources (as `nbformat.reads` yields them). Cells are recognised
-by their id, else by their content and place. A cell that only one side changed is taken from that side; sources
+by their id, else by their content and position. A cell that only one side changed is taken from that side; sources
 that both changed are merged as texts; at a real conflict the incoming side wins and the merge says so.
 """
 
@@ -163,7 +163,7 @@ def _merge_cell(
 def _merge_metadata(
     base: dict[str, Any], live: dict[str, Any], incoming: dict[str, Any], values: _Values
 ) -> dict[str, Any]:
-    """Metadata of the notebook; nobody misses what JupyterLab fills in, so that is never a conflict."""
+    """Metadata of the notebook; what JupyterLab fills in is not missed, so that is never a conflict."""
     sides = [notebook["metadata"] for notebook in (base, live, incoming)]
     filled_in = [{key: side[key] for key in _FILLED_IN if key in side} for side in sides]
     rest = [{key: value for key, value in side.items() if key not in _FILLED_IN} for side in sides]

@@ -18,7 +18,7 @@ Operation = list[Any]
 
 
 class Change(NamedTuple):
-    """What brings a document up to date. conflict: something of it gives way. edited: it holds more than base."""
+    """What brings a document up to date. conflict: something of it is replaced. edited: it holds more than base."""
 
     operations: list[Operation]
     conflict: bool
@@ -44,7 +44,7 @@ def of_notebook(base: dict[str, Any] | None, live: dict[str, Any], incoming: dic
 
 
 def _cells(live: list[dict[str, Any]], merged: list[MergedCell]) -> list[Operation]:
-    """Turn the *live* cells into the *merged* ones; what stays in order is not made anew."""
+    """Turn the *live* cells into the *merged* ones; what stays in order is not made again."""
     staying = [
         cell.origin
         for cell in merged

@@ -34,7 +34,7 @@ def _reap() -> None:
 def reap(before: set[int]) -> set[int]:
     """Take away the children that have ended and were so *before* already; those that have ended since.
 
-    Whoever has started a child looks at it sooner than that. Only children that nobody started here are left.
+    Whoever has started a child looks at it sooner than that. Only children that were not started here are left.
     """
     ended = {pid for pid in _children() if _has_ended(pid)}
     for pid in ended & before:

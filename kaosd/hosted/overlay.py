@@ -317,7 +317,7 @@ def _program(source: str, target: str, prefix: str, environment: str) -> None:
 
 
 def body_of(script: bytes, environment: str) -> bytes | None:
-    """A script without the lines that start the Python of *environment*; None when it begins with something else."""
+    """A script without the lines that start the Python of *environment*; None when it starts with something else."""
     python = os.fsencode(os.path.join(environment, "bin", "python"))
     first, _, rest = script.partition(b"\n")
     if first.startswith(b"#!") and python in first:

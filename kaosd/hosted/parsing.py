@@ -8,7 +8,7 @@ import nbformat
 
 
 class Unreadable(Exception):
-    """A text that is no document of the kind that it should be; says why."""
+    """A text that is not a document of the kind that it should be; says why."""
 
 
 def parse_text(text: str) -> str:

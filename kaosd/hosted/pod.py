@@ -1,7 +1,7 @@
 """First program of a pod: starts JupyterLab, and again whenever it ends. `python -u pod.py [try]`.
 
 Pachyderm gives a service four tries and takes an exit with 0 for its end, so that it must not see JupyterLab end. With
-"try" JupyterLab is started once where nobody reaches it, to see whether it can be: 0 when it answers.
+"try" JupyterLab is started once where it cannot be reached, to see whether it can be: 0 when it answers.
 Variables: KAOS_NOTEBOOK, KAOSD_BASE_URL, KAOSD_LISTEN ("0.0.0.0:8888"), KAOSD_TOKEN_FILE. Beside this directory lie, as
 the image was made with them, manifest.json {"environment": digest} and context (the paths of the build context).
 Standard library only.

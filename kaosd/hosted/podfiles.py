@@ -1,15 +1,15 @@
 """Server extension of a host in a pod: the notebook's directory, for the daemon, which cannot see it otherwise.
 
-GET  <base_url>kaosd/pod         what this host is, what it holds, and its kernels
-POST <base_url>kaosd/pod/look    {"paths": [path, …] or null for all} → {"states": {path: [kind, SHA-256] or null}}
-POST <base_url>kaosd/pod/read    {"path"} → the content of a file, or the target of a link
-POST <base_url>kaosd/pod/part    a part of a large content, put at the end of the part NAME (?name=…&start=bytes)
-POST <base_url>kaosd/pod/change  a line of JSON, then contents: {"server", "before", "changes", "after"}
-POST <base_url>kaosd/pod/leave   {"why"}: this host is about to be replaced; the tabs are told, what is open is saved
+GET  <base_url>kaosd/pod         what this host is, what it holds, and its kernels POST <base_url>kaosd/pod/look
+{"paths": [path, …] or null for all} → {"states": {path: [kind, SHA-256] or null}} POST <base_url>kaosd/pod/read
+{"path"} → the content of a file, or the target of a link POST <base_url>kaosd/pod/part    a part of a large content,
+put at the end of the part NAME (?name=…&start=bytes) POST <base_url>kaosd/pod/change  a line of JSON, then contents:
+{"server", "before", "changes", "after"} POST <base_url>kaosd/pod/leave   {"why"}: this host is about to be replaced;
+the tabs get a notice, what is open is saved
 
 The daemon decides what becomes of a path. A change names the state that the daemon has seen there, and is made only if
 that is still so: what a person or a kernel wrote in between is never lost. Until the daemon has said what the directory
-holds ("after") nothing else is answered: nobody sees a directory without the code that is deployed.
+holds ("after") nothing else is answered: no reader sees a directory without the code that is deployed.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Directory:
         self._seed = self._seeded()
 
     def _seeded(self) -> dict[str, list[str]]:
-        """What the build of the image has made in the directory, which is nobody's edit."""
+        """What the build of the image has made in the directory, which is not an edit."""
         path = os.path.join(self._place, "seed.json")
         if self.trees is None:
             with open(path, "w", encoding="utf-8") as file:
@@ -189,7 +189,7 @@ class Info(APIHandler):
     auth_resource = "contents"
 
     def initialize(self, directory: Directory) -> None:
-        """directory: what is told of."""
+        """directory: what is reported."""
         self._directory = directory
 
     @web.authenticated

@@ -141,7 +141,7 @@ def keep_strangers(found: Callable[[], None]) -> None:
     """Leave the sockets of strangers open and unserved, and report them.
 
     jupyter_server_ydoc would close them, and the page would then ask the person to reload it at once, without
-    what was typed since it lost its own server. Instead the page hands that over and loads itself anew.
+    what was typed since it lost its own server. Instead the page hands that over and loads itself again.
     """
     opened = YDocWebSocketHandler.open
 
@@ -222,7 +222,7 @@ async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) ->
 
 
 async def _take_over(room: DocumentRoom, document: Live, base: Any) -> None:
-    """Bring what is on disk to the document; a change whose *base* is unknown gives way to the document."""
+    """Bring what is on disk to the document; a change whose *base* is unknown is replaced by the document."""
     model = await room._file.load_content(room.file_format, room.file_type)
     if base is not None:
         async with room._update_lock:

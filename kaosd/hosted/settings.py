@@ -1,4 +1,4 @@
-"""What a host is told: settings of the server, of its kernels and of the page. No Jupyter import."""
+"""What a host is given: settings of the server, of its kernels and of the page. No Jupyter import."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 With `--outside` before PROGRAM it is one that does not belong to the notebook's environment, such as R: it gets the
 variables of the notebook's kernels, and of PATH all but the programs of the server.
 
-Kernels and terminals begin here. The link is resolved once, so that what starts never sees a second environment
+Kernels and terminals start here. The link is resolved once, so that what starts never sees a second environment
 when the link is replaced; a kernel that is restarted comes through here again and moves to the new one.
 Runs as `python -I -S`, before any package, in a few milliseconds.
 """

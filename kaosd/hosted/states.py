@@ -16,7 +16,7 @@ class State(NamedTuple):
 
 
 def alike(one: State | None, other: State | None) -> bool:
-    """Whether two states have the same content; the executable bit alone is nobody's edit."""
+    """Whether two states have the same content; the executable bit alone is not an edit."""
     if one is None or other is None:
         return one is other
     return one.digest == other.digest and (one.kind == other.kind or {one.kind, other.kind} == {"f", "x"})

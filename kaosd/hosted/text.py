@@ -137,7 +137,7 @@ def _common_ends(old: Sequence[str], new: Sequence[str]) -> tuple[int, int]:
 
 
 def _clusters(mine: list[Edit], theirs: list[Edit]) -> list[tuple[list[Edit], list[Edit]]]:
-    """Edits of both sides grouped: in one group are those that overlap, or insert at the same place."""
+    """Edits of both sides grouped: in one group are those that overlap, or insert at the same position."""
     ordered = sorted([(e.start, e.end, 0, e) for e in mine] + [(e.start, e.end, 1, e) for e in theirs])
     result: list[tuple[list[Edit], list[Edit]]] = []
     place, high = -1, -1
@@ -157,7 +157,7 @@ def _only_touching(own: list[Edit], foreign: list[Edit]) -> bool:
 
 
 def _beside(own: list[Edit], foreign: list[Edit], shift: int) -> list[Edit]:
-    """Splices of *foreign*, which overlaps nothing; *own* is empty or one insertion at the same place."""
+    """Splices of *foreign*, which overlaps nothing; *own* is empty or one insertion at the same position."""
     if not own:
         return [Edit(edit.start + shift, edit.end + shift, edit.text) for edit in foreign]
     mine, theirs = own[0].text, foreign[0].text
