@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 
 from kaosd import config_check, demo, install, proc, sd, standard_streams
+from kaosd.bundle import Store
 from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.failure import USAGE, Failure
-from kaosd.daemon import serve
+from kaosd.daemon import lock_state, serve
 from kaosd.errors import ConfigError, KaosError
+from kaosd.journal import Journal
 from kaosd.logging_setup import configure
+from kaosd.notebook.backup_reading import read_backup
+from kaosd.notebook.backup_writing import write_backup
 from kaosd.settings import load, prepare
 from kaosd.settings.locations import expand
 from kaosd.text import printable
@@ -111,6 +118,30 @@ def _check(arguments: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
+def _backup(arguments: argparse.Namespace) -> int:
+    """Write a backup while no daemon runs; with one, `kaosctl backup` has it do that."""
+    settings = load()
+    prepare(settings)
+    with contextlib.ExitStack() as stack:
+        lock_state(settings, stack)
+        now = time.time()
+        journal = stack.enter_context(Journal(settings.state_dir / "journal.sqlite", now))
+        store = stack.enter_context(contextlib.closing(Store(settings.state_dir / "store")))
+        told = write_backup(journal, store, settings.state_dir, Path(arguments.file).absolute(), now)
+    print(json.dumps(told))  # noqa: T201
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    settings = load()
+    prepare(settings)
+    with contextlib.ExitStack() as stack:
+        lock_state(settings, stack)
+        told = read_backup(Path(arguments.file).absolute(), settings.state_dir, force=arguments.force)
+    print(json.dumps(told))  # noqa: T201
+    return 0
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     return demo.run(expand(arguments.directory, None, os.environ))
 
@@ -119,6 +150,8 @@ DO: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "check": _check,
     "demo": _demo,
+    "backup": _backup,
+    "restore": _restore,
     "install-service": lambda chosen: install.install(now=chosen.now),
     "uninstall-service": lambda _: install.remove(),
 }

@@ -254,6 +254,10 @@ class Backend:
         directory = str(self.registry.actor(name).home.logs)
         return await asyncio.to_thread(_lines, directory, name, query)
 
+    async def backup(self, file: str) -> dict[str, Any]:
+        """Write a backup of the state to a file."""
+        return await self.registry.backup(Path(file))
+
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again; a broken one is refused and the old one stays in force."""
         try:

@@ -61,7 +61,7 @@ async def serve(
     """
     stop = asyncio.Event()
     async with AsyncExitStack() as stack:
-        _lock(settings, stack)
+        lock_state(settings, stack)
         state_layout.check(settings.state_dir)
         _raise_descriptor_limit()
         sys.setswitchinterval(SWITCH)
@@ -113,7 +113,7 @@ async def _drain(settings: Settings, api: Api, front: Front, registry: Registry,
         await registry.stop_hosts()
 
 
-def _lock(settings: Settings, stack: AsyncExitStack) -> None:
+def lock_state(settings: Settings, stack: AsyncExitStack | contextlib.ExitStack) -> None:
     """Hold the state directory for this process; the kernel lets it go when the process ends, however it does."""
     path = settings.state_dir / "lock"
     try:

@@ -21,6 +21,7 @@ from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
 from kaosd.journal import Live, Registration
 from kaosd.model import NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, differing, explain, kept, restore, restore_all, view
+from kaosd.notebook.backup_writing import write_backup
 from kaosd.notebook.between import between
 from kaosd.notebook.clearing import Unwanted, clear, shown
 from kaosd.notebook.environment_file import add_requirements
@@ -666,6 +667,11 @@ class Registry:
         return self.shop.journal.last_seq
 
     # -- upkeep --------------------------------------------------------------------------------------------
+
+    async def backup(self, target: Path) -> dict[str, Any]:
+        """Write all that cannot be made again to the file *target*. ConfigError when it cannot be written."""
+        shop = self.shop
+        return await asyncio.to_thread(write_backup, shop.journal, shop.store, shop.state_dir, target, time.time())
 
     async def collect(self) -> None:
         """Drop versions, contents and environments that cannot be returned to."""

@@ -25,6 +25,12 @@ POLL_MAX = 60.0  # seconds that one request for events may wait
 Fields = TypeVar("Fields", bound="_Fields")
 
 
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError("it must be an absolute path")
+    return path
+
+
 class _Fields(BaseModel):
     """Unknown fields are ignored, so that a newer client can talk to an older daemon."""
 
@@ -35,6 +41,12 @@ class Add(_Fields):
     """packages: requirements as PEP 508 writes them."""
 
     packages: Annotated[list[Annotated[str, Field(min_length=1, max_length=500)]], Field(min_length=1, max_length=50)]
+
+
+class Backup(_Fields):
+    """file: absolute path that the backup is written to."""
+
+    file: Annotated[str, AfterValidator(_absolute)]
 
 
 class Redeploy(_Fields):
@@ -113,12 +125,6 @@ class _Query(_Fields):
     """Values of a query are text, and converted."""
 
     model_config = ConfigDict(strict=False)
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/") or "\0" in path:
-        raise ValueError("it must be an absolute path")
-    return path
 
 
 class Why(_Query):

@@ -131,6 +131,9 @@ class Backend(Protocol):
     async def kill(self, name: str, unwanted: Literal["none", "source", "all"]) -> Json:
         """Stop and forget it. unwanted: which repos are deleted with it."""
 
+    async def backup(self, file: str) -> Json:
+        """Write all that cannot be made again to a file: file, bytes, notebooks, copies, edits."""
+
     async def reload(self) -> Json:
         """Read the configuration again."""
 
@@ -284,6 +287,10 @@ async def _wait(daemon: Backend, ask: Ask) -> Json:
     return await daemon.wait(ask.name, wanted.timeout, wanted.tries)
 
 
+async def _backup(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.backup(checked(requests.Backup, ask.body).file)
+
+
 async def _reload(daemon: Backend, ask: Ask) -> Json:  # noqa: ARG001 - one signature for all
     return await daemon.reload()
 
@@ -308,6 +315,7 @@ async def _why(daemon: Backend, ask: Ask) -> Json:
 _NAME = "/v1/notebooks/{name:[^/]*}"
 
 ROUTES = (  # sorted by path and method
+    Route("POST", "/v1/backup", _backup, mutating=True),
     Route("GET", "/v1/doctor", _doctor),
     Route("GET", "/v1/events", _events, stream=True),
     Route("POST", "/v1/notebooks", _deploy, mutating=True),

@@ -38,6 +38,7 @@ def daemon_commands() -> Commands:
     )
     commands.parser.add_argument("--version", action="version", version=f"kaosd {__version__}", help="the version")
     _running(commands)
+    _state(commands)
     _service(commands)
     return commands
 
@@ -68,6 +69,19 @@ def _running(commands: Commands) -> None:
         exits=(0, 1, 2, 130),
     )
     parser.add_argument("--directory", metavar="DIR", default="~/kaosd-demo", help="where the example is put")
+
+
+def _state(commands: Commands) -> None:
+    for name, summary, about in (
+        ("backup", "writes a backup of the state; no daemon may run", "`kaosctl backup` does it with and without one."),
+        ("restore", "makes the state directory out of a backup", "`kaosctl restore` says what that means."),
+    ):
+        parser = commands.add(
+            name, name, summary, about, examples=(f"kaosd {name} kaosd.backup",), exits=(0, 1, 2, 78), files=("state",)
+        )
+        parser.add_argument("file", metavar="FILE", help="the backup")
+        if name == "restore":
+            parser.add_argument("--force", action="store_true", help="set the present state aside first")
 
 
 def _service(commands: Commands) -> None:

@@ -563,7 +563,35 @@ def _daemon(commands: Commands) -> None:
         "version", "asking:version", "versions of client and daemon",
         examples=("kaosctl version --json",), exits=(0, 1, 2),
     )  # fmt: skip
+    _backups(commands)
     _self(commands)
+
+
+def _backups(commands: Commands) -> None:
+    parser = commands.add(
+        "backup",
+        "state_backup:backup",
+        "writes all that cannot be made again to one file",
+        """Registrations, history, what is paused or stopped, the copies that `kaosctl recovered` lists, and the edits
+        in the notebooks. Not environments, data, logs, older versions or tokens. It works with and without a running
+        daemon; on Pachyderm, edits that are in the pod are not in it.""",
+        examples=("kaosctl backup ~/kaosd.backup",),
+        exits=(0, 1, 2, 130),
+        files=("state",),
+    )
+    parser.add_argument("file", metavar="FILE", help="where to; it is replaced, and only you can read it")
+    parser = commands.add(
+        "restore",
+        "state_backup:restore",
+        "makes the state directory out of a backup",
+        """No daemon may run. The next one builds the environments and starts the notebooks; their tokens are new, so
+        that addresses with a token have to be opened again (`kaosctl open`).""",
+        examples=("kaosctl restore ~/kaosd.backup && kaosctl start",),
+        exits=(0, 1, 2, 130),
+        files=("state",),
+    )
+    parser.add_argument("file", metavar="FILE", help="what `kaosctl backup` has written")
+    parser.add_argument("--force", action="store_true", help="set the present state aside first")
 
 
 def _self(commands: Commands) -> None:

@@ -71,6 +71,12 @@ class Database:
         with self._lock, self._sentences():
             self._db.close()
 
+    def copy_to(self, target: Path) -> None:
+        """Write a consistent copy of the whole journal to *target*, a file that is made."""
+        with self._lock, self._sentences(), closing(sqlite3.connect(target)) as copy:
+            self._db.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")
+
     def __enter__(self) -> Self:
         return self
 

@@ -87,6 +87,13 @@ class Settings:
     warnings: tuple[str, ...] = ()
 
 
+_AS_WRITTEN = (
+    "engine", "front", "watch", "log", "hooks", "docker", "swap_when_idle", "idle_stop", "keep_versions",
+    "stop_hosts_on_exit", "stop_grace", "max_backoff", "desktop_notices", "python_downloads", "personal_kernels",
+    "personal_settings", "pass_environment",
+)  # fmt: skip
+
+
 def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read, check and freeze the settings.
 
@@ -106,27 +113,11 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         config=origin.file,
         state_dir=state_dir,
         socket=socket,
-        engine=file.engine,
-        front=file.front,
-        watch=file.watch,
-        log=file.log,
-        hooks=file.hooks,
-        docker=file.docker,
         pachyderm=file.pachyderm.resolved(lambda text: str(resolve(text))),
-        swap_when_idle=file.swap_when_idle,
-        idle_stop=file.idle_stop,
-        keep_versions=file.keep_versions,
-        stop_hosts_on_exit=file.stop_hosts_on_exit,
-        stop_grace=file.stop_grace,
-        max_backoff=file.max_backoff,
-        desktop_notices=file.desktop_notices,
-        python_downloads=file.python_downloads,
-        personal_kernels=file.personal_kernels,
-        personal_settings=file.personal_settings,
-        pass_environment=file.pass_environment,
         login=defaults.user,
         notebooks=notebooks,
         warnings=sources.warnings(environ),
+        **{name: getattr(file, name) for name in _AS_WRITTEN},
     )
 
 

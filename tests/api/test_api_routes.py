@@ -90,6 +90,9 @@ HAPPY = {
     "POST /v1/notebooks/{name}/start": ("/v1/notebooks/mnist/start", {}, MNIST, ("start", "mnist", {})),
     "POST /v1/notebooks/{name}/stop": ("/v1/notebooks/mnist/stop", {}, MNIST, ("stop", "mnist", {})),
     "POST /v1/notebooks/{name}/wait": ("/v1/notebooks/mnist/wait", {"timeout": 0}, {"outcome": "timeout"}, None),
+    "POST /v1/backup": (
+        "/v1/backup", {"file": "/a/b"}, {"file": "/a/b", "bytes": 1}, ("backup", "", {"file": "/a/b"}),
+    ),
     "POST /v1/reload": ("/v1/reload", {}, {"changed": []}, ("reload", "", {})),
     "GET /v1/status": ("/v1/status", None, {"schema": 1, "notebooks": [MNIST], "big": ""}, None),
     "POST /v1/stop": ("/v1/stop", {}, {}, ("stop", "", {})),
@@ -184,6 +187,7 @@ ERRORS = {
     "rollback to a list": ("POST /v1/notebooks/mnist/rollback", {"to": [1]}, 400, "bad_request", "to: ", ""),
     "add of nothing": ("POST /v1/notebooks/mnist/add", {"packages": []}, 400, "bad_request", "packages: ", ""),
     "add of a word": ("POST /v1/notebooks/mnist/add", {"packages": "a"}, 400, "bad_request", "packages: ", ""),
+    "backup to a relative path": ("POST /v1/backup", {"file": "b"}, 400, "bad_request", "file: ", ""),
     "negative timeout": ("POST /v1/notebooks/mnist/wait", {"timeout": -1}, 400, "bad_request", "timeout: ", ""),
     "infinite timeout": ("POST /v1/notebooks/mnist/wait", b'{"timeout": 1e999}', 400, "bad_request", "timeout: ", ""),
     "events after a word": ("GET /v1/events?after=x", None, 400, "bad_request", "after: ", ""),

@@ -117,7 +117,7 @@ def test_files_are_left_to_the_shell(typed: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "kind", "offered"),
     [
-        ("", "words", ["run", "check", "demo", "install-service", "uninstall-service"]),
+        ("", "words", ["run", "check", "demo", "backup", "restore", "install-service", "uninstall-service"]),
         ("--", "words", ["--help", "--version"]),
         ("run --", "words", ["--help", "--config"]),
         ("run --config ", "files", []),

@@ -1,0 +1,152 @@
+"""A backup of the state: what is in it, what is not, and that a daemon goes on from it where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from kaosd.bundle import Store
+from kaosd.errors import ConfigError, ConflictError
+from kaosd.journal import Registration
+from kaosd.notebook.backup_reading import read_backup
+from kaosd.notebook.backup_writing import write_backup
+from tests.faults.still import Mortal
+from tests.faults.test_actor_model import Life
+
+
+@pytest.fixture
+async def life() -> AsyncIterator[Life]:
+    """A notebook that is live, with edits made in it, a copy of one, and a registration."""
+    place = Path(tempfile.mkdtemp(prefix="kb"))
+    one = Life(place, 1)
+    one.change(1)
+    assert await one.actor.settled() == "live"
+    home = place / "state/notebooks/n"
+    (home / "work" / "0.py").write_text("mine\n")
+    (home / "work" / "new").mkdir()
+    (home / "work" / "new" / "made.txt").write_text("made here\n")
+    (home / "work" / "link").symlink_to("/nowhere")
+    (home / "work" / "2.py").unlink()
+    copy = home / "recovered" / "20260101" / "work" / "1.py"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("an older edit\n")
+    one.actor.record.keep([("1.py", str(copy))])
+    one.journal.register(Registration("r", {"source": "/home/ada/example"}))
+    yield one
+    with contextlib.suppress(Exception):
+        await one.end()
+    shutil.rmtree(place)
+
+
+async def backed_up(life: Life) -> Path:
+    """The backup, made while the daemon runs; which then ends."""
+    target = life.place / "backup"
+    told = write_backup(life.journal, life.store, life.place / "state", target, 2.0)
+    assert (told["notebooks"], told["copies"], told["edits"]) == (1, 1, 4)
+    await life.end()
+    return target
+
+
+def begin(life: Life) -> None:
+    """A daemon starts in the restored state."""
+    life.journal = Mortal(life.place / "state" / "journal.sqlite", 3.0)
+    life.journal.fate = life.fate
+    life.store = Store(life.place / "state" / "store")
+    life.engine.hosts.clear()
+    life.engine.made.clear()
+    life.begin()
+
+
+async def test_after_a_restore_the_notebook_is_served_with_its_edits(life: Life) -> None:
+    work, source = life.place / "state/notebooks/n/work", life.source / "model"
+    target, number = await backed_up(life), life.actor.record.deployment.number  # type: ignore[union-attr]
+    shutil.rmtree(life.place / "state")
+    told = read_backup(target, life.place / "state", force=False)
+    assert (told["aside"], told["edited"]) == (None, ["n"])
+    begin(life)
+    assert await life.actor.settled() == "live"
+    assert (work / "0.py").read_text() == "mine\n"
+    assert (work / "new" / "made.txt").read_text() == "made here\n"
+    assert os.readlink(work / "link") == "/nowhere"
+    assert not (work / "2.py").exists()
+    assert (work / "1.py").read_text() == (source / "1.py").read_text()
+    (copy,) = life.journal.recovered("n")
+    assert Path(copy.file).read_text() == "an older edit\n"
+    assert [one.name for one in life.journal.registered()] == ["r"]
+    assert life.actor.record.deployment.number > number  # type: ignore[union-attr]
+    (source / "1.py").write_text("saved later\n")
+    assert await life.actor.settled() == "live"
+    assert (work / "1.py").read_text() == "saved later\n"
+    assert (work / "0.py").read_text() == "mine\n", "an edit is still known as one"
+
+
+async def test_a_save_of_a_file_that_was_edited_before_the_backup_keeps_a_copy(life: Life) -> None:
+    target = await backed_up(life)
+    read_backup(target, life.place / "state", force=True)
+    begin(life)
+    (life.source / "model" / "0.py").write_text("saved on disk\n")
+    assert await life.actor.settled() == "live"
+    assert (life.place / "state/notebooks/n/work/0.py").read_text() == "saved on disk\n"
+    assert "mine\n" in [Path(one.file).read_text() for one in life.journal.recovered("n")]
+
+
+async def test_a_state_that_is_there_is_set_aside_only_when_that_is_wished(life: Life) -> None:
+    target = await backed_up(life)
+    with pytest.raises(ConflictError, match="holds the state of a kaosd already"):
+        read_backup(target, life.place / "state", force=False)
+    told = read_backup(target, life.place / "state", force=True)
+    assert (Path(str(told["aside"])) / "notebooks/n/work/0.py").read_text() == "mine\n"
+
+
+async def test_the_copies_are_listed_where_another_directory_has_them(life: Life) -> None:
+    target = await backed_up(life)
+    read_backup(target, life.place / "elsewhere", force=False)
+    with contextlib.closing(Mortal(life.place / "elsewhere" / "journal.sqlite", 3.0)) as journal:
+        (copy,) = journal.recovered("n")
+    assert copy.file.startswith(str(life.place / "elsewhere"))
+    assert Path(copy.file).read_text() == "an older edit\n"
+
+
+async def test_a_backup_is_private_and_holds_no_token_and_no_environment(life: Life) -> None:
+    token = (life.place / "state/notebooks/n/token").read_bytes()
+    target = await backed_up(life)
+    assert target.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(target) as archive:
+        contents = [archive.extractfile(member).read() for member in archive if member.isfile()]  # type: ignore[union-attr]
+    assert contents
+    assert not any(token in content for content in contents)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "notebooks/n/work/../../../../outside", "/outside", "objects/../x", "what"]
+)
+async def test_what_would_lead_out_is_refused_and_nothing_changes(life: Life, name: str) -> None:
+    target, evil = await backed_up(life), life.place / "evil"
+    with tarfile.open(target) as archive, tarfile.open(evil, "w") as bad:
+        for member in archive:
+            bad.addfile(member, archive.extractfile(member) if member.isfile() else None)
+        info = tarfile.TarInfo(name)
+        info.size = 1
+        bad.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(ConfigError, match="is not a backup of kaosd"):
+        read_backup(evil, life.place / "new", force=False)
+    assert not (life.place / "new").exists()
+    assert not (life.place / "outside").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+async def test_what_is_no_backup_or_cut_off_is_refused(life: Life, content: bytes | None) -> None:
+    target = await backed_up(life)
+    whole = target.read_bytes()
+    target.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ConfigError, match="is not a backup of kaosd"):
+        read_backup(target, life.place / "state", force=True)
+    assert (life.place / "state/notebooks/n/work/0.py").read_text() == "mine\n"
