@@ -9,7 +9,7 @@ import pytest
 
 from kaosd.engines.base import Contents, Home
 from kaosd.errors import ConflictError, NotFoundError
-from kaosd.model import Environment, Resources, Version
+from kaosd.model import Environment, Host, Resources, Version
 from kaosd.notebook import Notebook, differing, edit_counts
 from kaosd.notebook.between import between
 from kaosd.planner import Sync, Target
@@ -80,6 +80,7 @@ async def test_they_are_looked_for_after_a_deployment_and_then_now_and_then(
     monkeypatch.setattr(edit_counts, "EVERY", 0.0)
     monkeypatch.setattr(edit_counts, "SHARE", 0.0)
     write(actor.home.work, "train.py", "mine")
+    actor.hosting.save(host=Host("unix:/nowhere", "e", "s", 1.0, {}))
     actor.edits.rest()
     assert actor.edits.counts is None  # not now: a person may wait for something
     news = actor.shop.news

@@ -84,7 +84,7 @@ class EditCounts:
 
     def rest(self) -> None:
         """The notebook is at rest: look soon after a deployment, else when it is time again."""
-        if self._closed or isinstance(self.actor.engine, Carrier):
+        if self._closed or self.actor.hosting.host is None or isinstance(self.actor.engine, Carrier):
             return
         loop = asyncio.get_running_loop()
         fresh = self.actor.hosting.live.model_tree != self._tree

@@ -256,5 +256,5 @@ def test_the_client_without_a_daemon(own_daemon: Daemon) -> None:
     for arguments in (("status",), ("wait", "x"), ("notebook", "list"), ("doctor",)):
         done = own_daemon.ctl(*arguments, check=False)
         assert done.returncode == 3, (arguments, done)
-        assert "kaosd run" in done.stderr
+        assert "kaosctl start" in done.stderr
     assert own_daemon.ctl("frobnicate", check=False).returncode == 2
