@@ -89,6 +89,11 @@ def test_actions_are_asked_about_and_seen_without_reloading(daemon: Daemon, page
     expect(sheet).to_contain_text(HOSTILE)
     assert page.locator("img").count() == 0
     accessible(page)
+    sheet.get_by_role("listitem").last.get_by_role("button", name="Logs").click()
+    expect(sheet.get_by_label("Log lines")).to_contain_text("step 1/4")  # of the build of the first deployment
+    sheet.get_by_role("button", name="Show the newest log").click()
+    expect(sheet.get_by_label("Log lines")).not_to_contain_text("step 1/4")
+    sheet.get_by_role("tab", name="History").click()
     sheet.get_by_role("button", name="Roll back to 1").click()
     question = page.get_by_role("dialog").filter(has_text="serves the version of deployment 1")
     expect(question).to_be_visible()

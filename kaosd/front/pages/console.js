@@ -8,7 +8,7 @@ const inside = document.getElementById("inside");
 const question = document.getElementById("question");
 const said = document.getElementById("said");
 const state = { notebooks: [], daemon: null, arrived: false, lost: false, filter: "" };
-const open = { name: "", tab: "overview", hash: "", data: null, find: "", stage: "", follow: true, diff: null, stop: () => {} };
+const open = { name: "", tab: "overview", hash: "", data: null, find: "", stage: "", deploy: "", follow: true, diff: null, stop: () => {} };
 
 // -- building and bringing up to date ------------------------------------------------------------------------
 
@@ -343,6 +343,7 @@ function show(name, tab = "overview") {
   const again = open.name === name && open.tab === tab;
   Object.assign(open, { name, tab });
   if (!again) Object.assign(open, { data: null, diff: null, find: "", known: undefined });
+  if (tab !== "logs") open.deploy = "";
   open.hash = `#${encodeURIComponent(name)}/${tab}`;
   window.history.replaceState(null, "", open.hash);
   drawSheet();
@@ -363,7 +364,7 @@ function load() {
     }
   };
   if (tab in SOURCES) {
-    const query = tab === "logs" ? `?lines=1000${open.stage ? `&stage=${open.stage}` : ""}` : "";
+    const query = tab === "logs" ? `?lines=1000&stage=${open.stage}&deploy=${open.deploy}`.replace(/&\w+=(?=&|$)/g, "") : "";
     open.stop = follow(`${OWN}/notebooks/${path}${SOURCES[tab]}${query}`, arrived, () => arrived({ error: "There is nothing to show." }));
   } else if (tab in ONCE) {
     ask(path + ONCE[tab]).then(arrived, (error) => arrived({ error: error.message }));
@@ -460,6 +461,7 @@ function logs(notebook, { lines = [] }) {
       h("select", { id: "stage", "aria-label": "Stage" }, Object.entries(STAGES).map(([value, label]) => h("option", { value, selected: value === open.stage }, label))),
       h("input", { type: "search", id: "find", placeholder: "Find in the log", "aria-label": "Find in the log" }),
       h("label", {}, h("input", { type: "checkbox", id: "follow", checked: open.follow }), " Follow"),
+      open.deploy && h("button", { "data-logs": "", "aria-label": `Show the newest log instead of that of deployment ${open.deploy}` }, `Deployment ${open.deploy} ✕`),
       h("span", { class: "quiet", role: "status" }, wanted ? `${shown.length} of ${count(lines.length, "line")}` : "")),
     shown.length > 0 ? h("pre", { class: "log", id: "lines", tabindex: 0, "aria-label": "Log lines", "data-key": "lines" },
       shown.map((one) => h("span", { class: level(one.text) },
@@ -487,6 +489,7 @@ function history(notebook, { deployments = [] }) {
         ` · ${one.seconds < 10 ? Number(one.seconds.toPrecision(one.seconds < 1 ? 1 : 2)) : Math.round(one.seconds)} s`),
       one.error && h("pre", { class: "error" }, one.error),
       h("div", { class: "do" }, one.can_roll_back && act(notebook, "rollback", { to: one.number }, `Roll back to ${one.number}`, "rollback"),
+        h("button", { "data-logs": one.number, "data-key": "logs" }, "Logs"),
         !one.current && number && one.outcome === "live" && h("button", { "data-diff": query, "data-key": "diff", "aria-expanded": String(open.diff?.of === query) }, "Compare with now")),
       open.diff?.of === query && difference());
   }));
@@ -579,12 +582,16 @@ document.addEventListener("click", (event) => {
     if (event.target === sheet) sheet.close(); // beside it
     return;
   }
-  const { show: name, verb, tab, copy, diff } = button.dataset;
+  const { show: name, verb, tab, copy, diff, logs: number } = button.dataset;
   if (name !== undefined) show(name);
   else if (verb !== undefined) perform(button);
   else if (tab !== undefined) show(open.name, tab);
   else if (copy !== undefined) copyAddress(copy);
   else if (diff !== undefined) compare(diff);
+  else if (number !== undefined) {
+    open.deploy = number;
+    show(open.name, "logs");
+  }
   else if (button.dataset.close !== undefined) sheet.close();
 });
 
