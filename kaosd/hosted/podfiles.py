@@ -1,11 +1,11 @@
 """Server extension of a host in a pod: the notebook's directory, for the daemon, which cannot see it otherwise.
 
-GET  <base_url>kaosd/pod         what this host is, what it holds, and its kernels POST <base_url>kaosd/pod/look
-{"paths": [path, …] or null for all} → {"states": {path: [kind, SHA-256] or null}} POST <base_url>kaosd/pod/read
-{"path"} → the content of a file, or the target of a link POST <base_url>kaosd/pod/part    a part of a large content,
-put at the end of the part NAME (?name=…&start=bytes) POST <base_url>kaosd/pod/change  a line of JSON, then contents:
-{"server", "before", "changes", "after"} POST <base_url>kaosd/pod/leave   {"why"}: this host is about to be replaced;
-the tabs get a notice, what is open is saved
+GET  <base_url>kaosd/pod         what this host is, what it holds, and its kernels
+POST <base_url>kaosd/pod/look    {"paths": [path, …] or null for all} → {"states": {path: [kind, SHA-256] or null}}
+POST <base_url>kaosd/pod/read    {"path"} → the content of a file, or the target of a link
+POST <base_url>kaosd/pod/part    a part of a large content, put at the end of the part NAME (?name=…&start=bytes)
+POST <base_url>kaosd/pod/change  a line of JSON, then contents: {"server", "before", "changes", "after"}
+POST <base_url>kaosd/pod/leave   {"why"}: this host is about to be replaced; tabs get a notice, what is open is saved
 
 The daemon decides what becomes of a path. A change names the state that the daemon has seen there, and is made only if
 that is still so: what a person or a kernel wrote in between is never lost. Until the daemon has said what the directory
