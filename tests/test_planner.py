@@ -33,6 +33,7 @@ from kaosd.planner import (
     Target,
     Why,
     about,
+    ends_kernels,
     plan,
 )
 
@@ -446,6 +447,14 @@ def test_plan(case: Case) -> None:
     if case.until is not None:
         assert found.hold is not None
         assert found.hold.until == pytest.approx(case.until)
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_busy_kernels_are_announced_before_a_step_of_kaosds_own_stops_them(case: Case) -> None:
+    look = replace(case.look, busy=1, waiting_since=None, now_please=False, restart=False, stopped="")
+    step = plan(look).step
+    assert not ends_kernels(step)
+    assert not (isinstance(step, Stop) and not look.removed and look.host is HostFact.RUNNING)
 
 
 def test_case_names_are_unique() -> None:
