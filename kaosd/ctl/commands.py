@@ -14,6 +14,15 @@ ASKING = (0, 1, 2, 3, 130)  # exit codes of what only asks the daemon
 NAMED = (0, 1, 2, 3, 4, 130)  # and of what names a notebook
 
 
+# Words that people try, by the command that does it; what is spelled nearly like a command needs no line here.
+_TRIED = {
+    "rm": "delete remove destroy", "add": "install pip", "run": "exec execute", "stop": "end halt shutdown",
+    "deploy": "register create push", "up": "init serve", "logs": "log tail", "status": "info show describe top",
+    "rollback": "undo revert", "env": "packages freeze",
+}  # fmt: skip
+MEANT = {word: command for command, words in _TRIED.items() for word in words.split()}
+
+
 class ManualPage(NamedTuple):
     """What a command's page of help is made from, beside its summary."""
 
@@ -36,6 +45,15 @@ class Commands:
         self._choices = parser.add_subparsers(metavar="COMMAND", title="commands")
         self._pages: dict[str, ManualPage] = {}
         self.groups: dict[str, Commands] = {}
+        self.aliases: dict[str, tuple[str, ...]] = {}
+
+    def alias(self, word: str, *words: str) -> None:
+        """Take *word* for the command of *words*: what people type who know another program."""
+        self.aliases[word] = words
+
+    def expand(self, given: list[str]) -> list[str]:
+        """*given* with an alias at its start replaced."""
+        return [*self.aliases.get(given[0], given[:1]), *given[1:]] if given else []
 
     def add(
         self,
@@ -86,6 +104,7 @@ class Commands:
         """The parser of the command that *words* name, this group's own for none; None when there is no such."""
         if not words:
             return self.parser
+        words = self.expand(words)
         if words[0] in self.groups:
             return self.groups[words[0]].find(words[1:])
         return self._choices.choices.get(words[0]) if len(words) == 1 else None
@@ -97,7 +116,9 @@ class Commands:
         if given[0] in self.groups:
             self.groups[given[0]].check(given[1:])
         elif given[0] not in self._choices.choices:
-            close = difflib.get_close_matches(given[0], self._choices.choices, n=1)
+            known = [*self._choices.choices, *self.aliases]
+            meant = [MEANT[given[0]]] if MEANT.get(given[0]) in known else []
+            close = meant or difflib.get_close_matches(given[0], known, n=1)
             line = self.parser.prog
             raise Failure(
                 f"there is no command {f'{line} {given[0]}'!r}",

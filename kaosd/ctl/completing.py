@@ -74,7 +74,7 @@ class Names:
 def complete(words: list[str], commands: Commands, names: Names) -> Found:
     """What the last of *words* (those after "kaosctl") can become."""
     *given, word = [each for each in words if each != "="] or [""]  # bash makes three words of --name=x
-    group = commands
+    group, given = commands, commands.expand(given)
     while given and given[0] in group.groups:
         group, given = group.groups[given[0]], given[1:]
     if not given:

@@ -26,6 +26,7 @@ STAGES = ("watch", "build", "host", "daemon")
 def run(given: list[str]) -> int:
     """Run the command that *given* names; SystemExit(2) or Failure on wrong usage."""
     commands = all_commands()
+    given = commands.expand(given)
     commands.check(given)
     arguments = vars(commands.parser.parse_args(_flags_first(given) if given[:1] and given[0] in EDITS else given))
     if "run" not in arguments:
@@ -68,6 +69,8 @@ def all_commands() -> Commands:
     )
     _starting(commands)
     _seeing(commands)
+    for word, command in (("deploy", "deploy"), ("list", "list"), ("ls", "list"), ("ps", "list"), ("rm", "kill")):
+        commands.alias(word, "notebook", command)
     _notebook(commands.group("notebook", "register, list and remove notebooks"))
     _running(commands)
     _steering(commands)

@@ -75,6 +75,8 @@ TABLE = {
     "logs -n 5 o": ["other"],
     "logs -n ": [],
     "notebook kill -n o": ["other"],
+    "rm o": ["other"],
+    "deploy --name no": [NAME],
     "notebook kill o": ["other"],
     "notebook kill other --k": ["--keep-data"],
     "notebook deploy --name no": [NAME],
