@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from kaosd.ctl.picture import doing_now
-from kaosd.ctl.screen import Screen, cut, span
+from kaosd.ctl.screen import Screen, columns, cut, span
 from kaosd.logs import Entry
 
 REPEAT = 60.0  # seconds after which a pipe gets another line although the step is the same
@@ -56,6 +56,8 @@ class Progress:
             return
         took = time.monotonic() - self._began
         text = going_on(notebook, took)
+        if self._terminal and columns(text) >= self._screen.width:
+            text = shortly(notebook) or text
         progress = notebook.get("progress") or {}
         step = (notebook["state"], progress.get("stage"), progress.get("step"))
         if self._terminal:
@@ -79,6 +81,22 @@ class Progress:
     def _wipe(self) -> None:
         if self._line:
             sys.stdout.write("\r\x1b[K")
+
+
+def shortly(notebook: dict[str, Any]) -> str:
+    """The same in as few columns as possible, "" where there is no progress: 0:38 of 2:05  2/4 resolve."""
+    progress = notebook.get("progress")
+    if not progress:
+        return ""
+    step = f"{progress['step']}/{progress['steps']} " if progress["step"] is not None else ""
+    seconds, expected = progress.get("seconds"), progress.get("expected")
+    took = "" if seconds is None else clock(seconds) + (f" of {clock(expected)}" if expected else "")
+    return f"{took}  {step}{progress['text']}".strip()
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: 2:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def going_on(notebook: dict[str, Any], seconds: float = 0.0) -> str:

@@ -148,8 +148,14 @@ class WorkDirectory:
     def _note(self, source: Version, report: bundle.SyncReport, in_tabs: int) -> None:
         """What was done, in the watch log."""
         note = self.actor.record.note
-        words = f"{len(report.written)} written, {len(report.deleted)} deleted, {len(report.kept)} kept as in the host"
-        note(f"synced {source}: {words}, {in_tabs} changed in open tabs")
+        counts = {
+            "updated": len(report.written),
+            "deleted": len(report.deleted),
+            "kept as edited here": len(report.kept),
+            "changed in open tabs": in_tabs,
+        }
+        words = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        note(f"synced {source}: {words or 'nothing to change'}")
         self.undecided = bare(report.undecided)
         for path in self.undecided:
             note(f"{path} stays: what was deployed is not known any more, so it is yours or an old file")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from kaosd.ctl.progress import routine
+from kaosd.ctl.progress import routine, shortly
 from kaosd.logs import Entry, StageLog
 from tests.ctl.standin import Daemon, notebook, until
 from tests.ctl.test_watching import on_terminal
@@ -187,6 +187,16 @@ def test_a_terminal_has_a_line_of_progress_that_is_wiped(deployment: Deployment)
     assert "\r\x1b[K" in shown
     assert "x" * 60 not in shown
     assert shown.rstrip().split("\r\n")[-1] == f"\x1b[36m{URL}\x1b[0m"
+
+
+def test_a_narrow_terminal_has_the_bytes_too() -> None:
+    progress = {"stage": "build", "step": 2, "steps": 4, "text": "fetch: 41 packages; 3 of 9 downloads, 120 of 812 MB",
+                "seconds": 38, "expected": 125}  # fmt: skip
+    assert shortly(notebook(progress=progress)) == (
+        "0:38 of 2:05  2/4 fetch: 41 packages; 3 of 9 downloads, 120 of 812 MB"
+    )
+    assert shortly(notebook(progress={**progress, "step": None, "expected": None, "text": "data"})) == "0:38  data"
+    assert shortly(notebook()) == ""
 
 
 @pytest.mark.parametrize(
