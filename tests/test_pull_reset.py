@@ -111,6 +111,13 @@ async def test_what_was_changed_in_both_is_refused_and_nothing_is_written(actor:
     assert actor._copy() is None  # the tab tells only of copies that nobody has asked for
 
 
+async def test_a_link_that_leads_out_stays_where_it_is(actor: Notebook) -> None:
+    (actor.home.work / "out").symlink_to("/etc/passwd")
+    (actor.home.work / "up").symlink_to("../up")
+    assert actions(await pull(actor, Wish())) == {"out": "refused", "up": "refused"}
+    assert sorted(path.name for path in model(actor).iterdir()) == ["requirements.txt", "train.py"]
+
+
 async def test_nothing_is_done_while_a_deployment_is_written(actor: Notebook, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edit_counts, "PATIENCE", 0.05)
     write(actor.home.work, "train.py", "mine\n")

@@ -22,6 +22,7 @@ PULLED = {  # by action: how it is said before and after, and its role
     "unnamed": ("delete on disk", "stays on disk: name it to delete it there", "busy"),
     "same": ("is on disk already", "is on disk already", "dim"),
     "unchanged": ("nothing but outputs differs", "nothing but outputs differs", "dim"),
+    "refused": ("stays: a link that leads out of the notebook", "stays: a link that leads out of the notebook", "dim"),
     "conflict": ("was changed on disk as well", "was changed on disk as well", "bad"),
 }
 RESET = {

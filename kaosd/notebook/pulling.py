@@ -21,6 +21,7 @@ from kaosd.bundle import Entry, HostedEdit, Store
 from kaosd.bundle.copying import ChangingError
 from kaosd.bundle.entry_state import state
 from kaosd.bundle.openat import directory, open_root, opened
+from kaosd.bundle.read_file import leaves
 from kaosd.bundle.source_writing import ChangedMeanwhile, copy_out, state_below, write_below
 from kaosd.bundle.tree import Kind, join, split
 from kaosd.engines.base import Carrier
@@ -58,7 +59,7 @@ class Wish:
 class _Pulled:
     """One edit and what is to become of it. entry: what is written, in the store; None: the file goes.
 
-    theirs: what is on disk. action: see `decide`.
+    theirs: what is on disk. action: see `decide`; or refused: a link that leads out of the notebook.
     """
 
     edit: HostedEdit
@@ -131,9 +132,16 @@ async def _planned(actor: Notebook, tabs: Tabs, edit: HostedEdit, source: Path, 
         raise ConflictError(f"{source} cannot be read: {error.strerror}", hint="make it readable") from error
     named = any(is_file_named(edit.path, path, os.fsdecode(top)) for path in wish.paths)
     base = _stripped(actor.shop.store, edit) if wish.strip and _is_notebook(edit.path) else state(edit.deployed)
+    if entry is not None and entry.kind == "l" and await asyncio.to_thread(_leads_out, actor.shop.store, edit, entry):
+        return _Pulled(edit, entry, theirs, "refused")
     there = base if alike(theirs, state(edit.deployed)) else theirs  # as deployed, with outputs or without
     action = decide(base, state(entry), there, named=named, force=wish.force)
     return _Pulled(edit, entry, theirs, action)
+
+
+def _leads_out(store: Store, edit: HostedEdit, entry: Entry) -> bool:
+    """Whether a link would be refused as part of the source; blocking."""
+    return leaves(split(edit.path)[0], store.get(entry.digest)) is not None
 
 
 def _is_notebook(path: bytes) -> bool:
