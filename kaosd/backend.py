@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kaosd import __version__, logs, metrics
+from kaosd import __version__, metrics, stage_logs
 from kaosd import settings as settings_
 from kaosd.doctor import Examined, examine
 from kaosd.errors import KaosError
@@ -314,10 +314,10 @@ def _shown(problem: Problem) -> dict[str, Any]:
 
 def _lines(directory: str, name: str, query: Mapping[str, Any]) -> dict[str, Any]:
     """The log lines of notebook *name* in *directory*; see Backend.logs. Blocking."""
-    found = logs.stage_logs(directory, name)
+    found = stage_logs.stage_logs(directory, name)
     wanted = query.get("deploy") or "last"
     number = max((log.number for log in found), default=0) if wanted == "last" else int(wanted)
-    excerpts = logs.of_deployment(found, number, query.get("stage"))
+    excerpts = stage_logs.of_deployment(found, number, query.get("stage"))
     return {
         "lines": [
             {
@@ -328,6 +328,6 @@ def _lines(directory: str, name: str, query: Mapping[str, Any]) -> dict[str, Any
                 "job": line.log.job or None,
                 "text": line.text,
             }
-            for line in logs.newest(excerpts, int(query.get("lines") or 1000))
+            for line in stage_logs.newest(excerpts, int(query.get("lines") or 1000))
         ]
     }

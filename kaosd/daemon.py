@@ -30,8 +30,8 @@ from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConfigError, KaosError
 from kaosd.front import Front, OneTime
+from kaosd.front_directory import FrontDirectory
 from kaosd.journal import Journal
-from kaosd.lobby import Lobby
 from kaosd.logging_setup import secret
 from kaosd.notebook import News, Workshop, secret_file
 from kaosd.planner import Settle
@@ -73,7 +73,7 @@ async def serve(
             reloads = Reloads(backend)
             token, given = secret(secret_file(settings.state_dir / "token")), activated or {}
             api = Api(backend, settings.socket, activated=next(iter(given.get("control", ())), None))
-            front = _front(settings, Lobby(registry, token, api.ask, backend.metrics), once, given)
+            front = _front(settings, FrontDirectory(registry, token, api.ask, backend.metrics), once, given)
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
@@ -93,9 +93,11 @@ async def serve(
     return 0
 
 
-def _front(settings: Settings, lobby: Lobby, once: OneTime, given: Mapping[str, tuple[socket.socket, ...]]) -> Front:
+def _front(
+    settings: Settings, directory: FrontDirectory, once: OneTime, given: Mapping[str, tuple[socket.socket, ...]]
+) -> Front:
     """The web address of all notebooks; what its pages ask is answered by the API."""
-    return Front(lobby, settings.front.port, settings.front.hosts, given.get("front", ()), once)
+    return Front(directory, settings.front.port, settings.front.hosts, given.get("front", ()), once)
 
 
 async def _drain(settings: Settings, api: Api, front: Front, registry: Registry, own: list[asyncio.Task[None]]) -> None:

@@ -26,7 +26,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from kaosd.aside import is_file, set_aside
-from kaosd.logs import stamp
+from kaosd.stage_logs import stamp
 from kaosd.text import printable
 
 MASK = "********"

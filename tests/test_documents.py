@@ -16,7 +16,7 @@ from kaosd.errors import DocumentHeld, StoreError
 from kaosd.hosted.keeping import digest
 from kaosd.notebook.copies import Copies
 from kaosd.notebook.documents import TRIES, Documents, Outcome, Splice
-from kaosd.notebook.line import LARGEST
+from kaosd.notebook.host_socket import LARGEST
 from kaosd.notebook.record import saved_copies
 
 Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]

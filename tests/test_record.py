@@ -11,11 +11,11 @@ import pytest
 from kaosd.errors import StoreError
 from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live
-from kaosd.logs import log_name
 from kaosd.model import Host, JobState, Resources, Stage, Version
 from kaosd.notebook import record as records
 from kaosd.notebook.record import Record
 from kaosd.planner import Target
+from kaosd.stage_logs import log_name
 
 ONE = Target(Version("example", "1" * 64), "e1", None, Resources())
 TWO = Target(Version("example", "2" * 64), "e1", None, Resources())

@@ -18,7 +18,7 @@ from kaosd.ctl import files, places
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.masking import MASK, Masks, names_a_secret
-from kaosd.logs import stage_logs
+from kaosd.stage_logs import stage_logs
 
 LINES = 400  # of each log, the last
 BYTES = 256 * 1024  # of each log, at most

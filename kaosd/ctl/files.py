@@ -8,7 +8,7 @@ from kaosd.ctl import failure, places
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.status import no_such_notebook
-from kaosd.logs import StageLog, stage_logs
+from kaosd.stage_logs import StageLog, stage_logs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

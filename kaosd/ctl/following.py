@@ -18,7 +18,7 @@ from kaosd.ctl.progress import Progress
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Search
 from kaosd.ctl.wanted_lines import WantedLines, last, selected
-from kaosd.logs import Entry, Excerpt, StageLog, Tail, order
+from kaosd.stage_logs import Entry, Excerpt, StageLog, Tail, order
 
 PAUSE = 0.15  # seconds between two examinations
 ASK = 1.0  # seconds between two questions for the progress

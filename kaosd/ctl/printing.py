@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from kaosd.ctl import levels
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Hit
-from kaosd.logs import Entry, StageLog, note
+from kaosd.stage_logs import Entry, StageLog, note
 from kaosd.text import rfc3339
 
 ENDS = {"live": "good", "failed": "badly"}

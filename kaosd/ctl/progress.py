@@ -8,7 +8,7 @@ from typing import Any
 
 from kaosd.ctl.picture import doing_now
 from kaosd.ctl.screen import Screen, columns, cut, span
-from kaosd.logs import Entry
+from kaosd.stage_logs import Entry
 
 REPEAT = 60.0  # seconds after which a pipe gets another line although the step is the same
 _ROUTINE = (

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from kaosd import logs
+from kaosd import stage_logs
 from kaosd.ctl import failure, files, output
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
@@ -15,7 +15,7 @@ from kaosd.ctl.printing import Printer
 from kaosd.ctl.progress import going_on
 from kaosd.ctl.searching import Hit, Search
 from kaosd.ctl.wanted_lines import WantedLines, last, selected
-from kaosd.logs import Excerpt, StageLog
+from kaosd.stage_logs import Excerpt, StageLog
 
 SPARE = 64  # lines that are read beyond those asked for, since JupyterLab's start-up noise is left out
 
@@ -50,10 +50,10 @@ def show(
     if grep is not None:
         printer.show_found(_found(excerpts, wanted, lines))
     elif lines is not None and wanted.since is None:
-        newest = logs.newest(excerpts, lines + SPARE)
+        newest = stage_logs.newest(excerpts, lines + SPARE)
         printer.show(last(filter(wanted.passes, newest), lines))
     else:
-        printer.show(last(filter(wanted.passes, logs.merged(excerpts)), lines))
+        printer.show(last(filter(wanted.passes, stage_logs.merged(excerpts)), lines))
     if grep is None and not as_json:
         _show_progress(told, names, stage)
     return 0
@@ -63,8 +63,8 @@ def _found(excerpts: list[Excerpt], wanted: WantedLines, number: int | None) -> 
     """The last *number* matches, all when it is None, with the lines around them."""
     skipped = 0
     if number is not None:
-        skipped = max(0, sum(map(wanted.matches, filter(wanted.passes, logs.merged(excerpts)))) - number)
-    return Search(wanted.matches, skipped).take(filter(wanted.passes, logs.merged(excerpts)))
+        skipped = max(0, sum(map(wanted.matches, filter(wanted.passes, stage_logs.merged(excerpts)))) - number)
+    return Search(wanted.matches, skipped).take(filter(wanted.passes, stage_logs.merged(excerpts)))
 
 
 def _show_progress(told: dict[str, Any] | None, names: list[str], stage: str | None) -> None:
@@ -94,7 +94,7 @@ def nothing_found(state: str, name: str | None, wanted: WantedLines) -> Failure:
 def build_logs(job: str, *, directory: str | None = None, as_json: bool = False) -> int:
     """Print the whole log of one job, or write it into the directory *output*."""
     state = files.state_dir_in(files.status_of(Client()))
-    found = logs.of_job(files.logs_of(state, files.notebook_names(state)), job)
+    found = stage_logs.of_job(files.logs_of(state, files.notebook_names(state)), job)
     if not found:
         raise nothing_found(state, None, WantedLines(job=job))
     if len(found) > 1:
@@ -102,7 +102,7 @@ def build_logs(job: str, *, directory: str | None = None, as_json: bool = False)
         raise Failure(f"{len(found)} jobs start with {job}: {ids}", hint="give more digits", exit_code=failure.USAGE)
     if directory is not None:
         return _copy(found[0].log, directory, as_json=as_json)
-    Printer(output.here(), as_json=as_json).show(logs.entries(found[0]))
+    Printer(output.here(), as_json=as_json).show(stage_logs.entries(found[0]))
     return 0
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from kaosd.logs import Entry
+from kaosd.stage_logs import Entry
 
 AROUND = 2  # lines before and after a match
 

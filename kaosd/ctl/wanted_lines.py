@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kaosd import logs
+from kaosd import stage_logs
 from kaosd.ctl import files
 from kaosd.ctl.levels import is_start_up_noise
-from kaosd.logs import Entry, Excerpt, StageLog
+from kaosd.stage_logs import Entry, Excerpt, StageLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,19 @@ class WantedLines:
 def choose(found: list[StageLog], wanted: WantedLines) -> list[Excerpt]:
     """The parts of one notebook's files that hold what is wanted; none when there are none."""
     if wanted.job is not None:
-        return logs.of_job(found, wanted.job)
+        return stage_logs.of_job(found, wanted.job)
     if wanted.deploy is None and wanted.since is not None:
         return [Excerpt(log) for log in found if wanted.stage in (None, log.stage)]
     if wanted.deploy is None and wanted.stage is not None:
-        return logs.of_stage(found, wanted.stage)
+        return stage_logs.of_stage(found, wanted.stage)
     numbers = sorted({log.number for log in found}, reverse=True)
     if wanted.deploy == "failed":
-        numbers = [number for number in numbers if logs.has_failed(found, number)][:1]
+        numbers = [number for number in numbers if stage_logs.has_failed(found, number)][:1]
     elif isinstance(wanted.deploy, int):
         numbers = [wanted.deploy]
     if not numbers:
         return []
-    return logs.of_deployment(found, numbers[0], wanted.stage, failed=logs.has_failed(found, numbers[0]))
+    return stage_logs.of_deployment(found, numbers[0], wanted.stage, failed=stage_logs.has_failed(found, numbers[0]))
 
 
 def selected(state: str, names: list[str], wanted: WantedLines) -> list[Excerpt]:

@@ -19,7 +19,7 @@ import structlog
 from kaosd import bounded
 from kaosd.errors import DocumentHeld
 from kaosd.hosted.keeping import digest
-from kaosd.notebook.line import Line
+from kaosd.notebook.host_socket import HostSocket
 
 _JSON = {"Content-Type": "application/json"}
 log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ class Documents:
         self._url = ("http://host" if self._unix else upstream.rstrip("/")) + base_url + "kaosd/documents"
         self._token = token
         self._patience = patience
-        self._line = Line(self._session, self._url + "/line")
+        self._line = HostSocket(self._session, self._url + "/line")
 
     def keep_line(self) -> None:
         """Keep a connection open from now on, so that the next question is answered sooner; `close` ends it."""

@@ -18,11 +18,11 @@ from kaosd.errors import NotFoundError
 from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live, Recovered
 from kaosd.journal.history import DAEMON_ENDED
-from kaosd.logs import log_name, stage_logs, stamp
 from kaosd.metrics import Counters
 from kaosd.model import DeployCheck, Deployment, Job, JobState, Progress, Resources, Stage
 from kaosd.notebook.past import SHORT, one_line
 from kaosd.planner import Target
+from kaosd.stage_logs import log_name, stage_logs, stamp
 from kaosd.text import printable
 
 # What a deployment is called after: the costliest step that it took.

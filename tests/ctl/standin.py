@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from kaosd import __version__
-from kaosd.logs import log_name, stamp
+from kaosd.stage_logs import log_name, stamp
 
 NOW = 1_794_997_600.0  # 2026-11-18T10:26:40Z
 Answer = dict[str, Any] | tuple[int, dict[str, Any]] | Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from kaosd.ctl.progress import routine, shortly
-from kaosd.logs import Entry, StageLog
+from kaosd.stage_logs import Entry, StageLog
 from tests.ctl.standin import Daemon, notebook, until
 from tests.ctl.test_watching import on_terminal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kaosd.logs import (
+from kaosd.stage_logs import (
     Entry,
     Excerpt,
     Note,

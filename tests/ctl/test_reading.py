@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kaosd.logs import stamp
+from kaosd.stage_logs import stamp
 from tests.ctl.standin import NOW, Daemon, listening, notebook, status
 
 NAME = "notebook-mnist-ada"

@@ -11,7 +11,7 @@ from kaosd.ctl.levels import is_start_up_noise, level
 from kaosd.ctl.printing import Printer
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Search
-from kaosd.logs import Entry, StageLog
+from kaosd.stage_logs import Entry, StageLog
 from tests.ctl.standin import NOW, Daemon, listening, notebook
 from tests.ctl.test_watching import on_terminal
 

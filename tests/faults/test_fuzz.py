@@ -28,9 +28,9 @@ from kaosd.bundle.tree import Entry, decode, encode
 from kaosd.engines.pachyderm.names import MANIFEST, in_kubernetes, names_of, refused_because
 from kaosd.errors import BundleError, ConfigError, KaosError
 from kaosd.journal import Intent, Live, rows
-from kaosd.logs import split_line, stamp
 from kaosd.model import NAME_MAX, Version, check_name, parse_memory
 from kaosd.settings.schema import NotebookTable
+from kaosd.stage_logs import split_line, stamp
 from kaosd.text import printable
 from tests.faults.daemon import Struck
 

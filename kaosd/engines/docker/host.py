@@ -20,8 +20,8 @@ from kaosd.engines.docker.facts import Facts
 from kaosd.engines.docker.place import Place
 from kaosd.engines.jupyter import JupyterClient, failing, last_words
 from kaosd.errors import EngineError, StartFailed
-from kaosd.logs import stamp
 from kaosd.model import Environment, Host, HostStatus
+from kaosd.stage_logs import stamp
 
 _LATE, _POLL = 30, 0.1  # questions, and seconds between them, until the engine knows what the kernel does
 HOME = "kaosd.home"  # label: the directory of the notebook

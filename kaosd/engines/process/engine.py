@@ -32,8 +32,8 @@ from kaosd.engines.process.launchers import limits as unit_limits
 from kaosd.engines.process.surroundings import host_variables
 from kaosd.errors import EngineError, StartFailed
 from kaosd.hosted import overlay
-from kaosd.logs import stamp
 from kaosd.model import ByHand, Environment, Host, HostStatus, NotebookSpec, Resources
+from kaosd.stage_logs import stamp
 from kaosd.units import SLICE, UserUnits
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 LARGEST = 2**20  # bytes of one message; the other side takes no larger one
 
 
-class Line:
+class HostSocket:
     """To one host. session: makes one for its address; token and path are in it and in *url*."""
 
     def __init__(self, session: Callable[[], aiohttp.ClientSession], url: str) -> None:

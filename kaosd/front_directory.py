@@ -18,7 +18,7 @@ Ask = Callable[[str, str, str, str, bytes], Awaitable[tuple[int, dict[str, Any]]
 LINE = 200  # bytes that a log line has on average, at most
 
 
-class Lobby:
+class FrontDirectory:
     """What the front needs to know: routes, log lines, news. Satisfies kaosd.front's Directory.
 
     ask: answers what the API answers; see kaosd.api.Api.ask.
