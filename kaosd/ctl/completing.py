@@ -81,7 +81,8 @@ def complete(words: list[str], commands: Commands, names: Names) -> Found:
         flags = [("--help", "tells all about it")] if word.startswith("-") else []
         if flags and group is commands:
             flags.append(("--version", _one_line(group.parser._option_string_actions["--version"].help)))
-        return _beginning(word, [*flags, *group.summaries().items()])
+        short = [(alias, f"the same as {' '.join(words)}") for alias, words in group.aliases.items()]
+        return _beginning(word, [*flags, *group.summaries().items(), *short])
     parser = group.find(given[:1])
     if parser is None:
         return Found("words", [])
@@ -130,9 +131,8 @@ def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -
         "TEMPLATE": names.templates,
         "DEPLOYMENT": lambda: names.deployments(seen[0]) if seen else [],
         "PATH": lambda: (names.edits if edits else names.copies)(seen[0]) if seen else [],
-        "PATH|N": lambda: names.edits(seen[0]) if seen else [],
+        "PATH|N": lambda: [*names.edits(seen[0]), *_past(seen, names)] if seen else [],
         "N|last|failed": lambda: [("last", ""), ("failed", ""), *_past(seen, names)],
-        "N": lambda: _past(seen, names) if not action.option_strings else [],
         "COMMAND|TOPIC": lambda: _commands(seen),
     }
     try:

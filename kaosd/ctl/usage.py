@@ -53,7 +53,10 @@ def all_commands() -> Commands:
             description=manual.description(
                 "talks to kaosd, which keeps hosted notebooks as they are on disk",
                 """`kaosctl help COMMAND` explains a command, `kaosctl help` lists the topics too. Every command takes
-                --json. Colours are sent to terminals only, and not with NO_COLOR.""",
+                --json. Colours are sent to terminals only, and not with NO_COLOR.
+
+                `kaosctl deploy`, `list` (or `ls`, `ps`) and `rm` are short for `kaosctl notebook deploy`, `list` and
+                `kill`.""",
             ),
             epilog=manual.epilog(
                 ("kaosctl up ./example -d ./data", "kaosctl status --watch", "kaosctl logs -f"),

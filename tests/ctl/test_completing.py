@@ -34,6 +34,11 @@ class Known(Names):
             raise Failure("there is no such notebook")
         return [("8", "failed, a.txt")] * past + [("7", "live, b.py")]
 
+    def edits(self, name: str) -> Words:
+        if name != NAME:
+            raise Failure("there is no such notebook")
+        return [("train.ipynb", "edited")]
+
     def copies(self, name: str) -> Words:
         if name != NAME:
             raise Failure("there is no such notebook")
@@ -81,6 +86,11 @@ TABLE = {
     "notebook kill other --k": ["--keep-data"],
     "notebook deploy --name no": [NAME],
     "rollback other ": [],
+    "dep": ["deploy"],
+    f"diff {NAME} ": ["train.ipynb", "8", "7"],
+    f"diff {NAME} 7 8": ["8"],
+    f"pull {NAME} ": ["train.ipynb"],
+    "reset other ": [],
     f"rollback {NAME} ": ["7"],
     f"recovered {NAME} --restore ": ["train.ipynb"],
     "recovered unheard --restore ": [],
@@ -137,7 +147,7 @@ def test_every_command_and_every_option_is_offered() -> None:
     while groups:
         before, group = groups.pop()
         offered = [word for word, _ in complete([*before.split(), ""], all_commands(), Known()).words]
-        assert offered == list(group.summaries())
+        assert offered == [*group.summaries(), *group.aliases]
         groups += [(f"{before} {name}", inner) for name, inner in group.groups.items()]
         for name in group.summaries().keys() - group.groups.keys():
             parser = group.find([name])
