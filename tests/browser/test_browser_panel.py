@@ -92,7 +92,7 @@ def test_the_item_opens_the_panel_by_keyboard_and_edits_can_be_seen_there(
 def test_a_build_is_followed_and_a_failed_one_is_a_notice_until_it_is_fixed(
     daemon: Daemon, page: Page, bundle: Path
 ) -> None:
-    deploy(daemon, "built", bundle, "", "number = 6")
+    deploy(daemon, "built", bundle, "# an environment that no other test has built\n", "number = 6")
     Tab(page, daemon, "built").open("n.ipynb", 1)
     item(page).click()
     build = section(page, "Build")
