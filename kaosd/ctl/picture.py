@@ -70,11 +70,11 @@ def draw_notebook(
     lines = screen.flow(head, INDENT)
     lines[0] = lines[0].replace(screen.paint("", symbol), screen.paint(role, symbol), 1)
     if not detail:
-        return lines + _below([[_counts(notebook)], *_story(notebook, now)], screen)
+        return lines + _below([[_counts(notebook)], *_story(notebook, now, alone=True)], screen)
     from kaosd.ctl.details import details
 
     narrower = _narrower(screen)
-    lines += _below(_story(notebook, now), screen)
+    lines += _below(_story(notebook, now, alone=True), screen)
     return lines + [" " * INDENT + line for line in details(notebook, now, narrower, verbose=verbose)]
 
 
@@ -210,10 +210,13 @@ def edited(notebook: Notebook) -> int:
     return sum((notebook.get("edits") or {}).get(key) or 0 for key in ("edited", "new", "deleted"))
 
 
-def _story(notebook: Notebook, now: float, shared: Collection[str] = ()) -> list[list[Piece]]:
-    """What is wrong, or being done, and what to do. shared: warnings that are shown for several notebooks at once."""
-    live = notebook["state"] == "live"
-    rows: list[list[Piece]] = [] if live else [*_cause(notebook), _swap(notebook, now), _content(notebook)]
+def _story(notebook: Notebook, now: float, shared: Collection[str] = (), *, alone: bool = False) -> list[list[Piece]]:
+    """What is wrong, or being done, and what to do; of a notebook that is stopped only where it stands *alone*.
+
+    shared: warnings that are shown for several notebooks at once.
+    """
+    quiet = notebook["state"] == "live" or (notebook["state"] == "stopped" and not alone)
+    rows: list[list[Piece]] = [] if quiet else [*_cause(notebook), _swap(notebook, now), _content(notebook)]
     if refused := notebook.get("refused"):
         rows.append([("busy", f"left out: {some(refused)}")])
     rows += [[("busy", f"! {text}")] for text in notebook.get("warnings") or () if text not in shared]
@@ -222,7 +225,7 @@ def _story(notebook: Notebook, now: float, shared: Collection[str] = ()) -> list
     rows += [[(ROLES[one["tone"]], one["text"])] for one in notebook.get("notices") or () if one["id"] in BEFELL]
     holds = [(notebook.get(key) or {}).get("hold") for key in ("source", "data")]
     rows += [[("busy", hold)] for hold in holds if hold and hold != notebook.get("reason")]
-    asked = notebook["tone"] != "ok" and (not live or notebook.get("paused"))
+    asked = not quiet or notebook.get("paused")
     return [*rows, [("strong", command) for command in next_commands(notebook)] if asked else []]
 
 

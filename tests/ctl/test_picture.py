@@ -323,6 +323,19 @@ def test_a_step_that_takes_longer_than_usual_says_so() -> None:
     assert lines[5] == "    2 min, usually about 2 min   step 2 of 4: fetch: 3 of 9 downloads, 120 of 812 MB"
 
 
+def test_a_stopped_notebook_is_a_line_and_alone_it_says_how_to_start_it() -> None:
+    host = {**notebook()["host"], "state": "PIPELINE_STANDBY"}
+    one = notebook("n", state="stopped", tone="ok", reason="stopped by you", usage=None, host=host,
+                   next=[step("start", "kaosctl start n")])  # fmt: skip
+    lines = draw(status(one), NOW, Screen(80))
+    assert lines[2:] == [
+        "  notebook  state           address",
+        "○ n         stopped 12 min  http://127.0.0.1:8890/n/lab",
+    ]
+    lines = draw(status(one), NOW, Screen(80), detail=True)
+    assert lines[3:6] == ["    stopped by you", "    nothing is served", "    start: kaosctl start n"]
+
+
 def test_keepsakes_of_a_live_notebook_are_counted_and_not_listed() -> None:
     lines = draw(status(notebook("n", recovered=2, next=[step("kept copies", "kaosctl recovered n")])), NOW, Screen(80))
     assert lines[3:] == ["● n         live 12 min  312Mi/4Gi  0.1/2  2 kept  http://127.0.0.1:8890/n/lab"]
