@@ -37,6 +37,7 @@ def timeline(answer: dict[str, Any], name: str, now: float, screen: Screen) -> l
     for one, head, row in zip(deployments, heads[1:], rows[1:], strict=True):
         below = [] if beside else [row[-1]]
         below += [("bad", text) for text in (one.get("error") or "").splitlines()]
+        below += [("busy", text) for text in _failed_checks(one)]
         lines += [*head, *(line for role, text in below for line in screen.flow([(role, f"{'':{INDENT}}{text}")], 6))]
     return [*lines, *_legend(deployments, name, screen)]
 
@@ -59,6 +60,13 @@ def _rows(deployments: list[dict[str, Any]], now: float) -> list[list[Piece]]:
             ]
         )
     return rows
+
+
+def _failed_checks(deployment: dict[str, Any]) -> list[str]:
+    """The notebook files that failed after a deployment (run_on_deploy), each with where and why."""
+    failed = [one for one in deployment.get("checks") or () if one["outcome"] == "failed"]
+    cells = ["" if one["cell"] is None else f" in cell {one['cell']}" for one in failed]
+    return [f"{one['notebook']} failed{cell}: {one['error']}" for one, cell in zip(failed, cells, strict=True)]
 
 
 def _changed(version: str | None, before: str | None) -> str:

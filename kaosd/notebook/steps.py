@@ -32,6 +32,7 @@ Starter = Callable[[Order, Log], Awaitable[Host]]
 LOST = "[the store has lost what was deployed before]"
 SWAPS = "JupyterLab moves to a new pod, and its kernels are stopped. Your edits move with it."
 STOPS = "This notebook is being stopped. What you edited here is kept."
+RESTARTS = "JupyterLab is being restarted, and its kernels stop. What you edited here is kept."
 NEW_DATA = "New data is on its way. JupyterLab starts again for it, and its kernels are stopped. Your edits stay."
 REPLACED = "JupyterLab was replaced for"
 CAUSES = 50  # paths that a deployment names as its cause, at most
@@ -317,7 +318,7 @@ class Steps:
             status = actor.hosting.status
             lost = status.reason if status is not None and status.lost else None
             try:
-                await self.work.leave(host, STOPS)
+                await self.work.leave(host, RESTARTS if actor.restarting else STOPS)
             except KaosError as error:
                 actor.record.note(f"edits made in the notebook could not be read out: {error}")
             await actor.engine.stop(host, actor.shop.grace)

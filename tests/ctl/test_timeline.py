@@ -91,3 +91,12 @@ def test_without_a_deployment_there_is_a_sentence() -> None:
 
 def test_times_of_other_days_have_their_date() -> None:
     assert [started(NOW - ago, NOW) for ago in (3600, 2 * 86400)] == ["09:26:40", "11-16 10:26"]
+
+
+def test_a_notebook_file_that_failed_after_a_deployment_stands_below_it() -> None:
+    check = {"notebook": "smoke.ipynb", "outcome": "failed", "cell": 3, "error": "KeyError: 'a'", "seconds": 1.0}
+    passed = check | {"notebook": "other.ipynb", "outcome": "passed", "cell": None, "error": None}
+    newest = {**PAST["deployments"][0], "checks": [passed, check]}
+    lines = timeline({**PAST, "deployments": [newest]}, "n", NOW, Screen(80))
+    assert "      smoke.ipynb failed in cell 3: KeyError: 'a'" in lines
+    assert not any("other.ipynb" in line for line in lines)

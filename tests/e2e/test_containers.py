@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.conftest import daemon_of, make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
+from tests.e2e.test_open_document import notebook
 from tests.engines.containers import Containers
 
 pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the base image may be made in the first
@@ -83,6 +84,13 @@ async def test_a_bundle_of_kaos_from_its_first_deployment_to_its_end(
         assert daemon.live("kaos")["deployment"]["action"] == "attach"
         assert await kernel.run(f"print(kept)\n{READ}") == "41\na,b\n5,6\n\n"
     assert container(client, daemon, "kaos")["Id"] == first
+    # a notebook file is run there; a stop removes the container, a start makes another one
+    (kaos / "model" / "smoke.ipynb").write_text(notebook("import train", "assert train.ANSWER == 2"))
+    assert daemon.json("run", "kaos", "smoke.ipynb")["outcome"] == "passed"
+    assert daemon.json("stop", "kaos")["state"] == "stopped"
+    assert running(client, daemon, "kaos") == []
+    assert daemon.json("start", "kaos")["outcome"] == "live"
+    first = container(client, daemon, "kaos")["Id"]
     # a requirement: built beside, then another container behind the same address and token
     (kaos / "model" / "requirements.txt").write_text("iniconfig\n")
     shown = daemon.live("kaos")

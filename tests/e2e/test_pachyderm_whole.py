@@ -18,6 +18,7 @@ import pytest
 
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import Daemon, until
+from tests.e2e.test_open_document import notebook
 from tests.pachd.program import Pachd, running
 
 NAME = "mnist"
@@ -400,6 +401,16 @@ def test_an_idle_notebook_asks_pachd_nothing(daemon: Daemon, pachd: Pachd) -> No
     assert {
         key: count - before.get(key, 0) for key, count in pachd.told()["calls"].items() if count != before[key]
     } == {}
+
+
+def test_a_notebook_file_is_run_in_the_pod_and_a_stop_and_a_start_keep_the_edits(daemon: Daemon) -> None:
+    write(daemon, "mine.py", "MINE = 4\n")
+    write(daemon, "smoke.ipynb", notebook("import mine", "assert mine.MINE == 4"))
+    assert daemon.json("run", NAME, "smoke.ipynb")["outcome"] == "passed"
+    stopped = daemon.json("stop", NAME)
+    assert (stopped["state"], stopped["host"]["state"]) == ("stopped", "PIPELINE_STANDBY")
+    assert daemon.json("start", NAME)["outcome"] == "live"
+    assert contents(daemon, "mine.py") == "MINE = 4\n"
 
 
 def test_doctor_asks_the_cluster(daemon: Daemon, pachd: Pachd) -> None:
