@@ -51,8 +51,8 @@ class Check:
 def examine(examined: Examined) -> list[dict[str, Any]]:
     """All checks, in the order in which they matter."""
     checks: tuple[Callable[[Examined], Iterator[Check]], ...] = (
-        _places, _socket, _tokens, _front, _kept_port, _space, _inotify, _instances, _descriptors, _builder, _units,
-        _lingering, _clock,
+        _places, _socket, _tokens, _front, _kept_port, _space, _inotify, _instances, _descriptors, _builder, _limits,
+        _units, _lingering, _clock,
     )  # fmt: skip
     return [
         {"code": found.code, "severity": found.severity, "text": found.text, "mend": found.mend}
@@ -199,6 +199,31 @@ def _builder(examined: Examined) -> Iterator[Check]:
         yield Check("uv", "error", f"uv, which builds environments, does not run: {error}", "reinstall kaosd")
         return
     yield Check("uv", "ok", f"environments are built by {found.stdout.strip()}")
+
+
+def _limits(examined: Examined) -> Iterator[Check]:
+    """Whether systemd can enforce the limits of hosts on the engine process; containers have their own."""
+    if "process" not in examined.engines:
+        return
+    user = os.getuid()
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{user}"
+    group = Path(f"/sys/fs/cgroup/user.slice/user-{user}.slice/user@{user}.service/cgroup.controllers")
+    try:
+        controllers = group.read_text().split()
+    except OSError:
+        controllers = []
+    yield judge_limits(controllers, is_there=Path(runtime, "systemd", "private").exists())
+
+
+def judge_limits(controllers: list[str], *, is_there: bool) -> Check:
+    """What enforces limits on processors and memory. is_there: the user's systemd runs; controllers: given to it."""
+    if not is_there:
+        text = "your own systemd does not run here, so nothing enforces limits on processors and memory"
+        return Check("limits", "warning", text, "log in directly instead of by su or sudo, or use the engine docker")
+    if missing := [one for one in ("cpu", "memory") if one not in controllers]:
+        text = f"your own systemd may not limit {' and '.join(missing)}, so nothing enforces such limits"
+        return Check("limits", "warning", text, "sudo systemctl edit user@.service: [Service] Delegate=cpu memory pids")
+    return Check("limits", "ok", "your own systemd enforces limits on processors and memory")
 
 
 def _units(_examined: Examined) -> Iterator[Check]:

@@ -49,6 +49,7 @@ def findings(examined: Examined) -> dict[str, dict[str, Any]]:
 
 def test_all_is_well_where_it_is(healthy: Examined) -> None:
     found = findings(healthy)
+    assert "limits" in found  # how it is depends on the machine
     expected = {"places", "socket", "tokens", "space", "inotify", "instances", "descriptors", "uv", "clock"}
     assert expected <= found.keys()
     for code in expected - {"inotify", "instances", "space"}:  # these depend on who else is on the machine
@@ -96,6 +97,21 @@ def test_limits_are_judged_by_what_is_in_use(
     monkeypatch.setattr(doctor, "_instances_in_use", lambda: 5)
     found = findings(healthy)[name]
     assert (found["severity"], found["mend"]) == ("warning" if mend else "ok", mend)
+
+
+@pytest.mark.parametrize(
+    ("controllers", "is_there", "severity", "says"),
+    [
+        (["cpu", "memory", "pids"], True, "ok", "enforces limits on processors and memory"),
+        (["memory", "pids"], True, "warning", "may not limit cpu,"),
+        ([], True, "warning", "may not limit cpu and memory,"),
+        ([], False, "warning", "your own systemd does not run here"),
+    ],
+)
+def test_why_limits_are_not_enforced_is_found(controllers: list[str], is_there: bool, severity: str, says: str) -> None:
+    found = doctor.judge_limits(controllers, is_there=is_there)
+    assert (found.severity, bool(found.mend)) == (severity, severity != "ok")
+    assert says in found.text
 
 
 def test_inotify_instances_are_counted() -> None:
