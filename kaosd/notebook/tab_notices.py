@@ -187,7 +187,7 @@ def _lost(seen: Causes) -> TabNotice | None:
 
 def _happened(seen: Causes) -> TabNotice | None:
     """What happened to a running host: for example a kernel that the memory limit has stopped."""
-    return TabNotice("host", "bad", seen.happened, seen.host_since) if seen.happened else None
+    return TabNotice(f"host {seen.happened}", "bad", seen.happened, seen.host_since) if seen.happened else None
 
 
 def _near_limit(seen: Causes) -> TabNotice | None:

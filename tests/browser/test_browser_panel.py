@@ -116,6 +116,7 @@ def test_a_build_is_followed_and_a_failed_one_is_a_notice_until_it_is_fixed(
     expect(failed).to_have_count(0)
     page.reload()
     expect(item(page)).to_have_attribute("data-tone", "bad")
+    expect(page.locator("#kaosd-panel")).to_be_visible()  # as before
     expect(failed).to_have_count(0)  # dismissed, and its cause is the same
     requirements.write_text(fine + "another-" + MISSING)
     expect(failed).to_contain_text("another-no-such-package")  # another cause

@@ -72,8 +72,10 @@ export class Daemon {
       const events = text.split("\n\n");
       text = events.pop();
       for (const event of events) {
-        const lines = event.split("\n").filter((line) => line.startsWith("data:"));
-        if (lines.length > 0) yield JSON.parse(lines.map((line) => line.slice(5)).join("\n"));
+        const lines = event.split("\n");
+        if (lines.includes("event: gone")) throw new Refused("the notebook was removed");
+        const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
+        if (data.length > 0) yield JSON.parse(data.join("\n"));
       }
     }
   }

@@ -336,7 +336,7 @@
 
     leaving({ why }) {
       this.documents.leaving = true;
-      const text = why || "JupyterLab moves to the new environment. You can go on working.";
+      const text = why || "JupyterLab moves to the new environment. You can keep working.";
       this.notice(text, "in-progress", 10000, "server");
     }
 
@@ -365,7 +365,7 @@
       if (this.first.lab !== hello.lab || this.first.collaboration !== hello.collaboration) {
         this.notice(`JupyterLab is now ${hello.lab}. Reload this tab when it suits you.`, "info", false, "server", [reload]);
       } else {
-        this.notice("JupyterLab runs in the new environment now. Its kernels were started anew.", "success", 8000, "server");
+        this.notice("JupyterLab runs in the new environment now. Its kernels were started again.", "success", 8000, "server");
       }
       await this.startKernels();
     }

@@ -61,6 +61,10 @@ export class Lab {
       if (innerWidth < NARROW) this.app.shell.collapseLeft?.(); // there is no room for both
       this.app.shell.activateById(PANEL);
     };
+    await attempt("the panel of the page before", () => {
+      if (sessionStorage.getItem(PANEL)) this.app.shell.activateById(PANEL);
+      addEventListener("pagehide", () => sessionStorage.setItem(PANEL, panel.isVisible ? "open" : ""));
+    });
     await attempt("its command", () => {
       this.app.commands.addCommand(SHOW, { label: "Show kaosd: versions, edits, history, logs", execute: show });
       this.services.ICommandPalette?.addItem({ command: SHOW, category: "kaosd" });

@@ -31,10 +31,8 @@ export class Notices {
     this.remember(Object.fromEntries(Object.entries(gone).filter(([id]) => causes.has(id))));
   }
 
-  // kaosd does not answer: nobody knows which causes there are still.
-  lost() {
-    for (const [id, one] of this.shown) this.over(id, one);
-  }
+  // kaosd does not answer, which the item says: until it does, each notice stays as it is.
+  lost() {}
 
   over(id, one) {
     this.shown.delete(id);
