@@ -193,12 +193,18 @@
     }
 
     async obey(message) {
-      if (message.do === "hello") await this.hello(message);
+      if (message.do === "hello") await this.greeted(message);
       else if (message.do === "leaving") this.leaving(message);
       else if (message.do === "left") this.left(message);
       else if (message.do === "held") this.held(message);
       else if (message.do === "brought" || message.do === "merged") this.answered(message);
       else this.send({ id: message.id, ...(await this.answer(message)) });
+    }
+
+    async greeted(message) {
+      const again = this.server !== null;
+      await this.hello(message);
+      if (again) await this.catchUpAll();
     }
 
     async answer({ do: what, id, path, of, operations, over }) {
@@ -254,6 +260,17 @@
         changed = false;
       });
       context.disposed.connect(() => this.files.forget(context));
+    }
+
+    // Bring to the open documents what was written to the disk while this page was not connected, when nobody could know
+    // that they are open.
+    async catchUpAll() {
+      for (const context of this.documents.all()) {
+        if (!context.isReady || context.model.collaborative || context.model.readOnly) continue;
+        const { hash } = await this.services.contents.get(context.path, { content: false, hash: true });
+        const missed = hash && context.contentsModel?.hash && hash !== context.contentsModel.hash;
+        if (missed && (await this.catchUp(context))) await this.save(context);
+      }
     }
 
     // Bring what is on disk to a document; whether that could be done.
