@@ -12,6 +12,7 @@ import pytest
 from yarl import URL
 
 from kaosd.front import once, signin
+from kaosd.front.connections import has_ipv6
 from kaosd.front.once import OneTime, another_user
 
 from .world import DAEMON, TOKEN, World
@@ -213,7 +214,7 @@ async def test_who_is_at_the_other_end_is_known_for_both_protocols(monkeypatch: 
     mine = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
     monkeypatch.setattr(once, "_ROOT", mine + 2)
-    for address in ("127.0.0.1", "::1"):
+    for address in ("127.0.0.1", *(["::1"] if has_ipv6() else [])):
         server = await asyncio.start_server(lambda _, far: far.close(), address, 0)
         near = server.sockets[0].getsockname()
         _, writer = await asyncio.open_connection(address, near[1])
