@@ -252,3 +252,16 @@ async def test_the_same_source_by_another_path_and_a_first_source_are_no_other_o
         assert (await registry.ask(name="n", source=path)).name == "n"
     with pytest.raises(ConflictError):
         await registry.ask(name="n", source=source(short / "two"))
+
+
+# -- stopped
+
+
+@pytest.mark.parametrize("change", [{"cpu": 2.0}, {}])
+async def test_to_deploy_a_stopped_notebook_starts_it(registry: Still, short: Path, change: dict[str, Any]) -> None:
+    path = source(short / "mnist")
+    await registry.ask(source=path, name="n")
+    registry.actors["n"].stop()
+    assert registry.shop.journal.intent("n").stopped == "stopped by you"
+    await registry.ask(source=path, name="n", **change)
+    assert registry.shop.journal.intent("n").stopped == ""
