@@ -17,9 +17,9 @@ from kaosd.ctl import browse, failure, files, output, places, status
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.following import PAUSE, Tails
-from kaosd.ctl.picture import next_commands, some
+from kaosd.ctl.picture import next_commands
 from kaosd.ctl.progress import Progress
-from kaosd.ctl.screen import Screen, span
+from kaosd.ctl.screen import Screen, some, span
 from kaosd.ctl.steering import OUTCOMES, wait_for
 
 ASK = 0.5  # seconds between two questions for the progress

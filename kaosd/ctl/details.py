@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kaosd.ctl.picture import count, edited, quantity, since, some
-from kaosd.ctl.screen import span
+from kaosd.ctl.screen import count, quantity, since, some, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def _yours(notebook: dict[str, Any]) -> list[tuple[str, list[Piece]]]:
     """What the person did in the notebook, each with the command that shows more."""
     name, environment = notebook["name"], notebook.get("environment") or {}
     rows: list[tuple[str, list[Piece]]] = []
-    if edited(notebook):
+    if any((notebook.get("edits") or {}).values()):
         told = ", ".join(f"{number} {what}" for what, number in notebook["edits"].items() if number)
         rows.append(("edits", [("busy", f"{told} here"), ("strong", f"kaosctl diff {name}")]))
     if kept := notebook.get("recovered"):

@@ -6,7 +6,7 @@ What the daemon has worked out (summary, tone, next, progress, usage, edits, not
 
 from __future__ import annotations
 
-from kaosd.ctl.screen import Screen, age, briefly
+from kaosd.ctl.screen import Screen, age, briefly, count, quantity, since, size_of, some
 from kaosd.text import epoch
 
 TYPE_CHECKING = False
@@ -306,42 +306,3 @@ def _below(rows: list[list[Piece]], screen: Screen) -> list[str]:
 def _narrower(screen: Screen) -> Screen:
     """What is left of *screen* below a notebook's head."""
     return Screen(max(20, screen.width - INDENT), colour=screen.colour, plain=screen.plain)
-
-
-def since(at: str | None, now: float) -> str:
-    """How long ago *at* was; "?" when that is not a time."""
-    found = epoch(at)
-    return age(now - found) if found is not None else "?"
-
-
-def some(names: Sequence[object]) -> str:
-    """The first names of many: a.py, b.py (+3)."""
-    text = ", ".join(str(name) for name in names[:2])
-    return text + (f" (+{len(names) - 2})" if len(names) > 2 else "")
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """1 file, 2 files."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def quantity(size: float) -> str:
-    """Bytes as in the limits: 0, 312Mi, 1.2Gi."""
-    size /= 2**20
-    for unit in "MGT":
-        if size < 1000 or unit == "T":
-            break
-        size /= 1024
-    return f"{size:.1f}{unit}i" if unit != "M" and size < 9.95 else f"{size:.0f}{unit}i"
-
-
-_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def size_of(text: str) -> float:
-    """The bytes of a limit such as 4Gi; 0 when it is none."""
-    number = text.rstrip("kKMGTPi")
-    try:
-        return float(number) * _UNITS.get(text[len(number) :], 1)
-    except ValueError:
-        return 0.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from kaosd.ctl.picture import some
-from kaosd.ctl.screen import Screen, columns, cut, span
+from kaosd.ctl.screen import Screen, columns, cut, some, span
 from kaosd.text import epoch
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kaosd.ctl.picture import draw, next_commands, quantity, size_of
-from kaosd.ctl.screen import Screen, columns
+from kaosd.ctl.picture import draw, next_commands
+from kaosd.ctl.screen import Screen, columns, quantity, size_of
 from tests.ctl.standin import NOW, notebook, status
 
 STARTED = "2026-11-18T10:26:02.000Z"
