@@ -170,6 +170,21 @@ def test_a_package_installed_by_hand_is_added_to_the_environment_file(daemon: Da
     expect(installed).to_have_count(0)
 
 
+def test_a_change_that_met_an_edit_shows_both(daemon: Daemon, page: Page, bundle: Path) -> None:
+    deploy(daemon, "both", bundle, "", "one = 1 #", "two = 0")
+    tab = Tab(page, daemon, "both").open("n.ipynb", 2)
+    tab.at_end_of(0)
+    tab.type(" typed")
+    tab.save()
+    write(bundle, "one = 1 #", "two = 2")
+    tab.shows("one = 1 # typed", "two = 2")
+    notice(page, "merged with your edit of n.ipynb").get_by_role("button", name="Show both").click()
+    copies = section(page, "Copies kept")
+    expect(copies).to_contain_text("-two = 0")
+    expect(copies).to_contain_text("+two = 2")
+    expect(copies.get_by_role("button", name="What is different now from n.ipynb")).to_be_focused()
+
+
 def test_the_oldest_jupyterlab_merges_too_and_has_the_panel(daemon: Daemon, page: Page, bundle: Path) -> None:
     deploy(daemon, "oldest", bundle, "jupyterlab==3.6.*\n", "one = 1 #", "two = 0")
     page.goto(f"{daemon.url('oldest')}/lab/tree/n.ipynb?token={daemon.token('oldest')}")

@@ -75,7 +75,8 @@ export class Panel {
   // A button that does something, and says why when that could not be done.
   button(label, key, does, attributes = {}) {
     const press = async () => {
-      node.disabled = true;
+      if (node.getAttribute("aria-disabled")) return;
+      node.setAttribute("aria-disabled", "true"); // a disabled one would lose the focus
       this.failure.hidden = true;
       try {
         await does();
@@ -84,7 +85,7 @@ export class Panel {
         this.failure.hidden = false;
         this.failure.scrollIntoView({ block: "nearest" });
       } finally {
-        node.disabled = false;
+        node.removeAttribute("aria-disabled");
       }
     };
     const own = { type: "button", class: "kaosd-button", "data-key": key, click: press };
