@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import tarfile
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from kaosd.bundle import Store
+from kaosd.bundle import Entry, Store
+from kaosd.bundle.tree import EMPTY, digest_of, encode
 from kaosd.errors import ConfigError, ConflictError
 from kaosd.journal import Registration
 from kaosd.notebook.backup_reading import read_backup
@@ -86,6 +89,79 @@ async def test_after_a_restore_the_notebook_is_served_with_its_edits(life: Life)
     assert await life.actor.settled() == "live"
     assert (work / "1.py").read_text() == "saved later\n"
     assert (work / "0.py").read_text() == "mine\n", "an edit is still known as one"
+
+
+async def test_an_edit_of_another_kind_than_what_was_deployed_comes_back(life: Life) -> None:
+    """A link that leads elsewhere now, a directory where a file was, a file where a directory was."""
+    model, work = life.source / "model", life.place / "state/notebooks/n/work"
+    (model / "points").symlink_to("0.py")
+    (model / "file").write_text("deployed\n")
+    (model / "directory").mkdir()
+    (model / "directory" / "x").write_text("deployed\n")
+    assert await life.actor.settled() == "live"
+    (work / "points").unlink()
+    (work / "points").symlink_to("1.py")
+    (work / "file").unlink()
+    (work / "file").mkdir()
+    (work / "file" / "inside").write_text("mine\n")
+    shutil.rmtree(work / "directory")
+    (work / "directory").write_text("mine\n")
+    target = life.place / "backup"
+    write_backup(life.journal, life.store, life.place / "state", target, 2.0)
+    await life.end()
+    shutil.rmtree(life.place / "state")
+    read_backup(target, life.place / "state", force=False)
+    assert os.readlink(work / "points") == "1.py"
+    assert (work / "file" / "inside").read_text() == "mine\n"
+    assert (work / "directory").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("way", ["edit", "deleted", "name", "path", "twice"])
+async def test_no_link_of_a_backup_leads_what_is_restored_out_of_it(life: Life, way: str) -> None:
+    """Its deployed tree holds a link to another directory, and something below the same name."""
+    target, evil, outside = await backed_up(life), life.place / "evil", life.place / "outside"
+    outside.mkdir()
+    (outside / "theirs").write_text("theirs\n")
+    leads, mine = os.fsencode(outside), b"evil\n"
+    inner = encode((Entry(b"made", "f", digest_of(mine), len(mine)),))
+    link = encode((Entry(b"a", "l", digest_of(leads), len(leads)),))
+    up = b"../../../../outside/made"
+
+    def node(name: bytes, kind: Literal["f", "d"], content: bytes) -> bytes:
+        """A node with one entry, whose name is none that `encode` takes."""
+        plain = b"_" * len(name)
+        return encode((Entry(plain, kind, digest_of(content), len(content)),)).replace(plain, name)
+
+    root = {
+        "edit": link,
+        "deleted": link,
+        "name": node(up, "f", mine),
+        "path": link + node(b"a/made", "f", mine).removeprefix(EMPTY),
+        "twice": link + node(b"a", "d", inner).removeprefix(EMPTY),
+    }[way]
+    objects = [root, leads, mine, inner]
+    with tarfile.open(target) as archive, tarfile.open(evil, "w") as bad:
+
+        def add(name: str, content: bytes) -> None:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            bad.addfile(info, io.BytesIO(content))
+
+        for member in archive:
+            if member.name == "manifest.json":
+                manifest = json.load(archive.extractfile(member))  # type: ignore[arg-type]
+                manifest["model"]["n"] = digest_of(objects[0])
+                manifest["deleted"]["n"] = ["a/theirs"] if way == "deleted" else []
+                add("manifest.json", json.dumps(manifest).encode())
+            elif not member.name.startswith("notebooks/"):
+                bad.addfile(member, archive.extractfile(member))
+        for content in objects:
+            add(f"objects/{digest_of(content)}", content)
+        if way == "edit":
+            add("notebooks/n/work/a/made", mine)
+    with contextlib.suppress(ConfigError):
+        read_backup(evil, life.place / "new", force=False)
+    assert [path.name for path in outside.iterdir()] == ["theirs"]
 
 
 async def test_a_save_of_a_file_that_was_edited_before_the_backup_keeps_a_copy(life: Life) -> None:

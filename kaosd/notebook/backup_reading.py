@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from kaosd.bundle import Store
-from kaosd.bundle.tree import digest_of
+from kaosd.bundle.openat import directory, open_root
+from kaosd.bundle.tree import digest_of, encode, split, walk
 from kaosd.bundle.writing import export_tree
 from kaosd.errors import ConfigError, ConflictError, ContentLost
 from kaosd.journal import SCHEMA, Journal
@@ -45,7 +46,7 @@ def read_backup(file: Path, state_dir: Path, *, force: bool) -> dict[str, object
             with tarfile.open(file) as archive:
                 manifest = _extract(archive, draft)
             _complete(draft, state_dir, manifest)
-        except (tarfile.TarError, EOFError, ValidationError, KeyError, ValueError) as error:
+        except (tarfile.TarError, EOFError, ValidationError, KeyError, ValueError, OverflowError) as error:
             raise ConfigError(f"{file} is not a backup of kaosd that is whole: {error}") from error
         if aside is not None:
             os.rename(state_dir, aside)
@@ -143,6 +144,7 @@ def _complete(draft: Path, state_dir: Path, manifest: BackupManifest) -> None:
         store.flush()
         shutil.rmtree(draft / "objects")
         for name in sorted({*journal.lives(), *manifest.model}):
+            check_name(name)
             _notebook(draft, name, store, journal, manifest)
             _move_copies(journal, name, manifest.state_dir, str(state_dir))
 
@@ -157,16 +159,16 @@ def _notebook(draft: Path, name: str, store: Store, journal: Journal, manifest: 
         work.rename(edits)
     work.mkdir(mode=0o700)
     try:
+        _check_tree(store, tree)
         export_tree(store, tree, work)
     except ContentLost:
         tree = None
     for path in manifest.deleted.get(name, ()):
         if path.startswith("/") or ".." in PurePosixPath(path).parts:
             raise KeyError(f"what is {path[:80]!r}?")
-        with contextlib.suppress(OSError):
-            os.unlink(work / path)
+        _unlink(work, os.fsencode(path))
     if edits.is_dir():
-        shutil.copytree(edits, work, symlinks=True, dirs_exist_ok=True)
+        _lay_over(edits, work)
         shutil.rmtree(edits)
     if tree is not None:
         (home / "deployed").write_text(f"{tree}\nend\n")
@@ -178,6 +180,40 @@ def _notebook(draft: Path, name: str, store: Store, journal: Journal, manifest: 
     kept = {live.source.digest} if live.source is not None and live.source.digest in store else set[str]()
     journal.prune(name, "source", kept)
     journal.prune(name, "data", ())
+
+
+def _check_tree(store: Store, tree: str | None) -> None:
+    """ValueError for names that kaosd would not have given, through which something could be written elsewhere."""
+    directories = (entry.digest for _, entry in walk(store, tree) if entry.kind == "d")
+    for digest in (*([tree] if tree is not None else []), *directories):
+        encode(store.node(digest))
+
+
+def _unlink(work: Path, path: bytes) -> None:
+    """Delete a file or link below *work* if it is there; no link above it is followed."""
+    above, name = split(path)
+    root = open_root(work)
+    try:
+        with contextlib.suppress(OSError), directory(root, above) as parent:
+            os.unlink(name, dir_fd=parent)
+    finally:
+        os.close(root)
+
+
+def _lay_over(edits: Path, work: Path) -> None:
+    """Move what is below *edits* into *work*, in the place of what stands there; no link of *work* is followed."""
+    for edit in sorted(edits.iterdir()):
+        target = work / edit.name
+        is_there = target.is_dir() and not target.is_symlink()
+        if edit.is_dir() and not edit.is_symlink():
+            if not is_there:
+                target.unlink(missing_ok=True)
+                target.mkdir()
+            _lay_over(edit, target)
+            continue
+        if is_there:
+            shutil.rmtree(target)
+        os.replace(edit, target)
 
 
 def _move_copies(journal: Journal, name: str, before: str, after: str) -> None:
