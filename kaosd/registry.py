@@ -419,9 +419,10 @@ class Registry:
         root = await asyncio.to_thread(actor.looking.root)
         path = path_in_root(asked["notebook"], asked["file"], actor.spec.source, root)
         wanted = {"path": path, **{key: asked[key] for key in ("parameters", "timeout", "keep")}}
-        async with contextlib.aclosing(run_in_host(host.upstream, name, actor.token, wanted)) as events:
-            async for event in events:
-                yield event
+        with actor.idleness.used():
+            async with contextlib.aclosing(run_in_host(host.upstream, name, actor.token, wanted)) as events:
+                async for event in events:
+                    yield event
 
     async def cancel(self, name: str) -> dict[str, Any]:
         """Stop the build in flight."""

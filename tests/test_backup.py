@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -114,6 +115,49 @@ async def test_an_edit_of_another_kind_than_what_was_deployed_comes_back(life: L
     assert os.readlink(work / "points") == "1.py"
     assert (work / "file" / "inside").read_text() == "mine\n"
     assert (work / "directory").read_text() == "mine\n"
+
+
+async def test_files_that_are_one_on_disk_are_all_restored(life: Life) -> None:
+    work = life.place / "state/notebooks/n/work"
+    os.link(work / "0.py", work / "again.py")
+    target = life.place / "backup"
+    write_backup(life.journal, life.store, life.place / "state", target, 2.0)
+    await life.end()
+    read_backup(target, life.place / "state", force=True)
+    assert [(work / name).read_text() for name in ("0.py", "again.py")] == ["mine\n"] * 2
+
+
+async def test_a_file_that_gets_shorter_while_it_is_read_does_not_stop_a_backup(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = life.place / "state/notebooks/n/work"
+    (work / "0.py").write_text("mine\n" * 1000)
+    look = tarfile.TarFile.gettarinfo
+
+    def shorten(self: tarfile.TarFile, name: Path, arcname: str) -> tarfile.TarInfo:
+        found = look(self, name, arcname)
+        if arcname.endswith("work/0.py"):
+            (work / "0.py").write_text("shorter\n")
+        return found
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", shorten)
+    target = await backed_up(life)
+    read_backup(target, life.place / "elsewhere", force=False)
+    assert (life.place / "elsewhere/notebooks/n/work/0.py").read_text() == "shorter\n"
+
+
+async def test_a_file_that_cannot_be_read_is_named(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = tarfile.TarFile.gettarinfo
+
+    def refuse(self: tarfile.TarFile, name: Path, arcname: str) -> tarfile.TarInfo:
+        if not arcname.endswith("/1.py"):
+            return look(self, name, arcname)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(name))
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", refuse)
+    with pytest.raises(ConfigError, match=r"1\.py: Permission denied"):
+        write_backup(life.journal, life.store, life.place / "state", life.place / "backup", 2.0)
+    assert not (life.place / "backup").exists()
 
 
 @pytest.mark.parametrize("way", ["edit", "deleted", "name", "path", "twice"])

@@ -15,6 +15,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -31,6 +32,7 @@ from kaosd.bundle.tree import encode
 from kaosd.errors import ConfigError, ContentLost
 from kaosd.journal import SCHEMA, Journal
 from kaosd.notebook import data_link
+from kaosd.text import printable
 
 FORMAT = 1
 KEPT = ("recovered", "parked")  # directories of a notebook that go into a backup as they are
@@ -75,7 +77,11 @@ def write_backup(journal: Journal, store: Store, state_dir: Path, target: Path, 
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(f"{target} cannot be written: {error.strerror}", hint="name another one") from error
+        named = os.fsdecode(error.filename or draft)
+        if named not in (str(draft), str(target)):
+            raise ConfigError(f"{printable(named)}: {error.strerror}", hint="nothing was written") from error
+        text = f"{target} cannot be written: {error.strerror or error}"
+        raise ConfigError(text, hint="name another one") from error
     return {"file": str(target), "bytes": target.stat().st_size, **told}
 
 
@@ -115,7 +121,7 @@ class _Backup:
         for path in _below(top):
             inside = os.path.relpath(path, top)
             with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-                self._archive.add(path, f"{name}/{inside}", recursive=False)
+                self._put(path, f"{name}/{inside}")
                 count += 1
         return count
 
@@ -135,8 +141,24 @@ class _Backup:
                 manifest.deleted.setdefault(name, []).append(path)
                 continue
             with contextlib.suppress(FileNotFoundError):
-                self._archive.add(work / path, f"notebooks/{name}/work/{path}", recursive=False)
+                self._put(work / path, f"notebooks/{name}/work/{path}")
         return count
+
+    def _put(self, path: str | Path, name: str) -> None:
+        """A file, as much of it as there is when it is read, or a link; OSError."""
+        info = self._archive.gettarinfo(path, name)
+        if info.issym():
+            self._archive.addfile(info)
+            return
+        info.type, info.linkname = tarfile.REGTYPE, ""  # also of a second name for a file that is in it already
+        with (
+            open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file,
+            tempfile.TemporaryFile(dir=self._state_dir) as copy,
+        ):
+            shutil.copyfileobj(file, copy)  # its size in the archive comes before its content
+            info.size = copy.tell()
+            copy.seek(0)
+            self._archive.addfile(info, copy)
 
     def _deployed(self, tree: str) -> None:
         """The contents and nodes of a tree that are not in the backup yet; what the store has lost is left out."""
