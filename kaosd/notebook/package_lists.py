@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from kaosd.aside import discard, is_file
 from kaosd.bundle.store_errors import store_errors
 from kaosd.engines.base import Engine, Home, Listing
 from kaosd.errors import KaosError
@@ -47,8 +48,9 @@ class PackageLists:
 
     def read(self, digest: str) -> dict[str, str] | None:
         """The packages of an environment; None when they are not known. Blocking."""
+        path = self._place / f"{digest}.json"
         try:
-            found = json.loads((self._place / f"{digest}.json").read_text())
+            found = json.loads(path.read_text()) if is_file(path) else None  # a FIFO would hang us
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
@@ -64,10 +66,12 @@ class PackageLists:
     def _write(self, digest: str, packages: dict[str, str]) -> None:
         with store_errors("write to", self._place):
             self._place.mkdir(mode=0o700, exist_ok=True)
-            draft = self._place / "new"
+            draft, path = self._place / "new", self._place / f"{digest}.json"
+            for one in (draft, path):
+                discard(one)  # whatever it is: what was there could not be read
             with open(draft, "w", opener=_private) as file:
                 json.dump(packages, file)
-            draft.rename(self._place / f"{digest}.json")
+            draft.rename(path)
             lists = sorted(self._place.glob("*.json"), key=_age, reverse=True)
             for old in lists[KEPT:]:
                 old.unlink()

@@ -51,7 +51,7 @@ async def test_what_is_installed_by_hand_is_shown_until_it_is_part_of_the_enviro
         assert "1 by hand" in daemon.ctl("status").stdout
         assert "by hand     iniconfig 2.0.0, not in model/requirements.txt" in daemon.ctl("status", "hand").stdout
         (shown,) = daemon.json("env", "hand")["by_hand"]
-        assert shown["keep"] == "add the line iniconfig==2.0.0 to model/requirements.txt"
+        assert shown["keep"] == "kaosctl add hand iniconfig==2.0.0"
 
         (bundle / "model" / "requirements.txt").write_text("iniconfig==2.1.0\n")
         assert daemon.live("hand")["environment"]["by_hand"] == []

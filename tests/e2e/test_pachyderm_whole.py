@@ -276,7 +276,7 @@ def test_a_build_that_fails_leaves_the_host_alone(daemon: Daemon, pachd: Pachd, 
 
 
 def test_the_lines_of_the_host_come_to_its_log(daemon: Daemon) -> None:
-    until(lambda: "Jupyter Server" in daemon.ctl("logs", NAME, "--stage", "host").stdout, "the host's lines")
+    until(lambda: "Jupyter Server" in daemon.ctl("logs", NAME, "--stage", "host", "-v").stdout, "the host's lines")
 
 
 def test_what_is_saved_while_pachd_is_away_is_in_the_notebook_and_recorded_when_it_is_back(
