@@ -88,9 +88,10 @@ class Report:
             case "waiting" | "warning" if not self._silent:
                 sys.stderr.write(f"kaosctl: {printable(event['text'])}\n")
             case "cell":
-                self.cells.append({key: event[key] for key in ("number", "seconds", "text")})
+                self.cells.append({key: event.get(key) for key in ("number", "seconds", "text", "output")})
                 number, took = self._number(event["number"]), span(event["seconds"])
-                self._say([("good", number), ("", took), ("dim", event["text"])])
+                head = self._screen.flow([("good", number), ("", took), ("dim", event["text"])], 4)
+                self._say([*head, *_indented(event.get("output"))])
             case "notebook":
                 self.parts.append(event["part"])
             case "end":
@@ -110,17 +111,23 @@ class Report:
         at = f" in cell {self._number(end['cell'])}" if end.get("cell") else ""
         if end.get("outcome") == "timeout":
             return [*where.flow([("bad", f"✗ time is up{at}"), ("dim", took)], 4), *kept]
-        lines = [printable(line) for line in ((error or {}).get("traceback") or "").splitlines()]
+        lines = _indented((error or {}).get("output"))
+        lines += [printable(line) for line in ((error or {}).get("traceback") or "").splitlines()]
         what = f"{error['name']}: {error['value']}" if error else ""
         return [*lines, *where.flow([("bad", f"✗ failed{at}"), ("", what), ("dim", took)], 4), *kept]
 
     def _number(self, number: int) -> str:
         return f"[{number}/{self._count}]"
 
-    def _say(self, words: list[tuple[str, str]]) -> None:
+    def _say(self, lines: list[str]) -> None:
         if not self._silent:
-            sys.stdout.write("\n".join(self._screen.flow(words, 4)) + "\n")
+            sys.stdout.write("\n".join(lines) + "\n")
             sys.stdout.flush()
+
+
+def _indented(text: str | None) -> list[str]:
+    """The output of a cell below its line."""
+    return [f"    {printable(line)}" for line in (text or "").splitlines()]
 
 
 def _check_target(target: str) -> None:

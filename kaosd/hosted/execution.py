@@ -4,7 +4,8 @@ POST <base_url>kaosd/run  {"path", "parameters": {name: value}, "timeout": secon
 
 The answer is a line of JSON for each of these, as they come:
 {"event": "started", "cells": n}                               code cells that are to run
-{"event": "cell", "number": k, "seconds": s, "text": line}     one has run; text: the first line of its source
+{"event": "cell", "number": k, "seconds": s, "text": line, "output": text}
+                                                               one has run; text: the first line of its source
 {"event": "notebook", "part": text}                            with "keep", the executed notebook, in parts
 {"event": "end", "outcome": "passed", "failed" or "timeout", "seconds", "cell": k or null, "error": {…} or null}
 
@@ -33,7 +34,9 @@ from . import parameters
 
 _PART = 2**16  # characters of an executed notebook in one line
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_REDRAWN = re.compile(r"[^\n]*\r(?=[^\n])")  # a line of a progress bar, before it is drawn again
 _TEXT = 100  # characters of a cell's first line
+_OUTPUT = 10_000  # characters of a cell's output that are told, from its end
 _READY = 60  # seconds in which the kernel must answer
 Tell = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -194,7 +197,8 @@ class Execution:
             if runs:
                 took = round(time.monotonic() - begun, 3)
                 text = _line(cell.source.strip())[:_TEXT]
-                await self._tell({"event": "cell", "number": self._number, "seconds": took, "text": text})
+                cell_event = {"event": "cell", "number": self._number, "seconds": took, "text": text}
+                await self._tell({**cell_event, "output": _output_of(cell)})
 
     def _kernel(self) -> str:
         """The kernel that the notebook asks for; ours where it asks for one of Python that is not here."""
@@ -220,20 +224,31 @@ def _runs(cell: Any) -> bool:
 
 
 class _Failed(Exception):
-    """A cell failed. error: {"name", "value", "traceback"}, plain text."""
+    """A cell failed. error: {"name", "value", "traceback", "output"}, plain text; output: as of a cell that passed."""
 
-    def __init__(self, name: str, value: str, traceback: str = "") -> None:
+    def __init__(self, name: str, value: str, traceback: str = "", output: str = "") -> None:
         super().__init__(value)
-        self.error = {"name": name, "value": value, "traceback": traceback}
+        self.error = {"name": name, "value": value, "traceback": traceback, "output": output}
 
 
-def _error_of(cell: Any, error: Exception) -> tuple[str, str, str]:
-    """Name, value and traceback of the error that a cell's outputs hold, without colours."""
+def _output_of(cell: Any) -> str:
+    """What a cell has printed and returned, as plain text; of much of it the end."""
+    parts = []
+    for output in cell.get("outputs", []):
+        text = output.get("text") if output.get("output_type") == "stream" else output.get("data", {}).get("text/plain")
+        if text:
+            parts.append(text if text.endswith("\n") else f"{text}\n")
+    whole = _REDRAWN.sub("", _ANSI.sub("", "".join(parts)))
+    return whole if len(whole) <= _OUTPUT else f"…{whole[-_OUTPUT:]}"
+
+
+def _error_of(cell: Any, error: Exception) -> tuple[str, str, str, str]:
+    """Name, value and traceback of the error that a cell's outputs hold, without colours, and its other outputs."""
     for output in reversed(cell.get("outputs", [])):
         if output.get("output_type") == "error":
             lines = "\n".join(output.get("traceback", []))
-            return str(output.get("ename")), str(output.get("evalue")), _ANSI.sub("", lines)
-    return type(error).__name__, _line(str(error)), ""
+            return str(output.get("ename")), str(output.get("evalue")), _ANSI.sub("", lines), _output_of(cell)
+    return type(error).__name__, _line(str(error)), "", _output_of(cell)
 
 
 async def _end(kernels: Any, kernel: str) -> None:

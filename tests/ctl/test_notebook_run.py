@@ -20,8 +20,8 @@ from .standin import Daemon
 NAME = "notebook-mnist-ada"
 PATH = f"POST /v1/notebooks/{NAME}/run"
 STARTED = {"event": "started", "cells": 2}
-ONE = {"event": "cell", "number": 1, "seconds": 0.5, "text": "import x\x1b[31m"}
-ERROR = {"name": "KeyError", "value": "'a'", "traceback": "Traceback\n  cell line 1"}
+ONE = {"event": "cell", "number": 1, "seconds": 0.5, "text": "import x\x1b[31m", "output": "a\n b\x07\n"}
+ERROR = {"name": "KeyError", "value": "'a'", "output": "before\n", "traceback": "Traceback\n  cell line 1"}
 FAILED = {"event": "end", "outcome": "failed", "seconds": 1.0, "cell": 2, "error": ERROR}
 PASSED = {"event": "end", "outcome": "passed", "seconds": 1.0, "cell": None, "error": None}
 LATE = {"event": "end", "outcome": "timeout", "seconds": 60.0, "cell": 2, "error": None}
@@ -47,7 +47,8 @@ def test_cells_are_shown_and_the_copy_is_written(daemon: Daemon) -> None:
     done = daemon.run("run", NAME, "a.ipynb", "-o", str(out), "-p", "n=3", "-p", "word=x y", "--timeout", "1m")
     assert (done.returncode, done.stderr) == (0, "kaosctl: building\n")
     shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    assert shown == ["[1/2] 0.5 s import x\\x1b[31m", "● 1 cell passed 1.0 s", f"the executed copy: {out}"]
+    cells = ["[1/2] 0.5 s import x\\x1b[31m", "a", "b\\x07"]
+    assert shown == [*cells, "● 1 cell passed 1.0 s", f"the executed copy: {out}"]
     assert (out.read_text(), out.stat().st_mode & 0o400) == ('{"cells": []}', 0o400)
     ((_, _, asked),) = daemon.requests
     assert asked["file"].endswith("/a.ipynb")
@@ -59,14 +60,14 @@ def test_cells_are_shown_and_the_copy_is_written(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     ("end", "code", "said"),
     [
-        (FAILED, 1, ["Traceback", "  cell line 1", "✗ failed in cell [2/2]   KeyError: 'a'   1.0 s"]),
+        (FAILED, 1, ["    before", "Traceback", "  cell line 1", "✗ failed in cell [2/2]   KeyError: 'a'   1.0 s"]),
         (LATE, 5, ["✗ time is up in cell [2/2]   1 min"]),
     ],
 )
 def test_how_a_run_ends(daemon: Daemon, end: dict[str, Any], code: int, said: list[str]) -> None:
     telling(daemon, STARTED, ONE, end)
     done = daemon.run("run", NAME, "a.ipynb")
-    assert (done.returncode, done.stdout.splitlines()[1:]) == (code, said)
+    assert (done.returncode, done.stdout.splitlines()[1:]) == (code, ["    a", "     b\\x07", *said])
     found = json.loads(daemon.run("run", NAME, "a.ipynb", "--json").stdout)
     assert (found["outcome"], found["cells"][0]["number"]) == (end["outcome"], 1)
 

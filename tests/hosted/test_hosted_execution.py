@@ -56,9 +56,9 @@ async def test_cells_run_in_order_and_the_file_stays_as_it_is(host, client):
     told = await events(client, path="in/a.ipynb", keep=True)
     assert [one["event"] for one in told] == ["started", "cell", "cell", "notebook", "end"]
     assert told[0]["cells"] == 2
-    assert [(one["number"], one["text"]) for one in told[1:3]] == [
-        (1, "import os"),
-        (2, "print(n, os.path.basename(os.getcwd()))"),
+    assert [(one["number"], one["text"], one["output"]) for one in told[1:3]] == [
+        (1, "import os", ""),
+        (2, "print(n, os.path.basename(os.getcwd()))", "1 in\n"),
     ]
     executed = json.loads(told[3]["part"])
     assert executed["cells"][3]["outputs"][0]["text"] == ["1 in\n"]
@@ -69,9 +69,12 @@ async def test_cells_run_in_order_and_the_file_stays_as_it_is(host, client):
 
 
 async def test_a_cell_that_fails_ends_the_run_with_its_traceback(host, client):
-    written(host, "b.ipynb", "1", "def f():\n    return 1 / 0\nf()", "print('never')")
+    bar = r"import sys; sys.stderr.write('10 %\r100 %\n'); '\x1b[31mred\x1b[0m'"
+    written(host, "b.ipynb", bar, "def f():\n    return 1 / 0\nprint('x' * 20_000)\nf()", "print('never')")
     told = await events(client, path="b.ipynb")
     end = told[-1]
+    assert told[1]["output"] == "100 %\n'\\x1b[31mred\\x1b[0m'\n"
+    assert end["error"]["output"] == "…" + "x" * 9_999 + "\n"
     assert (end["outcome"], end["cell"], len(told)) == ("failed", 2, 3)
     assert (end["error"]["name"], end["error"]["value"]) == ("ZeroDivisionError", "division by zero")
     assert "return 1 / 0" in end["error"]["traceback"]

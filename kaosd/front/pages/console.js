@@ -254,7 +254,7 @@ function consequence(notebook, verb, body) {
   if (verb === "cancel") return `The build of ${notebook.name} stops. What is served now stays.`;
   if (verb === "rollback") return `${notebook.name} serves ${body.to ? `the version of deployment ${body.to}` : "the version before"} until its files change again. Kernels keep running unless the environment differs.`;
   if (verb === "redeploy" && body.now) return `${notebook.name} does not wait for busy kernels. ${loss(notebook)}`;
-  if (verb === "redeploy" && body.force) return `${notebook.name} gets what is on disk now, although many files are gone there. Your own edits are kept as copies.`;
+  if (verb === "redeploy" && body.force) return `${notebook.name} gets what is on disk now, although many files are gone there. Your own edits stay; where the same file changed or is gone, yours is kept as a copy.`;
   if (verb === "restore") return `${body.path ?? "The newest copy of each file"} comes back into ${notebook.name}. What is there now becomes a copy itself.`;
   if (verb === "reset") return `${(body.paths ?? []).join(", ") || "Every edited file"} of ${notebook.name} becomes what was deployed; one that exists only in the notebook is removed if it is named. The edits are kept as copies.`;
   if (verb === "add") return `${body.packages.join(", ")} is written into the environment file of the source directory of ${notebook.name}, and the environment is built again.`;
