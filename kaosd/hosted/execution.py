@@ -34,10 +34,11 @@ from . import parameters
 
 _PART = 2**16  # characters of an executed notebook in one line
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_REDRAWN = re.compile(r"[^\n]*\r(?=[^\n])")  # a line of a progress bar, before it is drawn again
 _TEXT = 100  # characters of a cell's first line
 _OUTPUT = 10_000  # characters of a cell's output that are told, from its end
 _READY = 60  # seconds in which the kernel must answer
+_KEPT = 2**26  # characters of outputs that are kept in a run: they are held in the memory of all kernels' server
+_LONG = 2**15  # characters of an error's message, and of its traceback, that are told
 Tell = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -172,11 +173,10 @@ class Execution:
                 await asyncio.shield(_end(kernels, kernel))
 
     async def _with(self, manager: Any, client: Any) -> None:
-        from nbclient import NotebookClient  # noqa: PLC0415
         from nbclient.exceptions import CellExecutionError, DeadKernelError  # noqa: PLC0415
 
         # not its own execute(), which takes the signals of this process
-        runner = NotebookClient(self._notebook, km=manager, timeout=None)
+        runner = _client_class()(self._notebook, km=manager, timeout=None)
         runner.kc = client
         client.allow_stdin = False
         runner.reset_execution_trackers()
@@ -217,6 +217,36 @@ class Execution:
             await self._tell({"event": "notebook", "part": text[at : at + _PART]})
 
 
+def _client_class() -> Any:
+    """The client of nbclient, which keeps outputs only as far as there is room for them."""
+    from nbclient import NotebookClient  # noqa: PLC0415
+    from nbformat.v4 import new_output  # noqa: PLC0415
+
+    class BoundedClient(NotebookClient):  # type: ignore[misc]
+        taken = 0  # characters, those of outputs that were cleared among them
+        full = False
+
+        def output(self, outs: list[Any], msg: dict[str, Any], *more: Any) -> Any:
+            if msg["msg_type"] == "error":
+                return super().output(outs, msg, *more)
+            self.taken += _size(msg["content"])
+            if self.taken > _KEPT and not self.full:
+                there = (output for cell in self.nb.cells for output in cell.get("outputs", ()))
+                self.taken = _size(msg["content"]) + sum(map(_size, there))
+                self.full = self.taken > _KEPT
+                if self.full:
+                    outs.append(new_output("stream", name="stderr", text="[kaosd: further output is left out]\n"))
+            return None if self.full else super().output(outs, msg, *more)
+
+    return BoundedClient
+
+
+def _size(output: Any) -> int:
+    """The characters of an output, or of the message that brings it."""
+    parts = (output.get("text"), *(output.get("data") or {}).values())
+    return sum(len(part) for part in parts if isinstance(part, str))
+
+
 def _runs(cell: Any) -> bool:
     """Whether a cell is one that is executed."""
     skipped = "skip-execution" in cell.metadata.get("tags", [])
@@ -238,8 +268,15 @@ def _output_of(cell: Any) -> str:
         text = output.get("text") if output.get("output_type") == "stream" else output.get("data", {}).get("text/plain")
         if text:
             parts.append(text if text.endswith("\n") else f"{text}\n")
-    whole = _REDRAWN.sub("", _ANSI.sub("", "".join(parts)))
+    text = _ANSI.sub("", "".join(parts)[-100 * _OUTPUT :])
+    whole = "\n".join(map(_last_drawn, text.split("\n")))
     return whole if len(whole) <= _OUTPUT else f"…{whole[-_OUTPUT:]}"
+
+
+def _last_drawn(line: str) -> str:
+    """A line as it stands in the end, of a progress bar that is drawn over and over."""
+    shown = line.rstrip("\r")
+    return shown.rpartition("\r")[2] + line[len(shown) :]
 
 
 def _error_of(cell: Any, error: Exception) -> tuple[str, str, str, str]:
@@ -247,8 +284,9 @@ def _error_of(cell: Any, error: Exception) -> tuple[str, str, str, str]:
     for output in reversed(cell.get("outputs", [])):
         if output.get("output_type") == "error":
             lines = "\n".join(output.get("traceback", []))
-            return str(output.get("ename")), str(output.get("evalue")), _ANSI.sub("", lines), _output_of(cell)
-    return type(error).__name__, _line(str(error)), "", _output_of(cell)
+            name, value = str(output.get("ename"))[:_TEXT], str(output.get("evalue"))[:_LONG]
+            return name, value, _ANSI.sub("", lines)[-_LONG:], _output_of(cell)
+    return type(error).__name__, _line(str(error))[:_LONG], "", _output_of(cell)
 
 
 async def _end(kernels: Any, kernel: str) -> None:

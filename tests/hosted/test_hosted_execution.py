@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from kaosd.hosted import parameters
+from kaosd.notebook import runs
 
 
 def written(host, name, *cells, **metadata):
@@ -40,7 +41,7 @@ async def events(client, **asked):
     """What a run tells."""
     async with client.session.post(client.url("kaosd/run"), json=asked) as answer:
         assert answer.status == 200, await answer.text()
-        return [json.loads(line) async for line in answer.content]
+        return [json.loads(line) for line in (await answer.read()).splitlines()]
 
 
 async def test_cells_run_in_order_and_the_file_stays_as_it_is(host, client):
@@ -79,6 +80,25 @@ async def test_a_cell_that_fails_ends_the_run_with_its_traceback(host, client):
     assert (end["error"]["name"], end["error"]["value"]) == ("ZeroDivisionError", "division by zero")
     assert "return 1 / 0" in end["error"]["traceback"]
     assert "\x1b" not in end["error"]["traceback"]
+
+
+async def test_outputs_and_errors_without_end_are_cut(host, client):
+    written(
+        host,
+        "l.ipynb",
+        "print('x' * 2**20 + 'end')",
+        "print('x' * 2**26)",
+        "print('more')",
+        "raise ValueError('\\U0001f600' * 2**21)",
+    )
+    told = await events(client, path="l.ipynb", keep=True)
+    end, executed = told[-1], json.loads("".join(one["part"] for one in told if one["event"] == "notebook"))
+    assert told[1]["output"].endswith("xend\n")
+    assert executed["cells"][1]["outputs"][0]["text"] == ["[kaosd: further output is left out]\n"]
+    assert executed["cells"][2]["outputs"] == []
+    assert (end["outcome"], end["cell"], end["error"]["name"]) == ("failed", 4, "ValueError")
+    assert end["error"]["value"].startswith("\U0001f600")
+    assert len(json.dumps(end)) < runs.LINE
 
 
 async def test_a_kernel_that_dies_ends_the_run(host, client):

@@ -267,10 +267,14 @@
     async catchUpAll() {
       for (const context of this.documents.all()) {
         if (!context.isReady || context.model.collaborative || context.model.readOnly) continue;
-        const { hash } = await this.services.contents.get(context.path, { content: false, hash: true });
-        const missed = hash && context.contentsModel?.hash && hash !== context.contentsModel.hash;
-        if (missed && (await this.catchUp(context))) await this.save(context);
+        await this.bringMissed(context).catch((error) => console.error(NAME, error)); // its file may have gone
       }
+    }
+
+    async bringMissed(context) {
+      const { hash } = await this.services.contents.get(context.path, { content: false, hash: true });
+      const missed = hash && context.contentsModel?.hash && hash !== context.contentsModel.hash;
+      if (missed && (await this.catchUp(context))) await this.save(context);
     }
 
     // Bring what is on disk to a document; whether that could be done.
