@@ -41,6 +41,17 @@ def test_a_file_that_is_a_link_stays_one(source: Path) -> None:
     assert (source / "real.txt").read_text() == "a\nb\n"
 
 
+@pytest.mark.parametrize("declared", [PLAIN, Declared("", "")])
+def test_what_root_writes_stays_the_persons(source: Path, declared: Declared, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = list[tuple[int, int]]()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _, *owner: given.append(owner))
+    if declared is not PLAIN:
+        (source / "requirements.txt").unlink()
+    _add(source, declared, ["b"], "process")
+    assert given == [(source.stat().st_uid, source.stat().st_gid)]
+
+
 def test_what_is_there_already_writes_nothing(source: Path) -> None:
     before = (source / "requirements.txt").stat().st_ino
     assert _add(source, PLAIN, ["a"], "process")["there"] == ["a"]

@@ -86,6 +86,9 @@ def _write(path: Path, before: bytes | None, after: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(new, flags, 0o600), "wb") as file:
             file.write(after)
+            if os.geteuid() == 0:  # what root writes stays the person's
+                owner = path.stat() if before is not None else path.parent.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         if _read(path) != before:
