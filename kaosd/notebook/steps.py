@@ -487,6 +487,8 @@ class Steps:
         is_running = actor.hosting.fact() is planner.HostFact.RUNNING and not actor.hosting.damage
         if last is not None and is_running and actor.looking.cut_short():  # its beginning is undone
             return self._went_back(target, last)
+        if is_running:  # the same files, and yet something is to be done: another kaosd, Python or setting of pip
+            return ("[environment is made differently]",)
         return (f"[{actor.hosting.damage or 'host ended'}]",)
 
     def _is_grown(self, target: Target) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from kaosd.model import Environment, NotebookState
 from tests.faults.editor import read_tree
+from tests.faults.still import Still
 from tests.faults.test_actor_model import Life
 
 
@@ -106,3 +107,14 @@ async def test_an_idle_notebook_is_stopped_and_one_in_use_is_not(life: Life) -> 
     life.actor.change(life.spec)
     life.actor.start("opened in the browser")
     assert await life.actor.settled() == "live"
+
+
+async def test_an_environment_that_another_daemon_makes_differently_is_no_end_of_the_host(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Still, "builds_bundle", True)  # other files count: the digest is another
+    number = life.actor.record.deployment.number  # type: ignore[union-attr]
+    await again(life)
+    assert await life.actor.settled() == "live"
+    (last,) = [one for one in life.journal.deployments("n", 10) if one.number > number]
+    assert last.cause == ("[environment is made differently]",)
