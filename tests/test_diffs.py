@@ -43,6 +43,15 @@ TEXTS = {
 }
 
 
+def test_texts_whose_comparison_would_take_minutes_are_replaced_between_their_ends() -> None:
+    """Each line of many comes hundreds of times, and in another order."""
+    old, new = ([f"{number * step % 150}" for number in range(40_000)] for step in (1, 7))
+    (hunk,) = hunks("\n".join(["a", "b", *old, "c", ""]), "\n".join(["a", "b", *new, "c", ""]))
+    assert [hunk[key] for key in ("old_start", "old_lines", "new_start", "new_lines")] == [1, 40_003, 1, 40_003]
+    kept = {sign: [line[1:] for line in hunk["lines"] if line[0] in (" ", sign)] for sign in "-+"}
+    assert kept == {"-": ["a", "b", *old, "c"], "+": ["a", "b", *new, "c"]}
+
+
 @pytest.mark.parametrize("case", TEXTS)
 def test_texts_as_hunks(case: str) -> None:
     old, new, expected = TEXTS[case]

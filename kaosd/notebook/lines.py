@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from difflib import SequenceMatcher
 from typing import Any
 
 CONTEXT = 3  # lines around a change
+MOST_PAIRS = 5_000_000  # of equal lines; with more, which takes minutes, all between first and last change is replaced
 NO_NEWLINE = "\\ No newline at end of file"
 
 Json = dict[str, Any]
@@ -26,8 +28,20 @@ def hunks(old: str, new: str) -> list[Json]:
     tail = min(end, CONTEXT)
     olds = before[offset:start] + middle[0] + before[len(before) - end : len(before) - end + tail]
     news = after[offset:start] + middle[1] + after[len(after) - end : len(after) - end + tail]
+    if _pairs(*middle) > MOST_PAIRS:
+        head = start - offset
+        ends = len(olds) - tail, len(news) - tail
+        same = ("equal", 0, head, 0, head), ("equal", ends[0], len(olds), ends[1], len(news))
+        return [_hunk([same[0], ("replace", head, ends[0], head, ends[1]), same[1]], olds, news, offset)]
     groups = SequenceMatcher(None, olds, news).get_grouped_opcodes(CONTEXT)
     return [_hunk(group, olds, news, offset) for group in groups]
+
+
+def _pairs(olds: list[str], news: list[str]) -> int:
+    """How many pairs of equal lines a comparison has to look at, which is what its time grows with."""
+    before, after = Counter(olds), Counter(news)
+    popular = len(news) // 100 + 1 if len(news) >= 200 else len(news)  # difflib leaves out what is more frequent
+    return sum(before[line] * count for line, count in after.items() if count <= popular)
 
 
 def split(text: str) -> list[str]:
