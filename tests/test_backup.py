@@ -160,6 +160,12 @@ async def test_a_file_that_cannot_be_read_is_named(life: Life, monkeypatch: pyte
     assert not (life.place / "backup").exists()
 
 
+@pytest.mark.parametrize("target", ["/", "."])
+async def test_a_backup_to_a_directory_is_refused(life: Life, target: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_backup(life.journal, life.store, life.place / "state", life.place / target, 2.0)
+
+
 @pytest.mark.parametrize("way", ["edit", "deleted", "name", "path", "twice"])
 async def test_no_link_of_a_backup_leads_what_is_restored_out_of_it(life: Life, way: str) -> None:
     """Its deployed tree holds a link to another directory, and something below the same name."""

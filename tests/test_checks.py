@@ -11,7 +11,7 @@ import pytest
 
 from kaosd.errors import NotFoundError
 from kaosd.model import DeployCheck, Deployment
-from kaosd.notebook.checks import Checks, is_due, outcome_of
+from kaosd.notebook.checks import ERROR, Checks, is_due, outcome_of
 
 LIVE = Deployment("n", 7, ("a.py",), "sync", None, None, 1.0, 2.0, "live")
 PASSED = {"event": "end", "outcome": "passed", "seconds": 1.5, "cell": None, "error": None}
@@ -101,3 +101,8 @@ async def test_only_what_went_live_is_checked(deployment: Deployment | None) -> 
 def test_a_run_that_does_not_end_has_failed() -> None:
     late = {"event": "end", "outcome": "timeout", "seconds": 1800.0, "cell": 2, "error": None}
     assert outcome_of("a", late) == DeployCheck("a", "failed", 2, "it did not end within 30 min", 1800.0)
+
+
+def test_an_error_without_end_is_kept_as_its_start() -> None:
+    failed = FAILED | {"error": {"name": "KeyError", "value": "a" * 100_000}}
+    assert outcome_of("a", failed).error == f"KeyError: {'a' * (ERROR - 10)}"

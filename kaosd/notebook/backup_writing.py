@@ -63,7 +63,7 @@ def write_backup(journal: Journal, store: Store, state_dir: Path, target: Path, 
 
     Raises ConfigError when it cannot be written. at: the time now.
     """
-    draft = target.with_name(f".{target.name}.new")
+    draft = target.parent / f".{target.name}.new"
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:

@@ -13,6 +13,7 @@ from kaosd.errors import KaosError
 from kaosd.model import DeployCheck, Deployment
 
 WITHIN = 1800.0  # seconds that one file may run
+ERROR = 1000  # characters of an error that are kept in the history
 
 Run = Callable[[str], AsyncGenerator[dict[str, Any]]]  # a file of the notebook's root; see hosted/execution.py
 Told = Callable[[int, tuple[DeployCheck, ...]], None]  # the deployment's number, and what is known of its files by now
@@ -78,7 +79,7 @@ async def _one(file: str, run: Run) -> DeployCheck:
 def outcome_of(file: str, end: dict[str, Any]) -> DeployCheck:
     """What the last event of a run says."""
     outcome, failed = end.get("outcome"), end.get("error") or {}
-    error = f"{failed.get('name')}: {failed.get('value')}" if failed else None
+    error = f"{failed.get('name')}: {failed.get('value')}"[:ERROR] if failed else None
     if outcome == "timeout":
         error = f"it did not end within {WITHIN / 60:g} min"
     return DeployCheck(
