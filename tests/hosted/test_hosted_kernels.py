@@ -110,12 +110,12 @@ async def test_kernels_listen_on_no_port(host, client):
     assert not list(host.socket.parent.glob(f"{kernel[-12:]}*"))
 
 
-README = Path(__file__).parents[2] / "README.md"
+BUNDLES = Path(__file__).parents[2] / "kaosd" / "docs" / "bundles.md"
 
 
-async def test_the_ways_to_git_that_the_readme_names_read_the_repository_and_change_nothing(host, client):
+async def test_the_ways_to_git_that_the_help_names_read_the_repository_and_change_nothing(host, client):
     source = host.place / "project"
-    log, diff = re.findall(r"^    (!git .*)$", README.read_text(), re.MULTILINE)
+    log, diff = re.findall(r"^(!git .*)$", BUNDLES.read_text(), re.MULTILINE)
     git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     source.mkdir()
     (source / "tracked.py").write_text("value = 1\n")
@@ -128,8 +128,8 @@ async def test_the_ways_to_git_that_the_readme_names_read_the_repository_and_cha
 
     before = state()
     kernel = await client.kernel()
-    assert "the first commit" in await client.run(kernel, log.replace("~/projects/example", str(source)))
-    shown = await client.run(kernel, diff.replace("~/projects/example", str(source)))
+    assert "the first commit" in await client.run(kernel, log.replace("~/projects/churn", str(source)))
+    shown = await client.run(kernel, diff.replace("~/projects/churn", str(source)))
     assert re.sub("\x1b[^m]*m", "", shown).splitlines()[-2:] == ["-value = 1", "+value = 2"]
     assert state() == before
     (host.root / "tracked.py").unlink()
