@@ -21,12 +21,15 @@ class Wanted:
 
     @classmethod
     def of(cls, text: str) -> Wanted:
-        """ConfigError when *text* is not a requirement."""
+        """ConfigError when *text* is not a requirement, or not of one line: an address is taken with a line break."""
+        hint = "for example scipy, 'scipy>=1.11' or 'pandas[excel]==2.2'"
+        if not text.strip().isprintable():
+            what = "it has a line break or another control character in it"
+            raise ConfigError(f"{text.strip()[:80]!r} is not a requirement: {what}", hint=hint)
         try:
             return cls(text.strip(), Requirement(text.strip()))
         except InvalidRequirement as error:
             reason = str(error).partition("\n")[0]
-            hint = "for example scipy, 'scipy>=1.11' or 'pandas[excel]==2.2'"
             raise ConfigError(f"{text.strip()[:80]!r} is not a requirement: {reason}", hint=hint) from error
 
     @property

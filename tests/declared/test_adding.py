@@ -106,6 +106,7 @@ def test_a_requirement_is_added(kind: str, text: str, requirements: list[str], a
 REFUSED = {
     "no requirement": ("requirements", "", "not a name", "'not a name' is not a requirement"),
     "a path": ("requirements", "", "./wheel.whl", "is not a requirement"),
+    "two lines with an address": ("requirements", "", "a @ http://x/a.whl\n--pre", "line break"),
     "two lines": ("requirements", "", "a\n-r /etc/passwd", "is not a requirement"),
     "hashes": ("requirements", "a==1 --hash=sha256:00\n", "b", "pins its packages by hash"),
     "two lines for one package": (
