@@ -288,14 +288,18 @@ class Notebook:
 
     async def _stop_when_idle(self) -> None:
         """Wish for no host where nothing has used it for as long as the settings say."""
-        status, limit = self.hosting.status, self.spec.idle_stop
-        if status is None or status.busy or self.hosting.host is None:
+        if not self._may_be_idle():
             self.idleness.touch()
-        elif not self.intent.stopped and idle_reason(limit, self.idleness.seconds(), status.busy):
+        elif not self.intent.stopped and idle_reason(self.spec.idle_stop, self.idleness.seconds()):
             await self.hosting.probe(now=True)  # what was known of its kernels may be seconds old
-            busy = self.hosting.status.busy if self.hosting.status is not None else 0
-            if reason := idle_reason(limit, self.idleness.seconds(), busy):
+            reason = idle_reason(self.spec.idle_stop, self.idleness.seconds())
+            if reason is not None and self._may_be_idle():
                 self.stop(reason)
+
+    def _may_be_idle(self) -> bool:
+        """Whether the host says that no kernel is busy; one that does not answer may have busy ones."""
+        status = self.hosting.status
+        return self.hosting.host is not None and status is not None and status.answering and not status.busy
 
     def _keep_token(self) -> None:
         """The host knows the token that this daemon started with: what became of its file is put right."""

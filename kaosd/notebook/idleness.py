@@ -33,9 +33,9 @@ class Idleness:
         return 0.0 if self._open else self._clock() - self._last
 
 
-def idle_reason(limit: float, idle: float, busy: int) -> str | None:
-    """Why a host is to be stopped, as a sentence; None when it is not. limit: seconds, 0 for never."""
-    if not limit or busy or idle < limit:
+def idle_reason(limit: float, idle: float) -> str | None:
+    """Why a host without busy kernels is to be stopped, as a sentence; None: it is not. limit: seconds, 0 for never."""
+    if not limit or idle < limit:
         return None
     return f"stopped: no busy kernel and no open tab for {_words(limit)}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kaosd.model import Environment, NotebookState
+from kaosd.model import Environment, Host, HostStatus, NotebookState
 from tests.faults.editor import read_tree
 from tests.faults.still import Still
 from tests.faults.test_actor_model import Life
@@ -107,6 +107,28 @@ async def test_an_idle_notebook_is_stopped_and_one_in_use_is_not(life: Life) -> 
     life.actor.change(life.spec)
     life.actor.start("opened in the browser")
     assert await life.actor.settled() == "live"
+
+
+async def test_a_host_that_does_not_answer_is_not_taken_for_idle(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its kernels may be busy."""
+    asked = asyncio.Event()
+
+    async def silent(_: Host) -> HostStatus:
+        asked.set()
+        return HostStatus(alive=True, answering=False)
+
+    monkeypatch.setattr(life.engine, "probe", silent)
+    monkeypatch.setattr(life.actor.idleness, "touch", lambda: None)
+    life.spec = replace(life.spec, idle_stop=1e-6)
+    life.actor.change(life.spec)
+    life.actor.hosting.probe_due = 0.0
+    life.actor.poke()
+    await asked.wait()
+    turn = life.actor.turns
+    while life.actor.turns < turn + 3:
+        life.actor.poke()
+        await asyncio.sleep(0)
+    assert (life.actor.intent.stopped, len(life.engine.hosts)) == ("", 1)
 
 
 async def test_an_environment_that_another_daemon_makes_differently_is_no_end_of_the_host(
