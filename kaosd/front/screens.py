@@ -80,7 +80,7 @@ class Screens:
         """The view, as soon as it differs from the one that the page has seen, or its time is up."""
         query = request.rel_url.query
         try:
-            wait = min(float(query.get("wait", "0")), _LONGEST_WAIT)
+            wait = min(max(0.0, float(query.get("wait", "0"))), _LONGEST_WAIT)  # in this order "nan" is 0
         except ValueError:
             return answers.problem(400, "Bad request", "wait is a number of seconds.")
         now = asyncio.get_running_loop().time

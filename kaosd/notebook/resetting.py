@@ -97,7 +97,7 @@ async def _in_tab(actor: Notebook, tabs: Tabs, one: HostedEdit, note: Note) -> b
     async with Copies(actor.home, note, f"{KIND}/tabs") as copies:
         await copies.keep(one.path, in_tab.text)
         # that text is the base, so that the document becomes what is deployed, outputs and all
-        done = await tabs.change(Splice(one.path, in_tab.text.encode(), deployed), copies.keep)
+        done = await tabs.change(Splice(one.path, in_tab.text.encode("utf-8", "surrogatepass"), deployed), copies.keep)
         copies.changed(done)
     return bool(done)
 

@@ -218,7 +218,8 @@ async def test_an_open_page_hears_of_new_log_lines_though_they_are_no_events(wor
 async def test_a_page_that_has_seen_all_is_told_the_same_when_its_time_is_up(world: World) -> None:
     world.directory.put("nb", None, "building")
     first = await news(world, "/nb/kaosd/state", "", 0)
-    assert await news(world, "/nb/kaosd/state", first["tag"], 0.01) == first
+    for wait in (0.01, -1.0, float("nan")):
+        assert await news(world, "/nb/kaosd/state", first["tag"], wait) == first
     async with world.get("/nb/kaosd/state?wait=long") as answer:
         assert answer.status == 400
 
