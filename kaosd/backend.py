@@ -183,6 +183,10 @@ class Backend:
         """What a notebook's environment holds."""
         return await self.registry.environment(name)
 
+    async def outdated(self, name: str) -> dict[str, Any]:
+        """Packages of a notebook's environment that are old."""
+        return await self.registry.outdated(name)
+
     async def dockerfile(self, name: str) -> dict[str, Any]:
         """The Dockerfile that is made of a notebook whose source has none."""
         return await self.registry.dockerfile(name)

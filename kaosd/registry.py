@@ -19,7 +19,7 @@ from kaosd.declared import image, made_from
 from kaosd.engines.base import Carrier, Engine, Finding, Home, Listing, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
 from kaosd.journal import Live, Registration
-from kaosd.model import NotebookSpec, NotebookState, Version
+from kaosd.model import Environment, NotebookSpec, NotebookState, Version
 from kaosd.notebook import Notebook, Workshop, differing, explain, kept, restore, restore_all, view
 from kaosd.notebook.backup_writing import write_backup
 from kaosd.notebook.between import between
@@ -572,6 +572,12 @@ class Registry:
 
     async def environment(self, name: str) -> dict[str, Any]:
         """What a notebook's environment holds, and what was installed by hand."""
+        actor, environment, engine = self._listed(name)
+        found = await engine.contents(environment, actor.home)
+        return view.contents(name, actor.looking.environment_file(), found)
+
+    def _listed(self, name: str) -> tuple[Notebook, Environment, Listing]:
+        """A notebook whose environment can be listed. NotFoundError for any other."""
         actor = self.actor(name)
         environment = actor.hosting.live.environment
         if environment is None:
@@ -579,8 +585,22 @@ class Registry:
         if not isinstance(actor.engine, Listing):
             hint = "run `pip list` in a terminal of the notebook"
             raise NotFoundError(f"{name} is hosted by {actor.spec.engine}, and its image says what it holds", hint=hint)
-        found = await actor.engine.contents(environment, actor.home)
-        return view.contents(name, actor.looking.environment_file(), found)
+        return actor, environment, actor.engine
+
+    async def outdated(self, name: str) -> dict[str, Any]:
+        """The packages of a notebook's environment of which the package index has a newer version."""
+        actor, environment, engine = self._listed(name)
+        latest = await engine.outdated(environment)
+        packages = (await engine.contents(environment, actor.home)).packages
+        return {
+            "name": name,
+            "file": actor.looking.environment_file(),
+            "outdated": [
+                {"name": one, "version": packages[one], "latest": version}
+                for one, version in sorted(latest.items())
+                if one in packages
+            ],
+        }
 
     async def dockerfile(self, name: str) -> dict[str, Any]:
         """The Dockerfile that is made of a notebook whose source has none, and from which files."""

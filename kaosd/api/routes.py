@@ -42,6 +42,9 @@ class Backend(Protocol):
     async def environment(self, name: str) -> Json:
         """What its environment holds, and what was installed by hand."""
 
+    async def outdated(self, name: str) -> Json:
+        """The packages of its environment of which the index has a newer version: outdated."""
+
     async def dockerfile(self, name: str) -> Json:
         """The Dockerfile that is made of a source without one: made_from, dockerfile."""
 
@@ -220,6 +223,10 @@ async def _diff(daemon: Backend, ask: Ask) -> Json:
     return await daemon.diff(ask.name, query.path)
 
 
+async def _outdated(daemon: Backend, ask: Ask) -> Json:
+    return await daemon.outdated(ask.name)
+
+
 async def _dockerfile(daemon: Backend, ask: Ask) -> Json:
     return await daemon.dockerfile(ask.name)
 
@@ -330,6 +337,7 @@ ROUTES = (  # sorted by path and method
     Route("GET", f"{_NAME}/history", _history),
     Route("GET", f"{_NAME}/logs", _logs),
     Route("POST", f"{_NAME}/open", _open, mutating=True),
+    Route("GET", f"{_NAME}/outdated", _outdated, stream=True),
     Route("POST", f"{_NAME}/pause", _pause, mutating=True),
     Route("POST", f"{_NAME}/pull", _pull, mutating=True),
     Route("DELETE", f"{_NAME}/recovered", _clear, mutating=True),

@@ -8,12 +8,21 @@ from kaosd.ctl import output
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.screen import Screen
 
+PATIENCE = 90.0  # seconds that the package index may take
 
-def env(name: str, *, lock: bool = False, dockerfile: bool = False, as_json: bool = False) -> int:
+
+def env(
+    name: str, *, lock: bool = False, outdated: bool = False, dockerfile: bool = False, as_json: bool = False
+) -> int:
     """Print what the environment of a notebook holds; with *lock* as lines of a requirements file.
 
-    dockerfile: print the Dockerfile that is made of a source without one instead.
+    outdated: print the packages that are old instead. dockerfile: print the Dockerfile that is made of a source
+    without one instead.
     """
+    if outdated:
+        answer = Client().get(notebook_path(name, "outdated"), timeout=PATIENCE)
+        output.tell(answer, outdated_lines(answer, output.here()), as_json=as_json)
+        return 0
     if dockerfile:
         answer = Client().get(notebook_path(name, "dockerfile"))
         output.tell(answer, answer["dockerfile"].splitlines(), as_json=as_json)
@@ -43,6 +52,18 @@ def env_lines(answer: dict[str, Any], where: Screen) -> list[str]:
         lines += where.flow([("dim", text)], 4)
     lines.append(where.paint("strong", f"Python {answer['python']}, {len(answer['packages'])} packages:"))
     return lines + [f"    {one['name']} {one['version']}" for one in answer["packages"]]
+
+
+def outdated_lines(answer: dict[str, Any], where: Screen) -> list[str]:
+    """Each package of which there is a newer version, and how to get those."""
+    found, file = answer["outdated"], answer.get("file") or "model/requirements.txt"
+    if not found:
+        return [where.paint("good", "● every package is the newest one of its index")]
+    lines = [f"    {one['name']} {one['version']} → {one['latest']}" for one in found]
+    count = "1 package is" if len(found) == 1 else f"{len(found)} packages are"
+    asked = ("strong", f"kaosctl add {answer['name']} 'PACKAGE==VERSION'")
+    head = where.paint("strong", f"{count} older than in the package index:")
+    return [head, *lines, *where.flow([("dim", f"to ask for one in {file}:"), asked], 4)]
 
 
 def add(name: str, packages: list[str], *, as_json: bool = False) -> int:

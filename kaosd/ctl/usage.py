@@ -376,6 +376,9 @@ def _packages(commands: Commands) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--lock", action="store_true", help="as lines of a requirements file")
     form.add_argument(
+        "--outdated", action="store_true", help="the packages of which the package index has a newer version"
+    )
+    form.add_argument(
         "--dockerfile", action="store_true", help="the Dockerfile that docker builds for a source without one"
     )
     parser = commands.add(

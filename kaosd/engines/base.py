@@ -227,6 +227,9 @@ class Listing(Protocol):
     async def contents(self, environment: Environment, home: Home) -> Contents:
         """The packages of an environment, and those installed by hand in this home. Raises EngineError."""
 
+    async def outdated(self, environment: Environment) -> dict[str, str]:
+        """The newest versions of those packages that are older, by name, from the package index. Raises EngineError."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cleared:

@@ -55,6 +55,9 @@ class Memory:
     async def environment(self, name):
         return {"name": self._one(name)["name"], "packages": []}
 
+    async def outdated(self, name):
+        return {"name": self._one(name)["name"], "outdated": []}
+
     async def dockerfile(self, name):
         return {"name": self._one(name)["name"], "made_from": [], "dockerfile": "FROM a\n"}
 

@@ -49,6 +49,9 @@ HAPPY = {
     "GET /v1/notebooks/{name}/environment": (
         "/v1/notebooks/mnist/environment", None, {"name": "mnist", "packages": []}, None,
     ),
+    "GET /v1/notebooks/{name}/outdated": (
+        "/v1/notebooks/mnist/outdated", None, {"name": "mnist", "outdated": []}, None,
+    ),
     "GET /v1/notebooks/{name}/dockerfile": (
         "/v1/notebooks/mnist/dockerfile", None,
         {"name": "mnist", "made_from": [], "dockerfile": "FROM a\n"}, None,

@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -227,6 +228,42 @@ async def test_a_path_that_is_not_there_is_said_before_uv_is_asked(
     with pytest.raises(BuildFailed, match=r"^model/requirements\.txt:2: there is no model/absent \(correct the path"):
         await own.build(SPEC, Files.of("six\n./absent\n"), log)
     assert uv_calls.read_text() == ""
+
+
+def wheel(index: Path, name: str, version: str) -> None:
+    """Put an empty package into a package index of files."""
+    (index / name).mkdir(parents=True, exist_ok=True)
+    facts = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(index / name / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(f"{facts}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        file.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{facts}/RECORD", "")
+    links = (f'<a href="{one.name}">{one.name}</a>' for one in (index / name).glob("*.whl"))
+    (index / name / "index.html").write_text("<!DOCTYPE html>\n" + "\n".join(links))
+
+
+async def test_packages_that_are_old_are_named_with_what_the_index_has(short: Path) -> None:
+    index, digest = short / "index", "a" * 64
+    for name in ("first", "second"):
+        wheel(index, name, "1.0")
+    variables = {**os.environ, "UV_CACHE_DIR": str(short / "cache"), "PIP_INDEX_URL": index.as_uri()}
+    variables.pop("UV_DEFAULT_INDEX", None)
+    environments = Environments(short / "e", uv.find_uv_bin(), sys.executable, variables)
+    python = environments.path(digest) / "bin" / "python"
+    for words in (["venv", str(python.parents[1])], ["pip", "install", "--python", str(python), "first", "second"]):
+        command = [uv.find_uv_bin(), *words, *(["--default-index", index.as_uri()] if "pip" in words else [])]
+        subprocess.run(command, env=variables, check=True, capture_output=True)
+    assert await environments.outdated(digest) == {}
+    wheel(index, "second", "1.1")
+    assert await environments.outdated(digest) == {"second": "1.1"}
+
+
+async def test_old_packages_are_not_named_where_the_index_cannot_be_asked(short: Path) -> None:
+    variables = {**os.environ, "PIP_INDEX_URL": "http://127.0.0.1:9/index", "UV_HTTP_RETRIES": "0"}
+    environments = Environments(short / "e", uv.find_uv_bin(), sys.executable, variables)
+    subprocess.run([uv.find_uv_bin(), "venv", "--seed", str(environments.path("a" * 64))], check=True)
+    with pytest.raises(EngineUnavailable, match=r"the package index cannot be asked: .*127\.0\.0\.1:9"):
+        await environments.outdated("a" * 64)
 
 
 async def test_an_unreachable_index_is_not_the_fault_of_the_requirements(short: Path, log: Lines) -> None:

@@ -241,6 +241,10 @@ class ProcessEngine:
         except OSError as error:
             raise EngineError(f"the environment cannot be read: {error}", retryable=True) from error
 
+    async def outdated(self, environment: Environment) -> dict[str, str]:
+        """See `Listing`."""
+        return await self._environments.outdated(environment.digest)
+
     def _contents(self, environment: Environment, home: Home) -> Contents:
         own = str(hosts.own_of(home.root))
         return Contents(

@@ -25,6 +25,7 @@ from typing import Any
 from kaosd import proc
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.process import intact
+from kaosd.engines.process.blame import blame
 from kaosd.engines.process.copying import MARKER, distributions
 from kaosd.engines.process.files import replace_file
 from kaosd.engines.process.intact import damage, seal
@@ -32,6 +33,7 @@ from kaosd.engines.process.recipe import LOCK, Past, Recipe, no_space
 from kaosd.engines.process.server import server_digest
 from kaosd.engines.process.spares import Spares
 from kaosd.engines.process.surroundings import build_variables
+from kaosd.errors import EngineUnavailable
 from kaosd.hosted import overlay
 from kaosd.model import Environment, NotebookSpec
 
@@ -40,6 +42,7 @@ _LAST = "last"  # per notebook, the lock that it was built with most recently, b
 _OF = re.compile(rb"# environment ([0-9a-f]{64})\n")
 _TRASH = ".trash-"
 _CLEARED = 10  # times that a directory which comes back is cleared
+_ASKING = 60.0  # seconds in which the package index must say what is newest
 _LOCK_POLL = 0.2  # s; flock cannot be awaited
 
 
@@ -98,6 +101,24 @@ class Environments:
             return ""
         replace_file(path / intact.DAMAGED, finished.output.encode())
         return finished.output
+
+    async def outdated(self, digest: str) -> dict[str, str]:
+        """The newest versions of packages that are older in an environment, from the package index of pip's settings.
+
+        Raises EngineUnavailable when the index cannot be asked.
+        """
+        python = self.path(digest) / "bin" / "python"
+        argv = [self._uv, "pip", "list", "--outdated", "--format", "json", "--no-config", "--python", str(python)]
+        try:
+            async with asyncio.timeout(_ASKING):
+                finished = await proc.run(argv, cwd=self.root, env=build_variables(self._own))
+        except TimeoutError as error:
+            raise EngineUnavailable(f"the package index did not answer within {_ASKING:g} s") from error
+        if finished.code != 0:
+            raise EngineUnavailable(f"the package index cannot be asked: {blame(finished.output, {})}")
+        text = finished.output.replace("\n", "")  # a long line comes in pieces, and uv may write more before and after
+        listed, _ = json.JSONDecoder().raw_decode(text, text.index("[{")) if "[{" in text else ([], 0)
+        return {str(one["name"]): str(one["latest_version"]) for one in listed}
 
     async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """Make the environment, or take the complete one. Raises BuildFailed or EngineUnavailable."""
