@@ -25,7 +25,7 @@ def backup(file: str, *, as_json: bool = False) -> int:
         answer = _kaosd("backup", path)
     where = output.here()
     counts = [f"{answer[what]} {what}" for what in ("notebooks", "copies", "edits") if answer.get(what)]
-    size = f"{answer['bytes'] / 1e6:.1f} MB"
+    size = f"{answer['bytes']:,} B"
     lines = where.flow([("good", f"● {file} written"), ("", size), ("", ", ".join(counts))], 4)
     output.tell(answer, lines, as_json=as_json)
     return 0
