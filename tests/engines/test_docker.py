@@ -57,7 +57,7 @@ async def test_a_failing_step_is_named_with_its_line_and_its_reason(engine: Dock
         await engine.build(SPEC, bundle(text), log)
     assert str(failed.value).startswith("Dockerfile:4: RUN true && echo")
     assert str(failed.value).endswith(": the cat is out")
-    assert any(line.startswith("Step 2/") for line in log.lines)
+    assert any(line.startswith("step 2/") for line in log.lines)
     with pytest.raises(BuildFailed, match=r"Dockerfile:2: unknown instruction: BUILD"):
         await engine.build(SPEC, bundle("FROM python:3.11\nBUILD it\n"), log)
 
