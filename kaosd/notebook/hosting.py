@@ -149,13 +149,18 @@ class Hosting:
         if host is None or (not now and self.probe_due is not None and loop.time() < self.probe_due):
             return False
         before = self.status
-        self.status = await self.engine.probe(host)
+        status = await self.engine.probe(host)
+        if status.moved is not None and self.live.host is host:  # what counts is how it is at its new address
+            host = status.moved
+            self.save(host=host)
+            status = await self.engine.probe(host)
+        if self.live.host is not host:  # another one has replaced it meanwhile
+            return False
+        self.status = status
         self._count(self.status)
         self.check_content(self.status)
         self._asked_at = loop.time()
         self.probe_due = loop.time() + (PROBE_SOON if soon or self.status.moved else PROBE_EVERY)
-        if self.status.moved is not None:
-            self.save(host=self.status.moved)
         return not self.status.alive and (before is None or before.alive)
 
     def _count(self, status: HostStatus) -> None:

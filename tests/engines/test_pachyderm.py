@@ -205,6 +205,9 @@ async def test_limits_are_requests_too_and_take_a_new_host(
     found = (await hosts.connection.ask(hosts.connection.pps.InspectPipeline, asked, "show")).details
     for limits in (found.resource_requests, found.resource_limits):
         assert (limits.cpu, limits.memory) == (1.0, "2Gi")
+    status = await engine.probe(first)  # as somebody who has asked for it a moment before
+    assert (status.alive, status.answering) == (False, False)
+    assert (await engine.probe(second)).answering
     await engine.stop(first, 0)  # the one before: gone already
     assert (await engine.probe(second)).answering
 

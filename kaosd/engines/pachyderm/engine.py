@@ -283,10 +283,11 @@ class PachydermEngine:
             said = "gone" if found is None else f"{found.state} {found.reason}".rstrip()
             if found is not None and found.state in ALIVE:
                 said = "serving something else now"
-            self._end(known.notebook)
+            if not self._replaced(known):
+                self._end(known.notebook)
             return HostStatus(alive=False, answering=False, reason=f"the pipeline {known.notebook} is {said}")
         now = hosts.reached(known, found)
-        if now.upstream != known.upstream:
+        if now.upstream != known.upstream and not self._replaced(known):
             self._watch(now)
             reason = f"the pipeline {known.notebook} is at another address now: {found.ip}"
             return HostStatus(alive=True, answering=False, reason=reason, moved=now.host())
@@ -296,8 +297,7 @@ class PachydermEngine:
     async def stop(self, host: Host, grace: float) -> None:  # noqa: ARG002 - Pachyderm gives none
         """See `Engine`. A host that another one has replaced is gone already."""
         known = Serving.of(host.handle)
-        current = self._watched.get(known.notebook)
-        if current is not None and current.started_at > known.started_at:
+        if self._replaced(known):
             return
         pipelines = (await self._hosts()).pipelines
         found = await pipelines.find(known.notebook)
@@ -418,6 +418,11 @@ class PachydermEngine:
         self._over[known.notebook], self._watched[known.notebook] = asyncio.Event(), known
         follow = self._follow(known, signs)
         self._following[known.notebook] = asyncio.get_running_loop().create_task(follow, name=f"log {known.notebook}")
+
+    def _replaced(self, known: Serving) -> bool:
+        """Whether a newer host of the same notebook runs: what is found out of the older one says nothing of it."""
+        current = self._watched.get(known.notebook)
+        return current is not None and current.started_at > known.started_at
 
     def _end(self, notebook: str) -> None:
         """The host of this notebook is no more: tell who waits for that, and stop reading its lines."""
