@@ -17,7 +17,7 @@ demo: venv ## host the shipped notebook with the shipped data; ends with its add
 test: venv-test ## run all tests, or some: make test ARGS=tests/test_settings.py
 ifeq ($(ARGS),)
 	@$(PYTEST) $(BESIDE_EACH_OTHER) $(filter-out $(ALONE),$(TESTS))
-	@$(PYTEST) --durations=50 $(TWO_BESIDE_EACH_OTHER) $(ALONE)
+	@$(PYTEST) --durations=50 $(ALONE)
 else
 	@$(PYTEST) $(ARGS)
 endif
@@ -28,8 +28,7 @@ quick: venv-test ## run all tests but those of container engines, browsers, syst
 PYTEST := .venv/bin/python -m pytest -p tests.no_skips
 BESIDE_EACH_OTHER := --numprocesses auto --dist loadfile
 TESTS = $(sort $(wildcard tests/test_*.py) $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py))))
-# these start whole daemons, engines and machines; which of them must not meet, tests/conftest.py says
-TWO_BESIDE_EACH_OTHER := --numprocesses 2 --dist loadgroup
+# these start whole daemons, engines and machines, or stop what they find: one after the other
 ALONE := tests/browser tests/e2e tests/engines tests/faults tests/systemd
 
 faults: venv-test ## work under faults, and tell what was lost: make faults ROUNDS=1000 [SEED=7 [BESIDE=2]] [ENGINE=docker]; or LONG=1

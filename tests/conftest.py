@@ -20,24 +20,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Two Dockers of root would share one bridge, and two systemds one network: those tests run one after the other.
-ENGINES = {"docker_containers", "podman_containers"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say for `--dist loadgroup` which tests must not run beside each other; those of one module in any case."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
-
-
-def _group(item: pytest.Item) -> str:
-    if ENGINES & set(getattr(item, "fixturenames", ())):
-        return "containers"
-    return "systemd" if item.path.parent.name == "systemd" else item.path.stem
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _own_home() -> Iterator[None]:
     """HOME and the XDG places are temporary; the package cache stays where it is, for speed."""

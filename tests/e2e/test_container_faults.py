@@ -19,10 +19,7 @@ from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 from tests.engines.containers import Containers
 
-pytestmark = [
-    pytest.mark.timeout(900),  # images are built in some of them, the base image may be made in the first
-    pytest.mark.xdist_group("containers"),
-]
+pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the base image may be made in the first
 ROOM = "1500m"  # of a Docker with a small disk: the base image, one with JupyterLab and what its making takes
 SILENT = "does not answer (look at its own log)"
 

@@ -17,10 +17,7 @@ from tests.e2e.lab import Lab
 from tests.engines.containers import Containers, started_by
 from tests.engines.person import Person
 
-pytestmark = [
-    pytest.mark.timeout(900),  # the base image may be made in the first, and each engine builds for itself
-    pytest.mark.xdist_group("containers"),
-]
+pytestmark = pytest.mark.timeout(900)  # the base image may be made in the first, and each engine builds for itself
 WRITE = "import os; os.makedirs('made/here'); print(open('made/here/by-the-kernel.txt', 'w').write('hello'))"
 
 

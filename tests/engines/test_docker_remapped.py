@@ -13,8 +13,6 @@ from kaosd.errors import EngineUnavailable
 from tests.engines.containers import Containers
 from tests.engines.person import Person
 
-pytestmark = pytest.mark.xdist_group("containers")
-
 
 @pytest.fixture
 def remapped() -> Iterator[Containers]:

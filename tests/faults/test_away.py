@@ -15,7 +15,7 @@ SEED = 21
 
 
 @pytest.mark.timeout(1800)  # images are built, and each start of a notebook takes seconds
-@pytest.mark.parametrize("engine", [pytest.param("docker", marks=pytest.mark.xdist_group("containers")), "pachyderm"])
+@pytest.mark.parametrize("engine", ["docker", "pachyderm"])
 def test_nothing_is_lost_when_the_engine_goes_away(engine: str) -> None:
     with away.world(engine, SEED) as made:
         try:
