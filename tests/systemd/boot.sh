@@ -72,7 +72,11 @@ exec chroot . /lib/systemd/systemd
 Y
     export TMPDIR=/dev/shm HOME="$top" # its memory is a file there, and what it knows of itself is below HOME
     exec 3<&0 4>&1 </dev/null >&2
-    exec linux.uml "mem=$memory" rootfstype=hostfs "rootflags=$root" rw init=/bin/sh \
+    if grep -q -w amx_tile /proc/cpuinfo; then
+        cc -shared -fPIC -O2 -o "$top/xstate.so" "$checkout/tests/systemd/xstate.c"
+        export LD_PRELOAD="$top/xstate.so"
+    fi
+    exec setarch --addr-no-randomize linux.uml "mem=$memory" rootfstype=hostfs "rootflags=$root" rw init=/bin/sh \
         con=null con0=null,fd:2 ssl=null ssl0=fd:3,fd:4 -- /first.sh
 fi
 

@@ -27,7 +27,7 @@ def wheel(place: Path, version: str) -> Path:
     tree.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, tree / name)
-    for name in ("kaosd", "systemd"):
+    for name in ("kaosd", "systemd", ".ci"):
         shutil.copytree(CHECKOUT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path, pattern in (("pyproject.toml", r'^version = "[^"]+"'), ("kaosd/__init__.py", r'^__version__ = "[^"]+"')):
         text, count = re.subn(pattern, lambda found: re.sub('"[^"]+"', f'"{version}"', found[0]),
