@@ -349,6 +349,7 @@ async def test_collect_removes_what_is_neither_kept_nor_used(own: ProcessEngine,
         assert await own.built(unused.digest) == unused
         using.kill()
     await asyncio.gather(*own._examining.values())  # the look at every file uses it too
+    await own._environments._spares.close()  # and so does the copy that is made of it at leisure
     await own.collect(frozenset())
     await own.close()
     assert left_in(short / "e") == []
