@@ -141,9 +141,10 @@ def test_a_new_environment_is_a_notice_until_the_kernel_restarts(daemon: Daemon,
 def test_a_restart_that_stops_a_busy_kernel_is_announced_and_told_afterwards(
     daemon: Daemon, page: Page, bundle: Path
 ) -> None:
-    deploy(daemon, "coming", bundle, "", "import time; time.sleep(3600)")
-    tab = Tab(page, daemon, "coming").open("n.ipynb", 1)
-    tab.at_end_of(0)
+    deploy(daemon, "coming", bundle, "", "1", "import time; time.sleep(3600)")
+    tab = Tab(page, daemon, "coming").open("n.ipynb", 2)
+    tab.execute(0)  # its kernel has started
+    tab.at_end_of(1)
     page.keyboard.press("Control+Enter")
     until(lambda: daemon.notebook("coming")["host"]["busy"], "the kernel to be busy")
     (bundle / "model" / "requirements.txt").write_text(SAME)
