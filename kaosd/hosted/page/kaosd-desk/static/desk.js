@@ -262,7 +262,7 @@
       context.disposed.connect(() => this.files.forget(context));
     }
 
-    // Bring to the open documents what was written to the disk while this page was not connected, when nobody could know
+    // Bring to the open documents what was written to the disk while this page was not connected, when the server could not know
     // that they are open.
     async catchUpAll() {
       for (const context of this.documents.all()) {
