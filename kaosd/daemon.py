@@ -23,7 +23,6 @@ import structlog
 
 from kaosd import __version__, hooks, notices, sd, state_layout
 from kaosd.api import Api
-from kaosd.backend import Backend
 from kaosd.bundle import Store
 from kaosd.engines.base import Engine
 from kaosd.engines.docker import DockerEngine
@@ -36,6 +35,7 @@ from kaosd.logging_setup import secret
 from kaosd.notebook import News, Workshop, secret_file
 from kaosd.planner import Settle
 from kaosd.registry import Registry
+from kaosd.requests import DaemonWide, Requests
 from kaosd.settings import Settings
 from kaosd.watch import Watcher
 
@@ -69,11 +69,11 @@ async def serve(
         async with asyncio.TaskGroup() as group:
             registry = Registry(shop, group)
             once = OneTime()
-            backend = Backend(settings, config, registry, stop.set, once)
-            reloads = Reloads(backend)
+            requests = Requests(registry, DaemonWide(settings, config, registry, stop.set, once))
+            reloads = Reloads(requests.daemon)
             token, given = secret(secret_file(settings.state_dir / "token")), activated or {}
-            api = Api(backend, settings.socket, activated=next(iter(given.get("control", ())), None))
-            front = _front(settings, FrontDirectory(registry, token, api.ask, backend.metrics), once, given)
+            api = Api(requests, settings.socket, activated=next(iter(given.get("control", ())), None))
+            front = _front(settings, FrontDirectory(registry, token, api.ask, requests.daemon.metrics), once, given)
             for server in (front, api):
                 await server.start()
                 stack.push_async_callback(server.close)
@@ -81,7 +81,7 @@ async def serve(
             directory, name = settings.config.parent, os.fsencode(settings.config.name)
             shop.watcher.watch(directory, _all_but(name), reloads.ask)
             own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
-            own.append(group.create_task(_hooks(shop, backend)))
+            own.append(group.create_task(_hooks(registry, requests.daemon)))
             if settings.desktop_notices:
                 own.append(group.create_task(notices.tell_all(shop.journal, shop.news, notices.session_bus())))
             _signals(stop, reloads)
@@ -246,8 +246,8 @@ def _signals(stop: asyncio.Event, reloads: Reloads) -> None:
 class Reloads:
     """Reads the configuration again whenever asked to, one at a time."""
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, daemon: DaemonWide) -> None:
+        self.daemon = daemon
         self._asked = asyncio.Event()
         self._told = False
 
@@ -268,9 +268,9 @@ class Reloads:
             told, self._told = self._told, False
             if told:
                 sd.notify(sd.reloading())
-            before = self.backend.problem
+            before = self.daemon.problem
             try:
-                changed = (await self.backend.reload())["changed"]
+                changed = (await self.daemon.reload())["changed"]
             except KaosError as error:
                 if before is None or before.text != str(error):  # the same mistake is told once
                     log.error("configuration_refused", error=str(error))  # noqa: TRY400 - no traceback for that
@@ -281,9 +281,10 @@ class Reloads:
                 sd.notify("READY=1")
 
 
-async def _hooks(shop: Workshop, backend: Backend) -> None:
+async def _hooks(registry: Registry, daemon: DaemonWide) -> None:
     """Run the commands of [hooks], as the section is at the time."""
-    await hooks.run_all(shop.journal, shop.news, lambda: backend.settings.hooks, backend.registry.notebook)
+    shop = registry.shop
+    await hooks.run_all(shop.journal, shop.news, lambda: daemon.settings.hooks, registry.notebook)
 
 
 async def _heartbeat(registry: Registry) -> None:

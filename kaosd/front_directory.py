@@ -15,6 +15,7 @@ from kaosd.planner import HostFact
 from kaosd.registry import Registry
 
 Ask = Callable[[str, str, str, str, bytes], Awaitable[tuple[int, dict[str, Any]]]]
+WOKEN = 2.0  # seconds that a request waits for the actor to take that up
 LINE = 200  # bytes that a log line has on average, at most
 
 
@@ -65,9 +66,16 @@ class FrontDirectory:
         return actor.idleness.used() if actor is not None else nullcontext()
 
     async def wake(self, name: str) -> None:
-        """Start a stopped notebook whose address was opened in a browser."""
-        if not self.registry.draining and name in self.registry.actors:
-            await self.registry.wake(name)
+        """Start a stopped notebook whose address was opened in a browser; returns once its actor has planned that."""
+        actor, news = self.registry.actors.get(name), self.registry.shop.news
+        if actor is None or self.registry.draining:
+            return
+        wanted = actor.turns + 1
+        actor.start("opened in the browser")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(WOKEN):
+                while actor.intent.stopped == "" and actor.planned < wanted:
+                    await news.after(news.number)
 
     def tail(self, name: str, lines: int) -> list[str]:
         """The last log lines of the stage in work."""

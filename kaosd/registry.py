@@ -1,12 +1,11 @@
-"""All notebooks of a daemon by name: adds, removes and changes their actors, and answers for them."""
+"""All notebooks of a daemon by name: adds, removes and changes their actors. What may be asked is in requests."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,17 @@ import structlog
 
 from kaosd import bundle
 from kaosd import settings as settings_
-from kaosd.declared import image, made_from
-from kaosd.engines.base import Carrier, Engine, Finding, Home, Listing, Remote
+from kaosd.engines.base import Carrier, Engine, Home, Remote
 from kaosd.errors import ConfigError, ConflictError, KaosError, NotFoundError
-from kaosd.journal import Live, Registration
-from kaosd.model import Environment, NotebookSpec, NotebookState, Version
-from kaosd.notebook import Notebook, Workshop, differing, explain, kept, restore, restore_all, view
-from kaosd.notebook.backup_writing import write_backup
-from kaosd.notebook.between import between
+from kaosd.journal import Registration
+from kaosd.model import NotebookSpec, NotebookState
+from kaosd.notebook import Notebook, Workshop, kept
 from kaosd.notebook.clearing import Unwanted, clear, shown
-from kaosd.notebook.environment_file import add_requirements
-from kaosd.notebook.kernel_restarts import restart_kernels
-from kaosd.notebook.past import Past
-from kaosd.notebook.pulling import Wish, pull
-from kaosd.notebook.resetting import reset
-from kaosd.notebook.retention import collect, is_kept, kept_environments
-from kaosd.notebook.runs import path_in_root, run_in_host
-from kaosd.planner import HostFact, Why
+from kaosd.notebook.retention import collect, kept_environments
 from kaosd.settings import Settings, naming
 from kaosd.watch import file_system, is_made_up
 
 log = structlog.get_logger(__name__)
-COUNTED = 0.05  # seconds that a status waits for edits to be counted, which then goes on
-RUN_TRIES = 3  # failed attempts in a row after which a run no longer waits for the host
-TAKEN_UP = 2.0  # seconds that an answer waits for the actor to take a wish up
-STOPPED_WITHIN = 30.0  # seconds that the answer to a stop waits for the host to end
 
 
 class Registry:
@@ -266,15 +251,14 @@ class Registry:
         known = ", ".join(sorted(self.actors)) or "none"
         raise NotFoundError(f"there is no notebook {name!r}", hint=f"there are: {known}")
 
-    # -- requests ------------------------------------------------------------------------------------------
+    # -- what a person adds and removes -----------------------------------------------------------------------
 
-    async def deploy(self, request: Mapping[str, Any], settings: Settings, *, replacing: bool) -> dict[str, Any]:
-        """Register a notebook (kept over restarts), or change a registered one.
+    async def deploy(self, request: Mapping[str, Any], settings: Settings, *, replacing: bool) -> str:
+        """Register a notebook (kept over restarts), or change a registered one; its name.
 
         request: keys of [[notebook]]; one that is absent stays as it is, one that is None is inherited again.
         replacing: the notebook may get another source than the one that it has.
         """
-        after = self.shop.journal.last_seq
         async with self._changing:
             asked = settings_.spec_from_request(request, settings)
             name = asked.name if asked.named else self._name(asked, self._taken(self._wanted(settings)))
@@ -298,10 +282,13 @@ class Registry:
                 self.actors[name].start("redeployed by you")
             else:
                 await known.redeploy(force=False, now=False)
-        return self.notebook(name) | {"after": after}
+        return name
 
-    async def kill(self, name: str, unwanted: Unwanted = "none") -> dict[str, Any]:
-        """Stop and forget a registered notebook; bundles, history, edits and repos not *unwanted* are kept."""
+    async def kill(self, name: str, unwanted: Unwanted = "none") -> dict[str, Any] | None:
+        """Stop and forget a registered notebook; bundles, history, edits and repos not *unwanted* are kept.
+
+        What became of the repos; see clearing.clear.
+        """
         actor = self.actor(name)
         if not actor.spec.registered:
             raise ConflictError(
@@ -313,10 +300,7 @@ class Registry:
             await self._remove(name)
             await self._forget(actor.engine, actor.home, kept.REMOVED)
             await actor.engine.collect(await kept_environments(self.shop, self.actors.values()))
-            repos = await clear(actor, unwanted)
-        recovered = len(self.shop.journal.recovered(name))
-        place = [str(actor.home.root / "recovered")] if recovered else []
-        return {"killed": name, "engine": actor.spec.engine, "kept": place, "recovered": recovered, "repos": repos}
+            return await clear(actor, unwanted)
 
     async def _reach(self, actor: Notebook) -> None:
         """EngineError when the host cannot be ended now: it would be forgotten, and would run on."""
@@ -333,209 +317,6 @@ class Registry:
             return False
         return True
 
-    async def examine(self, default: str) -> list[Finding]:
-        """What the engines in use, and the *default* one, find out about where their hosts run."""
-        used = {actor.spec.engine: actor.engine for actor in self.actors.values()}
-        used |= {name: self.shop.engines[name] for name in self.shop.engines if name == default}
-        return [one for engine in used.values() if isinstance(engine, Remote) for one in await engine.examine()]
-
-    async def redeploy(self, name: str, *, force: bool, now: bool, when_idle: bool) -> dict[str, Any]:
-        """Look at everything again, and try again what failed.
-
-        Of a step that waits for busy kernels, now and when_idle only say how long. Without one, when_idle is a
-        ConflictError.
-        """
-        actor = self.actor(name)
-        hold = actor.plan.hold
-        waits = hold is not None and hold.why is Why.BUSY
-        if when_idle and not waits:
-            raise ConflictError(f"nothing waits for busy kernels of notebook {name!r}", hint=f"kaosctl status {name}")
-        if waits and not force and (now or when_idle):
-            actor.end_wait(when_idle=when_idle)
-        else:
-            await actor.redeploy(force=force, now=now)
-        return await self._taken_up(name)
-
-    async def pause(self, name: str, paused: bool) -> dict[str, Any]:
-        """Stop or resume following the directories."""
-        self.actor(name).pause(paused)
-        return await self._taken_up(name)
-
-    async def add(self, name: str, packages: Sequence[str]) -> dict[str, Any]:
-        """Write requirements into the environment file in use; the save is noticed and built like any other."""
-        return await add_requirements(self.actor(name), packages)
-
-    async def stop(self, name: str) -> dict[str, Any]:
-        """Stop the host of a notebook, which stays registered and followed; busy kernels are not waited for."""
-        actor = self.actor(name)
-        actor.stop()
-        return await self._taken_up(name, STOPPED_WITHIN)
-
-    async def start(self, name: str, cause: str = "started by you") -> dict[str, Any]:
-        """Start the host of a stopped notebook; nothing happens to one that is not stopped."""
-        self.actor(name).start(cause)
-        return await self._taken_up(name)
-
-    async def wake(self, name: str) -> None:
-        """Start a stopped notebook whose address was opened; returns once its actor has planned that."""
-        actor, wanted = self.actors[name], self.actors[name].turns + 1
-        actor.start("opened in the browser")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TAKEN_UP):
-                while actor.intent.stopped == "" and actor.planned < wanted:
-                    await self.shop.news.after(self.shop.news.number)
-
-    async def restart(self, name: str, *, kernels: bool) -> dict[str, Any]:
-        """Replace the host by a new one; with *kernels* have each of its kernels restarted instead.
-
-        The answer has the number of these as "restarted". ConflictError where no host runs whose kernels could be.
-        """
-        actor = self.actor(name)
-        if not kernels:
-            actor.restart()
-            return await self._taken_up(name) | {"restarted": 0}
-        if actor.hosting.host is None:
-            raise ConflictError(f"{name} has no running kernels: {actor.state()[1]}", hint=f"kaosctl start {name}")
-        restarted = await restart_kernels(actor.hosting.host.upstream, f"/{name}/", actor.token)
-        await actor.hosting.freshen()
-        return self.notebook(name) | {"restarted": restarted}
-
-    async def run(self, name: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """Run a notebook file in the host, once what is on disk is live; what comes of it, see hosted/execution.py.
-
-        asked: see api.requests.Run. A stopped notebook is started for it. ConflictError where no host runs; else
-        raises as run_in_host.
-        """
-        actor = self.actor(name)
-        actor.start("started for a run")
-        if not actor.fully_live():
-            yield {"event": "waiting", "text": actor.state()[1] or "what is on disk is being read"}
-        outcome = await actor.settled(RUN_TRIES)
-        host, reason = actor.hosting.host, actor.state()[1]
-        if host is None or actor.hosting.fact() is not HostFact.RUNNING:
-            raise ConflictError(f"{name} has no running JupyterLab: {reason}", hint=f"kaosctl status {name}")
-        if outcome != "live":
-            yield {"event": "warning", "text": f"what is on disk is not live: {reason}; what is served is run"}
-        root = await asyncio.to_thread(actor.looking.root)
-        path = path_in_root(asked["notebook"], asked["file"], actor.spec.source, root)
-        wanted = {"path": path, **{key: asked[key] for key in ("parameters", "timeout", "keep")}}
-        with actor.idleness.used():
-            async with contextlib.aclosing(run_in_host(host.upstream, name, actor.token, wanted)) as events:
-                async for event in events:
-                    yield event
-
-    async def cancel(self, name: str) -> dict[str, Any]:
-        """Stop the build in flight."""
-        if not self.actor(name).cancel():
-            raise ConflictError(f"notebook {name!r} has no build in flight")
-        return await self._taken_up(name)
-
-    async def rollback(self, name: str, to: str | None) -> dict[str, Any]:
-        """Serve an older version until the files change again."""
-        actor = self.actor(name)
-        source, data = self._older(actor, to)
-        live = actor.hosting.live
-        for version, served in ((source, live.source), (data, live.data)):
-            if version is not None and not await asyncio.to_thread(is_kept, self.shop.store, version, served):
-                raise NotFoundError(f"the content of {version} is damaged", hint=f"kaosctl history {name}")
-        actor.pin(source, data)
-        return await self._taken_up(name)
-
-    async def pull(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Write edits made in a notebook into its source directory. fields: paths, force, dry_run, strip_outputs."""
-        strip = fields["strip_outputs"]
-        wish = Wish(tuple(fields["paths"]), force=fields["force"], dry_run=fields["dry_run"], strip=strip)
-        return await pull(self.actor(name), wish)
-
-    async def reset(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Bring the deployed version of files back into a notebook. fields: paths, dry_run."""
-        return await reset(self.actor(name), fields["paths"], dry_run=fields["dry_run"])
-
-    async def restore(self, name: str, wanted: str | None) -> dict[str, Any]:
-        """Bring a copy of a person's edits back into the host; None: the newest copy of each path."""
-        actor = self.actor(name)
-        return await restore(actor, wanted) if wanted is not None else await restore_all(actor)
-
-    async def _taken_up(self, name: str, within: float = TAKEN_UP) -> dict[str, Any]:
-        """The notebook once its actor has taken a wish up, and done what is done for it *within* so many seconds.
-
-        What takes longer, or an actor in the middle of a long step, is not waited for.
-        """
-        actor = self.actor(name)
-        wanted = actor.turns + 1
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while actor.planned < wanted or actor.plan.step is not None:
-                    await self.shop.news.after(self.shop.news.number)
-        return self.notebook(name)
-
-    def _older(self, actor: Notebook, to: str | None) -> tuple[Version, Version | None]:
-        """The versions that a rollback means: a deployment's number, a version's prefix, or the one before."""
-        name, live = actor.spec.name, actor.hosting.live
-        past = Past(self.shop.journal, name, live)
-        if to is None:
-            found = past.before()
-            what = "no earlier version that is kept"
-        else:
-            short = to.rpartition(":")[2] if len(to) >= 4 else None
-            meant = [
-                one
-                for one in self.shop.journal.deployments(name, 1000)
-                if to == str(one.number) or (short and one.source is not None and one.source.digest.startswith(short))
-            ]
-            found = next((one for one in meant if past.can_return_to(one)), None)
-            gone = f"the content of deployment {to} is not kept any more" if meant else ""
-            what = gone or f"no deployment or version {to!r}"
-        if found is not None and found.source is not None:
-            return found.source, found.data or live.data
-        numbers = ", ".join(str(one.number) for one in past.deployments()[:5] if one.source != live.source)
-        hint = f"you can go back to {numbers}; " if numbers else ""
-        text = what if what.startswith("the content") else f"notebook {name!r} has {what}"
-        raise NotFoundError(text, hint=f"{hint}kaosctl history {name}")
-
-    async def wait(
-        self,
-        name: str,
-        timeout: float | None,  # noqa: ASYNC109 - part of the API
-        tries: int | None = None,
-    ) -> dict[str, Any]:
-        """Return when what is on disk now is live and has answered a request; see Notebook.settled."""
-        actor = self.actor(name)
-        began = time.monotonic()
-        try:
-            async with asyncio.timeout(timeout):
-                outcome = await actor.settled(tries)
-        except TimeoutError:
-            outcome = "timeout"
-        state, reason = actor.state()
-        shown = self.notebook(name)
-        return {
-            "outcome": outcome,
-            "state": state.value,
-            "reason": reason,
-            "hold": shown["hold"],
-            "progress": shown["progress"],
-            "source": shown["source"]["live"],
-            "data": shown["data"]["live"],
-            "seconds": round(time.monotonic() - began, 3),
-        }
-
-    async def freshen(self, within: float) -> None:
-        """Ask all hosts how they are, at most *within* seconds; who does not answer is as it was.
-
-        The edits made in notebooks are looked for as well, and waited for only a moment.
-        """
-        counting = [asyncio.ensure_future(actor.edits.freshen()) for actor in self.actors.values()]
-        asking = [asyncio.ensure_future(actor.hosting.freshen()) for actor in self.actors.values()]
-        if any(actor.spec.resources.gpu for actor in self.actors.values()):
-            asking.append(asyncio.ensure_future(self.shop.gpus.refresh()))
-        if asking:
-            _, late = await asyncio.wait(asking, timeout=within)
-            for task in late:
-                task.cancel()
-        if counting:
-            await asyncio.wait(counting, timeout=COUNTED)
-
     # -- answers -------------------------------------------------------------------------------------------
 
     def notebook(self, name: str) -> dict[str, Any]:
@@ -551,148 +332,6 @@ class Registry:
         states = [actor.state()[0] for actor in self.actors.values()]
         counts = [f"{states.count(state)} {state.value}" for state in NotebookState if state in states]
         return ", ".join(counts) or "no notebooks yet"
-
-    def history(self, name: str) -> dict[str, Any]:
-        """A notebook's deployments, newest first, with their jobs."""
-        pinned = self.actors[name].intent.pinned_source if name in self.actors else None
-        journal = self.shop.journal
-        live = self.actors[name].hosting.live if name in self.actors else Live()
-        past = Past(journal, name, live)
-        current = past.current()
-        deployments = [
-            view.deployment(one)
-            | {"current": one.number == current}
-            | {"jobs": [view.job(job) for job in journal.jobs(name, one.number)]}
-            | {"can_roll_back": name in self.actors and one.source != live.source and past.can_return_to(one)}
-            for one in journal.deployments(name, 100)
-        ]
-        if not deployments:
-            self.actor(name)
-        return {"pinned": str(pinned) if pinned else None, "deployments": deployments}
-
-    async def environment(self, name: str) -> dict[str, Any]:
-        """What a notebook's environment holds, and what was installed by hand."""
-        actor, environment, engine = self._listed(name)
-        found = await engine.contents(environment, actor.home)
-        return view.contents(name, actor.looking.environment_file(), found)
-
-    def _listed(self, name: str) -> tuple[Notebook, Environment, Listing]:
-        """A notebook whose environment can be listed. NotFoundError for any other."""
-        actor = self.actor(name)
-        environment = actor.hosting.live.environment
-        if environment is None:
-            raise NotFoundError(f"{name} has no environment yet", hint=f"kaosctl status {name}")
-        if not isinstance(actor.engine, Listing):
-            hint = "run `pip list` in a terminal of the notebook"
-            raise NotFoundError(f"{name} is hosted by {actor.spec.engine}, and its image says what it holds", hint=hint)
-        return actor, environment, actor.engine
-
-    async def outdated(self, name: str) -> dict[str, Any]:
-        """The packages of a notebook's environment of which the package index has a newer version."""
-        actor, environment, engine = self._listed(name)
-        latest = await engine.outdated(environment)
-        packages = (await engine.contents(environment, actor.home)).packages
-        return {
-            "name": name,
-            "file": actor.looking.environment_file(),
-            "outdated": [
-                {"name": one, "version": packages[one], "latest": version}
-                for one, version in sorted(latest.items())
-                if one in packages
-            ],
-        }
-
-    async def dockerfile(self, name: str) -> dict[str, Any]:
-        """The Dockerfile that is made of a notebook whose source has none, and from which files."""
-        actor = self.actor(name)
-        source = actor.looking.versions()[0] or actor.hosting.live.source
-        if source is None:
-            raise NotFoundError(f"the source of {name} is not read yet", hint=f"kaosctl status {name}")
-        declared = (await asyncio.to_thread(actor.looking.inputs, source)).declared
-        if declared.dockerfile is not None:
-            raise ConflictError(f"the source of {name} has a Dockerfile of its own: {declared.dockerfile}")
-        made = image(declared)
-        if made.problem is not None:
-            raise ConflictError(made.problem.text, hint=made.problem.hint)
-        return {"name": name, "made_from": list(made_from(declared)), "dockerfile": made.text}
-
-    async def edits(self, name: str) -> dict[str, Any]:
-        """The edits made in a notebook, against what is deployed."""
-        return await differing.edits(self.actor(name))
-
-    async def diff(self, name: str, path: str | None) -> dict[str, Any]:
-        """The same with what differs in each file, or in those at *path*."""
-        return await differing.diff(self.actor(name), path)
-
-    async def between(self, name: str, first: int, last: int) -> dict[str, Any]:
-        """What differs between two deployments of a notebook: files, packages, data."""
-        return await between(self.actor(name), first, last)
-
-    async def since_copy(self, name: str, copy: str) -> dict[str, Any]:
-        """What differs between a copy that was kept and the notebook's file."""
-        actor = self.actor(name)
-        copies = await asyncio.to_thread(kept.all_copies, self.shop.journal, name, self._recovered(name))
-        return await differing.since_copy(actor, copies, copy)
-
-    async def recovered(self, name: str) -> dict[str, Any]:
-        """Copies of edits that were ever kept, also of a notebook that is not there any more."""
-        found = await asyncio.to_thread(kept.all_copies, self.shop.journal, name, self._recovered(name))
-        if not found:
-            self.actor(name)
-        return {"recovered": kept.listed(found, self._recovered(name))}
-
-    async def clear(self, name: str) -> dict[str, Any]:
-        """Delete all copies of edits of a notebook, which need not be there any more."""
-        async with contextlib.AsyncExitStack() as stack:
-            if name in self.actors:  # nobody keeps another one meanwhile
-                await stack.enter_async_context(self.actors[name].steps.writing)
-            elif not await asyncio.to_thread(kept.all_copies, self.shop.journal, name, self._recovered(name)):
-                self.actor(name)
-            cleared = await asyncio.to_thread(kept.clear, self.shop.journal, name, self._recovered(name))
-            if name in self.actors:
-                self.actors[name].record.recovered = 0
-                self.actors[name].record.kept = ()
-        self.shop.journal.append("cleared", name, {"copies": cleared}, time.time())
-        self.shop.news.tell()
-        return {"cleared": cleared}
-
-    def _recovered(self, name: str) -> Path:
-        """Where copies of edits of a notebook lie."""
-        return self.shop.state_dir / "notebooks" / name / "recovered"
-
-    async def why(self, path: str) -> dict[str, Any]:
-        """What a change of *path* means, and by which rule."""
-        return await asyncio.to_thread(explain, dict(sorted(self.actors.items())), path)
-
-    # -- events --------------------------------------------------------------------------------------------
-
-    async def events(self, after: int, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
-        """Events after number *after*; waits for one up to *timeout* seconds."""
-        await self.changed(after, timeout)
-        events, gap = self.shop.journal.events(after, 500)
-        shown = [
-            {"seq": e.seq, "time": view.rfc3339(e.time), "notebook": e.notebook, "kind": e.kind, "data": e.data}
-            for e in events
-        ]
-        return {"events": shown, "last": events[-1].seq if events else max(after, 0), "gap": gap}
-
-    async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
-        """The number of the newest event, once it is another than *after* or *timeout* seconds have passed.
-
-        A higher *after* is of another journal: that reader has missed everything and gets an answer at once.
-        """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while self.shop.journal.last_seq == after:
-                    await self.shop.news.after(self.shop.news.number)
-        return self.shop.journal.last_seq
-
-    # -- upkeep --------------------------------------------------------------------------------------------
-
-    async def backup(self, target: Path) -> dict[str, Any]:
-        """Write all that cannot be made again to the file *target*. ConfigError when it cannot be written."""
-        shop = self.shop
-        return await asyncio.to_thread(write_backup, shop.journal, shop.store, shop.state_dir, target, time.time())
 
     async def collect(self) -> None:
         """Drop versions, contents and environments that cannot be returned to."""

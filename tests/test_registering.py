@@ -47,8 +47,7 @@ class Still(Registry):
 
     async def ask(self, text: str = "", *, replacing: bool = False, **fields: Any) -> NotebookSpec:
         """Deploy what *fields* say, with the settings of *text*; what the notebook is then."""
-        answer = await self.deploy(fields, self.settings(text), replacing=replacing)
-        return self.actors[answer["name"]].spec
+        return self.actors[await self.deploy(fields, self.settings(text), replacing=replacing)].spec
 
 
 @pytest.fixture

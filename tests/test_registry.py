@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from kaosd import registry as registry_module
 from kaosd.bundle import Store, model_tree
 from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConflictError, EngineUnavailable, NotFoundError
+from kaosd.front import OneTime
 from kaosd.journal import Journal, Registration
 from kaosd.model import Host, NotebookSpec, Resources, Version
 from kaosd.notebook import News, Notebook, Workshop
 from kaosd.planner import Build, Plan, Sync, Target
 from kaosd.registry import Registry
+from kaosd.requests import DaemonWide, Requests, lifecycle
 from kaosd.settings import load
 from kaosd.watch import Watcher
 
@@ -42,6 +43,12 @@ async def registry(short: Path) -> AsyncIterator[Registry]:
         await engine.close()
         await docker.close()
         await watcher.close()
+
+
+def requests(registry: Registry) -> Requests:
+    """What may be asked of the daemon of that registry."""
+    settings = load(environ={"HOME": "/nowhere"})
+    return Requests(registry, DaemonWide(settings, None, registry, lambda: None, OneTime()))
 
 
 def notebook(registry: Registry, source: Path) -> Notebook:
@@ -92,29 +99,29 @@ async def test_the_trees_of_a_removed_notebook_are_dropped(registry: Registry, s
 async def test_rolling_back_to_what_is_not_there_is_refused(registry: Registry, short: Path) -> None:
     actor = notebook(registry, short / "example")
     with pytest.raises(NotFoundError, match="no earlier version"):
-        await registry.rollback("n", None)
+        await requests(registry).lifecycle.rollback("n", None)
     with pytest.raises(NotFoundError, match="no deployment or version '7'"):
-        await registry.rollback("n", "7")
+        await requests(registry).lifecycle.rollback("n", "7")
     gone = Version("example", "ab" * 32)
     deployment = registry.shop.journal.begin_deployment("n", (), gone, None, "sync", 1.0)
     registry.shop.journal.finish_deployment("n", deployment.number, "live", None, 2.0)
     with pytest.raises(NotFoundError, match="no earlier version that is kept"):
-        await registry.rollback("n", None)
+        await requests(registry).lifecycle.rollback("n", None)
     with pytest.raises(NotFoundError, match="content of deployment 1 is not kept any more"):
-        await registry.rollback("n", "1")
+        await requests(registry).lifecycle.rollback("n", "1")
     registry.shop.journal.note_version("n", "source", gone, 1, 1, 2.0)  # it should be there
     with pytest.raises(NotFoundError, match="is damaged"):
-        await registry.rollback("n", None)
+        await requests(registry).lifecycle.rollback("n", None)
     assert actor.intent.pinned_source is None
 
 
 async def test_the_answer_to_a_wish_shows_what_came_of_it(
     registry: Registry, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_module, "TAKEN_UP", 3600.0)
+    monkeypatch.setattr(lifecycle, "TAKEN_UP", 3600.0)
     actor = notebook(registry, short / "example")
     target = Target(save(actor, "N = 1\n"), "e", None, Resources())
-    answer = asyncio.create_task(registry._taken_up("n"))
+    answer = asyncio.create_task(requests(registry).lifecycle._taken_up("n"))
     for step in (Sync(target), Build(target)):
         actor.plan, actor.planned = Plan(step, None, target), 1
         registry.shop.news.tell()
@@ -128,7 +135,7 @@ async def test_the_answer_to_a_wish_shows_what_came_of_it(
 async def test_cancelling_without_a_build_is_a_conflict(registry: Registry, short: Path) -> None:
     notebook(registry, short / "example")
     with pytest.raises(ConflictError):
-        await registry.cancel("n")
+        await requests(registry).lifecycle.cancel("n")
 
 
 async def test_a_host_that_cannot_be_ended_now_is_not_forgotten(registry: Registry, short: Path) -> None:
@@ -147,14 +154,14 @@ async def test_a_host_that_cannot_be_ended_now_is_not_forgotten(registry: Regist
 
 async def test_events_of_another_journal_are_a_gap_at_once(registry: Registry) -> None:
     registry.shop.journal.append("state", None, {}, 1.0)
-    found = await registry.events(10**9, 30.0)
+    found = await requests(registry).daemon.events(10**9, 30.0)
     assert found["gap"] is True
     assert [event["kind"] for event in found["events"]] == ["state"]
 
 
 async def test_events_wait_for_the_next_one(registry: Registry) -> None:
     last = registry.shop.journal.last_seq
-    waiting = asyncio.create_task(registry.events(last, 30.0))
+    waiting = asyncio.create_task(requests(registry).daemon.events(last, 30.0))
     await asyncio.sleep(0)
     registry.shop.journal.append("state", "n", {"state": "live"}, 1.0)
     registry.shop.news.tell()

@@ -19,7 +19,7 @@ MODULES = {
     *("answers", "documents", "following", "lines", "output", "parsing", "past", "routes", "server", "text"),
 }
 CLASSES = {
-    *("Applied", "Backend", "Build", "Change", "Connection", "Directory", "Edit", "Entry", "Facts", "Failure"),
+    *("Applied", "Build", "Change", "Connection", "Directory", "Edit", "Entry", "Facts", "Failure"),
     *("Found", "Image", "Kernel", "Known", "Line", "Live", "Names", "Outcome", "Past", "Problem", "Progress"),
     *("Question", "Read", "Refusal", "Route", "Running", "Step", "Why"),
 }

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, cast
 import structlog
 from aiohttp import web
 
-from kaosd.api import problems, requests
+from kaosd.api import problems, request_checks
 from kaosd.api.connection import Connection, ConnectionLimiter, Limits, peer
 from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
-from kaosd.api.routes import ROUTES, Ask, Backend, Events, Json, Route, find
+from kaosd.api.routes import ROUTES, Ask, Events, Json, Route, find
 from kaosd.errors import KaosError
 from kaosd.metrics import CONTENT_TYPE
 from kaosd.model import check_name
+from kaosd.requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -41,7 +42,7 @@ class Api:
 
     def __init__(
         self,
-        daemon: Backend,
+        answering: Requests,
         socket: Path,
         *,
         limits: Limits | None = None,
@@ -49,7 +50,7 @@ class Api:
         activated: Socket | None = None,
     ) -> None:
         self.draining = False
-        self._daemon = daemon
+        self._answering = answering
         self._path = socket
         self._activated = activated
         self._limits = limits or Limits()
@@ -132,10 +133,10 @@ class Api:
             if route is None:
                 raise Refusal(404, "no_such_route", f"this kaosd has no {verb!r}")
             self._refuse_while_draining(route)
-            ask = Ask(name, requests.query_of(query), requests.parse(body) if body else {})
+            ask = Ask(name, request_checks.query_of(query), request_checks.parse(body) if body else {})
             if route.mutating:
                 log.info("asked", method=method, verb=verb, notebook=name, by="front")
-            answer = await route.answer(self._daemon, ask)
+            answer = await route.answer(self._answering, ask)
             if isinstance(answer, dict):
                 return 200, answer
             raise Refusal(404, "no_such_route", f"{verb!r} is answered on the control socket only")
@@ -152,7 +153,7 @@ class Api:
         connection = cast("Connection", request.protocol)
         connection.begin()
         try:
-            requests.refuse_browsers(request)
+            request_checks.refuse_browsers(request)
             answer = await handler(request)
         except KaosError as error:
             answer = problems.problem(error)
@@ -169,7 +170,7 @@ class Api:
         return answer
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - a handler of aiohttp
-        body = (await self._daemon.metrics()).encode()
+        body = (await self._answering.daemon.metrics()).encode()
         return web.Response(body=body, headers={**problems.HEADERS, "Content-Type": CONTENT_TYPE})
 
     def _endpoint(self, route: Route) -> Handler:
@@ -177,15 +178,15 @@ class Api:
             self._refuse_while_draining(route)
             given = request.match_info.get("name")
             name = "" if given is None else check_name(given)
-            body = {} if route.method == "GET" else await requests.body_of(request, self._limits)
-            ask = Ask(name, requests.query_of(request.rel_url.raw_query_string), body)
+            body = {} if route.method == "GET" else await request_checks.body_of(request, self._limits)
+            ask = Ask(name, request_checks.query_of(request.rel_url.raw_query_string), body)
             if route.mutating:
                 log.info("asked", method=route.method, path=request.path, pid=_pid(request))
             if route.stream:
                 with self._stream(request):
-                    answer = await route.answer(self._daemon, ask)
+                    answer = await route.answer(self._answering, ask)
                     return _json(answer) if isinstance(answer, dict) else await _lines(request, answer)
-            return _json(await route.answer(self._daemon, ask))
+            return _json(await route.answer(self._answering, ask))
 
         return endpoint
 

@@ -26,6 +26,8 @@ class Memory:
         self.waiting = 0
         self.settled = asyncio.Event()
         self.big = ""
+        self.daemon = self.reports = self.files = self
+        self.lifecycle = Lifecycle(self)
 
     def _one(self, name):
         if name not in self.notebooks:
@@ -43,13 +45,13 @@ class Memory:
     async def metrics(self):
         return "kaosd_info 1\n"
 
-    def version(self):
+    async def version(self):
         return {"version": "0.1.0", "schema": 1}
 
-    def notebook(self, name):
+    async def notebook(self, name):
         return self._one(name)
 
-    def history(self, name):
+    async def history(self, name):
         return {"pinned": None, "deployments": [self._one(name)]}
 
     async def environment(self, name):
@@ -101,71 +103,14 @@ class Memory:
             self.waiting -= 1
         return {"events": self.published[after:], "last": len(self.published), "gap": False}
 
-    async def wait(self, name, timeout, tries):
-        self._one(name)
-        self.waiting += 1
-        try:
-            async with asyncio.timeout(timeout):
-                await self.settled.wait()
-        except TimeoutError:
-            return {"outcome": "timeout"}
-        finally:
-            self.waiting -= 1
-        return {"outcome": "live"}
-
-    async def deploy(self, request, *, replacing):
-        if request.get("name") == "bug":
-            raise ZeroDivisionError("the secret inside")
-        self.notebooks[request["name"]] = dict(request)
-        return self._call("deploy", request["name"], **request, replacing=replacing)
-
-    async def redeploy(self, name, *, force, now, when_idle):
-        return self._call("redeploy", name, force=force, now=now, when_idle=when_idle)
-
-    def hand_over(self, name):
+    async def hand_over(self, name):
         if name:
             self._one(name)
         self.calls.append(("open", name, {}))
         return {"url": f"http://front/{name + '/' if name else ''}kaosd/once/c0de", "seconds": 120.0}
 
-    async def pause(self, name):
-        return self._call("pause", name)
-
-    async def resume(self, name):
-        return self._call("resume", name)
-
     async def add(self, name, packages):
         return self._call("add", name, packages=packages)
-
-    async def start_notebook(self, name):
-        return self._call("start", name)
-
-    async def stop_notebook(self, name):
-        return self._call("stop", name)
-
-    async def restart_notebook(self, name, *, kernels):
-        return self._call("restart", name, kernels=kernels)
-
-    async def run(self, name, asked):
-        self._call("run", name, **asked)
-        return self._events(asked)
-
-    async def _events(self, asked):
-        try:
-            if asked["notebook"] == "none.ipynb":
-                raise NotFoundError("none.ipynb is not a file of mnist")
-            yield {"event": "started", "cells": 1}
-            await self.settled.wait()
-            raise StoreError("the host went away", hint="look")
-        finally:
-            self.calls.append(("closed", "", {}))
-
-    async def cancel(self, name):
-        self._one(name)
-        raise ConflictError(f"notebook {name!r} has no build in flight")
-
-    async def rollback(self, name, to):
-        return self._call("rollback", name, to=to)
 
     async def clear(self, name):
         return self._call("clear", name)
@@ -179,10 +124,6 @@ class Memory:
     async def restore(self, name, path):
         return self._call("restore", name, path=path)
 
-    async def kill(self, name, unwanted):
-        del self.notebooks[self._call("kill", name, unwanted=unwanted)["name"]]
-        return {"killed": name}
-
     async def backup(self, file):
         self.calls.append(("backup", "", {"file": file}))
         return {"file": file, "bytes": 1}
@@ -194,6 +135,74 @@ class Memory:
     async def stop(self):
         self.calls.append(("stop", "", {}))
         return {}
+
+
+class Lifecycle:
+    """The part of it that changes notebooks."""
+
+    def __init__(self, of):
+        self.of = of
+
+    async def wait(self, name, timeout, tries):
+        self.of._one(name)
+        self.of.waiting += 1
+        try:
+            async with asyncio.timeout(timeout):
+                await self.of.settled.wait()
+        except TimeoutError:
+            return {"outcome": "timeout"}
+        finally:
+            self.of.waiting -= 1
+        return {"outcome": "live"}
+
+    async def deploy(self, request, *, replacing):
+        if request.get("name") == "bug":
+            raise ZeroDivisionError("the secret inside")
+        self.of.notebooks[request["name"]] = dict(request)
+        return self.of._call("deploy", request["name"], **request, replacing=replacing)
+
+    async def redeploy(self, name, *, force, now, when_idle):
+        return self.of._call("redeploy", name, force=force, now=now, when_idle=when_idle)
+
+    async def pause(self, name):
+        return self.of._call("pause", name)
+
+    async def resume(self, name):
+        return self.of._call("resume", name)
+
+    async def start(self, name):
+        return self.of._call("start", name)
+
+    async def stop(self, name):
+        return self.of._call("stop", name)
+
+    async def restart(self, name, *, kernels):
+        return self.of._call("restart", name, kernels=kernels)
+
+    def run(self, name, asked):
+        self.of._call("run", name, **asked)
+        return self._events(asked)
+
+    async def _events(self, asked):
+        try:
+            if asked["notebook"] == "none.ipynb":
+                raise NotFoundError("none.ipynb is not a file of mnist")
+            yield {"event": "started", "cells": 1}
+            await self.of.settled.wait()
+            raise StoreError("the host went away", hint="look")
+        finally:
+            self.of.calls.append(("closed", "", {}))
+
+    async def cancel(self, name):
+        self.of._one(name)
+        raise ConflictError(f"notebook {name!r} has no build in flight")
+
+    async def rollback(self, name, to):
+        return self.of._call("rollback", name, to=to)
+
+    async def kill(self, name, unwanted):
+        del self.of.notebooks[self.of._call("kill", name, unwanted=unwanted)["name"]]
+        return {"killed": name}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from wire import request
 
 from kaosd import __version__
-from kaosd.api.requests import parse
+from kaosd.api.request_checks import parse
 from kaosd.errors import ApiError
 
 HEAD = b"GET /v1/status HTTP/1.1\r\nHost: kaosd\r\n"

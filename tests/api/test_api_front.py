@@ -6,7 +6,7 @@ import pytest
 
 
 async def test_the_front_is_given_the_apis_own_answers(api, daemon):
-    assert await api.ask("GET", "mnist", "", "", b"") == (200, daemon.notebook("mnist"))
+    assert await api.ask("GET", "mnist", "", "", b"") == (200, await daemon.notebook("mnist"))
     assert (await api.ask("GET", "", "status", "", b""))[1]["schema"] == 1
     assert await api.ask("GET", "mnist", "logs", "stage=build&lines=3", b"") == (
         200, {"of": "mnist", "query": {"stage": "build", "lines": 3}},

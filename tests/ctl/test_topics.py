@@ -141,7 +141,7 @@ def test_the_page_of_json_names_every_field_of_the_status() -> None:
             "_progress",
             "_swap",
         },
-        "backend.py": {"status", "_shown"},
+        "requests/daemon_wide.py": {"status", "_shown"},
     }.items():
         found = [
             key.value

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kaosd import settings as settings_
-from kaosd.api.requests import parse
+from kaosd.api.request_checks import parse
 from kaosd.api.routes import ROUTES
 from kaosd.bundle import Matcher, mass_change
 from kaosd.bundle.read_file import leaves

@@ -19,6 +19,7 @@ from kaosd.journal import Journal
 from kaosd.model import Host, NotebookSpec, Version
 from kaosd.notebook import News, Workshop
 from kaosd.registry import Registry
+from kaosd.requests.file_changes import FileChanges
 from kaosd.watch import Watcher
 from tests.faults.still import Fate, Still
 
@@ -156,7 +157,7 @@ async def test_a_sync_that_failed_is_taken_back(
     assert await settled(registry) == "live"
     assert_true_now(registry, "sync" if is_written else "none", "model/a.py")
     assert (registry.shop.home("n").work / "a.py").read_text() == "1\n"
-    assert (await registry.recovered("n"))["recovered"] == []
+    assert (await FileChanges(registry).recovered("n"))["recovered"] == []
 
 
 async def test_a_host_that_does_not_start_is_taken_back(registry: Registry, spec: NotebookSpec, short: Path) -> None:
@@ -198,7 +199,7 @@ async def test_edits_are_set_aside_for_an_engine_that_cannot_see_them(
         await registry.drain(5.0)
         registry.actors.clear()
     await registry._put(replace(spec, engine="pachyderm"))
-    copies = (await registry.recovered("n"))["recovered"]
+    copies = (await FileChanges(registry).recovered("n"))["recovered"]
     assert {one["path"]: Path(one["file"]).read_text() for one in copies} == EDITS
     assert {one["reason"] for one in copies} == {"another engine"}
     assert not (work / "mine.txt").exists()
@@ -207,7 +208,7 @@ async def test_edits_are_set_aside_for_an_engine_that_cannot_see_them(
 
 async def test_without_edits_nothing_is_set_aside(registry: Registry, spec: NotebookSpec) -> None:
     await registry._put(replace(spec, engine="pachyderm"))
-    assert (await registry.recovered("n"))["recovered"] == []
+    assert (await FileChanges(registry).recovered("n"))["recovered"] == []
 
 
 async def test_edits_stay_for_an_engine_that_sees_them(registry: Registry, spec: NotebookSpec) -> None:
@@ -220,4 +221,4 @@ async def test_edits_stay_for_an_engine_that_sees_them(registry: Registry, spec:
     assert await settled(registry) == "live"
     assert (work / "mine.txt").read_text() == "mine"
     assert (work / "a.py").read_text() == "edited"
-    assert (await registry.recovered("n"))["recovered"] == []
+    assert (await FileChanges(registry).recovered("n"))["recovered"] == []

@@ -1,31 +1,34 @@
-"""What the API answers with: requests are checked and handed to the registry, answers are put together here."""
+"""What may be asked of the daemon as a whole: its status, its configuration, its events, its end."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kaosd import __version__, metrics, stage_logs
+from kaosd import __version__, metrics
 from kaosd import settings as settings_
 from kaosd.doctor import Examined, examine
+from kaosd.engines.base import Finding, Remote
 from kaosd.errors import KaosError
 from kaosd.front.once import SECONDS, OneTime
 from kaosd.front.screens import OWN
 from kaosd.front.signin import ONCE
 from kaosd.model import Problem
 from kaosd.notebook import Notebook
-from kaosd.notebook.clearing import Unwanted
+from kaosd.notebook.backup_writing import write_backup
 from kaosd.notebook.view import rfc3339
 from kaosd.registry import Registry
 from kaosd.settings import Settings
 
 SCHEMA = 1
 FRESHEN = 0.5  # seconds that a status waits for the hosts' answers
+COUNTED = 0.05  # seconds that a status waits for edits to be counted, which then goes on
 # Settings that are read once, when the daemon starts.
 STARTING = (
     "state_dir", "socket", "front", "watch", "log", "docker", "pachyderm", "keep_versions", "max_backoff",
@@ -33,8 +36,8 @@ STARTING = (
 )  # fmt: skip
 
 
-class Backend:
-    """The daemon as the API sees it.
+class DaemonWide:
+    """The daemon itself.
 
     settings: replaced at a reload; a broken file leaves the old one in force and is a problem in the status.
     config: the file as the person named it, if they did.
@@ -66,7 +69,7 @@ class Backend:
 
     async def status(self) -> dict[str, Any]:
         """The whole of `kaosctl status --json` (see `kaosctl help json`), once the hosts were asked how they are."""
-        await self.registry.freshen(FRESHEN)
+        await self._freshen(FRESHEN)
         stats = self.watcher.stats()
         return {
             "schema": SCHEMA,
@@ -91,7 +94,23 @@ class Backend:
             "notebooks": self.registry.notebooks(),
         }
 
-    def hand_over(self, name: str) -> dict[str, Any]:
+    async def _freshen(self, within: float) -> None:
+        """Ask all hosts how they are, at most *within* seconds; who does not answer is as it was.
+
+        The edits made in notebooks are looked for as well, and waited for only a moment.
+        """
+        counting = [asyncio.ensure_future(actor.edits.freshen()) for actor in self.registry.actors.values()]
+        asking = [asyncio.ensure_future(actor.hosting.freshen()) for actor in self.registry.actors.values()]
+        if any(actor.spec.resources.gpu for actor in self.registry.actors.values()):
+            asking.append(asyncio.ensure_future(self.registry.shop.gpus.refresh()))
+        if asking:
+            _, late = await asyncio.wait(asking, timeout=within)
+            for task in late:
+                task.cancel()
+        if counting:
+            await asyncio.wait(counting, timeout=COUNTED)
+
+    async def hand_over(self, name: str) -> dict[str, Any]:
         """A one-time address that signs a browser in to a notebook, or to the console ("")."""
         if name:
             self.registry.actor(name)
@@ -114,123 +133,6 @@ class Backend:
         found += [one for actor in self.registry.actors.values() if (one := _undecided(actor)) is not None]
         return [*found, self.problem] if self.problem is not None else found
 
-    def notebook(self, name: str) -> dict[str, Any]:
-        """One notebook's object."""
-        return self.registry.notebook(name)
-
-    async def deploy(self, request: Mapping[str, Any], *, replacing: bool) -> dict[str, Any]:
-        """Register or change a notebook; keys as in [[notebook]]. replacing: it may get another source."""
-        return await self.registry.deploy(request, self.settings, replacing=replacing)
-
-    async def redeploy(self, name: str, *, force: bool, now: bool, when_idle: bool) -> dict[str, Any]:
-        """Look again, and try again what failed."""
-        return await self.registry.redeploy(name, force=force, now=now, when_idle=when_idle)
-
-    async def pause(self, name: str) -> dict[str, Any]:
-        """Stop following the directories."""
-        return await self.registry.pause(name, True)
-
-    async def resume(self, name: str) -> dict[str, Any]:
-        """Follow the directories again."""
-        return await self.registry.pause(name, False)
-
-    async def add(self, name: str, packages: Sequence[str]) -> dict[str, Any]:
-        """Write requirements into the environment file of a notebook."""
-        return await self.registry.add(name, packages)
-
-    async def start_notebook(self, name: str) -> dict[str, Any]:
-        """Start the host of a stopped notebook."""
-        return await self.registry.start(name)
-
-    async def stop_notebook(self, name: str) -> dict[str, Any]:
-        """Stop the host of a notebook."""
-        return await self.registry.stop(name)
-
-    async def restart_notebook(self, name: str, *, kernels: bool) -> dict[str, Any]:
-        """Replace the host of a notebook, or restart its kernels."""
-        return await self.registry.restart(name, kernels=kernels)
-
-    async def run(self, name: str, asked: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
-        """Run a notebook file of a notebook; what comes of each cell."""
-        return self.registry.run(name, asked)
-
-    async def cancel(self, name: str) -> dict[str, Any]:
-        """Stop the build in flight."""
-        return await self.registry.cancel(name)
-
-    async def rollback(self, name: str, to: str | None) -> dict[str, Any]:
-        """Serve an older version."""
-        return await self.registry.rollback(name, to)
-
-    async def wait(
-        self,
-        name: str,
-        timeout: float | None,  # noqa: ASYNC109 - part of the API
-        tries: int | None,
-    ) -> dict[str, Any]:
-        """Return when what is on disk now is live."""
-        return await self.registry.wait(name, timeout, tries)
-
-    async def kill(self, name: str, unwanted: Unwanted) -> dict[str, Any]:
-        """Stop and forget a notebook."""
-        return await self.registry.kill(name, unwanted)
-
-    def history(self, name: str) -> dict[str, Any]:
-        """A notebook's deployments."""
-        return self.registry.history(name)
-
-    async def environment(self, name: str) -> dict[str, Any]:
-        """What a notebook's environment holds."""
-        return await self.registry.environment(name)
-
-    async def outdated(self, name: str) -> dict[str, Any]:
-        """Packages of a notebook's environment that are old."""
-        return await self.registry.outdated(name)
-
-    async def dockerfile(self, name: str) -> dict[str, Any]:
-        """The Dockerfile that is made of a notebook whose source has none."""
-        return await self.registry.dockerfile(name)
-
-    async def edits(self, name: str) -> dict[str, Any]:
-        """The edits made in a notebook."""
-        return await self.registry.edits(name)
-
-    async def diff(self, name: str, path: str | None) -> dict[str, Any]:
-        """The same with what differs in each file."""
-        return await self.registry.diff(name, path)
-
-    async def between(self, name: str, first: int, last: int) -> dict[str, Any]:
-        """What differs between two deployments of a notebook."""
-        return await self.registry.between(name, first, last)
-
-    async def since_copy(self, name: str, copy: str) -> dict[str, Any]:
-        """What differs between a recovered copy and the notebook's file."""
-        return await self.registry.since_copy(name, copy)
-
-    async def recovered(self, name: str) -> dict[str, Any]:
-        """Copies of edits."""
-        return await self.registry.recovered(name)
-
-    async def clear(self, name: str) -> dict[str, Any]:
-        """Delete the copies of edits."""
-        return await self.registry.clear(name)
-
-    async def pull(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Write edits made in a notebook into its source directory."""
-        return await self.registry.pull(name, fields)
-
-    async def reset(self, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Bring the deployed version of files back into a notebook."""
-        return await self.registry.reset(name, fields)
-
-    async def restore(self, name: str, path: str | None) -> dict[str, Any]:
-        """Bring a copy of an edit back into the host; None: the newest copy of each path."""
-        return await self.registry.restore(name, path)
-
-    async def why(self, path: str) -> dict[str, Any]:
-        """What a change of *path* means."""
-        return await self.registry.why(path)
-
     async def doctor(self) -> dict[str, Any]:
         """Checks of limits, paths and programs, each with its fix."""
         examined = Examined(
@@ -241,26 +143,41 @@ class Backend:
             front=self.registry.shop.front_url,
         )
         checks = await asyncio.to_thread(examine, examined)
-        checks += [asdict(finding) for finding in await self.registry.examine(self.settings.engine)]
+        checks += [asdict(finding) for finding in await self._examine(self.settings.engine)]
         checks += [{"code": p.code, "severity": p.severity, "text": p.text, "mend": p.mend} for p in self.problems()]
         return {"checks": checks}
 
-    def version(self) -> dict[str, Any]:
+    async def _examine(self, default: str) -> list[Finding]:
+        """What the engines in use, and the *default* one, find out about where their hosts run."""
+        used = {actor.spec.engine: actor.engine for actor in self.registry.actors.values()}
+        used |= {name: self.registry.shop.engines[name] for name in self.registry.shop.engines if name == default}
+        return [one for engine in used.values() if isinstance(engine, Remote) for one in await engine.examine()]
+
+    async def version(self) -> dict[str, Any]:
         """Versions of the program and of the status."""
         return {"version": __version__, "schema": SCHEMA}
 
     async def events(self, after: int, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109 - part of the API
-        """Events after a number."""
-        return await self.registry.events(after, timeout)
+        """Events after number *after*; waits for one up to *timeout* seconds.
 
-    async def logs(self, name: str, query: Mapping[str, Any]) -> dict[str, Any]:
-        """Log lines of a notebook: stage, deploy (a number or "last"), lines."""
-        directory = str(self.registry.actor(name).home.logs)
-        return await asyncio.to_thread(_lines, directory, name, query)
+        A higher *after* is of another journal: that reader has missed everything and gets an answer at once.
+        """
+        journal, news = self.registry.shop.journal, self.registry.shop.news
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while journal.last_seq == after:
+                    await news.after(news.number)
+        events, gap = journal.events(after, 500)
+        shown = [
+            {"seq": e.seq, "time": rfc3339(e.time), "notebook": e.notebook, "kind": e.kind, "data": e.data}
+            for e in events
+        ]
+        return {"events": shown, "last": events[-1].seq if events else max(after, 0), "gap": gap}
 
     async def backup(self, file: str) -> dict[str, Any]:
-        """Write a backup of the state to a file."""
-        return await self.registry.backup(Path(file))
+        """Write all that cannot be made again to a *file*. ConfigError when it cannot be written."""
+        shop = self.registry.shop
+        return await asyncio.to_thread(write_backup, shop.journal, shop.store, shop.state_dir, Path(file), time.time())
 
     async def reload(self) -> dict[str, Any]:
         """Read the configuration again; a broken one is refused and the old one stays in force."""
@@ -313,25 +230,4 @@ def _shown(problem: Problem) -> dict[str, Any]:
         "text": problem.text,
         "mend": problem.mend,
         "since": rfc3339(problem.since),
-    }
-
-
-def _lines(directory: str, name: str, query: Mapping[str, Any]) -> dict[str, Any]:
-    """The log lines of notebook *name* in *directory*; see Backend.logs. Blocking."""
-    found = stage_logs.stage_logs(directory, name)
-    wanted = query.get("deploy") or "last"
-    number = max((log.number for log in found), default=0) if wanted == "last" else int(wanted)
-    excerpts = stage_logs.of_deployment(found, number, query.get("stage"))
-    return {
-        "lines": [
-            {
-                "time": rfc3339(line.time),
-                "notebook": name,
-                "deployment": line.log.number,
-                "stage": line.log.stage,
-                "job": line.log.job or None,
-                "text": line.text,
-            }
-            for line in stage_logs.newest(excerpts, int(query.get("lines") or 1000))
-        ]
     }
