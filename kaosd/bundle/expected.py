@@ -1,10 +1,15 @@
-"""The data that the code of a bundle reads and that is not in it. A save costs a reading of the changed files."""
+"""The data that the code of a bundle reads and that is not in it. A save costs a reading of the changed files.
+
+What was found is remembered by path, as a tree like the bundle's: what was replaced is forgotten with that.
+"""
 
 from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from kaosd import encodings
@@ -21,7 +26,6 @@ _SIZE = 2**21  # bytes; a larger file is not looked at
 _FILES = 1000  # that are looked at, and directories, beside those that are known
 _DEPTH = 12
 _READS = 50  # that are remembered of a directory
-_KNOWN = 20_000  # files and directories whose answers are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +44,12 @@ class Expected:
 
 
 class _Found(NamedTuple):
+    """What the code of one file or directory says. below: of the entries of a directory, by name."""
+
+    digest: str
     reads: tuple[tuple[bytes, Read], ...] = ()
     made: frozenset[str] = frozenset()
+    below: Mapping[bytes, _Found] = MappingProxyType({})
 
 
 class Reading:
@@ -49,7 +57,7 @@ class Reading:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: dict[str, _Found] = {}
+        self._last = _Found("")
         self._left = 0
 
     def expected(self, tree: str | None, root: str) -> tuple[Expected, ...]:
@@ -59,10 +67,8 @@ class Reading:
         looked at.
         """
         top = model_tree(self._store, tree)
-        if len(self._known) > _KNOWN:
-            self._known.clear()
         self._left = _FILES
-        found = self._directory(top, 0) if top is not None else _Found()
+        found = self._last = self._directory(top, self._last, 0) if top is not None else _Found("")
         taken = self._is_there(top, "data")
         answers = []
         for path, read in found.reads:
@@ -77,24 +83,30 @@ class Reading:
             return os.path.isdir(place)  # of the machine, as a notebook on it sees it
         return not place.startswith("..") and lookup(self._store, top, os.fsencode(place)) is not None
 
-    def _directory(self, digest: str, depth: int) -> _Found:
-        """What the code below a directory says, its own files first."""
-        known = self._known.get(digest)
-        if known is not None or self._left <= 0 or depth > _DEPTH:
-            return known or self._known.setdefault(digest, _Found())
+    def _directory(self, digest: str, before: _Found | None, depth: int) -> _Found:
+        """What the code below a directory says, its own files first. before: what was found at its path last."""
+        if before is not None and before.digest == digest:
+            return before
+        if self._left <= 0 or depth > _DEPTH:
+            return _Found(digest)
         self._left -= 1
-        reads: list[tuple[bytes, Read]] = []
-        made: set[str] = set()
+        known = before.below if before is not None else {}
+        below: dict[bytes, _Found] = {}
         for entry in sorted(self._node(digest), key=lambda entry: entry.kind == "d"):
-            if entry.kind != "d":
-                code = self._code(entry)
-                reads += [(entry.name, read) for read in code.reads]
-                made |= code.made
-            elif entry.name not in _OTHERS and not entry.name.startswith(b"."):
-                below = self._directory(entry.digest, depth + 1)
-                reads += [(join(entry.name, path), read) for path, read in below.reads]
-                made |= below.made
-        return self._known.setdefault(digest, _Found(tuple(reads[:_READS]), frozenset(made)))
+            found = self._entry(entry, known.get(entry.name), depth)
+            if found is not None:
+                below[entry.name] = found
+        reads = [(join(name, path) if path else name, read) for name, one in below.items() for path, read in one.reads]
+        made = frozenset[str]().union(*(one.made for one in below.values()))
+        return _Found(digest, tuple(reads[:_READS]), made, below)
+
+    def _entry(self, entry: Entry, before: _Found | None, depth: int) -> _Found | None:
+        """What one entry of a directory says; None where that is nothing, and nothing to remember."""
+        if entry.kind != "d":
+            return self._file(entry, before)
+        if entry.name in _OTHERS or entry.name.startswith(b"."):
+            return None
+        return self._directory(entry.digest, before, depth + 1)
 
     def _node(self, digest: str) -> tuple[Entry, ...]:
         try:
@@ -102,18 +114,16 @@ class Reading:
         except ContentLost:  # who needs it says so
             return ()
 
-    def _code(self, entry: Entry) -> Code:
+    def _file(self, entry: Entry, before: _Found | None) -> _Found | None:
         if entry.kind == "l" or not entry.name.endswith(_ENDINGS) or entry.size > _SIZE:
-            return Code()
-        is_notebook = entry.name.endswith(b".ipynb")
-        key = f"{entry.digest} {is_notebook}"
-        known = self._known.get(key)
-        if known is None and self._left > 0:
-            self._left -= 1
-            code = self._read(entry, is_notebook)
-            known = self._known[key] = _Found(tuple((b"", read) for read in code.reads[:_READS]), code.made)
-        known = known or _Found()
-        return Code(tuple(read for _, read in known.reads), known.made)
+            return None
+        if before is not None and before.digest == entry.digest:
+            return before
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        code = self._read(entry, entry.name.endswith(b".ipynb"))
+        return _Found(entry.digest, tuple((b"", read) for read in code.reads[:_READS]), code.made)
 
     def _read(self, entry: Entry, is_notebook: bool) -> Code:
         try:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -138,3 +140,26 @@ async def test_whatever_is_cut_short_what_is_on_disk_is_served_in_the_end(place:
     finally:
         with contextlib.suppress(Killed):
             await life.end()
+
+
+def _remembered(life: Life) -> Counter[str]:
+    """How many objects of kaosd's classes there are, by class; what the store keeps decoded is bounded by itself."""
+    life.store.forget_nodes()
+    gc.collect()
+    names = (f"{type(found).__module__}.{type(found).__qualname__}" for found in gc.get_objects())
+    return Counter(name for name in names if name.startswith("kaosd."))
+
+
+async def test_what_is_remembered_does_not_grow_with_the_number_of_saves(place: Path) -> None:
+    life = Life(place, 0)
+    try:
+        counts = []
+        for number in range(80):
+            (life.source / "model" / "0.py").write_text(f"{number}\n")
+            await life.rest()
+            if number in (39, 79):  # what is known of the last 32 versions is complete by then
+                counts.append(_remembered(life))
+        grown = {name: count for name, count in (counts[1] - counts[0]).items() if count > 5}
+        assert grown == {}
+    finally:
+        await life.end()
