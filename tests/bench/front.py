@@ -54,6 +54,7 @@ async def _both(bench: Bench, report: Report, daemon: Daemon) -> None:
         added = report.median(what, size, THROUGH) - report.median(what, size, STRAIGHT)
         times_as = report.median(what, size, THROUGH) / report.median(what, size, STRAIGHT)
         report.facts.append(f"{what}: the front adds {added * 1e3:.2f} ms ({times_as:.2f} times the direct way)")
+    report.target("front, small request: of straight to the host", report.ratio(SMALL, 0, STRAIGHT), 1.5)
     rate = megabytes / report.median("download (MB)", megabytes, THROUGH)
     report.facts.append(f"download through the front: {rate:.0f} MB/s")
 
