@@ -55,9 +55,19 @@ def test_growth_is_the_slope_of_the_logarithms() -> None:
     }  # fmt: skip
 
 
-def test_p99_is_a_measured_time() -> None:
-    assert Times("save", 0, OWN, [float(number) for number in range(1000)]).p99 == 990
+def test_p95_and_p99_are_measured_times() -> None:
+    assert Times("save", 0, OWN, [float(number) for number in range(1000)]).p99 == 989
+    assert Times("save", 0, OWN, [float(number) for number in range(20)]).p95 == 18
     assert Times("save", 0, OWN, [2.0, 1.0]).p99 == 2
+
+
+def test_what_never_came_is_shown_kept_and_no_ratio(tmp_path: Path) -> None:
+    whole = report()
+    whole.add("save", 10, "blind", [math.inf])
+    whole.save(tmp_path)
+    shown = Report.load(tmp_path / "saves.json").markdown()
+    assert "| save | 10 | blind | 1 | never | never | never |  |" in shown
+    assert "| save | 10 | quick | 1 | 2000 | 2000 | 2000 | 0.5 (best) |" in shown
 
 
 def test_what_is_kept_is_what_was_measured(tmp_path: Path) -> None:
@@ -68,7 +78,7 @@ def test_what_is_kept_is_what_was_measured(tmp_path: Path) -> None:
     whole.save(tmp_path)
     found = Report.load(tmp_path / "saves.json")
     assert found.markdown() == whole.markdown()
-    assert "| save | 1000 | slow | 2 | 4000 | 4000 | 0.25 (best) |" in found.markdown()
+    assert "| save | 1000 | slow | 2 | 4000 | 4000 | 4000 | 0.25 (best) |" in found.markdown()
     assert "| unknown | - | 0.5 x | not measured |" in found.markdown()
     assert "- not measured: absent (save, 1000): no result" in found.markdown()
 

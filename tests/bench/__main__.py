@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import platform
 import re
@@ -25,6 +26,8 @@ from tests.bench.report import Report, target_table
 
 # in this order; and the minutes that each is known to take, whole and quick, on two cores
 SECTIONS = {
+    "tab": (7, 1.5),
+    "page": (2, 1),
     "saves": (12, 3),
     "bundles": (9, 0.6),
     "data": (1.5, 0.5),
@@ -107,7 +110,7 @@ def _show(directory: Path) -> None:
 
 def _plot(report: Report, directory: Path) -> None:
     for what in dict.fromkeys(one.what for one in report.times):
-        times = [one for one in report.times if one.what == what]
+        times = [one for one in report.times if one.what == what and math.isfinite(one.median)]
         name = re.sub(r"[^A-Za-z0-9]+", "-", what).strip("-")
         sizes = sorted({one.size for one in times})
         if len(sizes) > 1:

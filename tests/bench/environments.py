@@ -8,15 +8,15 @@ from __future__ import annotations
 import asyncio
 import datetime
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench.bench import Bench, checked, timed
+from tests.bench.bench import Bench, timed
 from tests.bench.probing import Probe
 from tests.bench.report import OWN, Report
+from tests.bench.servers import UV, environment
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import Daemon
 from tests.e2e.lab import Lab
@@ -24,7 +24,7 @@ from tests.e2e.lab import Lab
 PACKAGES = ("humanize", "pytz", "inflection", "xmltodict", "toolz", "sortedcontainers")  # small, and without needs
 BARE = "bare uv pip install"
 ADDED, SAVED, HIT = "requirement added: build", "requirement added: save to live", "same requirements again: to live"
-_UV = str(Path(sys.executable).parent / "uv")
+SERVER = ("jupyterlab", "jupyter-collaboration")
 
 
 def measure(bench: Bench, report: Report) -> None:
@@ -48,7 +48,7 @@ def _hits(bench: Bench, report: Report, daemon: Daemon, source: Path, rounds: in
         hits.append(timed(lambda name=f"hit{number}": daemon.deploy(name, source)))  # type: ignore[misc]
         built += _builds(daemon, f"hit{number}")
         daemon.ctl("notebook", "kill", "-n", f"hit{number}", "-y")
-        bare.append(timed(lambda to=bench.place / f"e{number}": _environment(to)))  # type: ignore[misc]
+        bare.append(timed(lambda to=bench.place / f"e{number}": environment(to, SERVER)))  # type: ignore[misc]
     before = _builds(daemon, "packages")
     daemon.ctl("redeploy", "packages")
     daemon.live("packages")
@@ -64,7 +64,7 @@ async def _added(bench: Bench, report: Report, daemon: Daemon, source: Path, rou
     """Add one requirement after the other, and install the same by hand into an environment like it."""
     live, build, bare, taken = [], [], [], []
     hand = bench.place / "hand"
-    _environment(hand)
+    environment(hand, SERVER)
     async with (
         Lab(daemon.url("packages"), daemon.token("packages")) as lab,
         Probe(daemon.url("packages"), daemon.token("packages")) as probe,
@@ -129,12 +129,7 @@ def _ended(job: dict[str, object]) -> float:
     return began.timestamp() + float(str(job["seconds"]))
 
 
-def _environment(place: Path) -> None:
-    checked([_UV, "venv", "-q", str(place)])
-    checked([_UV, "pip", "install", "-q", "-p", f"{place}/bin/python", "jupyterlab", "jupyter-collaboration"])
-
-
 def _install(place: Path, package: str) -> Callable[[], object]:
     return lambda: subprocess.run(
-        [_UV, "pip", "install", "-q", "-p", f"{place}/bin/python", package], check=True, capture_output=True
+        [UV, "pip", "install", "-q", "-p", f"{place}/bin/python", package], check=True, capture_output=True
     )

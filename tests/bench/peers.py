@@ -74,7 +74,7 @@ class Running:
         return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1])[:120] if lines else ""
 
 
-def _end(session: int) -> None:
+def stop_session(session: int) -> None:
     """End all that a peer has started; some put what they start into groups of its own."""
     while found := [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _session(pid) == session]:
         for pid in found:
@@ -109,7 +109,7 @@ def running(peer: Peer, source: Path, target: Path) -> Iterator[Running]:
             try:
                 yield Running(process, log)
             finally:
-                _end(process.pid)
+                stop_session(process.pid)
 
 
 # -- syncthing: two of them, who know each other and nobody else ---------------------------------------------

@@ -16,7 +16,10 @@ BOUND = "bound: "  # what begins a row of what no tool can be quicker than; it i
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Seconds that *who* took for *what* at *size* (files in the tree, or what the section counts; 0: no size)."""
+    """Seconds that *who* took for *what* at *size* (files in the tree, or what the section counts; 0: no size).
+
+    One infinite time, and no other, says that it never came.
+    """
 
     what: str
     size: int
@@ -29,9 +32,17 @@ class Times:
         return statistics.median(self.seconds)
 
     @property
+    def p95(self) -> float:
+        """The time that 95 of 100 do not exceed, in seconds."""
+        return self._not_exceeded_by(0.95)
+
+    @property
     def p99(self) -> float:
         """The time that 99 of 100 do not exceed, in seconds."""
-        return sorted(self.seconds)[min(len(self.seconds) - 1, int(len(self.seconds) * 0.99))]
+        return self._not_exceeded_by(0.99)
+
+    def _not_exceeded_by(self, share: float) -> float:
+        return sorted(self.seconds)[max(0, math.ceil(len(self.seconds) * share) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ class Report:
         """Its table, exponents, facts, targets and who is missing."""
         lines = [f"### {self.section}", ""]
         if self.times:
-            lines += ["| what | size | who | n | median ms | p99 ms | kaosd of it |", "|---|---|---|---|---|---|---|"]
+            lines += ["| what | size | who | n | median ms | p95 ms | p99 ms | kaosd of it |", "|---" * 8 + "|"]
             lines += [self._row(one) for one in sorted(self.times, key=self._order)]
             lines.append("")
         growth = [f"{who} {slope:.2f}" for (what, who), slope in self.exponents().items() if what == self._grown]
@@ -141,13 +152,13 @@ class Report:
 
     def _row(self, one: Times) -> str:
         best = self.best(one.what, one.size)
-        known = one.who != OWN and math.isfinite(self.median(one.what, one.size))
+        known = one.who != OWN and math.isfinite(one.median) and math.isfinite(self.median(one.what, one.size))
         ratio = f"{self.ratio(one.what, one.size, one.who):.3g}" if known else ""
         if best is one and known:
             ratio += " (best)"
         size = str(one.size) if one.size else ""
-        shown = f"| {one.what} | {size} | {one.who} | {len(one.seconds)} | {_ms(one.median)} | {_ms(one.p99)} "
-        return f"{shown}| {ratio} |"
+        shown = f"| {one.what} | {size} | {one.who} | {len(one.seconds)} | {_ms(one.median)} | {_ms(one.p95)} "
+        return f"{shown}| {_ms(one.p99)} | {ratio} |"
 
 
 def target_table(targets: Iterable[Target]) -> list[str]:
@@ -160,4 +171,6 @@ def target_table(targets: Iterable[Target]) -> list[str]:
 
 
 def _ms(seconds: float) -> str:
+    if math.isinf(seconds):
+        return "never"
     return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
