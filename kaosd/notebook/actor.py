@@ -12,29 +12,23 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
-import structlog
-
-from kaosd import bundle, planner
-from kaosd.bundle import Scan
+from kaosd import planner
 from kaosd.errors import BuildFailed, ContentLost, EngineError, KaosError, StoreError
-from kaosd.logging_setup import secret
-from kaosd.model import DataMode, DeployCheck, JobState, NotebookSpec, NotebookState, Stage, Version
+from kaosd.model import DeployCheck, JobState, NotebookSpec, NotebookState, Stage, Version
 from kaosd.notebook import kept, standing, tab_notices, view
 from kaosd.notebook.checks import WITHIN, Checks
 from kaosd.notebook.edit_counts import EditCounts
-from kaosd.notebook.failures import Failures
-from kaosd.notebook.hosting import Hosting
 from kaosd.notebook.idleness import Idleness, idle_reason
 from kaosd.notebook.looking import Looking
-from kaosd.notebook.making import Making
 from kaosd.notebook.package_lists import PackageLists
 from kaosd.notebook.past import Past
-from kaosd.notebook.record import Record, saved_copies
-from kaosd.notebook.roots import Root
+from kaosd.notebook.record import saved_copies
 from kaosd.notebook.runs import run_in_host
+from kaosd.notebook.state import ActorState
 from kaosd.notebook.steps import Steps
+from kaosd.notebook.work import WorkDirectory
 from kaosd.notebook.workshop import Workshop, put_secret, secret_file
 from kaosd.planner import Attempt, HostFact, Target, Why
 
@@ -47,47 +41,25 @@ STOPPED = "stopped by you"
 LOST_FOR_GOOD = 3  # tries after which what the directories do not hold will not come back
 
 
-class Notebook:
-    """One notebook, from the first observation until it is removed."""
+class Notebook(ActorState):
+    """One notebook, from the first observation until it is removed: acts on the state that it adds its parts to."""
 
     def __init__(self, spec: NotebookSpec, shop: Workshop) -> None:
-        self.spec = spec
-        self.shop = shop
-        self.home = shop.home(spec.name)
-        self.token = secret(self.home.token_file.read_text())
-        self.engine = shop.engines[spec.engine]
-        self.journal = shop.journal
-        self.log = structlog.get_logger("kaosd.notebook").bind(notebook=spec.name)
-        self.record = Record(spec.name, shop.journal, self.home.logs, shop.settle.quiet, shop.counters)
-        self.hosting = Hosting(spec.name, self.engine, shop.journal, self.poke)
-        self.intent = self.journal.intent(spec.name)
-        self.looking = Looking(self)
-        self.steps = Steps(self)
-        self.source: Root = self._root("source")
-        self.data: Root | None = self._root("data") if spec.data is not None else None
+        super().__init__(spec, shop)
+        work = WorkDirectory(self)
+        self.looking = Looking(self, work)
+        self.steps = Steps(self, self.looking, work, self.publish)
+        self.source.prepare = self.looking.prepare
         self.edits = EditCounts(self)
         self.packages = PackageLists(self.home, self.engine)
-        self.making: Making | None = None
-        self.failures = Failures(shop.backoff_cap)
         self.idleness = Idleness(time.monotonic)
         self.checks = Checks(self._checked)
-        self.stepping: planner.Step | None = None
         self.plan = planner.Plan()
-        self.removed = self.draining = self.now_please = self.restarting = False
-        self.start_cause = ""  # why the next host is started, when a person asked for it
-        self.accepted: frozenset[Version | None] = frozenset()  # content that the person wants although much is gone
-        self.waiting_since: float | None = None
-        self._poked = asyncio.Event()
         self.turns = self.planned = 0  # turns that began; the one that the plan is of
         self._stuck = 0  # turns in a row in which nothing could even be planned
         self._told: tuple[object, ...] = ()
-        self.since = time.time()  # of the state
 
     # -- what others may call ------------------------------------------------------------------------------
-
-    def poke(self) -> None:
-        """Look again soon."""
-        self._poked.set()
 
     def change(self, spec: NotebookSpec) -> None:
         """Apply a changed configuration; directories and engine are changed by the registry instead."""
@@ -96,30 +68,30 @@ class Notebook:
 
     def stop(self, why: str = STOPPED) -> None:
         """Have no host until `start`; the directories are still followed. why: shown as the reason."""
-        self._intend(stopped=why)
+        self.intend(stopped=why)
 
     def start(self, cause: str) -> None:
         """Have a host again after `stop`. cause: of the deployment that starts it; nothing happens when one is due."""
         if self.intent.stopped:
             self.failures.clear()
             self.start_cause = cause
-            self._intend(stopped="")
+            self.intend(stopped="")
 
     def restart(self) -> None:
         """Replace the host, with its kernels, by a new one of the same address and token."""
         self.failures.clear()
         self.start_cause = "restarted by you"
         self.restarting = True
-        self._intend(stopped="")
+        self.intend(stopped="")
 
     def pause(self, paused: bool) -> None:
         """Stop or resume following the directories."""
-        self._intend(paused=paused)
+        self.intend(paused=paused)
 
     def end_wait(self, *, when_idle: bool) -> None:
         """Take a step that waits for busy kernels now, or not before there are none; a rollback stays one."""
         self.now_please = not when_idle
-        self._intend(when_idle=when_idle)
+        self.intend(when_idle=when_idle)
 
     async def redeploy(self, *, force: bool, now: bool) -> None:
         """Look at everything again and try again what failed; see the planner for force and now."""
@@ -147,16 +119,7 @@ class Notebook:
     def pin(self, source: Version, data: Version | None) -> None:
         """Serve an older version until the files change again."""
         over_source, over_data = self.looking.versions()
-        self._intend(pinned_source=source, pinned_data=data, pinned_over_source=over_source, pinned_over_data=over_data)
-
-    def unpin(self) -> None:
-        """Follow the directories again after a rollback."""
-        self._intend(pinned_source=None, pinned_data=None, pinned_over_source=None, pinned_over_data=None)
-
-    def _intend(self, **wishes: Version | bool | str | None) -> None:
-        self.intent = replace(self.intent, **wishes)  # type: ignore[arg-type]
-        self.journal.save_intent(self.spec.name, self.intent)
-        self.poke()
+        self.intend(pinned_source=source, pinned_data=data, pinned_over_source=over_source, pinned_over_data=over_data)
 
     async def settled(self, tries: int | None = None) -> str:
         """Return "live" when what is on disk now is served and has answered; "failed" or "held" when it won't be.
@@ -205,14 +168,6 @@ class Notebook:
         ) == (source, data, self.spec.resources)
         asked = source is not None and self.looking.asks_for(source, served.environment)
         return same and asked and self.hosting.fact() is HostFact.RUNNING
-
-    def roots(self) -> list[Root]:
-        """The watched directories."""
-        return [root for root in (self.source, self.data) if root is not None]
-
-    def scans(self) -> list[Scan]:
-        """The latest scans."""
-        return [root.scan for root in self.roots() if root.scan is not None]
 
     # -- the loop ------------------------------------------------------------------------------------------
 
@@ -405,7 +360,7 @@ class Notebook:
         if self.plan.step is None and (hold is None or hold.why in (Why.PINNED, Why.SAVING)):
             self.now_please = False
             if self.intent.when_idle:
-                self._intend(when_idle=False)
+                self.intend(when_idle=False)
         if self.plan.step is None:
             await self.steps.way_back(self.plan)
             self.checks.look(self.record.deployment, self.spec.run_on_deploy, self._run)
@@ -556,11 +511,3 @@ class Notebook:
             self.record.event("state", state=state[0].value, reason=state[1])
         self._told = seen
         self.shop.news.tell()
-
-    def _root(self, kind: Literal["source", "data"]) -> Root:
-        path = self.spec.data if kind == "data" else self.spec.source
-        linked = kind == "data" and self.spec.data_mode is DataMode.LINK
-        scanner = bundle.Scanner(path or self.shop.empty, self.shop.store, kind="link" if linked else kind)
-        watcher = self.shop.watcher if path is not None else None
-        prepare = self.looking.prepare if kind == "source" else lambda _, __: None
-        return Root(f"{kind}:{self.spec.name}", path or self.shop.empty, scanner, watcher, self.poke, prepare)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.bundle import Scan
@@ -16,10 +15,9 @@ from kaosd.model import Environment, JobState, Progress, Stage, Version
 from kaosd.notebook import data_link
 from kaosd.notebook.record import bare
 from kaosd.notebook.roots import Asked, Key, Prepared, Root
+from kaosd.notebook.state import ActorState
+from kaosd.notebook.work import WorkDirectory
 from kaosd.planner import Attempt, HostFact, Target
-
-if TYPE_CHECKING:
-    from kaosd.notebook.actor import Notebook
 
 CACHED = 32  # source versions whose environment digest is remembered
 
@@ -27,8 +25,9 @@ CACHED = 32  # source versions whose environment digest is remembered
 class Looking:
     """Looks for one notebook. Owned by its actor."""
 
-    def __init__(self, actor: Notebook) -> None:
+    def __init__(self, actor: ActorState, work: WorkDirectory) -> None:
         self.actor = actor
+        self._work = work
         self._environments: dict[Key, Asked] = {}
         self._reading = Reading(actor.shop.store)
 
@@ -107,11 +106,6 @@ class Looking:
         """The directory of the source that is the notebook's root, "" for its top; blocking."""
         source = self.versions()[0] or self.actor.hosting.live.source
         return self.inputs(source).declared.root if source is not None else ""
-
-    async def durable(self) -> None:
-        """Return when `versions` would outlive a power cut. StoreError when they cannot be written."""
-        for root in self.actor.roots():
-            await root.durable()
 
     def progress(self) -> Progress | None:
         """How far the work in hand is; None while there is none."""
@@ -193,7 +187,7 @@ class Looking:
             return None
         try:
             if few:
-                self.actor.steps.work.prepare(scan.version)
+                self._work.prepare(scan.version)
             return self._key(scan.version), self._asked(scan.version)
         except KaosError:
             return None

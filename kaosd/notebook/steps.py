@@ -12,21 +12,19 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaosd import bundle, planner
 from kaosd.engines.base import Carrier, Listing, Log, Order
 from kaosd.errors import ConfigError, DocumentHeld, EngineError, HostUnreachable, KaosError
 from kaosd.model import DataMode, Deployment, Environment, Host, JobState, LostKernels, Stage, Version
 from kaosd.notebook.content import StoredContent
+from kaosd.notebook.looking import Looking
 from kaosd.notebook.making import Making
 from kaosd.notebook.package_changes import changed
 from kaosd.notebook.record import bare
+from kaosd.notebook.state import ActorState
 from kaosd.notebook.work import WorkDirectory, differences
 from kaosd.planner import Attempt, Target, Why
-
-if TYPE_CHECKING:
-    from kaosd.notebook.actor import Notebook
 
 Starter = Callable[[Order, Log], Awaitable[Host]]
 LOST = "[the store has lost what was deployed before]"
@@ -44,13 +42,15 @@ async def _nothing() -> None:
 
 
 class Steps:
-    """The steps of one notebook."""
+    """The steps of one notebook. publish: tells the world when something that it can see has changed."""
 
-    def __init__(self, actor: Notebook) -> None:
+    def __init__(self, actor: ActorState, looking: Looking, work: WorkDirectory, publish: Callable[[], None]) -> None:
         self.actor = actor
         self.store = actor.shop.store
         self.writing = asyncio.Lock()  # held by whoever writes into the work directory
-        self.work = WorkDirectory(actor)
+        self.work = work
+        self._looking = looking
+        self._publish = publish
 
     async def take(self, step: planner.Step, target: Target | None) -> None:
         """Carry out one step of a plan for *target*, or write down that it waits for an open document.
@@ -125,7 +125,7 @@ class Steps:
     async def _build(self, target: Target) -> None:
         actor = self.actor
         await self._begin(target, "build")
-        inputs = await asyncio.to_thread(actor.looking.inputs, target.source)
+        inputs = await asyncio.to_thread(self._looking.inputs, target.source)
         job, log = actor.record.job(Stage.BUILD)
         job = actor.record.job_state(job, JobState.RUNNING)
         build = actor.engine.build(actor.spec, inputs, log)
@@ -444,9 +444,9 @@ class Steps:
         at: when it started, if not now.
         """
         if not self.actor.record.going_on(target, action):
-            self.actor.publish()
+            self._publish()
             causes = await asyncio.to_thread(self._causes, target)
-            await self.actor.looking.durable()
+            await self.actor.durable()
             grown = len(causes) == 1 and await asyncio.to_thread(self._is_grown, target)
             self.actor.record.begin(target, causes, action, at, grown=grown)
 
@@ -485,7 +485,7 @@ class Steps:
             return causes[:CAUSES]
         actor, last = self.actor, self.actor.record.undone
         is_running = actor.hosting.fact() is planner.HostFact.RUNNING and not actor.hosting.damage
-        if last is not None and is_running and actor.looking.cut_short():  # its beginning is undone
+        if last is not None and is_running and self._looking.cut_short():  # its beginning is undone
             return self._went_back(target, last)
         if is_running:  # the same files, and yet something is to be done: another kaosd, Python or setting of pip
             return ("[environment is made differently]",)

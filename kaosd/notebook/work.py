@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kaosd import bundle
 from kaosd.bundle import Store
@@ -22,9 +21,7 @@ from kaosd.notebook.documents import Documents, Outcome, Splice
 from kaosd.notebook.elsewhere import Digests, Elsewhere
 from kaosd.notebook.parking import Parking
 from kaosd.notebook.record import bare
-
-if TYPE_CHECKING:
-    from kaosd.notebook.actor import Notebook
+from kaosd.notebook.state import ActorState
 
 Begin = Callable[[], Awaitable[None]]
 ASKED_EACH = 20  # changed files up to which the host is asked for each, so that rooms without a tab are found too
@@ -58,7 +55,7 @@ class WorkDirectory:
     undecided: files of which the last sync could not tell whether they were deployed or are a person's.
     """
 
-    def __init__(self, actor: Notebook) -> None:
+    def __init__(self, actor: ActorState) -> None:
         self.actor = actor
         self.store = actor.shop.store
         self.brought: frozenset[bytes] = frozenset()
@@ -119,7 +116,7 @@ class WorkDirectory:
         spliced = await self._splice(host, way, begin) if host is not None else Outcome()
         self.brought |= spliced.done
         skip, place = self.brought | spliced.held.keys(), place_for_copies(actor.home) / "work"
-        await actor.looking.durable()
+        await actor.durable()
         report = await asyncio.to_thread(self._bring, way, place, skip, whole=not spliced.held)
         try:
             await begin()
@@ -225,7 +222,7 @@ class WorkDirectory:
             spliced = await self._splice(host, way, begin)
             self.brought |= spliced.done
         skip, fresh, last = self.brought | spliced.held.keys(), holds is None, not spliced.held
-        await actor.looking.durable()
+        await actor.durable()
         elsewhere = Elsewhere(files, self.digests, place_for_copies(actor.home) / "work")
         try:
             report = await elsewhere.bring(bases, incoming, skip, fresh=fresh, last=last and not parked)
