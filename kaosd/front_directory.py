@@ -39,6 +39,10 @@ class FrontDirectory:
         """The daemon's figures in the text format of Prometheus."""
         return await self._metrics()
 
+    async def certain(self, name: str) -> None:
+        """Return when it is certain whether there is a notebook *name*."""
+        await self.registry.certain(name)
+
     def route(self, name: str) -> Route | None:
         """The route of one notebook."""
         actor = self.registry.actors.get(name)

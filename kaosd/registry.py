@@ -36,6 +36,7 @@ class Registry:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group = group
         self._changing = asyncio.Lock()
+        self._whole = asyncio.Event()  # clear while a notebook that there is may not be among the actors
         self.draining = False
         self.refused: dict[str, str] = {}  # notebooks that cannot be as they are wanted, each with a sentence
 
@@ -62,7 +63,19 @@ class Registry:
                         continue
                     await self._put(spec)
                     changed.append(name)
+            self._whole.set()
             return changed
+
+    async def certain(self, name: str = "") -> None:
+        """Return when it is certain whether the notebook *name* is there; "": when all that there are can be listed.
+
+        A daemon that starts, and a notebook that gets another source, stop hosts and keep edits first: nobody is told
+        meanwhile that there is no such notebook.
+        """
+        await self._whole.wait()
+        if name and (name not in self.actors or self.actors[name].removed):
+            async with self._changing:
+                pass
 
     def _wanted(self, settings: Settings) -> dict[str, NotebookSpec]:
         """The registered and the configured notebooks; `refused` then says which cannot be, and why."""
@@ -124,14 +137,22 @@ class Registry:
         What a person has edited is set aside first where the source becomes another one, or the next host does not
         see the work directory.
         """
-        actor, journal = self.actors.get(spec.name), self.shop.journal
+        actor = self.actors.get(spec.name)
         if actor is None:
             await self._clear_way(spec)
+            await self._add(spec)
         elif _places(actor.spec) == _places(spec):
             actor.change(spec)
-            return
         else:
-            await self._retire(actor, spec)
+            try:
+                await self._retire(actor, spec)
+                await self._add(spec)
+            finally:
+                self._whole.set()
+
+    async def _add(self, spec: NotebookSpec) -> None:
+        """Let a notebook live, when nothing of another one is in its way."""
+        journal = self.shop.journal
         if isinstance(self.shop.engines[spec.engine], Carrier):
             await self._set_aside(self.shop.home(spec.name), kept.ENGINE)
         live = journal.live(spec.name)
@@ -146,6 +167,7 @@ class Registry:
         """Let an actor end because *spec* needs another one; its host stays where that one can adopt it."""
         if another(actor.spec.source, spec.source):
             await self._remove(spec.name)
+            self._whole.clear()
             await self._forget(actor.engine, actor.home, kept.SOURCE)
             return
         actor.draining = True

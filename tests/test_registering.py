@@ -264,3 +264,18 @@ async def test_to_deploy_a_stopped_notebook_starts_it(registry: Still, short: Pa
     assert registry.shop.journal.intent("n").stopped == "stopped by you"
     await registry.ask(source=path, name="n", **change)
     assert registry.shop.journal.intent("n").stopped == ""
+
+
+# -- who asks while notebooks change
+
+
+async def test_nobody_is_told_that_a_notebook_is_not_there_while_the_daemon_starts(
+    registry: Still, short: Path
+) -> None:
+    text = f"[[notebook]]\nname = 'n'\nsource = '{source(short / 'one')}'\n"
+    asked = [asyncio.create_task(registry.certain(name)) for name in ("", "n", "none")]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in asked)
+    await registry.apply(registry.settings(text))
+    await asyncio.gather(*asked)
+    assert list(registry.actors) == ["n"]

@@ -168,3 +168,35 @@ async def test_events_wait_for_the_next_one(registry: Registry) -> None:
     found = await waiting
     assert [event["data"] for event in found["events"]] == [{"state": "live"}]
     assert found["gap"] is False
+
+
+# -- who asks while a notebook is replaced
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_nobody_is_told_that_a_notebook_is_not_there_while_another_source_takes_its_place(
+    registry: Registry, short: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    async def run(_: Notebook) -> None:
+        """It ends at once."""
+
+    monkeypatch.setattr(Notebook, "run", run)
+    before = notebook(registry, short / "one")
+    registry._tasks["n"], registry._group = asyncio.create_task(before.run()), asyncio.TaskGroup()
+    asked: list[asyncio.Task[None]] = []
+
+    async def forget(_: object) -> None:
+        assert "n" not in registry.actors
+        asked.extend(asyncio.create_task(registry.certain(name)) for name in ("", "n"))
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in asked)
+        if fails:
+            raise EngineUnavailable("the engine has just gone")
+
+    monkeypatch.setattr(before.engine, "forget", forget)
+    (short / "two").mkdir()
+    async with registry._group:
+        with pytest.raises(EngineUnavailable) if fails else contextlib.nullcontext():
+            await registry._put(NotebookSpec("n", "w", "u", source=short / "two", registered=True))
+    await asyncio.wait_for(asyncio.gather(*asked), 5)
+    assert ("n" in registry.actors) is not fails

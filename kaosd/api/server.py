@@ -136,7 +136,7 @@ class Api:
             ask = Ask(name, request_checks.query_of(query), request_checks.parse(body) if body else {})
             if route.mutating:
                 log.info("asked", method=method, verb=verb, notebook=name, by="front")
-            answer = await route.answer(self._answering, ask)
+            answer = await self._answer(route, ask)
             if isinstance(answer, dict):
                 return 200, answer
             raise Refusal(404, "no_such_route", f"{verb!r} is answered on the control socket only")
@@ -184,11 +184,17 @@ class Api:
                 log.info("asked", method=route.method, path=request.path, pid=_pid(request))
             if route.stream:
                 with self._stream(request):
-                    answer = await route.answer(self._answering, ask)
+                    answer = await self._answer(route, ask)
                     return _json(answer) if isinstance(answer, dict) else await _lines(request, answer)
-            return _json(await route.answer(self._answering, ask))
+            return _json(await self._answer(route, ask))
 
         return endpoint
+
+    async def _answer(self, route: Route, ask: Ask) -> Json | Events:
+        """The answer to a request, once it is certain whether the notebook that it is for is there."""
+        if ask.name:
+            await self._answering.daemon.certain(ask.name)
+        return await route.answer(self._answering, ask)
 
     @contextmanager
     def _stream(self, request: web.Request) -> Iterator[None]:

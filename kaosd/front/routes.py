@@ -33,6 +33,9 @@ class Directory(Protocol):
 
     token: str
 
+    async def certain(self, name: str) -> None:
+        """Return when it is certain whether there is a notebook *name*; "": when the daemon has started all."""
+
     def route(self, name: str) -> Route | None:
         """The route of *name*, None when there is no such notebook."""
 

@@ -17,7 +17,7 @@ from kaosd.front.headers import Back
 from kaosd.front.markup import element, join
 from kaosd.front.once import OneTime
 from kaosd.front.passage import Passage
-from kaosd.front.routes import Directory
+from kaosd.front.routes import Directory, Route
 from kaosd.front.screens import HOSTS, OWN, Screens, gone
 from kaosd.front.signin import LOGIN, ONCE, Door, SignIn, cookie_header, signed_in, target_of
 
@@ -129,22 +129,30 @@ class Front:
         if self._actions.covers(place):
             return await self._actions.of_console(request, place)
         if place.startswith("open/"):
-            return self._open(place.removeprefix("open/"), here)
+            return await self._open(place.removeprefix("open/"), here)
         if place == LOGIN or place.startswith(ONCE):
             return answers.moved(home)
+        await self._directory.certain("")
         return self._screens.index(place, page=page)
 
-    def _open(self, place: str, here: str) -> web.StreamResponse:
+    async def _open(self, place: str, here: str) -> web.StreamResponse:
         """Sign a browser that may see the index in to a notebook, where that is shown."""
         name = place.partition("/")[0]
-        if not _NAME.fullmatch(name) or self._directory.route(name) is None:
+        if await self._route(name) is None:
             return gone()
         there = access.right_host(here, index=False)
         once = f"{name}/{OWN}/{ONCE}{self._once.issue(name)}?{urlencode({'next': f'/{place}'})}"
         return answers.moved(f"http://{there}/{once}")
 
+    async def _route(self, name: str) -> Route | None:
+        """The route of a notebook, once it is certain whether it is there; None for what is none."""
+        if not _NAME.fullmatch(name):
+            return None
+        await self._directory.certain(name)
+        return self._directory.route(name)
+
     async def _notebook(self, request: web.BaseRequest, name: str, rest: str, query: str) -> web.StreamResponse:
-        route = self._directory.route(name) if _NAME.fullmatch(name) else None
+        route = await self._route(name)
         token, page = route.token if route else self._nobody, access.wants_page(request.method, request.headers)
         here = request.headers["Host"]
         right = access.right_host(here, index=False)

@@ -69,6 +69,7 @@ class DaemonWide:
 
     async def status(self) -> dict[str, Any]:
         """The whole of `kaosctl status --json` (see `kaosctl help json`), once the hosts were asked how they are."""
+        await self.registry.certain()
         await self._freshen(FRESHEN)
         stats = self.watcher.stats()
         return {
@@ -116,6 +117,10 @@ class DaemonWide:
             self.registry.actor(name)
         path = f"{name}/{OWN}" if name else OWN
         return {"url": f"{self.registry.shop.front_url}/{path}/{ONCE}{self._once.issue(name)}", "seconds": SECONDS}
+
+    async def certain(self, name: str) -> None:
+        """Return when it is certain whether there is a notebook *name*."""
+        await self.registry.certain(name)
 
     async def metrics(self) -> str:
         """The daemon's figures in the text format of Prometheus; see kaosd/metrics.py."""

@@ -94,6 +94,7 @@ class Reports:
 
     async def why(self, path: str) -> dict[str, Any]:
         """What a change of *path* means, and by which rule."""
+        await self.registry.certain()
         return await asyncio.to_thread(explain, dict(sorted(self.registry.actors.items())), path)
 
     async def logs(self, name: str, query: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class Memory:
     async def version(self):
         return {"version": "0.1.0", "schema": 1}
 
+    async def certain(self, name):
+        """It always is."""
+
     async def notebook(self, name):
         return self._one(name)
 

@@ -41,6 +41,9 @@ class FakeDirectory:
         self._news.set()
         self._news = asyncio.Event()
 
+    async def certain(self, name: str) -> None:
+        """It always is."""
+
     def route(self, name: str) -> Route | None:
         return self.known.get(name)
 
