@@ -69,8 +69,8 @@ class Registry:
     async def certain(self, name: str = "") -> None:
         """Return when it is certain whether the notebook *name* is there; "": when all that there are can be listed.
 
-        A daemon that starts, and a notebook that gets another source, stop hosts and keep edits first: nobody is told
-        meanwhile that there is no such notebook.
+        A daemon that starts, and a notebook that gets another source, stop hosts and keep edits first. Until that is
+        done, no answer says that there is no such notebook.
         """
         await self._whole.wait()
         if name and (name not in self.actors or self.actors[name].removed):
