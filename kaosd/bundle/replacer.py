@@ -53,6 +53,7 @@ class Replacer:
         self._ours = ours
         self._fresh: Path | None = None
         self._opened: tuple[bytes, int] | None = None
+        self._replaced: list[bytes] = []  # names in the directory that is open
         self.saved: list[SavedCopy] = []
 
     @property
@@ -66,14 +67,21 @@ class Replacer:
 
     def end(self) -> None:
         """Take the mark away; everything is done."""
+        self.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_RUNNING, dir_fd=self._root)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open, when Python has forgotten what was replaced in it."""
         if self._opened is not None:
+            bytecode.forget(self._opened[1], *self._replaced)
             os.close(self._opened[1])
             self._opened = None
+        self._replaced.clear()
+
+    def replaced(self, name: bytes) -> None:
+        """A file of the directory that `find` or `reach` came to last is another one than Python may have compiled."""
+        self._replaced.append(name)
 
     def find(self, path: bytes) -> int | None:
         """A descriptor of the directory *path*, valid until the next call; None when there is no directory."""
@@ -86,29 +94,26 @@ class Replacer:
         """Like `find`, but what is absent is made, and what stands in the place of a directory saved and replaced."""
         return self._walk_to(path, make=True)
 
-    def write(self, parent: int, path: bytes, entry: Entry) -> None:
+    def write(self, parent: int, path: bytes, entry: Entry, *, free: bool | None = None) -> None:
         """Put *entry* at *path*, whose directory is *parent*, in the place of whatever is there.
 
+        free: whether nothing was there a moment ago, if that is known.
         FileNotFoundError or FileExistsError when the host was quicker; then nothing has changed.
         """
         name = split(path)[1]
-        _throw_away(parent, _PART)
-        if mode_at(parent, name) is None:
-            if entry.kind == "d":
-                os.mkdir(name, 0o755, dir_fd=parent)
-                return
-            create(self._store, entry, _PART, parent)
+        free = mode_at(parent, name) is None if free is None else free
+        if free and entry.kind == "d":
+            os.mkdir(name, 0o755, dir_fd=parent)
+            return
+        self._make(parent, entry)
+        if free:
             try:
                 place(parent, _PART, name)
             except FileExistsError:
                 os.unlink(_PART, dir_fd=parent)
                 raise
-            bytecode.forget(parent, name)
+            self.replaced(name)
             return
-        if entry.kind == "d":
-            os.mkdir(_PART, 0o755, dir_fd=parent)
-        else:
-            create(self._store, entry, _PART, parent)
         swap = _swap_name(name)
         os.rename(_PART, swap, src_dir_fd=parent, dst_dir_fd=parent)
         try:
@@ -116,7 +121,7 @@ class Replacer:
         except FileNotFoundError:
             _throw_away(parent, swap)
             raise
-        bytecode.forget(parent, name)
+        self.replaced(name)
         self._examine(parent, swap, path)
 
     def delete(self, parent: int, path: bytes, kind: str) -> bool:
@@ -151,6 +156,21 @@ class Replacer:
             known = {_swap_name(name): name for name in names_in(above)} if ours else {}
             for temporary in sorted(ours):
                 self._clear_one(descriptor, above, temporary, known)
+
+    def _make(self, parent: int, entry: Entry) -> None:
+        """Make *entry* complete under a temporary name, which a killed sync may have left."""
+        for last in (False, True):
+            try:
+                if entry.kind == "d":
+                    os.mkdir(_PART, 0o755, dir_fd=parent)
+                else:
+                    create(self._store, entry, _PART, parent)
+            except FileExistsError:
+                if last:
+                    raise
+                _throw_away(parent, _PART)
+            else:
+                return
 
     def _mark(self, saved: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

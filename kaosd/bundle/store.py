@@ -142,12 +142,8 @@ class Store:
 
     def get(self, digest: str) -> bytes:
         """The content of *digest*, checked against it."""
-        with self._errors("read"), self._lock:
-            spot = self._spot(digest)
-            data = self._packs.read(*spot) if spot.pack != LARGE else None
+        spot, data = self._small(digest)
         if data is not None:
-            if digest_of(data) != digest:
-                raise self._damaged(digest)
             return data
         descriptor = self._verified_file(digest)
         try:
@@ -157,10 +153,9 @@ class Store:
 
     def write_to(self, digest: str, descriptor: int) -> None:
         """Write the content, checked against its digest, to an open file; of a large one the system may clone it."""
-        with self._errors("read"), self._lock:
-            spot = self._spot(digest)
-        if spot.pack != LARGE:
-            write_all(descriptor, self.get(digest))
+        spot, data = self._small(digest)
+        if data is not None:
+            write_all(descriptor, data)
             return
         source = self._verified_file(digest)
         try:
@@ -172,12 +167,9 @@ class Store:
 
     def check(self, digest: str) -> None:
         """ContentLost when the content is not what it must be."""
-        with self._errors("read"), self._lock:
-            spot = self._spot(digest)
-        if spot.pack == LARGE:
+        _, data = self._small(digest)
+        if data is None:
             os.close(self._verified_file(digest))
-        else:
-            self.get(digest)
 
     def __contains__(self, digest: str) -> bool:
         with self._errors("read"), self._lock:
@@ -346,6 +338,15 @@ class Store:
         if spot is None:
             raise ContentLost(f"content {digest[:12]} is not in {self._directory}", hint="it was swept, or never put")
         return spot
+
+    def _small(self, digest: str) -> tuple[Spot, bytes | None]:
+        """Where a content is, and the content itself, checked, if that is in a pack."""
+        with self._errors("read"), self._lock:
+            spot = self._spot(digest)
+            data = self._packs.read(*spot) if spot.pack != LARGE else None
+        if data is not None and digest_of(data) != digest:
+            raise self._damaged(digest)
+        return spot, data
 
     def _put_large(self, fill: Callable[[int], None]) -> str:
         with self._lock:

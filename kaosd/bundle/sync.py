@@ -13,12 +13,13 @@ import contextlib
 import enum
 import errno
 import os
+import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kaosd.bundle.caches import files_below
-from kaosd.bundle.entry_state import state, state_at
+from kaosd.bundle.entry_state import state, state_at, status_at
 from kaosd.bundle.openat import open_root
 from kaosd.bundle.replacer import Replacer, SavedCopy
 from kaosd.bundle.store import Store
@@ -137,24 +138,27 @@ class _Sync:
         self._incoming = incoming
         self._skip = skip
         self._unknown = set[bytes]()  # directories of which some base cannot be told
+        self._changes: dict[bytes, Entry | None] = {}  # what comes in, where it is not what was deployed
+        self._olds: dict[bytes, Entry | None] = {}  # what was deployed there, if there is but one base, and it is known
         self._work = Replacer(store, root, recovered, self._is_ours)
         self._written: list[bytes] = []
         self._deleted: list[bytes] = []
         self._kept: list[bytes] = []
         self._skipped: list[bytes] = []
         self._undecided: list[bytes] = []
+        self._resumed = False  # after one that did not come to its end
 
     def run(self) -> SyncReport:
         """Do it."""
-        changes = {
-            change.path: change.new
-            for base in self._bases
-            for change in diff(self._store, base, self._incoming, self._unknown)
-        }
+        found = [change for base in self._bases for change in diff(self._store, base, self._incoming, self._unknown)]
+        self._changes = changes = {change.path: change.new for change in found}
+        if len(self._bases) == 1 and not self._unknown:
+            self._olds = {change.path: change.old for change in found}
         for directory in self._unknown:
             changes |= {path: self._new(path) for path in files_below(self._root, directory)}
         try:
-            if self._work.interrupted:
+            self._resumed = self._work.interrupted
+            if self._resumed:
                 self._work.take_over(self._names)
             if changes:
                 self._work.begin()
@@ -171,6 +175,8 @@ class _Sync:
         return SyncReport(written, deleted, kept, tuple(self._work.saved), skipped, undecided)
 
     def _new(self, path: bytes) -> Entry | None:
+        if path in self._changes:
+            return self._changes[path]
         return lookup(self._store, self._incoming, path)
 
     def _settle(self, path: bytes, new: Entry | None) -> None:
@@ -188,19 +194,38 @@ class _Sync:
     def _try(self, path: bytes, new: Entry | None) -> None:
         above, name = split(path)
         parent = self._work.find(above)
+        if parent is not None and new is not None and self._is_other(parent, name, path, new):
+            self._write(parent, path, new, free=False)
+            return
         hosted = state_at(parent, name) if parent is not None else None
         bases, unknown = self._states(path)
         ours = unknown and self._is_the_stores(hosted)
         action = decide(bases, hosted, state(new), unknown=unknown, ours=ours)
         if action is Action.NOTHING:
+            if self._resumed and new is not None:  # the one before was perhaps killed before it came to that
+                self._work.replaced(name)
             return
         if action is Action.KEEP:
             (self._undecided if unknown else self._kept).append(path)
         elif new is not None:
-            self._work.write(self._work.reach(above), path, new)
-            self._note(self._written, path, new.kind)
+            reached = parent if parent is not None else self._work.reach(above)
+            self._write(reached, path, new, free=hosted is None)
         elif parent is not None and hosted is not None and self._work.delete(parent, path, hosted.kind):
             self._note(self._deleted, path, hosted.kind)
+
+    def _is_other(self, parent: int, name: bytes, path: bytes, new: Entry) -> bool:
+        """Whether a file is there that is not what comes in, as its size tells.
+
+        Whoever made it, it is replaced then, since what comes in is not what was deployed: it need not be read before.
+        """
+        if path not in self._olds:
+            return False
+        status = status_at(parent, name)
+        return status is not None and stat.S_ISREG(status.st_mode) and status.st_size != new.size
+
+    def _write(self, parent: int, path: bytes, new: Entry, *, free: bool) -> None:
+        self._work.write(parent, path, new, free=free)
+        self._note(self._written, path, new.kind)
 
     def _note(self, where: list[bytes], path: bytes, kind: str) -> None:
         if kind != "d":
@@ -208,6 +233,8 @@ class _Sync:
 
     def _states(self, path: bytes) -> tuple[tuple[State | None, ...], bool]:
         """What the bases say of *path*, and whether not all of them can be known."""
+        if path in self._olds:
+            return (state(self._olds[path]),), False
         states, unknown = [], False
         for tree in self._bases:
             if tree == UNKNOWN:

@@ -14,15 +14,16 @@ CACHE = b"__pycache__"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def forget(parent: int, name: bytes) -> None:
-    """Remove what Python has compiled of the file *name* in the directory descriptor *parent*, as far as possible."""
-    if not name.endswith(b".py"):
+def forget(parent: int, *names: bytes) -> None:
+    """Remove what Python has compiled of the files *names* in the directory descriptor *parent*, as far as possible."""
+    firsts = {name.partition(b".")[0] for name in names if name.endswith(b".py")}
+    if not firsts:
         return
     with contextlib.suppress(OSError):  # most directories have none; another one may be removing it
         cache = os.open(CACHE, _DIRECTORY, dir_fd=parent)
         try:
             for one in os.listdir(cache):
-                if one.endswith(".pyc") and os.fsencode(one).startswith(name[:-2]):
+                if one.endswith(".pyc") and os.fsencode(one).partition(b".")[0] in firsts:
                     os.unlink(one, dir_fd=cache)
         finally:
             os.close(cache)

@@ -259,10 +259,10 @@ def test_what_an_interrupted_sync_has_saved_is_told_by_the_next(place, monkeypat
     for last in (b"b", b"l/x"):  # interrupted twice
         real = replacer.Replacer.write
 
-        def failing(self, parent, path, entry, last=last, real=real):
+        def failing(self, parent, path, entry, last=last, real=real, **told):
             if path == last:
                 raise OSError(28, "No space left on device")
-            real(self, parent, path, entry)
+            real(self, parent, path, entry, **told)
 
         monkeypatch.setattr(replacer.Replacer, "write", failing)
         with pytest.raises(StoreError, match="is full"):
@@ -531,6 +531,26 @@ def test_a_link_that_is_called_like_a_cache_is_not_followed(place, tmp_path):
     os.symlink(tmp_path / "outside", place.work / "pkg" / "__pycache__")
     place.sync({b"a": b"1"})
     assert (tmp_path / "outside" / "precious").exists()
+
+
+def test_what_is_compiled_of_a_file_goes_also_after_a_kill_right_after_the_file_was_replaced(place, monkeypatch):
+    old, new = ({b"d/a.py": content, b"d/b.py": b"B = 1\n"} for content in (b"A = 1\n", b"A = 2\n"))
+    place.sync(old)
+    for name in ("a", "b"):
+        py_compile.compile(str(place.work / "d" / f"{name}.py"))
+    target = put_tree(place.store, new)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replacer.bytecode, "forget", killed)
+    with pytest.raises(KeyboardInterrupt):
+        sync(place.store, place.work, [place.deployed], target, place.recovered)
+    monkeypatch.undo()
+    assert (place.work / "d" / "a.py").read_bytes() == b"A = 2\n"
+    sync(place.store, place.work, [place.deployed, target], target, place.recovered)
+    left = {path.name.partition(".")[0] for path in (place.work / "d" / "__pycache__").iterdir()}
+    assert left == {"b"}
 
 
 @pytest.mark.parametrize("steps", [(b"A = 1\n", b"A = 2\n"), (b"A = 1\n", None, b"A = 2\n")], ids=["changed", "again"])
