@@ -90,6 +90,8 @@ class FrontDirectory:
     async def changed(self, after: int, timeout: float) -> int:  # noqa: ASYNC109 - part of the front's protocol
         """The number of the newest change, once it is another than *after* or *timeout* seconds have passed."""
         news = self.registry.shop.news
+        if news.number > after:
+            return news.number
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await news.after(after)

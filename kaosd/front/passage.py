@@ -26,7 +26,7 @@ class Passage:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._upstreams = Upstreams(lambda: {route.upstream for route in directory.routes() if route.upstream})
+        self._upstreams = Upstreams(lambda name: route.upstream if (route := directory.route(name)) else None)
         self._sockets = Sockets()
 
     async def take(self, request: web.BaseRequest, target: str, back: Back, *, page: bool) -> web.StreamResponse | None:
@@ -70,7 +70,7 @@ class Passage:
         self, route: Route, address: str, request: web.BaseRequest, target: str, back: Back
     ) -> web.StreamResponse:
         headers = to_host(request.headers, route.token, request.remote or "127.0.0.1")
-        async with self._upstreams.use(address) as upstream:
+        async with self._upstreams.use(route.name, address) as upstream:
             if is_websocket(request):
                 host = await open_to_host(upstream, request, target, headers)
                 if isinstance(host, aiohttp.WSServerHandshakeError):

@@ -1,10 +1,10 @@
-"""Connections to the hosts: one set per address, kept while it is some notebook's address or in use."""
+"""Connections to the hosts: one set per address, kept while it is its notebook's address or in use."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import aiohttp
 from yarl import URL
@@ -36,30 +36,32 @@ class Upstream:
 
 
 class Upstreams:
-    """All hosts' addresses in use. current: tells the addresses that are worth keeping connections to."""
+    """All hosts' addresses in use. current: tells the address of a notebook by its name, None when it has none."""
 
-    def __init__(self, current: Callable[[], Collection[str]]) -> None:
+    def __init__(self, current: Callable[[str], str | None]) -> None:
         self._current = current
-        self._open: dict[str, Upstream] = {}
+        self._open: dict[tuple[str, str], Upstream] = {}
 
     @contextlib.asynccontextmanager
-    async def use(self, address: str) -> AsyncIterator[Upstream]:
-        """The connections to *address*; they stay open at least as long as this is used."""
-        upstream = self._open.get(address)
-        if upstream is None:
-            upstream = self._open[address] = Upstream(address)
+    async def use(self, name: str, address: str) -> AsyncIterator[Upstream]:
+        """The connections to *address* of notebook *name*; they stay open at least as long as this is used."""
+        known = self._open.get((name, address))
+        upstream = self._open[name, address] = known or Upstream(address)
         upstream.users += 1
         try:
+            if known is None:  # only now is every address looked at: a request stays cheap
+                await self._drop(list(self._open))
             yield upstream
         finally:
             upstream.users -= 1
-            await self._drop_unused()
+            await self._drop([(name, address)])
 
-    async def _drop_unused(self) -> None:
-        current = self._current()
-        unused = [one for one, up in self._open.items() if not up.users and one not in current]
-        closing = [self._open.pop(address) for address in unused]
-        await asyncio.gather(*(upstream.close() for upstream in closing))
+    async def _drop(self, looked_at: Iterable[tuple[str, str]]) -> None:
+        """Close those of *looked_at* that have no users, and are not their notebook's address any more."""
+        unused = [key for key in looked_at if key in self._open and not self._open[key].users]
+        closing = [self._open.pop(key) for key in unused if self._current(key[0]) != key[1]]
+        if closing:
+            await asyncio.gather(*(upstream.close() for upstream in closing))
 
     async def close(self) -> None:
         """Close all of them."""
