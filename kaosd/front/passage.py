@@ -72,12 +72,14 @@ class Passage:
         headers = to_host(request.headers, route.token, request.remote or "127.0.0.1")
         async with self._upstreams.use(route.name, address) as upstream:
             if is_websocket(request):
-                host = await open_to_host(upstream, request, target, headers)
+                async with upstream.turn():
+                    host = await open_to_host(upstream, request, target, headers)
                 if isinstance(host, aiohttp.WSServerHandshakeError):
                     return answers.problem(max(host.status, 400), "Websocket refused", "The host refused it.")
                 return await self._sockets.join(request, host)
             try:
-                answer = await ask(upstream, request, target, headers)
+                async with upstream.turn():
+                    answer = await ask(upstream, request, target, headers)
             except HostBroke:
                 text = "The host went away while it was answering; it may or may not have acted on the request."
                 return answers.problem(502, "Host went away", text)

@@ -10,6 +10,8 @@ import aiohttp
 from yarl import URL
 
 _UNIX = "unix:"
+AT_ONCE = 4  # requests that the front sends to a host at once; its server works on one at a time anyway
+TURN = 0.05  # seconds after which a request waits for something else than the host's processor
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=None)
 
 
@@ -22,9 +24,33 @@ class Upstream:
 
     def __init__(self, address: str) -> None:
         self.users = 0
+        self._free = asyncio.Semaphore(AT_ONCE)
         self._base = "http://localhost" if address.startswith(_UNIX) else address
         self.kept = _session(address, force_close=False)
         self.fresh = _session(address, force_close=True)
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until fewer than AT_ONCE requests have their turn: it lasts until the answer, at most TURN seconds.
+
+        A host answers in the order in which it was asked. The daemon asks it too, at a save and for a status: its
+        questions wait behind AT_ONCE requests, not behind those of all clients.
+        """
+        await self._free.acquire()
+        held = True
+
+        def give_back() -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._free.release()
+
+        late = asyncio.get_running_loop().call_later(TURN, give_back)
+        try:
+            yield
+        finally:
+            late.cancel()
+            give_back()
 
     def url(self, target: str) -> URL:
         """The address of a request target (path and query), which is passed on as it was encoded."""
