@@ -40,7 +40,7 @@ class StageLog:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogLine:
     """One line of a log file. time: seconds since the epoch, 0 when the file has not told any yet."""
 
     time: float
@@ -86,7 +86,7 @@ def split_line(line: str) -> tuple[float | None, str]:
     return None, line
 
 
-def note(entry: Entry) -> Note | None:
+def note(entry: LogLine) -> Note | None:
     """What *entry* says of its deployment, when it is such a line."""
     found = _NOTE.fullmatch(entry.text) if entry.log.stage == "watch" else None
     return Note(int(found[1]), found[2], found[3] or "") if found else None
@@ -106,7 +106,7 @@ def stage_logs(directory: str, notebook: str) -> list[StageLog]:
     return sorted(logs, key=lambda log: (log.number, STAGES.index(log.stage), log.job))
 
 
-def entries(excerpt: Excerpt, newest: int | None = None) -> Iterator[Entry]:
+def entries(excerpt: Excerpt, newest: int | None = None) -> Iterator[LogLine]:
     """The lines of one file within the excerpt's time; nothing when the file was removed meanwhile.
 
     newest: bytes at the end of the file that are read, None for all of it.
@@ -122,17 +122,17 @@ def entries(excerpt: Excerpt, newest: int | None = None) -> Iterator[Entry]:
                 told, text = _read_line(line)
                 at = at if told is None else told
                 if at is not None and excerpt.start <= at < excerpt.end:
-                    yield Entry(at, excerpt.log, text)
+                    yield LogLine(at, excerpt.log, text)
     except FileNotFoundError:
         return
 
 
-def newest(excerpts: Iterable[Excerpt], count: int) -> list[Entry]:
+def newest(excerpts: Iterable[Excerpt], count: int) -> list[LogLine]:
     """The last *count* lines of several files, in their order; not more is read of a file than that takes."""
     return list(heapq.merge(*(_newest(excerpt, count) for excerpt in excerpts), key=order))[-count:]
 
 
-def _newest(excerpt: Excerpt, count: int) -> list[Entry]:
+def _newest(excerpt: Excerpt, count: int) -> list[LogLine]:
     try:
         size = os.stat(excerpt.log.path).st_size
     except FileNotFoundError:
@@ -149,12 +149,12 @@ def _read_line(line: bytes) -> tuple[float | None, str]:
     return split_line(line.decode("utf-8", "backslashreplace").rstrip("\r\n"))
 
 
-def merged(excerpts: Iterable[Excerpt]) -> Iterator[Entry]:
+def merged(excerpts: Iterable[Excerpt]) -> Iterator[LogLine]:
     """The lines of several files in their order."""
     return heapq.merge(*map(entries, excerpts), key=order)
 
 
-def order(entry: Entry) -> tuple[float, bool]:
+def order(entry: LogLine) -> tuple[float, bool]:
     """What lines are sorted by: their time, and of one time the end of the deployment last."""
     told = note(entry)
     return entry.time, told is not None and told.outcome != ""
@@ -226,7 +226,7 @@ class Tail:
                 return
             self._place, self._at = (found.st_ino, found.st_size), time.time()
 
-    def read(self) -> list[Entry]:
+    def read(self) -> list[LogLine]:
         """The lines since the last call; none when the file is gone."""
         try:
             found = os.stat(self.log.path)
@@ -245,7 +245,7 @@ class Tail:
             lines, self._rest = [*lines, self._rest], b""
         return [self._entry(line) for line in lines]
 
-    def _entry(self, line: bytes) -> Entry:
+    def _entry(self, line: bytes) -> LogLine:
         told, text = _read_line(line)
         self._at = self._at if told is None else told
-        return Entry(self._at, self.log, text)
+        return LogLine(self._at, self.log, text)

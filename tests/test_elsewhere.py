@@ -18,7 +18,7 @@ import pytest
 
 from kaosd import bundle
 from kaosd.bundle import Store
-from kaosd.engines.base import Edit, Outcome
+from kaosd.engines.base import EditOutcome, FileEdit
 from kaosd.hosted import podtree
 from kaosd.hosted.states import State
 from kaosd.notebook.elsewhere import Digests, Elsewhere
@@ -52,18 +52,18 @@ class Directory:
         return hashlib.sha256(content).hexdigest()
 
     async def change(
-        self, edits: Sequence[Edit], before: Sequence[str] | None, after: Sequence[str] | None
-    ) -> list[Outcome]:
+        self, edits: Sequence[FileEdit], before: Sequence[str] | None, after: Sequence[str] | None
+    ) -> list[EditOutcome]:
         self.asked.append("change")
         if self.meanwhile:
             self.meanwhile.pop(0)()
-        outcomes: list[Outcome] = []
+        outcomes: list[EditOutcome] = []
         for edit in edits:
             content = b"".join(edit.chunks(1 << 20)) if edit.kind not in (None, "d") else b""
             change = {"path": os.fsdecode(edit.path), "expected": edit.expected, "kind": edit.kind}
             told = podtree.make(self.root, json.loads(json.dumps(change)), content, None)
             outcomes.append(
-                Outcome(True) if told.get("done") else Outcome(False, os.fsencode(told["at"]), told["found"])
+                EditOutcome(True) if told.get("done") else EditOutcome(False, os.fsencode(told["at"]), told["found"])
             )
             if not outcomes[-1].done:
                 return outcomes

@@ -13,11 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "kaosd"
 MODULES = {
     *("answers", "documents", "following", "lines", "output", "parsing", "past", "routes", "server", "text"),
 }
-CLASSES = {
-    *("Applied", "Build", "Change", "Connection", "Directory", "Edit", "Entry", "Facts", "Failure"),
-    *("Found", "Image", "Kernel", "Known", "Line", "Live", "Names", "Outcome", "Past", "Problem", "Progress"),
-    *("Question", "Read", "Refusal", "Route", "Running", "Step", "Why"),
-}
+CLASSES = {"Applied", "Change", "Directory", "Failure", "Live", "Question"}
 
 
 def modules() -> dict[str, Path]:

@@ -127,7 +127,7 @@ class _Query(_Fields):
     model_config = ConfigDict(strict=False)
 
 
-class Why(_Query):
+class WhyQuery(_Query):
     """path: absolute; bytes that are not UTF-8 percent-encoded as they are."""
 
     path: Annotated[str, AfterValidator(_absolute)]

@@ -26,7 +26,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ApiRoute:
     """One line of the table.
 
     mutating: logged, and refused while the daemon drains. stream: may last, so that only some run at once.
@@ -111,54 +111,54 @@ async def _wait(to: Requests, ask: Ask) -> Json:
 
 
 async def _why(to: Requests, ask: Ask) -> Json:
-    return await to.reports.why(checked(request_checks.Why, ask.query).path)
+    return await to.reports.why(checked(request_checks.WhyQuery, ask.query).path)
 
 
 # An empty name is matched as well, and then refused as a name.
 _NAME = "/v1/notebooks/{name:[^/]*}"
 
 ROUTES = (  # sorted by path and method
-    Route("POST", "/v1/backup", _backup, mutating=True),
-    Route("GET", "/v1/doctor", lambda to, _: to.daemon.doctor()),
-    Route("GET", "/v1/events", _events, stream=True),
-    Route("POST", "/v1/notebooks", _deploy, mutating=True),
-    Route("DELETE", _NAME, _kill, mutating=True),
-    Route("GET", _NAME, lambda to, ask: to.reports.notebook(ask.name)),
-    Route("POST", f"{_NAME}/add", _add, mutating=True),
-    Route("POST", f"{_NAME}/cancel", lambda to, ask: to.lifecycle.cancel(ask.name), mutating=True),
-    Route("GET", f"{_NAME}/diff", _diff),
-    Route("GET", f"{_NAME}/dockerfile", lambda to, ask: to.reports.dockerfile(ask.name)),
-    Route("GET", f"{_NAME}/edits", lambda to, ask: to.files.edits(ask.name)),
-    Route("GET", f"{_NAME}/environment", lambda to, ask: to.reports.environment(ask.name)),
-    Route("GET", f"{_NAME}/history", lambda to, ask: to.reports.history(ask.name)),
-    Route("GET", f"{_NAME}/logs", _logs),
-    Route("POST", f"{_NAME}/open", lambda to, ask: to.daemon.hand_over(ask.name), mutating=True),
-    Route("GET", f"{_NAME}/outdated", lambda to, ask: to.reports.outdated(ask.name), stream=True),
-    Route("POST", f"{_NAME}/pause", lambda to, ask: to.lifecycle.pause(ask.name), mutating=True),
-    Route("POST", f"{_NAME}/pull", _pull, mutating=True),
-    Route("DELETE", f"{_NAME}/recovered", lambda to, ask: to.files.clear(ask.name), mutating=True),
-    Route("GET", f"{_NAME}/recovered", lambda to, ask: to.files.recovered(ask.name)),
-    Route("POST", f"{_NAME}/redeploy", _redeploy, mutating=True),
-    Route("POST", f"{_NAME}/reset", _reset, mutating=True),
-    Route("POST", f"{_NAME}/restart", _restart, mutating=True),
-    Route("POST", f"{_NAME}/restore", _restore, mutating=True),
-    Route("POST", f"{_NAME}/resume", lambda to, ask: to.lifecycle.resume(ask.name), mutating=True),
-    Route("POST", f"{_NAME}/rollback", _rollback, mutating=True),
-    Route("POST", f"{_NAME}/run", _run, mutating=True, stream=True),
-    Route("POST", f"{_NAME}/start", lambda to, ask: to.lifecycle.start(ask.name), mutating=True),
-    Route("POST", f"{_NAME}/stop", lambda to, ask: to.lifecycle.stop(ask.name), mutating=True),
-    Route("POST", f"{_NAME}/wait", _wait, stream=True),
-    Route("POST", "/v1/open", lambda to, ask: to.daemon.hand_over(ask.name), mutating=True),
-    Route("POST", "/v1/reload", lambda to, _: to.daemon.reload(), mutating=True),
-    Route("GET", "/v1/status", lambda to, _: to.daemon.status()),
-    Route("POST", "/v1/stop", lambda to, _: to.daemon.stop(), mutating=True),
-    Route("GET", "/v1/version", lambda to, _: to.daemon.version()),
-    Route("GET", "/v1/why", _why),
+    ApiRoute("POST", "/v1/backup", _backup, mutating=True),
+    ApiRoute("GET", "/v1/doctor", lambda to, _: to.daemon.doctor()),
+    ApiRoute("GET", "/v1/events", _events, stream=True),
+    ApiRoute("POST", "/v1/notebooks", _deploy, mutating=True),
+    ApiRoute("DELETE", _NAME, _kill, mutating=True),
+    ApiRoute("GET", _NAME, lambda to, ask: to.reports.notebook(ask.name)),
+    ApiRoute("POST", f"{_NAME}/add", _add, mutating=True),
+    ApiRoute("POST", f"{_NAME}/cancel", lambda to, ask: to.lifecycle.cancel(ask.name), mutating=True),
+    ApiRoute("GET", f"{_NAME}/diff", _diff),
+    ApiRoute("GET", f"{_NAME}/dockerfile", lambda to, ask: to.reports.dockerfile(ask.name)),
+    ApiRoute("GET", f"{_NAME}/edits", lambda to, ask: to.files.edits(ask.name)),
+    ApiRoute("GET", f"{_NAME}/environment", lambda to, ask: to.reports.environment(ask.name)),
+    ApiRoute("GET", f"{_NAME}/history", lambda to, ask: to.reports.history(ask.name)),
+    ApiRoute("GET", f"{_NAME}/logs", _logs),
+    ApiRoute("POST", f"{_NAME}/open", lambda to, ask: to.daemon.hand_over(ask.name), mutating=True),
+    ApiRoute("GET", f"{_NAME}/outdated", lambda to, ask: to.reports.outdated(ask.name), stream=True),
+    ApiRoute("POST", f"{_NAME}/pause", lambda to, ask: to.lifecycle.pause(ask.name), mutating=True),
+    ApiRoute("POST", f"{_NAME}/pull", _pull, mutating=True),
+    ApiRoute("DELETE", f"{_NAME}/recovered", lambda to, ask: to.files.clear(ask.name), mutating=True),
+    ApiRoute("GET", f"{_NAME}/recovered", lambda to, ask: to.files.recovered(ask.name)),
+    ApiRoute("POST", f"{_NAME}/redeploy", _redeploy, mutating=True),
+    ApiRoute("POST", f"{_NAME}/reset", _reset, mutating=True),
+    ApiRoute("POST", f"{_NAME}/restart", _restart, mutating=True),
+    ApiRoute("POST", f"{_NAME}/restore", _restore, mutating=True),
+    ApiRoute("POST", f"{_NAME}/resume", lambda to, ask: to.lifecycle.resume(ask.name), mutating=True),
+    ApiRoute("POST", f"{_NAME}/rollback", _rollback, mutating=True),
+    ApiRoute("POST", f"{_NAME}/run", _run, mutating=True, stream=True),
+    ApiRoute("POST", f"{_NAME}/start", lambda to, ask: to.lifecycle.start(ask.name), mutating=True),
+    ApiRoute("POST", f"{_NAME}/stop", lambda to, ask: to.lifecycle.stop(ask.name), mutating=True),
+    ApiRoute("POST", f"{_NAME}/wait", _wait, stream=True),
+    ApiRoute("POST", "/v1/open", lambda to, ask: to.daemon.hand_over(ask.name), mutating=True),
+    ApiRoute("POST", "/v1/reload", lambda to, _: to.daemon.reload(), mutating=True),
+    ApiRoute("GET", "/v1/status", lambda to, _: to.daemon.status()),
+    ApiRoute("POST", "/v1/stop", lambda to, _: to.daemon.stop(), mutating=True),
+    ApiRoute("GET", "/v1/version", lambda to, _: to.daemon.version()),
+    ApiRoute("GET", "/v1/why", _why),
 )
 
 _BY_PATH = {(route.method, route.path.replace(_NAME, "/v1/notebooks/{name}")): route for route in ROUTES}
 
 
-def find(method: str, path: str) -> Route | None:
+def find(method: str, path: str) -> ApiRoute | None:
     """The route of *path*, in which a notebook's name is written {name}."""
     return _BY_PATH.get((method, path))

@@ -15,7 +15,7 @@ from kaosd.api import problems, request_checks
 from kaosd.api.connection import Connection, ConnectionLimiter, Limits, peer
 from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
-from kaosd.api.routes import ROUTES, Ask, Events, Json, Route, find
+from kaosd.api.routes import ROUTES, ApiRoute, Ask, Events, Json, find
 from kaosd.errors import KaosError
 from kaosd.metrics import CONTENT_TYPE
 from kaosd.model import check_name
@@ -143,7 +143,7 @@ class Api:
         except KaosError as error:
             return problems.status_of(error), problems.document(error)
 
-    def _refuse_while_draining(self, route: Route) -> None:
+    def _refuse_while_draining(self, route: ApiRoute) -> None:
         if route.mutating and self.draining:
             raise Refusal(503, "draining", "kaosd is stopping and takes no changes", hint="start it again first")
 
@@ -173,7 +173,7 @@ class Api:
         body = (await self._answering.daemon.metrics()).encode()
         return web.Response(body=body, headers={**problems.HEADERS, "Content-Type": CONTENT_TYPE})
 
-    def _endpoint(self, route: Route) -> Handler:
+    def _endpoint(self, route: ApiRoute) -> Handler:
         async def endpoint(request: web.Request) -> web.StreamResponse:
             self._refuse_while_draining(route)
             given = request.match_info.get("name")
@@ -190,7 +190,7 @@ class Api:
 
         return endpoint
 
-    async def _answer(self, route: Route, ask: Ask) -> Json | Events:
+    async def _answer(self, route: ApiRoute, ask: Ask) -> Json | Events:
         """The answer to a request, once it is certain whether the notebook that it is for is there."""
         if ask.name:
             await self._answering.daemon.certain(ask.name)

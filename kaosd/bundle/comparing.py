@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kaosd.bundle.copying import hash_file
 from kaosd.bundle.ignore import Matcher
-from kaosd.bundle.index import Known
+from kaosd.bundle.index import CachedDirectory
 from kaosd.bundle.listing import inode_of, list_directory, records, unsure
 from kaosd.bundle.read_file import GRAIN
 from kaosd.bundle.tree import Entry, join, split
@@ -31,7 +31,7 @@ class ExpectedEntry(NamedTuple):
     """
 
     root: bytes
-    known: Mapping[bytes, Known]
+    known: Mapping[bytes, CachedDirectory]
     refused: Mapping[bytes, Mapping[bytes, str]]
     waiting: Collection[bytes]
     matcher: Matcher

@@ -16,7 +16,7 @@ from kaosd import encodings
 from kaosd.bundle.source import model_tree
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, join, lookup
-from kaosd.declared.data_paths import Code, Read, code_of, name_of_data, worth
+from kaosd.declared.data_paths import Code, DataRead, code_of, name_of_data, worth
 from kaosd.declared.looking_up import joined
 from kaosd.errors import ContentLost
 
@@ -30,7 +30,7 @@ _READS = 50  # that are remembered of a directory
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Code that reads data which the bundle does not have. file: its path in the bundle; where, path: see Read.
+    """Code that reads data which the bundle does not have. file: its path in the bundle; where, path: see DataRead.
 
     directories: where that data may be, from the notebook's root; absolute or with ".." where it is not below it.
     taken: the bundle has something else that is called `data` there.
@@ -47,7 +47,7 @@ class _Found(NamedTuple):
     """What the code of one file or directory says. below: of the entries of a directory, by name."""
 
     digest: str
-    reads: tuple[tuple[bytes, Read], ...] = ()
+    reads: tuple[tuple[bytes, DataRead], ...] = ()
     made: frozenset[str] = frozenset()
     below: Mapping[bytes, _Found] = MappingProxyType({})
 

@@ -54,7 +54,7 @@ class Spot(NamedTuple):
     size: int
 
 
-class Known(NamedTuple):
+class CachedDirectory(NamedTuple):
     """What the stat cache holds of one directory.
 
     node: digest of its node. listing: what it looked like on disk. files, bytes: of its own entries, not below.
@@ -76,7 +76,7 @@ class CacheUpdate:
     root: bytes
     before: str | None
     tree: str
-    changed: Mapping[bytes, Known]
+    changed: Mapping[bytes, CachedDirectory]
     gone: Iterable[bytes] = field(default=())
 
 
@@ -209,7 +209,7 @@ class Index:
         with self._transaction():
             self._connection.execute("delete from lost")
 
-    def cache(self, root: bytes) -> dict[bytes, Known]:
+    def cache(self, root: bytes) -> dict[bytes, CachedDirectory]:
         """The stat cache of *root*: its directories by path. CacheDamagedError when a row is not what was written."""
         rows = self._connection.execute(
             "select path, node, listing, files, bytes, sum from caches where root = ?", (root,)
@@ -218,7 +218,7 @@ class Index:
         for path, node, listing, files, size, told in rows:
             if told != _sum(root, path, node, listing, files, size):
                 raise CacheDamagedError
-            found[path] = Known(node.hex(), listing, files, size)
+            found[path] = CachedDirectory(node.hex(), listing, files, size)
         return found
 
     def trees(self) -> dict[bytes, str]:
@@ -259,7 +259,7 @@ def _spots(rows: Iterable[tuple[Any, ...]]) -> dict[str, Spot]:
     return {digest.hex(): Spot(*spot) for digest, *spot in rows if isinstance(digest, bytes) and _is_spot(spot)}
 
 
-def _row(root: bytes, path: bytes, known: Known) -> tuple[bytes | int, ...]:
+def _row(root: bytes, path: bytes, known: CachedDirectory) -> tuple[bytes | int, ...]:
     row = (root, path, bytes.fromhex(known.node), known.listing, known.files, known.bytes)
     return (*row, _sum(*row))
 

@@ -17,7 +17,7 @@ from typing import Literal
 from kaosd.bundle.comparing import Comparison, ExpectedEntry
 from kaosd.bundle.copying import stamp
 from kaosd.bundle.ignore import Matcher, Verdict
-from kaosd.bundle.index import CacheUpdate, Known
+from kaosd.bundle.index import CachedDirectory, CacheUpdate
 from kaosd.bundle.openat import open_root
 from kaosd.bundle.scan_result import Refused, Scan
 from kaosd.bundle.source import REQUIREMENTS, find_base, git_busy, has_environment, is_kaos, model_of
@@ -47,7 +47,7 @@ class Scanner:
         self._root = os.path.abspath(os.fsencode(root))
         self._store = store
         self._kind = kind
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, CachedDirectory] = {}
         self._tree: str | None = None
         self._files = self._bytes = 0
         self._changed = 0  # directories that the last look found to be other ones
@@ -361,6 +361,6 @@ class Scanner:
         self._files = sum(known.files for known in self._known.values())
         self._bytes = sum(known.bytes for known in self._known.values())
 
-    def _add(self, known: Known, sign: int) -> None:
+    def _add(self, known: CachedDirectory, sign: int) -> None:
         self._files += sign * known.files
         self._bytes += sign * known.bytes

@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary
 from kaosd.aside import discard, is_file, set_aside
 from kaosd.bundle.copying import check_grown, check_same, copy, hash_file, read_all, stamp, write_all
 from kaosd.bundle.durable import sync
-from kaosd.bundle.index import LARGE, CacheDamagedError, CacheUpdate, Index, Known, Spot, is_damage
+from kaosd.bundle.index import LARGE, CacheDamagedError, CachedDirectory, CacheUpdate, Index, Spot, is_damage
 from kaosd.bundle.node_cache import NodeCache
 from kaosd.bundle.packs import EXHAUSTED, Packs
 from kaosd.bundle.store_errors import store_error, store_errors
@@ -257,7 +257,7 @@ class Store:
 
     # -- stat caches ---------------------------------------------------------------------------------------
 
-    def cache(self, root: bytes) -> tuple[str | None, dict[bytes, Known]]:
+    def cache(self, root: bytes) -> tuple[str | None, dict[bytes, CachedDirectory]]:
         """The tree and the stat cache of *root* as of its last flush; None and nothing when there is none."""
         try:
             with contextlib.suppress(ContentLost), self._errors("read"), self._lock:  # then the index is another one

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 
 from kaosd.bundle.ignore import Matcher
-from kaosd.bundle.index import Known
+from kaosd.bundle.index import CachedDirectory
 from kaosd.bundle.listing import describe, header_of, inode_of, kind_of, list_directory, pack, records
 from kaosd.bundle.read_file import unreadable
 from kaosd.bundle.tree import join, split
@@ -34,7 +34,7 @@ class Survey:
         root: bytes,
         base: bytes,
         matcher: Matcher,
-        known: Mapping[bytes, Known],
+        known: Mapping[bytes, CachedDirectory],
         refused: Mapping[bytes, Mapping[bytes, str]],
     ) -> None:
         self._root = root

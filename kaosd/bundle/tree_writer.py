@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from kaosd.bundle.index import Known
+from kaosd.bundle.index import CachedDirectory
 from kaosd.bundle.listing import inode_of, kind_of, pack, records, size_and_time, unsure
 from kaosd.bundle.openat import directory as open_beneath
 from kaosd.bundle.read_file import SAVING, Taken, take, torn
@@ -33,7 +33,7 @@ class TreeWriter:
         root: int,
         base: bytes,
         model: bytes | None,
-        known: Mapping[bytes, Known],
+        known: Mapping[bytes, CachedDirectory],
     ) -> None:
         self._store = store
         self._writers = writers
@@ -41,7 +41,7 @@ class TreeWriter:
         self._base = base
         self._model = model
         self._known = known
-        self.changed: dict[bytes, Known] = {}
+        self.changed: dict[bytes, CachedDirectory] = {}
         self.saving: list[bytes] = []
         self.progress = [0, 0]  # files and bytes read so far; another thread may look
 
@@ -77,7 +77,7 @@ class TreeWriter:
             self.changed[path] = new
         return old is None or new.node != old.node
 
-    def _with_children(self, path: bytes, old: Known, children: set[bytes], gone: set[bytes]) -> str:
+    def _with_children(self, path: bytes, old: CachedDirectory, children: set[bytes], gone: set[bytes]) -> str:
         """The node of a directory in which nothing but sub-directories has changed."""
         entries = list(self._nodes(old))
         for name in children:
@@ -87,7 +87,9 @@ class TreeWriter:
             entries[at : at + there] = [Entry(name, "d", child.node, 0)] if child is not None else []
         return self._put_node(entries)
 
-    def _looked_at(self, path: bytes, listing: bytes, old: Known | None, forced: set[bytes], survey: Survey) -> Known:
+    def _looked_at(
+        self, path: bytes, listing: bytes, old: CachedDirectory | None, forced: set[bytes], survey: Survey
+    ) -> CachedDirectory:
         """What to know of a directory in which something may have changed."""
         headers = records(listing)
         entries = self._reusable(path, headers, old, forced, survey.gone)
@@ -97,14 +99,19 @@ class TreeWriter:
         node = self._put_node(entries.values())
         files = [entry for entry in entries.values() if entry.kind != "d"]
         size = sum(entry.size for entry in files)
-        return Known(node, pack(inode_of(listing), headers), len(files), size)
+        return CachedDirectory(node, pack(inode_of(listing), headers), len(files), size)
 
-    def _child(self, path: bytes, gone: set[bytes]) -> Known | None:
+    def _child(self, path: bytes, gone: set[bytes]) -> CachedDirectory | None:
         """A sub-directory as it is now; None when it is gone, or cannot be read."""
         return self.changed.get(path) or (self._known.get(path) if path not in gone else None)
 
     def _reusable(
-        self, path: bytes, headers: dict[bytes, bytes], old: Known | None, forced: set[bytes], gone: set[bytes]
+        self,
+        path: bytes,
+        headers: dict[bytes, bytes],
+        old: CachedDirectory | None,
+        forced: set[bytes],
+        gone: set[bytes],
     ) -> dict[bytes, Entry]:
         """The entries that need no reading: sub-directories, and files whose record is the same as before."""
         same = records(old.listing) if old is not None else {}
@@ -119,10 +126,10 @@ class TreeWriter:
                 entries[name] = before[name]
         return entries
 
-    def _entries(self, known: Known | None) -> dict[bytes, Entry]:
+    def _entries(self, known: CachedDirectory | None) -> dict[bytes, Entry]:
         return {entry.name: entry for entry in self._nodes(known)}
 
-    def _nodes(self, known: Known | None) -> tuple[Entry, ...]:
+    def _nodes(self, known: CachedDirectory | None) -> tuple[Entry, ...]:
         return self._store.node(known.node) if self._store is not None and known is not None else ()
 
     def _read(
@@ -131,7 +138,7 @@ class TreeWriter:
         names: list[bytes],
         headers: dict[bytes, bytes],
         entries: dict[bytes, Entry],
-        old: Known | None,
+        old: CachedDirectory | None,
         refused: dict[bytes, str],
     ) -> None:
         """Take *names* of a directory: fills entries and refused, and brings headers up to date."""

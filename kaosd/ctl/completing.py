@@ -24,7 +24,7 @@ QUICK = 0.5  # seconds that the daemon may take; a person waits at the prompt
 Words = list[tuple[str, str]]  # each with what it means
 
 
-class Found(NamedTuple):
+class Completions(NamedTuple):
     """kind: "words", or "files" or "dirs", which the shell knows better."""
 
     kind: str
@@ -71,7 +71,7 @@ class Names:
         return [(one["path"], one["saved_at"]) for one in found["recovered"]]
 
 
-def complete(words: list[str], commands: Commands, names: Names) -> Found:
+def complete(words: list[str], commands: Commands, names: Names) -> Completions:
     """What the last of *words* (those after "kaosctl") can become."""
     *given, word = [each for each in words if each != "="] or [""]  # bash makes three words of --name=x
     group, given = commands, commands.expand(given)
@@ -85,11 +85,11 @@ def complete(words: list[str], commands: Commands, names: Names) -> Found:
         return _beginning(word, [*flags, *group.summaries().items(), *short])
     parser = group.find(given[:1])
     if parser is None:
-        return Found("words", [])
+        return Completions("words", [])
     return _arguments(parser, given[1:], word, names)
 
 
-def _arguments(parser: argparse.ArgumentParser, given: list[str], word: str, names: Names) -> Found:
+def _arguments(parser: argparse.ArgumentParser, given: list[str], word: str, names: Names) -> Completions:
     """What *word* can become, after the arguments *given* to the command of *parser*."""
     options = {text: action for action in parser._actions for text in action.option_strings}
     places = [action for action in parser._actions if not action.option_strings]
@@ -109,23 +109,23 @@ def _arguments(parser: argparse.ArgumentParser, given: list[str], word: str, nam
     option, assigned, value = word.partition("=")
     if assigned and option in options:
         found = _values(options[option], value, seen, names)
-        return Found(found.kind, [(f"{option}={one}", text) for one, text in found.words])
+        return Completions(found.kind, [(f"{option}={one}", text) for one, text in found.words])
     if word.startswith("-"):
         fresh = {text: action for text, action in options.items() if action not in used}
         return _beginning(word, [(text, _one_line(action.help)) for text, action in fresh.items() if len(text) > 2])
     place = places[min(len(seen), len(places) - 1)] if places else None
     if place is None or (len(seen) >= len(places) and place.nargs != "*"):
-        return Found("words", [])
+        return Completions("words", [])
     return _values(place, word, seen, names)
 
 
-def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -> Found:
+def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -> Completions:
     """What a value of *action* can be; *seen*: the values before it that belong to no option."""
     if action.choices is not None:
         return _beginning(word, [(str(choice), "") for choice in action.choices])
     edits = action.dest == "edits"
     if action.metavar in ("DIR", "FILE") or (action.metavar == "PATH" and not action.option_strings and not edits):
-        return Found("dirs" if action.metavar == "DIR" else "files", [])
+        return Completions("dirs" if action.metavar == "DIR" else "files", [])
     asks: dict[object, Callable[[], Words]] = {
         "NAME": names.notebooks,
         "TEMPLATE": names.templates,
@@ -138,7 +138,7 @@ def _values(action: argparse.Action, word: str, seen: list[str], names: Names) -
     try:
         return _beginning(word, asks.get(action.metavar, list)())
     except Failure:
-        return Found("words", [])
+        return Completions("words", [])
 
 
 def _past(seen: list[str], names: Names) -> Words:
@@ -162,8 +162,8 @@ def _commands(seen: list[str]) -> Words:
     return [*group.summaries().items(), *(() if seen else topics.titles().items())]
 
 
-def _beginning(word: str, offered: Iterable[tuple[str, str]]) -> Found:
-    return Found("words", [(one, text) for one, text in offered if one.startswith(word)])
+def _beginning(word: str, offered: Iterable[tuple[str, str]]) -> Completions:
+    return Completions("words", [(one, text) for one, text in offered if one.startswith(word)])
 
 
 def _one_line(text: str | None) -> str:

@@ -18,7 +18,7 @@ from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.following import PAUSE, Tails
 from kaosd.ctl.picture import next_commands
-from kaosd.ctl.progress import Progress
+from kaosd.ctl.progress import ProgressLine
 from kaosd.ctl.screen import Screen, some, span
 from kaosd.ctl.steering import OUTCOMES, wait_for
 
@@ -46,7 +46,7 @@ def deploy_and_follow(client: Client, wanted: dict[str, object], *, as_json: boo
     state = client.get("/v1/status")["daemon"]["state_dir"]
     tails = Tails(lambda: files.logs_of(state, files.notebook_names(state)))
     name = _register(client, wanted)["name"]
-    progress = Progress(output.here(), silent=as_json)
+    progress = ProgressLine(output.here(), silent=as_json)
     try:
         outcome = _accompany(client, name, tails, progress)
     except KeyboardInterrupt:
@@ -76,7 +76,7 @@ def _register(client: Client, wanted: Mapping[str, Any]) -> dict[str, Any]:
         raise
 
 
-def _accompany(client: Client, name: str, tails: Tails, progress: Progress) -> dict[str, Any]:
+def _accompany(client: Client, name: str, tails: Tails, progress: ProgressLine) -> dict[str, Any]:
     """Show what happens until the outcome is there; the outcome."""
     outcomes: queue.Queue[dict[str, Any] | Failure] = queue.Queue()
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from kaosd.ctl import files
 from kaosd.ctl.client import Client
 from kaosd.ctl.printing import Printer
-from kaosd.ctl.progress import Progress
+from kaosd.ctl.progress import ProgressLine
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Search
 from kaosd.ctl.wanted_lines import WantedLines, last, selected
-from kaosd.stage_logs import Entry, Excerpt, StageLog, Tail, order
+from kaosd.stage_logs import Excerpt, LogLine, StageLog, Tail, order
 
 PAUSE = 0.15  # seconds between two examinations
 ASK = 1.0  # seconds between two questions for the progress
@@ -31,15 +31,15 @@ class Tails:
         self._listing = listing
         self._tails = {log.path: Tail(log, from_end=True) for log in listing()}
 
-    def catch_up(self, excerpts: list[Excerpt]) -> list[Entry]:
+    def catch_up(self, excerpts: list[Excerpt]) -> list[LogLine]:
         """What *excerpts* hold now; their files are then followed from just there."""
-        entries: list[Entry] = []
+        entries: list[LogLine] = []
         for excerpt in excerpts:
             tail = self._tails[excerpt.log.path] = Tail(excerpt.log)
             entries += [entry for entry in tail.read() if excerpt.start <= entry.time < excerpt.end]
         return sorted(entries, key=order)
 
-    def poll(self) -> list[Entry]:
+    def poll(self) -> list[LogLine]:
         """The lines that were added since the last call, in the order of their times."""
         present = {log.path: log for log in self._listing()}
         self._tails = {path: self._tails.get(path) or Tail(log) for path, log in present.items()}
@@ -114,7 +114,7 @@ class _Builds:
         self._client = client
         self._name = name
         self._silent = silent or not sys.stdout.isatty()
-        self._progress = Progress(screen, silent=self._silent)
+        self._progress = ProgressLine(screen, silent=self._silent)
         self._asked = 0.0
 
     def show(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from kaosd.ctl import levels
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Hit
-from kaosd.stage_logs import Entry, StageLog, note
+from kaosd.stage_logs import LogLine, StageLog, note
 from kaosd.text import rfc3339
 
 ENDS = {"live": "good", "failed": "badly"}
@@ -33,7 +33,7 @@ class Printer:
         self.searched = searched
         self._shown: dict[str, int] = {}
 
-    def show(self, entries: Iterable[Entry]) -> None:
+    def show(self, entries: Iterable[LogLine]) -> None:
         """Print entries, at once."""
         for entry in entries:
             for line in self.lines(entry):
@@ -60,7 +60,7 @@ class Printer:
             sys.stdout.write(self.screen.paint("dim", f"── {clock}  {text}") + "\n")
             sys.stdout.flush()
 
-    def lines(self, entry: Entry) -> Iterator[str]:
+    def lines(self, entry: LogLine) -> Iterator[str]:
         """The lines to print for one entry: itself, with a seam before it where a deployment starts."""
         if self.as_json:
             yield as_object(entry)
@@ -88,7 +88,7 @@ class Printer:
         text = f"── {self._name(log)}deployment {log.number}  {began}  {cause}"
         return self.screen.paint("strong", text.rstrip())
 
-    def _line(self, entry: Entry, *, matches: bool | None = None) -> str:
+    def _line(self, entry: LogLine, *, matches: bool | None = None) -> str:
         """One line. matches: whether it is what is searched for; None where nothing is."""
         clock = time.strftime("%H:%M:%S", time.localtime(entry.time)) if entry.time else " " * 8
         role = "dim" if matches is False else ROLES[levels.level(entry.text)]
@@ -108,7 +108,7 @@ class Printer:
         return f"{log.notebook} " if self.names and log.notebook else ""
 
 
-def as_object(entry: Entry) -> str:
+def as_object(entry: LogLine) -> str:
     """One entry as a JSON line."""
     return json.dumps(
         {

@@ -8,7 +8,7 @@ from typing import Any
 
 from kaosd.ctl.picture import doing_now
 from kaosd.ctl.screen import Screen, columns, cut, span
-from kaosd.stage_logs import Entry
+from kaosd.stage_logs import LogLine
 
 REPEAT = 60.0  # seconds after which a pipe gets another line although the step is the same
 _ROUTINE = (
@@ -17,7 +17,7 @@ _ROUTINE = (
 )
 
 
-def routine(entry: Entry) -> bool:
+def routine(entry: LogLine) -> bool:
     """Whether a line is of no use while waiting: packages one by one, JupyterLab's own greetings, what uv counts.
 
     The last are in the progress.
@@ -27,7 +27,7 @@ def routine(entry: Entry) -> bool:
     return entry.log.stage == "host" and entry.text.startswith(("I ", "D "))
 
 
-class Progress:
+class ProgressLine:
     """Log lines as they come and what is being done: on a terminal as the last line, in a pipe a line for each step."""
 
     def __init__(self, screen: Screen, *, silent: bool) -> None:
@@ -39,7 +39,7 @@ class Progress:
         self._told = 0.0
         self._line = ""
 
-    def lines(self, entries: list[Entry]) -> None:
+    def lines(self, entries: list[LogLine]) -> None:
         """Show log lines; on a terminal dimmed, and one row each."""
         shown = [entry for entry in entries if not routine(entry)]
         if self._silent or not shown:

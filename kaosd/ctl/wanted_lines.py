@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kaosd import stage_logs
 from kaosd.ctl import files
 from kaosd.ctl.levels import is_start_up_noise
-from kaosd.stage_logs import Entry, Excerpt, StageLog
+from kaosd.stage_logs import Excerpt, LogLine, StageLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class WantedLines:
     grep: re.Pattern[str] | None = None
     every: bool = False
 
-    def passes(self, entry: Entry) -> bool:
+    def passes(self, entry: LogLine) -> bool:
         """Whether a line is asked for, its file being so; what it says does not count where a text is searched for."""
         if self.since is not None and entry.time < self.since:
             return False
         return self.every or self.grep is not None or not is_start_up_noise(entry.log.stage, entry.text)
 
-    def matches(self, entry: Entry) -> bool:
+    def matches(self, entry: LogLine) -> bool:
         """Whether a line holds what is searched for."""
         return self.grep is not None and self.grep.search(entry.text) is not None
 
@@ -72,6 +72,6 @@ def selected(state: str, names: list[str], wanted: WantedLines) -> list[Excerpt]
     return [excerpt for name in names for excerpt in choose(files.logs_of(state, [name]), wanted)]
 
 
-def last(entries: Iterable[Entry], number: int | None) -> Iterable[Entry]:
+def last(entries: Iterable[LogLine], number: int | None) -> Iterable[LogLine]:
     """The last *number* entries, all when it is None."""
     return entries if number is None else deque(entries, maxlen=number)

@@ -8,7 +8,7 @@ engine beyond its name.
 from kaosd.declared.adding import add
 from kaosd.declared.choosing import Choice, Declared, Unused, declare, unused, warnings
 from kaosd.declared.image import Image, image, made_from, meaning
-from kaosd.declared.lines import Line, lines, name_of
+from kaosd.declared.lines import RequirementLine, lines, name_of
 from kaosd.declared.looking_up import Files, Texts
 from kaosd.declared.projects import Project
 from kaosd.declared.pythons import PythonWanted
@@ -18,9 +18,9 @@ __all__ = [
     "Declared",
     "Files",
     "Image",
-    "Line",
     "Project",
     "PythonWanted",
+    "RequirementLine",
     "Texts",
     "Unused",
     "add",

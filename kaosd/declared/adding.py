@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from kaosd.declared.adding_conda import add_conda
 from kaosd.declared.adding_toml import add_pyproject
-from kaosd.declared.edited import Add, Edited, Entry, Wanted, newline_of, one_of, replacement
+from kaosd.declared.edited import Add, Edited, RequirementSpan, Wanted, newline_of, one_of, replacement
 from kaosd.declared.lines import lines, name_of
 from kaosd.errors import ConfigError
 
@@ -65,7 +65,7 @@ def _checked(edited: Edited, wanted: Wanted, file: str) -> Edited:
     return edited
 
 
-def _entries(text: str) -> Iterator[Entry]:
+def _entries(text: str) -> Iterator[RequirementSpan]:
     """The requirements of a requirements file, without comments and options of their lines."""
     starts, at = [], 0
     for line in text.split("\n"):
@@ -82,4 +82,4 @@ def _entries(text: str) -> Iterator[Entry]:
         body = text[start:end]
         bare = body if "\n" in body else _COMMENT.sub("", body)
         begin = start + len(bare) - len(bare.lstrip())
-        yield Entry(begin, begin + len(bare.strip()), found.value)
+        yield RequirementSpan(begin, begin + len(bare.strip()), found.value)

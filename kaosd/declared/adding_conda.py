@@ -9,7 +9,7 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from kaosd.declared.contents import Conda, Malformed, conda_name, read_conda
-from kaosd.declared.edited import Edited, Entry, Wanted, newline_of, one_of, replacement
+from kaosd.declared.edited import Edited, RequirementSpan, Wanted, newline_of, one_of, replacement
 from kaosd.declared.lines import name_of
 from kaosd.errors import ConfigError
 
@@ -65,11 +65,11 @@ def _value(node: Any, key: str) -> Any:  # noqa: ANN401 - nodes of yaml
     return next((value for name, value in pairs if name.value == key), None)
 
 
-def _entries(nodes: Sequence[Any]) -> list[Entry]:
-    return [Entry(one.start_mark.index, one.end_mark.index, str(one.value)) for one in nodes]
+def _entries(nodes: Sequence[Any]) -> list[RequirementSpan]:
+    return [RequirementSpan(one.start_mark.index, one.end_mark.index, str(one.value)) for one in nodes]
 
 
-def _changed(text: str, entry: Entry, wanted: Wanted, file: str, *, by_pip: bool) -> Edited:
+def _changed(text: str, entry: RequirementSpan, wanted: Wanted, file: str, *, by_pip: bool) -> Edited:
     in_conda = None if wanted.is_bare or by_pip else conda_spec(wanted, file)
     new = replacement(entry, wanted) if by_pip else in_conda
     if new is None or new == entry.value:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kaosd.declared.edited import Edited, Entry, Wanted, newline_of, one_of, replacement
+from kaosd.declared.edited import Edited, RequirementSpan, Wanted, newline_of, one_of, replacement
 from kaosd.declared.lines import name_of
 from kaosd.declared.pythons import table
 from kaosd.errors import ConfigError
@@ -72,7 +72,7 @@ def _edited(text: str, wanted: Wanted, file: str) -> Edited:
         lines = f"{start}dependencies = [{end}    {_quoted(wanted.text)},{end}]{end}"
         return Edited(text[:at] + lines + text[at:], added=(wanted.text,))
     strings = [one for one in array if one.is_string]
-    entries = [Entry(one.begin, one.end, str(tomllib.loads(f"x = {one.text}")["x"])) for one in strings]
+    entries = [RequirementSpan(one.begin, one.end, str(tomllib.loads(f"x = {one.text}")["x"])) for one in strings]
     entry = one_of((one for one in entries if name_of(one.value) == wanted.name), wanted, file)
     if entry is None:
         return Edited(_appended(text, array, wanted.text), added=(wanted.text,))

@@ -61,7 +61,7 @@ class Unused:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DeclarationProblem:
     """Why the environment cannot be what the files ask for: where and what, and what to do."""
 
     text: str
@@ -90,7 +90,7 @@ class Declared:
     projects: tuple[Project, ...] = ()
     packages: tuple[str, ...] = ()
     unused: tuple[Unused, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DeclarationProblem, ...] = ()
     dockerfile: str | None = None
     scripts: Scripts = field(default_factory=Scripts)
     converted: tuple[str, ...] | None = ()
@@ -108,14 +108,14 @@ def declare(files: Files, choice: Choice | None = None) -> Declared:
     root = KAOS if files.kind(f"{KAOS}/requirements.txt") == "file" else ""
     folder = root or next((name for name in _BINDER if files.kind(name) == "directory"), "")
     there = dict(_there(files, folder))
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DeclarationProblem, ...] = ()
     kind, file = _first(there, root)
     if choice.file:
         file = _named(files, choice.file, root, folder)
         kind = _kind_by_name(file) if file else "none"
         if file is None:
             text = f"the setting environment names {choice.file}, and there is no such file in the source directory"
-            problems = (Problem(text, "correct its name, which is relative to the source directory"),)
+            problems = (DeclarationProblem(text, "correct its name, which is relative to the source directory"),)
     followed = _follow(files, kind, file, root, choice)
     python = wanted(files, folder, root, file) if kind != "conda" else None  # its packages bring it
     found = Declared(
@@ -128,7 +128,7 @@ def declare(files: Files, choice: Choice | None = None) -> Declared:
         requirements=followed.requirements,
         projects=followed.projects,
         packages=tuple(sorted({one for it in followed.projects for one in packages_of(files, it.path)})),
-        problems=problems + tuple(Problem(*one) for one in followed.problems),
+        problems=problems + tuple(DeclarationProblem(*one) for one in followed.problems),
         dockerfile=_dockerfile(files, root),
         scripts=scripts(files, folder),
         converted=_pipfile(files, file, choice) if kind == "pipfile" else (),

@@ -41,7 +41,7 @@ _LEAVES = re.compile(r"write\w*|mkdir|touch|exists|is_\w+")  # what is asked of 
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class DataRead:
     """A path that code reads. where: the line of a script, the cell of a notebook. path: as the code has it.
 
     places: the directory that it is in, relative to the file's own directory, or with a leading "/" to the notebook's
@@ -57,7 +57,7 @@ class Read:
 class Code:
     """What one file says. made: names of data directories ("data", "input") that it makes, or copes without."""
 
-    reads: tuple[Read, ...] = ()
+    reads: tuple[DataRead, ...] = ()
     made: frozenset[str] = frozenset()
 
 
@@ -72,7 +72,7 @@ def code_of(text: str, *, notebook: bool) -> Code:
     parts = [(where, _Part(cell)) for where, cell in cells if len(cell) <= _LONGEST]
     makes = any(part.makes for _, part in parts)
     stays = notebook and not any(_ELSEWHERE.search(cell) for _, cell in cells)
-    reads: list[Read] = []
+    reads: list[DataRead] = []
     made: set[str] = set()
     for where, part in parts:
         made |= part.made
@@ -81,7 +81,7 @@ def code_of(text: str, *, notebook: bool) -> Code:
                 made.add(name_of_data(directory))
                 continue
             places = (directory,) if stays or directory.startswith("/") else (directory, f"/{directory}")
-            reads.append(Read(where or f"line {line}", path, places))
+            reads.append(DataRead(where or f"line {line}", path, places))
     return Code(tuple(reads), frozenset(made))
 
 

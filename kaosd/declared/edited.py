@@ -61,7 +61,7 @@ class Edited:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RequirementSpan:
     """A requirement in a text. begin, end: of its characters there."""
 
     begin: int
@@ -69,7 +69,7 @@ class Entry:
     value: str
 
 
-def replacement(entry: Entry, wanted: Wanted) -> str | None:
+def replacement(entry: RequirementSpan, wanted: Wanted) -> str | None:
     """What *wanted* makes of an entry of the same package; None when that asks for it already.
 
     A marker of the entry stays where *wanted* has none.
@@ -85,7 +85,7 @@ def replacement(entry: Entry, wanted: Wanted) -> str | None:
     return None if Requirement(text) == before else text
 
 
-def one_of(entries: Iterable[Entry], wanted: Wanted, file: str) -> Entry | None:
+def one_of(entries: Iterable[RequirementSpan], wanted: Wanted, file: str) -> RequirementSpan | None:
     """The entry of the same package, if there is one. ConfigError when there are more."""
     found = list(entries)
     if len(found) > 1:

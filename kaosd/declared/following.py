@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kaosd.declared.lines import Line, lines
+from kaosd.declared.lines import RequirementLine, lines
 from kaosd.declared.looking_up import Files, beneath, joined
 from kaosd.declared.projects import Project, project, sources_of
 
@@ -72,7 +72,7 @@ def follow(
     )
 
 
-def _included(files: Files, path: str, line: Line, found: _Finding) -> Iterable[tuple[str, str]]:
+def _included(files: Files, path: str, line: RequirementLine, found: _Finding) -> Iterable[tuple[str, str]]:
     target = line.path
     if target is None or target.startswith("/"):
         return ()
@@ -86,7 +86,7 @@ def _included(files: Files, path: str, line: Line, found: _Finding) -> Iterable[
     return ((where, text),)
 
 
-def _refer(files: Files, base: str, root: str, place: str, line: Line, found: _Finding) -> None:
+def _refer(files: Files, base: str, root: str, place: str, line: RequirementLine, found: _Finding) -> None:
     """Note what one line refers to. base: what its path is relative to."""
     target = line.path
     if target is None:
@@ -125,4 +125,4 @@ def _project(files: Files, where: str, root: str, place: str, found: _Finding) -
     elif one not in found.projects:
         found.projects[one] = None
         for path in sources_of(files, where):
-            _refer(files, where, root, joined(where, "pyproject.toml"), Line(1, "", f"./{path}"), found)
+            _refer(files, where, root, joined(where, "pyproject.toml"), RequirementLine(1, "", f"./{path}"), found)

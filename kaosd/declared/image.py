@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from kaosd.declared.choosing import Declared, Problem, unused
+from kaosd.declared.choosing import DeclarationProblem, Declared, unused
 from kaosd.declared.pythons import LOWEST_PYTHON, PythonWanted
 
 ROOT = "/opt/program"  # where the notebook's root is in the image
@@ -33,7 +33,7 @@ _COMMAND_MAX = 50_000  # characters of one instruction; the kernel takes 128 KiB
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ImageStep:
     """One instruction, and where what it does is asked for, for people."""
 
     origin: str
@@ -44,8 +44,8 @@ class Step:
 class Image:
     """How an image is made. problem: why it cannot be; then there are no steps."""
 
-    steps: tuple[Step, ...] = ()
-    problem: Problem | None = None
+    steps: tuple[ImageStep, ...] = ()
+    problem: DeclarationProblem | None = None
 
     @property
     def text(self) -> str:
@@ -65,7 +65,7 @@ class Image:
 class _Refused(Exception):
     def __init__(self, text: str, hint: str) -> None:
         super().__init__(text)
-        self.problem = Problem(text, hint)
+        self.problem = DeclarationProblem(text, hint)
 
 
 def image(declared: Declared, usual: str = USUAL) -> Image:
@@ -120,15 +120,15 @@ def _refuse(declared: Declared) -> None:
             raise _Refused(f"the name {shown} cannot be written into a Dockerfile", "rename the file")
 
 
-def _steps(declared: Declared, usual: str) -> Iterator[Step]:
+def _steps(declared: Declared, usual: str) -> Iterator[ImageStep]:
     wanted, scripts = declared.python, declared.scripts
     python = _python(wanted, usual)
-    yield Step(wanted.place if wanted is not None else f"python:{python}", f"FROM python:{python}")
+    yield ImageStep(wanted.place if wanted is not None else f"python:{python}", f"FROM python:{python}")
     if scripts.apt is not None:
-        yield Step(scripts.apt, _apt(scripts.apt, scripts.packages))
-    yield Step("", f"WORKDIR {ROOT}")
+        yield ImageStep(scripts.apt, _apt(scripts.apt, scripts.packages))
+    yield ImageStep("", f"WORKDIR {ROOT}")
     environment = list(_environment(declared))
-    code = Step("the source directory", f"COPY . {ROOT}/")
+    code = ImageStep("the source directory", f"COPY . {ROOT}/")
     if declared.projects:  # they are part of the environment
         yield code
     elif environment:
@@ -138,12 +138,12 @@ def _steps(declared: Declared, usual: str) -> Iterator[Step]:
         yield code
     if scripts.post_build is not None:
         path = shlex.quote(f"./{_beside(scripts.post_build, declared.root)}")
-        yield Step(scripts.post_build, f"RUN chmod +x {path} && {path}")
+        yield ImageStep(scripts.post_build, f"RUN chmod +x {path} && {path}")
     if scripts.start is not None:
         yield _copy(scripts.start, declared.root, START)
-        yield Step(scripts.start, f"RUN chmod 755 {START}")
-        yield Step(scripts.start, f"LABEL {START_LABEL}={START}")
-        yield Step(scripts.start, f'ENTRYPOINT ["/bin/sh", "-c", "exec {START} \\"$@\\"", "{START}"]')
+        yield ImageStep(scripts.start, f"RUN chmod 755 {START}")
+        yield ImageStep(scripts.start, f"LABEL {START_LABEL}={START}")
+        yield ImageStep(scripts.start, f'ENTRYPOINT ["/bin/sh", "-c", "exec {START} \\"$@\\"", "{START}"]')
 
 
 def _python(wanted: PythonWanted | None, usual: str) -> str:
@@ -195,7 +195,7 @@ def _apt(path: str, packages: tuple[tuple[int, str], ...]) -> str:
     )
 
 
-def _environment(declared: Declared) -> Iterator[Step]:
+def _environment(declared: Declared) -> Iterator[ImageStep]:
     """What installs the environment file."""
     if declared.file is None:
         return
@@ -203,26 +203,26 @@ def _environment(declared: Declared) -> Iterator[Step]:
     directory = posixpath.relpath(posixpath.dirname(file) or ".", declared.root or ".")
     there = "" if directory == "." else f"cd {shlex.quote(directory)} && "
     if declared.kind == "requirements":
-        yield Step(file, f"RUN {_PIP} -r {shlex.quote(declared.beside)}")
+        yield ImageStep(file, f"RUN {_PIP} -r {shlex.quote(declared.beside)}")
     elif declared.kind == "pipfile":
         for part in _parts(declared.converted or ()):
-            yield Step(file, f"RUN printf '%s\\n' {part} >>/tmp/requirements.txt")
+            yield ImageStep(file, f"RUN printf '%s\\n' {part} >>/tmp/requirements.txt")
         if declared.converted:
-            yield Step(file, f"RUN {there}{_PIP} -r /tmp/requirements.txt")
+            yield ImageStep(file, f"RUN {there}{_PIP} -r /tmp/requirements.txt")
     elif declared.kind == "setup":
-        yield Step(file, f"RUN {_PIP} {_projects(declared)}")
+        yield ImageStep(file, f"RUN {_PIP} {_projects(declared)}")
     elif declared.lock is not None:
-        yield Step(file, f"RUN {_PIP} uv")
+        yield ImageStep(file, f"RUN {_PIP} uv")
         chosen = "".join(f" --extra {shlex.quote(one)}" for one in declared.choice.extras)
         chosen += "".join(f" --group {shlex.quote(one)}" for one in declared.choice.groups)
         export = f"{_UV} export --locked --quiet{chosen} --output-file /tmp/requirements.txt"
-        yield Step(declared.lock, f"RUN {there}{export} \\\n    && {_UV} {_INTO} -r /tmp/requirements.txt")
+        yield ImageStep(declared.lock, f"RUN {there}{export} \\\n    && {_UV} {_INTO} -r /tmp/requirements.txt")
     else:
-        yield Step(file, f"RUN {_PIP} uv")
+        yield ImageStep(file, f"RUN {_PIP} uv")
         chosen = "".join(f" --extra {shlex.quote(one)}" for one in declared.choice.extras)
         chosen += "".join(f" --group {shlex.quote(f'{declared.beside}:{one}')}" for one in declared.choice.groups)
         projects = f" {_projects(declared)}" if declared.projects else ""
-        yield Step(file, f"RUN {_UV} {_INTO} -r {shlex.quote(declared.beside)}{chosen}{projects}")
+        yield ImageStep(file, f"RUN {_UV} {_INTO} -r {shlex.quote(declared.beside)}{chosen}{projects}")
 
 
 def _projects(declared: Declared) -> str:
@@ -243,11 +243,11 @@ def _parts(lines: tuple[str, ...]) -> Iterator[str]:
         yield " ".join(part)
 
 
-def _copy(path: str, root: str, target: str) -> Step:
+def _copy(path: str, root: str, target: str) -> ImageStep:
     """Copy one file; its name means itself, whatever is in it."""
     source = re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", _beside(path, root))
     words = json.dumps([source, target], ensure_ascii=False).replace("$", "\\\\$")
-    return Step(path, f"COPY {words}")
+    return ImageStep(path, f"COPY {words}")
 
 
 def _beside(path: str, root: str) -> str:

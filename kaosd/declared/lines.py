@@ -18,7 +18,7 @@ _PINNED = re.compile(r"===?\s*([^\s,;*]+)\s*(?:;.*|--hash.*)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RequirementLine:
     """One line that says something. number: where it starts, from 1. option: its long name; "" for a requirement.
 
     value: of the option, or the requirement itself.
@@ -43,15 +43,15 @@ class Line:
         return _local(re.sub(r"\[[^\]/]*\]$", "", target))
 
 
-def lines(text: str) -> list[Line]:
+def lines(text: str) -> list[RequirementLine]:
     """All lines of *text*."""
     found = []
     for number, body in _logical(text):
         option = _OPTION.fullmatch(body) if body.startswith("-") else None
         if option is None:
-            found.append(Line(number, "", body))
+            found.append(RequirementLine(number, "", body))
         else:
-            found.append(Line(number, _LONG.get(option[1], option[1]), option[2].strip()))
+            found.append(RequirementLine(number, _LONG.get(option[1], option[1]), option[2].strip()))
     return found
 
 

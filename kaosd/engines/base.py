@@ -251,7 +251,7 @@ class Remote(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class FileEdit:
     """One change of a host's directory: what must be there (None: nothing), and what is to be (kind None: nothing).
 
     kind: f, x, l or d, as in State. chunks: gives the content (of a link: the target) in parts of at most that size.
@@ -265,8 +265,8 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an Edit that was tried: done, or what stands *at* its path, or in its way above it."""
+class EditOutcome:
+    """What became of a FileEdit that was tried: done, or what stands *at* its path, or in its way above it."""
 
     done: bool
     at: bytes = b""
@@ -289,8 +289,8 @@ class HostFiles(Protocol):
         """Write what is at *path* to *file*, and return its digest."""
 
     async def change(
-        self, edits: Sequence[Edit], before: Sequence[str] | None, after: Sequence[str] | None
-    ) -> list[Outcome]:
+        self, edits: Sequence[FileEdit], before: Sequence[str] | None, after: Sequence[str] | None
+    ) -> list[EditOutcome]:
         """Make changes in their order; the first that finds something else is the last one.
 
         before: versions that may be there from now on. after: the same when all were made; then the host is open to

@@ -18,7 +18,7 @@ from pathlib import Path
 from kaosd import bundle
 from kaosd.bundle import Action, Entry, SavedCopy, Store, SyncReport, decide
 from kaosd.bundle.store_errors import store_errors
-from kaosd.engines.base import Edit, HostFiles, Outcome, Piece
+from kaosd.engines.base import EditOutcome, FileEdit, HostFiles, Piece
 from kaosd.errors import ContentLost, EngineError
 from kaosd.hosted.states import State
 from kaosd.notebook.content import StoredContent
@@ -151,9 +151,9 @@ class Elsewhere:
 
     async def _edits(
         self, pending: dict[bytes, _Path], found: Mapping[bytes, State | None], kept: set[bytes], *, fresh: bool
-    ) -> list[Edit]:
+    ) -> list[FileEdit]:
         """What is to be done now, deletions first; what needs nothing leaves *pending*."""
-        deletions, additions = list[Edit](), list[Edit]()
+        deletions, additions = list[FileEdit](), list[FileEdit]()
         for path in sorted(pending, reverse=True):  # what is inside goes before its directory
             known, hosted = pending[path], found.get(path)
             action = decide(known.bases, hosted, known.incoming, unknown=known.unknown)
@@ -169,10 +169,10 @@ class Elsewhere:
                 additions.append(self._addition(path, replaced, known.entry))
         return deletions + additions[::-1]
 
-    def _addition(self, path: bytes, expected: State | None, entry: Entry) -> Edit:
-        return Edit(path, expected, entry.kind, entry.size, partial(self._digests.chunks, entry))
+    def _addition(self, path: bytes, expected: State | None, entry: Entry) -> FileEdit:
+        return FileEdit(path, expected, entry.kind, entry.size, partial(self._digests.chunks, entry))
 
-    async def _cleared(self, path: bytes, hosted: State | None, known: _Path, going: set[bytes]) -> list[Edit]:
+    async def _cleared(self, path: bytes, hosted: State | None, known: _Path, going: set[bytes]) -> list[FileEdit]:
         """What must go before the new one can come: all of it when it is deleted, or of another kind.
 
         going: paths that are deleted before it.
@@ -181,22 +181,24 @@ class Elsewhere:
             return []
         if hosted.kind != "d":
             goes = known.entry is None or known.entry.kind == "d" or hosted.kind == "?"
-            return [Edit(path, hosted, None)] if goes else []
+            return [FileEdit(path, hosted, None)] if goes else []
         if known.entry is None:
-            return [Edit(path, hosted, None)]
+            return [FileEdit(path, hosted, None)]
         everything = await self._files.look(None)
         inside = {one: there for one, there in everything.items() if one.startswith(path + b"/") and one not in going}
         for one, there in inside.items():
             if there is not None and there.kind in "fxl":
                 await self._keep(one, there)
-        return [Edit(one, inside[one], None) for one in sorted(inside, reverse=True)] + [Edit(path, hosted, None)]
+        return [FileEdit(one, inside[one], None) for one in sorted(inside, reverse=True)] + [
+            FileEdit(path, hosted, None)
+        ]
 
-    async def _clear_way(self, edit: Edit, outcome: Outcome) -> None:
+    async def _clear_way(self, edit: FileEdit, outcome: EditOutcome) -> None:
         """Keep and remove what stands in the place of a directory above a path, which then is tried again."""
         if outcome.at != edit.path and outcome.found is not None:
             if outcome.found.kind in "fxl":
                 await self._keep(outcome.at, outcome.found)
-            await self._files.change([Edit(outcome.at, outcome.found, None)], None, None)
+            await self._files.change([FileEdit(outcome.at, outcome.found, None)], None, None)
 
     async def put(self, path: bytes, file: Path) -> tuple[SavedCopy, ...]:
         """Put a file or link of this machine there; what stood there is kept, and returned."""
@@ -217,7 +219,7 @@ class Elsewhere:
             if there is None or there.kind not in "fxl":
                 return
             await self._keep(path, there)
-            if (outcomes := await self._files.change([Edit(path, there, None)], None, None)) and outcomes[-1].done:
+            if (outcomes := await self._files.change([FileEdit(path, there, None)], None, None)) and outcomes[-1].done:
                 return
         raise EngineError("the notebook's files change faster than kaosd can write them", retryable=True)
 
@@ -238,15 +240,15 @@ class Elsewhere:
         return State(hosted.kind, digest)
 
 
-def edits_for(path: bytes, there: State | None, file: Path) -> list[Edit]:
+def edits_for(path: bytes, there: State | None, file: Path) -> list[FileEdit]:
     """What puts a file or link of this machine in the place of what is there; blocking."""
-    gone = [Edit(path, there, None)] if there is not None and there.kind not in "fxl" else []
+    gone = [FileEdit(path, there, None)] if there is not None and there.kind not in "fxl" else []
     expected = there if not gone else None
     if file.is_symlink():
         target = os.fsencode(os.readlink(file))
-        return [*gone, Edit(path, expected, "l", len(target), lambda _size: iter((target,)))]
+        return [*gone, FileEdit(path, expected, "l", len(target), lambda _size: iter((target,)))]
     kind = "x" if os.access(file, os.X_OK) else "f"
-    return [*gone, Edit(path, expected, kind, file.stat().st_size, partial(_parts, file))]
+    return [*gone, FileEdit(path, expected, kind, file.stat().st_size, partial(_parts, file))]
 
 
 def _parts(file: Path, size: int) -> Iterator[bytes]:

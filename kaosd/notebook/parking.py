@@ -20,7 +20,7 @@ from typing import Any
 from kaosd import bundle
 from kaosd.bundle import Action, SavedCopy, decide
 from kaosd.bundle.store_errors import store_errors
-from kaosd.engines.base import Edit, HostFiles
+from kaosd.engines.base import FileEdit, HostFiles
 from kaosd.hosted import podtree
 from kaosd.hosted.states import State, alike
 from kaosd.notebook.elsewhere import Digests, Elsewhere, Trees, edits_for
@@ -71,7 +71,7 @@ class Parking:
         """Put it into a host that holds *incoming*: how many paths, and what gave way instead (kept in *place*)."""
         entries = self._entries()
         found = await files.look([path for path, *_ in entries])
-        edits, saved = list[Edit](), list[tuple[bytes, str]]()
+        edits, saved = list[FileEdit](), list[tuple[bytes, str]]()
         for path, hosted, bases, file in entries:
             there, code = found.get(path), (await asyncio.to_thread(digests.states, (incoming,), path))[0][0]
             if there == hosted or decide(bases, hosted, code) in (Action.NOTHING, Action.WRITE, Action.DELETE):
@@ -122,11 +122,11 @@ def _expected(digests: Digests, trees: Trees) -> Mapping[bytes, tuple[State | No
     return {path: digests.states(trees, path)[0] for path in paths if not podtree.CACHES & set(path.split(b"/"))}
 
 
-def _edits(path: bytes, there: State | None, hosted: State | None, file: Path) -> list[Edit]:
+def _edits(path: bytes, there: State | None, hosted: State | None, file: Path) -> list[FileEdit]:
     if hosted is None:
-        return [Edit(path, there, None)]
+        return [FileEdit(path, there, None)]
     if hosted.kind == "d":
-        return [*([Edit(path, there, None)] if there is not None else []), Edit(path, None, "d")]
+        return [*([FileEdit(path, there, None)] if there is not None else []), FileEdit(path, None, "d")]
     return edits_for(path, there, file)
 
 

@@ -85,7 +85,7 @@ class WatchLimit(Exception):
     """The kernel gives this user no more watches."""
 
 
-class Kernel(InotifyFD):
+class InotifyReader(InotifyFD):
     """One inotify instance and the thread that reads it. OSError (EMFILE) when there is none to have.
 
     deliver: called in that thread with the events of each read, in order; overflow has the descriptor -1.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 from watchdog.observers.inotify_c import InotifyConstants
 
-from kaosd.watch.kernel import Kernel, WatchLimit
+from kaosd.watch.kernel import InotifyReader, WatchLimit
 from kaosd.watch.polling import join
 from kaosd.watch.saves import Fate, fate
 
@@ -99,7 +99,7 @@ class Watches:
         self.lock = threading.Lock()
         self._owners: dict[int, dict[Tree, bytes]] = {}  # roots may overlap
         self._finished = False
-        self._kernel = Kernel(self._deliver)
+        self._kernel = InotifyReader(self._deliver)
         self._kernel.start()
 
     @property

@@ -24,7 +24,7 @@ import python_pachyderm
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
 from kaosd.bundle import Scanner, Store
-from kaosd.engines.pachyderm.connection import Cluster, Connection
+from kaosd.engines.pachyderm.connection import Cluster, ClusterConnection
 from kaosd.engines.pachyderm.repos import Repos
 from kaosd.notebook.content import StoredContent
 from tests.pachd.program import Pachd
@@ -136,7 +136,7 @@ class _Sending:
     def __init__(self, address: str, state: Path) -> None:
         self._store = Store(state / uuid.uuid4().hex)
         self._state = state
-        self._connection = Connection(Cluster(address))
+        self._connection = ClusterConnection(Cluster(address))
         self._repos = Repos(self._connection)
 
     async def __aenter__(self) -> _Sending:

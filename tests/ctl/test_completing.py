@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from kaosd.ctl.completing import SCRIPTS, Found, Names, Words, complete
+from kaosd.ctl.completing import SCRIPTS, Completions, Names, Words, complete
 from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.usage import all_commands
@@ -123,7 +123,7 @@ def test_what_is_offered(typed: str) -> None:
     ],
 )
 def test_files_are_left_to_the_shell(typed: str, kind: str) -> None:
-    assert complete(typed.split(" "), all_commands(), Known()) == Found(kind, [])
+    assert complete(typed.split(" "), all_commands(), Known()) == Completions(kind, [])
 
 
 @pytest.mark.parametrize(

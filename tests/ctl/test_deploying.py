@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from kaosd.ctl.progress import routine, shortly
-from kaosd.stage_logs import Entry, StageLog
+from kaosd.stage_logs import LogLine, StageLog
 from tests.ctl.standin import Daemon, notebook, until
 from tests.ctl.test_watching import on_terminal
 
@@ -217,4 +217,4 @@ def test_a_narrow_terminal_has_the_bytes_too() -> None:
     ],
 )
 def test_routine_lines_are_left_out_while_one_waits(stage: str, text: str, hidden: bool) -> None:
-    assert routine(Entry(0.0, StageLog("", "n", 1, stage, ""), text)) is hidden
+    assert routine(LogLine(0.0, StageLog("", "n", 1, stage, ""), text)) is hidden

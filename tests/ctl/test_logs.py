@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kaosd.stage_logs import (
-    Entry,
     Excerpt,
+    LogLine,
     Note,
     StageLog,
     Tail,
@@ -122,8 +122,8 @@ def test_a_stage_alone_is_what_it_last_did(story: Path) -> None:
     ],
 )
 def test_the_watch_stage_tells_how_a_deployment_began_and_ended(text: str, told: Note | None) -> None:
-    assert note(Entry(AT, StageLog("", "n", 3, "watch", ""), text)) == told
-    assert note(Entry(AT, StageLog("", "n", 3, "build", ""), text)) is None
+    assert note(LogLine(AT, StageLog("", "n", 3, "watch", ""), text)) == told
+    assert note(LogLine(AT, StageLog("", "n", 3, "build", ""), text)) is None
 
 
 def test_of_one_moment_the_end_of_the_deployment_is_the_last_line(tmp_path: Path) -> None:
@@ -153,11 +153,11 @@ def test_a_line_without_a_time_belongs_to_the_one_before(tmp_path: Path) -> None
     )
     log = stage_logs(str(tmp_path), "n")[0]
     assert list(entries(Excerpt(log))) == [
-        Entry(0.0, log, "early"),
-        Entry(AT, log, "Traceback"),
-        Entry(AT, log, "  File \\xff"),
-        Entry(AT, log, ""),
-        Entry(AT + 1, log, "next"),
+        LogLine(0.0, log, "early"),
+        LogLine(AT, log, "Traceback"),
+        LogLine(AT, log, "  File \\xff"),
+        LogLine(AT, log, ""),
+        LogLine(AT + 1, log, "next"),
     ]
     assert [entry.text for entry in entries(Excerpt(log, AT + 1))] == ["next"]
 

@@ -11,7 +11,7 @@ from kaosd.ctl.levels import is_start_up_noise, level
 from kaosd.ctl.printing import Printer
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Search
-from kaosd.stage_logs import Entry, StageLog
+from kaosd.stage_logs import LogLine, StageLog
 from tests.ctl.standin import NOW, Daemon, listening, notebook
 from tests.ctl.test_watching import on_terminal
 
@@ -77,8 +77,8 @@ def test_the_level_of_a_line(text: str, expected: str) -> None:
     assert level(text) == expected
 
 
-def entries(text: str) -> list[Entry]:
-    return [Entry(NOW, HOST, char) for char in text]
+def entries(text: str) -> list[LogLine]:
+    return [LogLine(NOW, HOST, char) for char in text]
 
 
 def shown(search: Search, *parts: str) -> str:
@@ -109,7 +109,7 @@ def test_a_match_has_two_lines_before_and_after(parts: list[str], skip: int, exp
 def test_levels_and_matches_have_their_colours(capsys: pytest.CaptureFixture[str]) -> None:
     printer = Printer(Screen(colour=True), searched=re.compile("err|oo+"))
     found = Search(lambda entry: "error" in entry.text).take(
-        [Entry(0, HOST, "before"), Entry(0, HOST, "error: foo"), Entry(0, HOST, "W Server after")]
+        [LogLine(0, HOST, "before"), LogLine(0, HOST, "error: foo"), LogLine(0, HOST, "W Server after")]
     )
     printer.show_found(found)
     _, before, match, after = capsys.readouterr().out.splitlines()
@@ -117,7 +117,7 @@ def test_levels_and_matches_have_their_colours(capsys: pytest.CaptureFixture[str
     assert match.startswith("> ")
     assert match.endswith("\x1b[30;43merr\x1b[0m\x1b[31mor: f\x1b[0m\x1b[30;43moo\x1b[0m")
     assert after.endswith("\x1b[2mW Server after\x1b[0m")
-    printer.show([Entry(0, HOST, "W Server after")])
+    printer.show([LogLine(0, HOST, "W Server after")])
     assert "\x1b[33mW Server after\x1b[0m" in capsys.readouterr().out
 
 

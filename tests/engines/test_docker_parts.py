@@ -17,9 +17,9 @@ from conftest import SPEC, Files, Lines, make_home
 from kaosd.engines.base import Order
 from kaosd.engines.docker import building, connection, examining, limits, place, seed
 from kaosd.engines.docker.building import Heard
-from kaosd.engines.docker.connection import Connection, candidates, choose, refusal, unreachable
+from kaosd.engines.docker.connection import EngineConnection, candidates, choose, refusal, unreachable
 from kaosd.engines.docker.dockerfile import failure, instructions, labelled, named, refuse_buildkit
-from kaosd.engines.docker.facts import Facts, is_podman
+from kaosd.engines.docker.facts import EngineFacts, is_podman
 from kaosd.engines.docker.host import user, variables
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 from kaosd.model import DataMode, Environment, NotebookSpec, Resources
@@ -214,19 +214,19 @@ def test_what_the_engine_refuses() -> None:
 PODMAN_VERSION = {"Components": [{"Name": "Podman Engine", "Version": "4.3.1"}]}
 
 
-def facts(**changes: object) -> Facts:
-    found = Facts.of("unix:///a", {"MemTotal": 9, "ServerVersion": "20.10"}, {}, None)
+def facts(**changes: object) -> EngineFacts:
+    found = EngineFacts.of("unix:///a", {"MemTotal": 9, "ServerVersion": "20.10"}, {}, None)
     return dataclasses.replace(found, **changes)
 
 
 def test_what_docker_says_of_itself() -> None:
     rootless = {"SecurityOptions": ["name=seccomp,profile=default", "name=rootless", "name=selinux"], "MemTotal": 5}
-    found = Facts.of("a", rootless | {"MemoryLimit": False, "CpuCfsQuota": False, "CgroupVersion": "1"}, {}, None)
+    found = EngineFacts.of("a", rootless | {"MemoryLimit": False, "CpuCfsQuota": False, "CgroupVersion": "1"}, {}, None)
     assert (found.podman, found.rootless, found.selinux, found.desktop) == (False, True, True, False)
     assert (found.memory, found.unlimited) == (5, ("memory", "cpu"))
-    remapped = Facts.of("a", {"SecurityOptions": ["name=userns"]}, {}, None)
+    remapped = EngineFacts.of("a", {"SecurityOptions": ["name=userns"]}, {}, None)
     assert (remapped.remapped, remapped.rootless) == (True, False)
-    assert Facts.of("a", {"OperatingSystem": "Docker Desktop"}, {}, None).desktop
+    assert EngineFacts.of("a", {"OperatingSystem": "Docker Desktop"}, {}, None).desktop
     assert (facts().rootless, facts().unlimited, facts().version) == (False, (), "Docker 20.10")
 
 
@@ -246,7 +246,7 @@ def test_podman_says_only_in_its_own_answer_that_it_is_rootless(
     assert not is_podman({"Components": [{"Name": "Engine"}]})
     libpod = {"host": {"security": security, "cgroupControllers": controllers}, "version": {"Version": "4.3.1"}}
     info = {"MemoryLimit": True, "CpuCfsQuota": True, "SecurityOptions": ["name=seccomp"]}
-    found = Facts.of("a", info, PODMAN_VERSION, libpod)
+    found = EngineFacts.of("a", info, PODMAN_VERSION, libpod)
     assert (found.podman, found.rootless, found.unlimited) == (True, rootless, unlimited)
     assert found.version == "Podman 4.3.1"
 
@@ -325,7 +325,7 @@ async def test_doctor_tells_of_an_engine_that_does_not_answer(short: Path) -> No
         listening.bind(path)
         assert await finding(path) == ("error", f"the container engine at {path} does not run")
         listening.listen()
-        hung = Connection(path, {})
+        hung = EngineConnection(path, {})
         (found,) = await examining.examine(hung, within=0.5)
         assert found.text == f"the container engine at {path} does not answer within 0.5 s"
     hung._pool.shutdown(wait=True)
@@ -340,7 +340,7 @@ async def test_work_for_an_engine_that_hangs_is_given_up_also_when_it_is_cancell
     monkeypatch.setattr(connection, "_ASK_EVERY", 0.05)
     monkeypatch.setattr(connection, "_SILENT", 0.2)
     path = str(short / "d.sock")
-    hung = Connection(path, {})
+    hung = EngineConnection(path, {})
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
         listening.listen()
@@ -363,7 +363,7 @@ async def test_work_for_an_engine_that_hangs_is_given_up_also_when_it_is_cancell
 
 async def finding(path: str) -> tuple[str, str]:
     """The one thing that is told of an engine that is not there."""
-    away = Connection(path, {})
+    away = EngineConnection(path, {})
     (found,) = await examining.examine(away, within=0.5)
     away.close()
     assert found.mend

@@ -40,7 +40,7 @@ from python_pachyderm.proto.v2.pps import pps_pb2
 from kaosd.bundle import Scanner, Store
 from kaosd.engines.base import Cleared, Content, Log, Order
 from kaosd.engines.pachyderm import pipelines
-from kaosd.engines.pachyderm.building import Image
+from kaosd.engines.pachyderm.building import BuiltImage
 from kaosd.engines.pachyderm.connection import Cluster
 from kaosd.engines.pachyderm.engine import PachydermEngine
 from kaosd.engines.pachyderm.options import Options
@@ -261,7 +261,7 @@ async def test_a_build_says_what_it_does_and_runs_once(engine: Bringing, pachd: 
     assert any(line.startswith("step 2/5 sent ") for line in log.lines)
     assert any("JupyterLab answers" in line for line in log.lines)
     assert any("pushing manifest" in line for line in log.lines)
-    assert Image.of(first).image.startswith("registry.test/kaosd/notebook-test-ada@sha256:")
+    assert BuiltImage.of(first).image.startswith("registry.test/kaosd/notebook-test-ada@sha256:")
     assert pachd.told()["commits"][f"default/source-{SPEC.name}"] == before + 1
 
 
@@ -316,7 +316,7 @@ async def test_what_a_daemon_before_us_has_built_is_not_built_again(
     finally:
         await forgetful.close()
     after = pachd.told()
-    assert Image.of(again).image == Image.of(base).image
+    assert BuiltImage.of(again).image == BuiltImage.of(base).image
     assert after["calls"]["CreatePipeline"] == before["calls"]["CreatePipeline"] + 1  # it is tried again, and no more
 
 
@@ -383,7 +383,7 @@ async def test_an_image_that_cannot_be_pulled_is_told_and_the_old_host_comes_bac
     engine: Bringing, pachd: Pachd, order: Order, order_for: Callable[..., Order], base: Environment, log: Lines
 ) -> None:
     await engine.start(order, log)
-    lost = Image(f"registry.test/kaosd/gone@sha256:{'0' * 64}", Image.of(base).commit).environment("f" * 64)
+    lost = BuiltImage(f"registry.test/kaosd/gone@sha256:{'0' * 64}", BuiltImage.of(base).commit).environment("f" * 64)
     with pytest.raises(
         StartFailed, match=r"PIPELINE_CRASHING: Back-off pulling image .registry.test/kaosd/gone|failing to pull image"
     ) as failure:
@@ -401,7 +401,7 @@ async def test_an_image_that_the_registry_has_lost_is_built_again(
     """pachd would skip a source that it has processed."""
     inputs = source(**{"model/lost.py": "1"})
     first = await engine.build(SPEC, inputs, log)
-    shutil.rmtree(pachd.place / "images" / Image.of(first).image.rpartition(":")[2])
+    shutil.rmtree(pachd.place / "images" / BuiltImage.of(first).image.rpartition(":")[2])
     with pytest.raises(StartFailed, match="pull"):
         await engine.start(order_for(first), log)
     assert await engine.built(first.digest) is None
@@ -423,7 +423,7 @@ async def test_an_image_that_was_made_of_something_else_is_not_called_a_host(
     """What runs is told by the image itself, not by what was asked for; it is built again."""
     inputs = source(**{"model/else.py": "1"})
     made = await engine.build(SPEC, inputs, log)
-    manifest = pachd.place / "images" / Image.of(made).image.rpartition(":")[2] / "kaosd" / "manifest.json"
+    manifest = pachd.place / "images" / BuiltImage.of(made).image.rpartition(":")[2] / "kaosd" / "manifest.json"
     manifest.write_text(json.dumps({"environment": "0" * 64}))
     with pytest.raises(StartFailed, match=f"was made of 0000000 and not of {inputs.digest[:7]}"):
         await engine.start(order_for(made), log)
@@ -447,7 +447,7 @@ async def test_an_image_in_which_jupyterlab_does_not_start_fails_the_build(
 async def test_a_first_start_that_fails_leaves_nothing(
     engine: Bringing, pachd: Pachd, order_for: Callable[..., Order], base: Environment, log: Lines
 ) -> None:
-    lost = Image(f"registry.test/kaosd/gone@sha256:{'1' * 64}", Image.of(base).commit).environment("e" * 64)
+    lost = BuiltImage(f"registry.test/kaosd/gone@sha256:{'1' * 64}", BuiltImage.of(base).commit).environment("e" * 64)
     with pytest.raises(StartFailed) as failure:
         await engine.start(order_for(lost), log)
     assert failure.value.retryable
@@ -507,7 +507,9 @@ async def test_a_pipeline_of_a_stranger_is_left_alone(
     engine: Bringing, order_for: Callable[..., Order], base: Environment, log: Lines, short: Path
 ) -> None:
     mine = host_request(
-        HostOrder("theirs", "eve", "w", Image.of(base).image, Image.of(base).commit, "/", "none"), "default", OPTIONS
+        HostOrder("theirs", "eve", "w", BuiltImage.of(base).image, BuiltImage.of(base).commit, "/", "none"),
+        "default",
+        OPTIONS,
     )
     mine.metadata.Clear()
     del mine.transform.secrets[:], mine.input.cross[:]

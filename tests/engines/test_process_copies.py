@@ -17,7 +17,7 @@ from blake3 import blake3
 from conftest import SPEC, Files, Lines
 
 from kaosd.engines.process import ProcessEngine
-from kaosd.engines.process.additions import Change, compare
+from kaosd.engines.process.additions import RequirementsChange, compare
 from kaosd.engines.process.copying import NotAsBuiltError, copy_bytecode, copy_tree
 from kaosd.errors import BuildFailed
 from kaosd.model import NotebookSpec
@@ -241,11 +241,11 @@ async def test_collect_keeps_copies_of_what_notebooks_had_last(own: ProcessEngin
 
 
 def test_what_a_change_asks_for() -> None:
-    rows: list[tuple[dict[str, str], dict[str, str], Change | None]] = [
-        ({"requirements.txt": "a\n"}, {"requirements.txt": "a\nb>1\n"}, Change(("b>1",))),
-        ({"requirements.txt": "a\n"}, {"requirements.txt": "b\na # x\n"}, Change(("b",))),
-        ({"requirements.txt": "a\n"}, {"requirements.txt": "b\n"}, Change(None)),
-        ({"requirements.txt": "a<2\n"}, {"requirements.txt": "a\n"}, Change(None)),
+    rows: list[tuple[dict[str, str], dict[str, str], RequirementsChange | None]] = [
+        ({"requirements.txt": "a\n"}, {"requirements.txt": "a\nb>1\n"}, RequirementsChange(("b>1",))),
+        ({"requirements.txt": "a\n"}, {"requirements.txt": "b\na # x\n"}, RequirementsChange(("b",))),
+        ({"requirements.txt": "a\n"}, {"requirements.txt": "b\n"}, RequirementsChange(None)),
+        ({"requirements.txt": "a<2\n"}, {"requirements.txt": "a\n"}, RequirementsChange(None)),
         ({"requirements.txt": ""}, {"requirements.txt": "a @ https://x.invalid/a.whl\n"}, None),
         ({"requirements.txt": ""}, {"requirements.txt": "a==1 --hash=sha256:00\n"}, None),
         ({"requirements.txt": ""}, {"requirements.txt": "a==1 \\\n  ; python_version > '3'\n"}, None),
@@ -257,19 +257,23 @@ def test_what_a_change_asks_for() -> None:
         (
             {"requirements.txt": "-i http://x.invalid\n"},
             {"requirements.txt": "-i http://x.invalid\na\n"},
-            Change(("-i http://x.invalid", "a")),
+            RequirementsChange(("-i http://x.invalid", "a")),
         ),
         (
             {"requirements.txt": "-c c.txt\na\n", "c.txt": "b<2\n"},
             {"requirements.txt": "-c c.txt\na\nb\n", "c.txt": "b<2\n"},
-            Change(None),
+            RequirementsChange(None),
         ),
-        ({"requirements.txt": "", "notes.txt": "./x"}, {"requirements.txt": "", "notes.txt": "./y"}, Change(None)),
+        (
+            {"requirements.txt": "", "notes.txt": "./x"},
+            {"requirements.txt": "", "notes.txt": "./y"},
+            RequirementsChange(None),
+        ),
     ]
     for before, after, expected in rows:
         assert compare(before, after, ("s>=4\n", "s>=4\n")) == expected, after
-    assert compare({"requirements.txt": ""}, {"requirements.txt": "s\n"}, ("s>=4\n", "")) == Change(("s",))
-    assert compare({"requirements.txt": ""}, {"requirements.txt": "a\n"}, ("", "s>=4\n")) == Change(None)
+    assert compare({"requirements.txt": ""}, {"requirements.txt": "s\n"}, ("s>=4\n", "")) == RequirementsChange(("s",))
+    assert compare({"requirements.txt": ""}, {"requirements.txt": "a\n"}, ("", "s>=4\n")) == RequirementsChange(None)
 
 
 @pytest.mark.parametrize("line", ["a" * 100_000 + "@", "a" + " " * 100_000 + "@", "-r" + "=" * 100_000 + "x y"])

@@ -12,7 +12,7 @@ import pytest
 
 from kaosd import proc
 from kaosd.engines.process import host as hosts
-from kaosd.engines.process.host import Running
+from kaosd.engines.process.host import RunningServer
 
 ROOT = Path(__file__).parents[2]
 HOST = """
@@ -64,11 +64,11 @@ def sleepers(host: subprocess.Popen[str]) -> set[int]:
     return {pid for pid in proc.family(host.pid) if proc.command_line(pid)[:1] == ["sleep"]}
 
 
-def handle(host: subprocess.Popen[str], tmp_path: Path) -> Running:
+def handle(host: subprocess.Popen[str], tmp_path: Path) -> RunningServer:
     found = proc.identify(host.pid)
     assert found is not None
     text = str(tmp_path / "x")
-    return Running(
+    return RunningServer(
         found.pid, found.started, found.boot, [], "no such mark", text, "/n/", text, text, 0, text, text, "e", "s", 0.0
     )
 

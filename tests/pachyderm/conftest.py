@@ -12,7 +12,7 @@ from python_pachyderm.proto.v2.pfs import pfs_pb2
 from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.bundle import Store
-from kaosd.engines.pachyderm.connection import Cluster, Connection
+from kaosd.engines.pachyderm.connection import Cluster, ClusterConnection
 from kaosd.engines.pachyderm.pipelines import Pipelines
 from kaosd.engines.pachyderm.repos import Repos
 from tests.pachd.program import Pachd, running, turned_back
@@ -43,17 +43,17 @@ def server(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def connection(pachd: Pachd) -> AsyncIterator[Connection]:
+async def connection(pachd: Pachd) -> AsyncIterator[ClusterConnection]:
     """To the stand-in, impatient."""
-    found = Connection(Cluster(pachd.address), deadline=20.0, patience=20.0)
+    found = ClusterConnection(Cluster(pachd.address), deadline=20.0, patience=20.0)
     yield found
     await found.close()
 
 
 @pytest.fixture
-async def contract(server: str, name: str) -> AsyncIterator[Connection]:
+async def contract(server: str, name: str) -> AsyncIterator[ClusterConnection]:
     """To what the contract is tested at, which is left without what the test made there."""
-    found = Connection(Cluster(server))
+    found = ClusterConnection(Cluster(server))
     yield found
     repos, pipelines, twin = Repos(found), Pipelines(found), name.replace("-", "_")
     for build in (f"build-{name}", f"build-{twin}"):
@@ -66,7 +66,7 @@ async def contract(server: str, name: str) -> AsyncIterator[Connection]:
 
 
 @pytest.fixture
-def repos(connection: Connection) -> Repos:
+def repos(connection: ClusterConnection) -> Repos:
     return Repos(connection)
 
 

@@ -16,7 +16,7 @@ from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.engines.base import Finding
 from kaosd.engines.pachyderm.checks import examine
-from kaosd.engines.pachyderm.connection import Cluster, Connection
+from kaosd.engines.pachyderm.connection import Cluster, ClusterConnection
 from kaosd.engines.pachyderm.making import make_engine
 from kaosd.engines.pachyderm.names import names_of
 from kaosd.engines.pachyderm.options import Options
@@ -65,7 +65,7 @@ def options(registry: str) -> Options:
 
 
 async def findings(cluster: Cluster, options: Options) -> list[Finding]:
-    connection = Connection(cluster, deadline=5.0)
+    connection = ClusterConnection(cluster, deadline=5.0)
     try:
         return [one async for one in examine(connection, options)]
     finally:
@@ -192,7 +192,7 @@ async def test_buildkit(pachd: Pachd, options: Options, registry: str) -> None:
 
 
 async def test_secrets(pachd: Pachd, options: Options, name: str) -> None:
-    connection = Connection(Cluster(pachd.address))
+    connection = ClusterConnection(Cluster(pachd.address))
     for kind in ("Opaque", "kubernetes.io/dockerconfigjson"):
         secret = {"metadata": {"name": f"{name}-{kind[-4:]}"}, "type": kind, "data": {}}
         request = pps_pb2.CreateSecretRequest(file=json.dumps(secret).encode())
@@ -211,7 +211,7 @@ async def test_secrets(pachd: Pachd, options: Options, name: str) -> None:
 
 async def test_service_address(pachd: Pachd, options: Options, name: str, registry: str) -> None:
     """A notebook that the front reaches, and one that it does not."""
-    connection = Connection(Cluster(pachd.address))
+    connection = ClusterConnection(Cluster(pachd.address))
     names = names_of(name, "default")
     for repo in (names.data, names.build):
         await Repos(connection).ensure(repo, repo_mark(name, "ada"))
@@ -237,7 +237,7 @@ async def test_service_address(pachd: Pachd, options: Options, name: str, regist
     assert "pachyderm.service_address" in found.mend
 
 
-async def _has_address(connection: Connection, name: str) -> None:
+async def _has_address(connection: ClusterConnection, name: str) -> None:
     async with asyncio.timeout(30):
         while (found := await Pipelines(connection).find(name)) is None or not found.ip:
             await asyncio.sleep(0.05)

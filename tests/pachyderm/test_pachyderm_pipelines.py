@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
-from kaosd.engines.pachyderm.answers import Kind, Refusal
-from kaosd.engines.pachyderm.connection import Connection
+from kaosd.engines.pachyderm.answers import Kind, PachydRefusal
+from kaosd.engines.pachyderm.connection import ClusterConnection
 from kaosd.engines.pachyderm.names import names_of
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import Pipelines
@@ -24,13 +24,13 @@ from tests.pachd.program import Pachd
 OPTIONS = Options(registry="registry.test/team", buildkit="tcp://buildkitd:1234")
 
 
-async def with_source(connection: Connection, notebook: str) -> Pipelines:
+async def with_source(connection: ClusterConnection, notebook: str) -> Pipelines:
     """The project's pipelines, with the repo that Build reads."""
     await Repos(connection).ensure(names_of(notebook, "default").source, repo_mark(notebook, "ada"))
     return Pipelines(connection)
 
 
-async def test_a_pipeline_is_made_once_and_changed_only_by_a_change(contract: Connection, name: str) -> None:
+async def test_a_pipeline_is_made_once_and_changed_only_by_a_change(contract: ClusterConnection, name: str) -> None:
     pipelines = await with_source(contract, name)
     request = build_request(name, "ada", "default", OPTIONS)
     assert await pipelines.ensure(request)
@@ -47,7 +47,9 @@ async def test_a_pipeline_is_made_once_and_changed_only_by_a_change(contract: Co
     assert await pipelines.ensure(changed, anew=True)
 
 
-async def test_a_pipeline_of_another_user_is_neither_changed_nor_deleted(contract: Connection, name: str) -> None:
+async def test_a_pipeline_of_another_user_is_neither_changed_nor_deleted(
+    contract: ClusterConnection, name: str
+) -> None:
     pipelines = await with_source(contract, name)
     await pipelines.ensure(build_request(name, "ada", "default", OPTIONS))
     with pytest.raises(EngineError, match="was not made by kaosd for this notebook"):
@@ -58,7 +60,7 @@ async def test_a_pipeline_of_another_user_is_neither_changed_nor_deleted(contrac
     assert not await pipelines.delete(f"build-{name}", name, "ada")
 
 
-async def test_what_is_done_together_shows_together(contract: Connection, name: str) -> None:
+async def test_what_is_done_together_shows_together(contract: ClusterConnection, name: str) -> None:
     pipelines, repos = await with_source(contract, name), Repos(contract)
     head = await repos.put(f"source-{name}", NoContent(), lambda _sent, _total: None)
     move = pfs_pb2.CreateBranchRequest(branch=repos.branch(f"source-{name}", "moved"))
@@ -69,7 +71,7 @@ async def test_what_is_done_together_shows_together(contract: Connection, name: 
     assert await pipelines.find(f"build-{name}") is not None
 
 
-async def test_a_part_that_is_refused_leaves_the_other_undone(contract: Connection, name: str) -> None:
+async def test_a_part_that_is_refused_leaves_the_other_undone(contract: ClusterConnection, name: str) -> None:
     repos = Repos(contract)
     await with_source(contract, name)
     head = await repos.put(f"source-{name}", NoContent(), lambda _sent, _total: None)
@@ -77,22 +79,22 @@ async def test_a_part_that_is_refused_leaves_the_other_undone(contract: Connecti
     move.head.CopyFrom(repos.commit(f"source-{name}", head.id))
     broken = build_request(name, "ada", "default", OPTIONS)
     broken.input.pfs.repo = f"no-such-{name}"
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(PachydRefusal) as refused:
         await contract.together([(contract.pfs.CreateBranch, move), (contract.pps.CreatePipeline, broken)], "deploy")
     assert refused.value.kind is Kind.ABSENT
     assert "error running request 2 of 2" in refused.value.text
     assert await repos.head(f"source-{name}", "moved") is None
 
 
-async def test_what_is_not_there_is_none(contract: Connection, name: str) -> None:
+async def test_what_is_not_there_is_none(contract: ClusterConnection, name: str) -> None:
     pipelines = Pipelines(contract)
     assert await pipelines.find(name) is None
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(PachydRefusal) as refused:
         await pipelines.newest_job(name)
     assert refused.value.kind is Kind.ABSENT
 
 
-async def test_names_that_kubernetes_takes_for_the_same_are_told(contract: Connection, name: str) -> None:
+async def test_names_that_kubernetes_takes_for_the_same_are_told(contract: ClusterConnection, name: str) -> None:
     twin = name.replace("-", "_")
     pipelines = await with_source(contract, name)
     await with_source(contract, twin)
@@ -103,7 +105,9 @@ async def test_names_that_kubernetes_takes_for_the_same_are_told(contract: Conne
         await pipelines.ensure(build_request(twin, "ada", "default", OPTIONS))
 
 
-async def test_a_lost_answer_to_a_change_is_no_second_version(pachd: Pachd, connection: Connection, name: str) -> None:
+async def test_a_lost_answer_to_a_change_is_no_second_version(
+    pachd: Pachd, connection: ClusterConnection, name: str
+) -> None:
     pipelines = await with_source(connection, name)
     for options in (OPTIONS, replace(OPTIONS, plain_registry=True)):
         pachd.turn(lose={"CreatePipeline": 1})
@@ -113,7 +117,9 @@ async def test_a_lost_answer_to_a_change_is_no_second_version(pachd: Pachd, conn
     assert found.version == 2
 
 
-async def test_a_wait_for_a_job_that_breaks_is_begun_again(pachd: Pachd, connection: Connection, name: str) -> None:
+async def test_a_wait_for_a_job_that_breaks_is_begun_again(
+    pachd: Pachd, connection: ClusterConnection, name: str
+) -> None:
     pipelines = await with_source(connection, name)
     await Repos(connection).put(f"source-{name}", NoContent(), lambda _sent, _total: None, ENVIRONMENT)
     await pipelines.ensure(build_request(name, "ada", "default", OPTIONS))  # its script finds no archive: it fails

@@ -14,8 +14,8 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
 from kaosd.bundle import Store
-from kaosd.engines.pachyderm.answers import Kind, Refusal
-from kaosd.engines.pachyderm.connection import Cluster, Connection
+from kaosd.engines.pachyderm.answers import Kind, PachydRefusal
+from kaosd.engines.pachyderm.connection import Cluster, ClusterConnection
 from kaosd.engines.pachyderm.names import MANIFEST
 from kaosd.engines.pachyderm.repos import Head, Repos
 from kaosd.errors import EngineError
@@ -30,7 +30,7 @@ async def put(repos: Repos, repo: str, store: Store, files: dict[str, bytes], sc
     return await repos.put(repo, content(store, files, scratch), lambda sent, total: None)
 
 
-async def files_in(connection: Connection, repo: str) -> dict[str, bytes]:
+async def files_in(connection: ClusterConnection, repo: str) -> dict[str, bytes]:
     """All files of the branch's head but the manifest."""
     repos = Repos(connection)
     found = {}
@@ -47,7 +47,7 @@ async def files_in(connection: Connection, repo: str) -> dict[str, bytes]:
 # -- the contract: true of the stand-in and of a real pachd --------------------------------------------------
 
 
-async def test_a_commit_holds_the_files(contract: Connection, name: str, store: Store, tmp_path: Path) -> None:
+async def test_a_commit_holds_the_files(contract: ClusterConnection, name: str, store: Store, tmp_path: Path) -> None:
     files = {"a.csv": b"1,2\n", "deep/er/b.bin": bytes(range(256)), "empty": b"", "with space & ~=,;:%$.txt": b"x"}
     head = await put(Repos(contract), name, store, files, tmp_path)
     assert head.digest == content(store, files, tmp_path).digest
@@ -55,7 +55,7 @@ async def test_a_commit_holds_the_files(contract: Connection, name: str, store: 
 
 
 async def test_what_changed_is_replaced_and_what_is_gone_is_deleted(
-    contract: Connection, name: str, store: Store, tmp_path: Path
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     repos = Repos(contract)
     await put(repos, name, store, {"a": b"1", "b/c": b"2", "d": b"3", "e/f": b"4", "same": b"5"}, tmp_path)
@@ -65,7 +65,7 @@ async def test_what_changed_is_replaced_and_what_is_gone_is_deleted(
 
 
 async def test_the_same_version_makes_no_second_commit(
-    contract: Connection, name: str, store: Store, tmp_path: Path
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     repos = Repos(contract)
     first = await put(repos, name, store, {"a": b"1"}, tmp_path)
@@ -73,7 +73,7 @@ async def test_the_same_version_makes_no_second_commit(
 
 
 async def test_no_data_is_a_commit_with_the_manifest_alone(
-    contract: Connection, name: str, store: Store, tmp_path: Path
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     head = await put(Repos(contract), name, store, {}, tmp_path)
     assert await files_in(contract, name) == {}
@@ -81,7 +81,7 @@ async def test_no_data_is_a_commit_with_the_manifest_alone(
 
 
 async def test_a_commit_that_was_left_open_is_closed_and_the_upload_goes_on(
-    contract: Connection, name: str, store: Store, tmp_path: Path
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     repos = Repos(contract)
     await put(repos, name, store, {"a": b"1"}, tmp_path)
@@ -92,7 +92,7 @@ async def test_a_commit_that_was_left_open_is_closed_and_the_upload_goes_on(
 
 
 async def test_a_commit_that_was_left_open_is_passed_by_when_nothing_has_changed(
-    contract: Connection, name: str, store: Store, tmp_path: Path
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     repos = Repos(contract)
     await put(repos, name, store, {"a": b"1"}, tmp_path)
@@ -106,7 +106,7 @@ async def test_a_commit_that_was_left_open_is_passed_by_when_nothing_has_changed
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_what_a_failed_commit_held_is_not_built_upon(
-    contract: Connection, name: str, store: Store, tmp_path: Path, known: bool
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path, known: bool
 ) -> None:
     """The commit after one with an error builds upon the one before: it shows less and more than its parent does."""
     repos = Repos(contract)
@@ -129,7 +129,7 @@ async def test_what_a_failed_commit_held_is_not_built_upon(
     assert await files_in(contract, name) == later
 
 
-async def test_a_repo_of_somebody_else_is_left_alone(contract: Connection, name: str) -> None:
+async def test_a_repo_of_somebody_else_is_left_alone(contract: ClusterConnection, name: str) -> None:
     repos = Repos(contract)
     create = pfs_pb2.CreateRepoRequest(repo=repos.repo(name), description="mine")
     await contract.ask(contract.pfs.CreateRepo, create, "create a repo")
@@ -139,7 +139,7 @@ async def test_a_repo_of_somebody_else_is_left_alone(contract: Connection, name:
         await repos.delete(name, MARK)
 
 
-async def test_a_repo_of_ours_is_deleted_and_may_be_absent(contract: Connection, name: str) -> None:
+async def test_a_repo_of_ours_is_deleted_and_may_be_absent(contract: ClusterConnection, name: str) -> None:
     repos = Repos(contract)
     await repos.ensure(name, MARK)
     await repos.ensure(name, MARK)
@@ -148,7 +148,7 @@ async def test_a_repo_of_ours_is_deleted_and_may_be_absent(contract: Connection,
     assert await repos.head(name) is None
 
 
-async def test_a_large_file_comes_whole(contract: Connection, name: str, store: Store, tmp_path: Path) -> None:
+async def test_a_large_file_comes_whole(contract: ClusterConnection, name: str, store: Store, tmp_path: Path) -> None:
     large = bytes(range(256)) * (20 << 10) + b"the end"  # 5 MiB in pieces
     seen: list[tuple[int, int]] = []
     await Repos(contract).ensure(name, MARK)
@@ -160,14 +160,14 @@ async def test_a_large_file_comes_whole(contract: Connection, name: str, store: 
 
 
 async def test_a_line_that_is_longer_than_a_message_may_be_is_sent_in_parts(
-    contract: Connection, name: str, store: Store, tmp_path: Path
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     long = b"x" * (25 << 20)
     await put(Repos(contract), name, store, {"long": long}, tmp_path)
     assert await files_in(contract, name) == {"long": long}
 
 
-async def test_what_a_pattern_finds(contract: Connection, name: str, store: Store, tmp_path: Path) -> None:
+async def test_what_a_pattern_finds(contract: ClusterConnection, name: str, store: Store, tmp_path: Path) -> None:
     repos = Repos(contract)
     head = await put(repos, name, store, {"a.csv": b"1", "d/b.csv": b"2", "d/e/c.csv": b"3"}, tmp_path)
     for pattern, wanted in (("/*.csv", ["/a.csv"]), ("/d/*", ["/d/b.csv", "/d/e/"]), ("/*/*/*.csv", ["/d/e/c.csv"])):
@@ -177,23 +177,23 @@ async def test_what_a_pattern_finds(contract: Connection, name: str, store: Stor
 
 
 async def test_only_a_commit_with_a_child_can_be_squashed_and_only_one_without_dropped(
-    contract: Connection, name: str, store: Store, tmp_path: Path
+    contract: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     repos = Repos(contract)
     first = await put(repos, name, store, {"a": b"1"}, tmp_path)
     second = await put(repos, name, store, {"a": b"1", "b": b"2"}, tmp_path)
     squash = pfs_pb2.SquashCommitSetRequest(commit_set=pfs_pb2.CommitSet(id=second.id))
-    with pytest.raises(Refusal, match="cannot squash a commit that has no children"):
+    with pytest.raises(PachydRefusal, match="cannot squash a commit that has no children"):
         await contract.ask(contract.pfs.SquashCommitSet, squash, "squash")
     drop = pfs_pb2.DropCommitSetRequest(commit_set=pfs_pb2.CommitSet(id=first.id))
-    with pytest.raises(Refusal, match="cannot drop a commit that has children"):
+    with pytest.raises(PachydRefusal, match="cannot drop a commit that has children"):
         await contract.ask(contract.pfs.DropCommitSet, drop, "drop")
     squash.commit_set.id = first.id
     await contract.ask(contract.pfs.SquashCommitSet, squash, "squash")
     assert await files_in(contract, name) == {"a": b"1", "b": b"2"}
 
 
-async def test_calls_beside_a_transaction_do_not_join_it(contract: Connection, name: str) -> None:
+async def test_calls_beside_a_transaction_do_not_join_it(contract: ClusterConnection, name: str) -> None:
     """The same connection, at the same time: what stands beside it shows at once, and it shows not before its end."""
     repos = Repos(contract)
     inside = pfs_pb2.CreateRepoRequest(repo=repos.repo(f"source-{name}"), description=MARK)
@@ -240,12 +240,12 @@ async def test_a_lost_answer_makes_no_second_commit(
 
 
 async def test_a_failed_upload_leaves_nothing_and_is_said_to_be_worth_a_retry(
-    pachd: Pachd, connection: Connection, name: str, store: Store, tmp_path: Path
+    pachd: Pachd, connection: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     repos = Repos(connection)
     await put(repos, name, store, {"a": b"1"}, tmp_path)
     pachd.turn(fail={"ModifyFile": ["UNAVAILABLE", "connection reset by peer", 1]})
-    with pytest.raises(Refusal, match="cannot be reached: connection reset") as failure:
+    with pytest.raises(PachydRefusal, match="cannot be reached: connection reset") as failure:
         await put(repos, name, store, {"a": b"2"}, tmp_path)
     assert (failure.value.kind, failure.value.retryable) == (Kind.UNREACHABLE, True)
     assert await files_in(connection, name) == {"a": b"1"}
@@ -254,7 +254,7 @@ async def test_a_failed_upload_leaves_nothing_and_is_said_to_be_worth_a_retry(
 
 
 async def test_a_reader_that_fails_midway_publishes_nothing(
-    pachd: Pachd, connection: Connection, name: str, store: Store, tmp_path: Path
+    pachd: Pachd, connection: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     repos = Repos(connection)
     await put(repos, name, store, {"a": b"1"}, tmp_path)
@@ -271,7 +271,7 @@ def _fail() -> object:
 
 
 async def test_a_version_that_is_not_known_here_is_replaced_whole(
-    connection: Connection, name: str, store: Store, tmp_path: Path
+    connection: ClusterConnection, name: str, store: Store, tmp_path: Path
 ) -> None:
     await put(Repos(connection), name, store, {"old": b"1", "kept": b"2"}, tmp_path)
     with_nothing = Store(tmp_path / "another")
@@ -301,10 +301,10 @@ async def test_one_changed_file_among_many_costs_what_it_costs_among_few(
 
 
 async def test_a_call_that_hangs_ends_at_its_deadline(pachd: Pachd, name: str) -> None:
-    impatient = Connection(Cluster(pachd.address), deadline=0.3)
+    impatient = ClusterConnection(Cluster(pachd.address), deadline=0.3)
     try:
         pachd.turn(slow={"InspectRepo": 30.0})
-        with pytest.raises(Refusal, match="did not answer in time when asked to show the repo") as failure:
+        with pytest.raises(PachydRefusal, match="did not answer in time when asked to show the repo") as failure:
             await Repos(impatient).ensure(name, MARK)
     finally:
         await impatient.close()
@@ -314,14 +314,14 @@ async def test_a_call_that_hangs_ends_at_its_deadline(pachd: Pachd, name: str) -
 async def test_a_stream_from_a_pachd_that_does_not_answer_any_more_ends(tmp_path: Path) -> None:
     """Its connection stays open, and a stream has no deadline: only pings tell."""
     frozen = Pachd(tmp_path)
-    connection = Connection(Cluster(frozen.address), keepalive=1.0)
+    connection = ClusterConnection(Cluster(frozen.address), keepalive=1.0)
     try:
         await Repos(connection).ensure("r", MARK)
         request = pfs_pb2.SubscribeCommitRequest(repo=Repos(connection).repo("r"), state=pfs_pb2.FINISHED)
         stream = connection.read(connection.pfs.SubscribeCommit, request, "tell of commits")
         frozen.process.send_signal(signal.SIGSTOP)
         async with asyncio.timeout(60):
-            with pytest.raises(Refusal, match="cannot be reached") as failure:
+            with pytest.raises(PachydRefusal, match="cannot be reached") as failure:
                 await anext(stream)
         assert failure.value.retryable
     finally:
@@ -330,20 +330,20 @@ async def test_a_stream_from_a_pachd_that_does_not_answer_any_more_ends(tmp_path
 
 
 async def test_a_pachd_that_nobody_listens_for_is_told(name: str) -> None:
-    nobody = Connection(Cluster("127.0.0.1:1"))
+    nobody = ClusterConnection(Cluster("127.0.0.1:1"))
     try:
-        with pytest.raises(Refusal, match=r"pachd at 127.0.0.1:1 cannot be reached: .*what is saved meanwhile"):
+        with pytest.raises(PachydRefusal, match=r"pachd at 127.0.0.1:1 cannot be reached: .*what is saved meanwhile"):
             await Repos(nobody).ensure(name, MARK)
     finally:
         await nobody.close()
 
 
 async def test_an_upload_that_hangs_is_given_up(pachd: Pachd, name: str, store: Store, tmp_path: Path) -> None:
-    impatient = Connection(Cluster(pachd.address), patience=0.2)
+    impatient = ClusterConnection(Cluster(pachd.address), patience=0.2)
     try:
         await Repos(impatient).ensure(name, MARK)
         pachd.turn(slow={"ModifyFile": 30.0})
-        with pytest.raises(Refusal, match="did not answer in time when asked to take files") as failure:
+        with pytest.raises(PachydRefusal, match="did not answer in time when asked to take files") as failure:
             await put(Repos(impatient), name, store, {"a": b"1"}, tmp_path)
     finally:
         await impatient.close()
@@ -355,7 +355,7 @@ async def test_a_file_that_is_cut_short_is_noticed(
 ) -> None:
     head = await put(repos, name, store, {"large": b"x" * (3 << 20)}, tmp_path)
     pachd.turn(cut={"GetFile": 1})
-    with pytest.raises(Refusal, match="cannot be reached"):
+    with pytest.raises(PachydRefusal, match="cannot be reached"):
         await repos.read(name, head.id, "large")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kaosd.engines.pachyderm.answers import refusal
-from kaosd.engines.pachyderm.pipelines import Found
+from kaosd.engines.pachyderm.pipelines import FoundPipeline
 from kaosd.engines.pachyderm.signs import Signs
 from kaosd.errors import StartFailed
 
@@ -28,7 +28,7 @@ def seen(steps: list[object]) -> str | None:
     for now, step in enumerate(steps):
         match step:
             case (str(state), str(reason)):
-                signs.see(Found(1, state, reason, "", {}, False), float(now))
+                signs.see(FoundPipeline(1, state, reason, "", {}, False), float(now))
             case str(text) if text.startswith("JupyterLab"):
                 signs.line(text)
             case str(text):
@@ -77,7 +77,7 @@ def test_a_change_of_state_is_reported_once() -> None:
     lines: list[str] = []
     signs = Signs("x", 3.0, lines.append)
     news = [
-        signs.see(Found(1, *state, "", {}, False), float(now))
+        signs.see(FoundPipeline(1, *state, "", {}, False), float(now))
         for now, state in enumerate([RUNNING, RUNNING, NO_NODE, NO_NODE, RUNNING])
     ]
     assert news == [True, False, True, False, True]

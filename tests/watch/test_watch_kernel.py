@@ -12,7 +12,7 @@ import threading
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD
 
-from kaosd.watch.kernel import MASK, Kernel, parse, pause
+from kaosd.watch.kernel import MASK, InotifyReader, parse, pause
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def events():
 
 @pytest.fixture
 def kernel(events):
-    made = Kernel(lambda batch: [events.put(event) for event in batch])
+    made = InotifyReader(lambda batch: [events.put(event) for event in batch])
     made.start()
     yield made
     made.finish()
@@ -105,7 +105,7 @@ def test_a_flood_of_small_writes_makes_few_reads_and_the_close_is_told(tmp_path)
 
     # where this process got too little of the processor the kernel drops events, and tells that instead
     told = InotifyConstants.IN_CLOSE_WRITE | InotifyConstants.IN_Q_OVERFLOW
-    kernel = Kernel(deliver)
+    kernel = InotifyReader(deliver)
     kernel.start()
     kernel.add(os.fsencode(tmp_path))
     with (tmp_path / "log").open("wb", buffering=0) as file, (tmp_path / "other").open("wb", buffering=0) as other:
@@ -152,7 +152,7 @@ def _targets(pid: int, descriptors: list[str]) -> list[str]:
 def test_closing_leaves_no_thread_and_no_descriptor():
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
     for _ in range(50):  # at once, so that some are closed before their first read
-        kernel = Kernel(lambda batch: None)
+        kernel = InotifyReader(lambda batch: None)
         kernel.start()
         kernel.finish()
     assert threading.active_count() == threads
@@ -165,7 +165,7 @@ def test_a_failing_receiver_ends_the_thread_and_closing_still_frees_everything(t
     def fail(batch: list[InotifyEvent]) -> None:
         raise RuntimeError("broken on purpose")
 
-    kernel = Kernel(fail)
+    kernel = InotifyReader(fail)
     kernel.start()
     kernel.add(os.fsencode(tmp_path))
     (tmp_path / "x").touch()

@@ -22,8 +22,8 @@ from kaosd.declared import Declared, Image, image, made_from
 from kaosd.declared.pythons import LOWEST_LAB, LOWEST_PYTHON
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
-from kaosd.engines.docker.connection import Connection, NoSuchThing, refusal
-from kaosd.engines.docker.facts import Facts
+from kaosd.engines.docker.connection import EngineConnection, NoSuchThing, refusal
+from kaosd.engines.docker.facts import EngineFacts
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 
 CHILD = Path(__file__).with_name("child.py")
@@ -67,7 +67,7 @@ class Heard:
 class Builder:
     """Builds images called *repository*:<digest>. variables: the daemon's own."""
 
-    connection: Connection
+    connection: EngineConnection
     repository: str
     labels: Mapping[str, str]
     cache: str
@@ -102,7 +102,7 @@ class Builder:
                 return heard.image
             raise await asyncio.to_thread(self._failure, heard, text, finished.code, made)
 
-    def _write_order(self, facts: Facts, place: Path, inputs: Inputs, name: str) -> Path:
+    def _write_order(self, facts: EngineFacts, place: Path, inputs: Inputs, name: str) -> Path:
         """Write what the child is to do; see there."""
         order = {
             "address": facts.address,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from kaosd.engines.docker.facts import Facts, is_podman
+from kaosd.engines.docker.facts import EngineFacts, is_podman
 from kaosd.errors import EngineError, EngineUnavailable
 
 Result = TypeVar("Result")
@@ -83,7 +83,7 @@ def refusal(text: str) -> EngineError:
     return EngineError(f"the container engine refused: {text}", retryable=True)
 
 
-class Connection:
+class EngineConnection:
     """One engine, connected to when it is needed and again after it was gone. Calls may come at the same time."""
 
     def __init__(self, socket: str | None, environ: Mapping[str, str]) -> None:
@@ -92,7 +92,7 @@ class Connection:
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="docker-ping")  # never behind the work that it watches
         self._client: Any = None
         self._used = False
-        self._facts: Facts | None = None
+        self._facts: EngineFacts | None = None
 
     @property
     def used(self) -> bool:
@@ -100,7 +100,7 @@ class Connection:
         return self._used
 
     @property
-    def known(self) -> Facts | None:
+    def known(self) -> EngineFacts | None:
         """What the connected engine is; None while none is."""
         return self._facts
 
@@ -167,7 +167,7 @@ class Connection:
         self._used = True
         return asyncio.get_running_loop().run_in_executor(self._pool, self._call, work)
 
-    async def facts(self) -> Facts:
+    async def facts(self) -> EngineFacts:
         """What the engine is; asked once per connection."""
         await self.call(lambda client: client.ping())
         if self._facts is None:
@@ -220,7 +220,7 @@ class Connection:
             client.close()
 
 
-def _unusable(facts: Facts) -> EngineUnavailable:
+def _unusable(facts: EngineFacts) -> EngineUnavailable:
     """Why an engine that answers cannot serve us."""
     if facts.desktop:
         return EngineUnavailable(
@@ -234,8 +234,8 @@ def _unusable(facts: Facts) -> EngineUnavailable:
     )
 
 
-def _facts(client: Any, address: str) -> Facts:
+def _facts(client: Any, address: str) -> EngineFacts:
     """Ask an engine what it is; blocking."""
     version = client.version()
     libpod = client.get(f"{client.base_url}/v4.0.0/libpod/info").json() if is_podman(version) else None
-    return Facts.of(address, client.info(), version, libpod)
+    return EngineFacts.of(address, client.info(), version, libpod)

@@ -22,9 +22,9 @@ from kaosd.engines.base import Finding, Home, Inputs, Log, Order
 from kaosd.engines.docker import examining, images, limits, place, seed
 from kaosd.engines.docker import host as hosts
 from kaosd.engines.docker.building import Builder
-from kaosd.engines.docker.connection import Connection, NoSuchThing
-from kaosd.engines.docker.facts import Facts
-from kaosd.engines.docker.host import HOME, Running
+from kaosd.engines.docker.connection import EngineConnection, NoSuchThing
+from kaosd.engines.docker.facts import EngineFacts
+from kaosd.engines.docker.host import HOME, RunningContainer
 from kaosd.engines.docker.place import Place
 from kaosd.engines.jupyter import SOCKET_MAX
 from kaosd.engines.machine import check
@@ -60,7 +60,7 @@ class DockerEngine:
     ) -> None:
         own = dict(os.environ if variables is None else variables)
         owner = blake3(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:12]
-        self._connection = Connection(socket, own)
+        self._connection = EngineConnection(socket, own)
         self.owner = owner
         self._labels = {OWNER: owner}
         self._images = images.Images(self._connection, f"kaosd-{owner}", f"{OWNER}={owner}")
@@ -152,8 +152,8 @@ class DockerEngine:
                 log.line(f"{brought} files that the build made in {workdir} were brought to the work directory")
         return workdir or place.WORK, first
 
-    async def _launch(self, order: Order, at: Place, facts: Facts, name: str, workdir: str) -> Running:
-        def launch(client: Any) -> Running:
+    async def _launch(self, order: Order, at: Place, facts: EngineFacts, name: str, workdir: str) -> RunningContainer:
+        def launch(client: Any) -> RunningContainer:
             container = hosts.create(client, order, at, facts, name, self._labels, workdir)
             begin = hosts.size(order.log)  # one that ends at once has written all it says before it is asked for
             client.start(container)
@@ -178,7 +178,7 @@ class DockerEngine:
             await asyncio.to_thread(at.remove)
             self._undone.pop(name, None)
 
-    def _remember(self, running: Running, resources: Resources) -> None:
+    def _remember(self, running: RunningContainer, resources: Resources) -> None:
         groups = running.groups
         self._enforced[running.container] = groups.held(resources.cpu, resources.memory_bytes)
         self._killed[running.container] = groups.killed_for_memory()
@@ -332,7 +332,7 @@ def _passed(own: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]
     return {name: own[name] for name in sorted(named) if not any(fnmatchcase(name, never) for never in _NEVER)}
 
 
-def _refuse_what_cannot_be(facts: Facts, resources: Resources) -> None:
+def _refuse_what_cannot_be(facts: EngineFacts, resources: Resources) -> None:
     if resources.gpu and facts.podman:
         raise StartFailed(
             "Podman gives no GPUs by its Docker-compatible socket",

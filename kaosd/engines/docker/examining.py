@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from kaosd.engines.base import Finding
 from kaosd.engines.docker import limits
-from kaosd.engines.docker.connection import Connection
-from kaosd.engines.docker.facts import Facts
+from kaosd.engines.docker.connection import EngineConnection
+from kaosd.engines.docker.facts import EngineFacts
 from kaosd.errors import EngineError
 
 CODE = "docker"
@@ -18,7 +18,7 @@ LOW_SPACE = 4 * 10**9  # bytes; an image with JupyterLab and the usual packages 
 OLDEST = {"Docker": (20, 10), "Podman": (4, 3)}  # that the tests have seen
 
 
-async def examine(connection: Connection, within: float = WITHIN) -> list[Finding]:
+async def examine(connection: EngineConnection, within: float = WITHIN) -> list[Finding]:
     """All findings, or the one that makes all others pointless. Never raises."""
     try:
         facts = await connection.ask(lambda client: client.ping() and connection.known, within)
@@ -33,7 +33,7 @@ async def examine(connection: Connection, within: float = WITHIN) -> list[Findin
     return list(findings(facts, free))
 
 
-def findings(facts: Facts, free: int | None) -> Iterator[Finding]:
+def findings(facts: EngineFacts, free: int | None) -> Iterator[Finding]:
     """What *facts* mean. free: bytes that are free where images are kept; None when that cannot be seen from here."""
     kind = facts.version.partition(" ")[0]
     shown = (
@@ -63,7 +63,7 @@ def findings(facts: Facts, free: int | None) -> Iterator[Finding]:
         yield Finding(CODE, "ok", f"{free / 1e9:.1f} GB free for images at {facts.root}")
 
 
-def _mend_limits(facts: Facts) -> str:
+def _mend_limits(facts: EngineFacts) -> str:
     if not facts.rootless:
         return "enable the memory and cpu control groups of the kernel (cgroup_enable=memory), and restart"
     if facts.groups in ("1", "v1"):

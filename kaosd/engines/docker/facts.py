@@ -11,7 +11,7 @@ LIMITS = ("memory", "cpu")
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class EngineFacts:
     """What an engine is. address: "unix:///path". version: as it calls itself, for people.
 
     rootless: it runs as a person, who is root inside of its containers. remapped: it runs as root, and its containers
@@ -43,7 +43,7 @@ class Facts:
     @classmethod
     def of(
         cls, address: str, info: Mapping[str, Any], version: Mapping[str, Any], libpod: Mapping[str, Any] | None
-    ) -> Facts:
+    ) -> EngineFacts:
         """From the answers to GET /info, /version and Podman's own /libpod/info (None where there is no Podman).
 
         The first of them says nothing of being rootless on Podman, and names limits that are not enforced there.

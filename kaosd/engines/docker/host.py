@@ -15,8 +15,8 @@ from typing import Any, cast
 from kaosd import cgroups, proc
 from kaosd.engines.base import Order
 from kaosd.engines.docker import limits, place
-from kaosd.engines.docker.connection import Connection, NoSuchThing
-from kaosd.engines.docker.facts import Facts
+from kaosd.engines.docker.connection import EngineConnection, NoSuchThing
+from kaosd.engines.docker.facts import EngineFacts
 from kaosd.engines.docker.place import Place
 from kaosd.engines.jupyter import JupyterClient, failing, last_words
 from kaosd.errors import EngineError, StartFailed
@@ -28,7 +28,7 @@ HOME = "kaosd.home"  # label: the directory of the notebook
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningContainer:
     """A host that was started; JSON values only, so that it is its own handle.
 
     container: its id. name: of the container. pid, started, boot: identity of its first process on this machine.
@@ -94,15 +94,15 @@ class Running:
             log.write(f"{stamp(text)}\n")
 
 
-def of(host: Host) -> Running:
-    """The reverse of Running.host."""
-    return Running(**host.handle)
+def of(host: Host) -> RunningContainer:
+    """The reverse of RunningContainer.host."""
+    return RunningContainer(**host.handle)
 
 
-def parse(handle: Mapping[str, object]) -> Running | None:
+def parse(handle: Mapping[str, object]) -> RunningContainer | None:
     """The host of a stored handle; None when it is of another engine."""
     try:
-        return Running(**cast(dict[str, Any], handle))
+        return RunningContainer(**cast(dict[str, Any], handle))
     except TypeError:
         return None
 
@@ -123,7 +123,7 @@ def variables(order: Order, person: tuple[int, int]) -> dict[str, str]:
     return own | {"HOME": str(order.home.jupyter / "home"), "USER": spec.user, "LOGNAME": spec.user}
 
 
-def user(facts: Facts, person: tuple[int, int]) -> tuple[int, int]:
+def user(facts: EngineFacts, person: tuple[int, int]) -> tuple[int, int]:
     """Who works in the container so that files belong to *person* (uid, gid) outside.
 
     Rootless engines show the person as root inside.
@@ -135,7 +135,7 @@ def create(
     client: Any,
     order: Order,
     at: Place,
-    facts: Facts,
+    facts: EngineFacts,
     name: str,
     labels: Mapping[str, str],
     workdir: str,
@@ -179,11 +179,11 @@ def running(
     order: Order,
     environment: Environment,
     log_from: int,
-) -> Running:
+) -> RunningContainer:
     """What is to be remembered of a container that was started; it may have ended already."""
     pid = int(state.get("Pid") or 0)
     identity = proc.identify(pid) if pid else None
-    return Running(
+    return RunningContainer(
         container=container,
         name=name,
         pid=pid,
@@ -205,7 +205,7 @@ def running(
     )
 
 
-async def answering(connection: Connection, started: Running, within: float) -> None:
+async def answering(connection: EngineConnection, started: RunningContainer, within: float) -> None:
     """Return when the host answers. StartFailed when it ends or *within* seconds have passed."""
     what = await failing(started.door, ended(started), within)
     if what is None:
@@ -214,7 +214,7 @@ async def answering(connection: Connection, started: Running, within: float) -> 
     raise StartFailed(f"JupyterLab {what}{words}", hint=f"the whole log is {started.log}")
 
 
-async def _container_words(connection: Connection, started: Running) -> str:
+async def _container_words(connection: EngineConnection, started: RunningContainer) -> str:
     """What the engine itself kept of the container's output: all that came before our log was open."""
     with contextlib.suppress(EngineError):
         said = await connection.call(lambda client: client.logs(started.container, tail=3))
@@ -223,13 +223,13 @@ async def _container_words(connection: Connection, started: Running) -> str:
     return ""
 
 
-async def ended(started: Running) -> None:
+async def ended(started: RunningContainer) -> None:
     """Return when the container's first process has ended; needs no engine."""
     if proc.alive(started.identity):
         await proc.ended(started.pid)
 
 
-async def probe(connection: Connection, started: Running) -> HostStatus:
+async def probe(connection: EngineConnection, started: RunningContainer) -> HostStatus:
     """How the host is; see Engine.probe. An engine that is away does not make a host bad that answers."""
     if not proc.alive(started.identity):
         state = await _last_state(connection, started)
@@ -241,7 +241,7 @@ async def probe(connection: Connection, started: Running) -> HostStatus:
     return await started.door.probe(partial(started.last_words, running=True))
 
 
-async def inspect(connection: Connection, started: Running) -> dict[str, Any] | None:
+async def inspect(connection: EngineConnection, started: RunningContainer) -> dict[str, Any] | None:
     """The engine's word on the container's state: {} when it is removed, None when the engine is away."""
     try:
         found = await connection.ask(lambda client: client.inspect_container(started.container), 2)
@@ -253,18 +253,18 @@ async def inspect(connection: Connection, started: Running) -> dict[str, Any] | 
     return state
 
 
-async def _last_state(connection: Connection, started: Running) -> dict[str, Any] | None:
+async def _last_state(connection: EngineConnection, started: RunningContainer) -> dict[str, Any] | None:
     """As `inspect`, once the engine has noticed that the container's process has ended."""
     state = await inspect(connection, started)
     for _ in range(_LATE):
-        if not state or not state.get("Running"):
+        if not state or not state.get("RunningContainer"):
             break
         await asyncio.sleep(_POLL)
         state = await inspect(connection, started)
     return state
 
 
-def _end(started: Running, state: Mapping[str, Any] | None) -> str:
+def _end(started: RunningContainer, state: Mapping[str, Any] | None) -> str:
     """How the container ended, in words."""
     if state is None:
         return f"its container {started.name} has ended, and the container engine is away"
@@ -277,7 +277,7 @@ def _end(started: Running, state: Mapping[str, Any] | None) -> str:
     return f"its container {started.name} {how}"
 
 
-async def stop(connection: Connection, started: Running, grace: float) -> None:
+async def stop(connection: EngineConnection, started: RunningContainer, grace: float) -> None:
     """End and remove the container and its directories. Idempotent. EngineUnavailable when the engine is away."""
 
     def end(client: Any) -> None:

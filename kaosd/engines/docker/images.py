@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from kaosd.declared.image import START_LABEL
 from kaosd.engines.docker import seed
-from kaosd.engines.docker.connection import Connection, NoSuchThing
+from kaosd.engines.docker.connection import EngineConnection, NoSuchThing
 from kaosd.errors import EngineError
 
 _CONTEXT = "/.kaosd/context"
@@ -22,7 +22,7 @@ CACHED = 3600.0  # seconds for which the layers of a failed build are kept, for 
 class Images:
     """Our images. label: "name=value" that all of them carry."""
 
-    connection: Connection
+    connection: EngineConnection
     repository: str
     label: str
 

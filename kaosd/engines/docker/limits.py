@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaosd.engines.docker.facts import Facts
+from kaosd.engines.docker.facts import EngineFacts
 from kaosd.model import Resources
 
 _PERIOD = 100_000  # microseconds over which cpu is shared out
 
 
-def options(resources: Resources, facts: Facts) -> dict[str, int]:
+def options(resources: Resources, facts: EngineFacts) -> dict[str, int]:
     """Limits as create_host_config and update_container take them; those that the engine can hold.
 
     All of these are always given, because an update can widen a limit but not take it away.
@@ -24,7 +24,7 @@ def options(resources: Resources, facts: Facts) -> dict[str, int]:
     return {key: value for name in found if name not in facts.unlimited for key, value in found[name].items()}
 
 
-def unheld(resources: Resources, facts: Facts) -> str:
+def unheld(resources: Resources, facts: EngineFacts) -> str:
     """What the engine cannot hold a container of *resources* to, as a sentence; "" when it can."""
     wanted = {"memory": resources.memory, "cpu": resources.cpu}
     lost = [name for name in facts.unlimited if wanted[name] is not None]
@@ -33,7 +33,7 @@ def unheld(resources: Resources, facts: Facts) -> str:
     return f"{' and '.join(lost)} of the notebook {'is' if len(lost) == 1 else 'are'} not limited: {why(facts)}"
 
 
-def why(facts: Facts) -> str:
+def why(facts: EngineFacts) -> str:
     """Why an engine cannot hold limits."""
     if not facts.rootless:
         return f"the kernel gives {facts.version} no control group for that"

@@ -32,7 +32,7 @@ class Kind(StrEnum):
     REFUSED = "refused"
 
 
-class Refusal(EngineError):
+class PachydRefusal(EngineError):
     """A call to pachd that failed. Whether its effect took place is not known when it is UNCERTAIN."""
 
     code = "pachyderm"
@@ -111,9 +111,9 @@ def meaning(code: str, details: str) -> Kind:
     return Kind.REFUSED
 
 
-def refusal(code: str, details: str, *, address: str, what: str) -> Refusal:
+def refusal(code: str, details: str, *, address: str, what: str) -> PachydRefusal:
     """The error for a person. what: the call as "create the pipeline mnist"."""
     kind = meaning(code, details)
     told = " ".join(details.split())[:400] or code
     text = _SENTENCES.get(kind, _OTHERWISE).format(address=address, details=told, what=what)
-    return Refusal(kind, text, hint=_HINTS.get(kind, ""))
+    return PachydRefusal(kind, text, hint=_HINTS.get(kind, ""))

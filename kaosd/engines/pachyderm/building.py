@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from kaosd.engines.base import Inputs, Log, Told
 from kaosd.engines.pachyderm import archive, context, specs
-from kaosd.engines.pachyderm.answers import Kind, Refusal
+from kaosd.engines.pachyderm.answers import Kind, PachydRefusal
 from kaosd.engines.pachyderm.backoff import waits
-from kaosd.engines.pachyderm.names import Names
+from kaosd.engines.pachyderm.names import PartNames
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import FoundJob, Pipelines
 from kaosd.engines.pachyderm.repos import FileContent, Progress, Repos
@@ -35,7 +35,7 @@ _BLAMES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
+class BuiltImage:
     """What Build made. image: by digest; commit: of Build's output."""
 
     image: str
@@ -46,7 +46,7 @@ class Image:
         return Environment(digest, json.dumps(asdict(self), sort_keys=True), digest)
 
     @classmethod
-    def of(cls, environment: Environment) -> Image:
+    def of(cls, environment: Environment) -> BuiltImage:
         """The reverse of `environment`."""
         return cls(**json.loads(environment.handle))
 
@@ -56,7 +56,7 @@ class Building:
     """One build. scratch: a directory for the archive. anew: run it although pachd knows its result."""
 
     spec: NotebookSpec
-    names: Names
+    names: PartNames
     repos: Repos
     pipelines: Pipelines
     options: Options
@@ -65,7 +65,7 @@ class Building:
     log: Log
     anew: bool
 
-    async def make(self, inputs: Inputs) -> Image:
+    async def make(self, inputs: Inputs) -> BuiltImage:
         """Commit, run, read, try. Raises BuildFailed, or EngineError when the cluster refuses or is not there."""
         self.log.step(1, 5, "pack the source")
         with tempfile.TemporaryDirectory(dir=self.scratch) as place:
@@ -96,7 +96,7 @@ class Building:
             raise EngineError(f"pachd started no job of {self.names.build} for what was sent", retryable=True)
         return job
 
-    async def _try(self, image: Image) -> None:
+    async def _try(self, image: BuiltImage) -> None:
         """Run JupyterLab once in the image, so that it is known to start, and is on a node already."""
         request = specs.try_request(self.spec.name, self.spec.user, self.project, self.options, image.image)
         try:
@@ -104,7 +104,7 @@ class Building:
             job = await self.pipelines.newest_job(self.names.trial)
             if job is not None and job.state != "JOB_SUCCESS":
                 await self._finished(self.names.trial, job)
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind is not Kind.LIMIT:
                 raise
             self.log.line("the cluster allows no further pipeline: the image is not tried, and pulled only by the host")
@@ -155,13 +155,13 @@ class Building:
                 lines.append(line)
                 self.log.line(line)
 
-    async def _image(self, job: FoundJob) -> Image:
+    async def _image(self, job: FoundJob) -> BuiltImage:
         text = await self.repos.read(self.names.build, job.id, specs.META)
         try:
             digest = json.loads(text or b"{}")["containerimage.digest"]
         except (KeyError, ValueError) as error:
             raise EngineError(f"{self.names.build}@{job.id} does not say which image it pushed") from error
-        return Image(f"{self.options.registry}/{self.spec.name.lower()}@{digest}", job.id)
+        return BuiltImage(f"{self.options.registry}/{self.spec.name.lower()}@{digest}", job.id)
 
 
 async def whole(function: Callable[..., Done], *arguments: object) -> Done:

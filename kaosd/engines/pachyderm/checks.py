@@ -18,8 +18,8 @@ from python_pachyderm.proto.v2.pps import pps_pb2
 
 from kaosd.engines.base import Finding
 from kaosd.engines.pachyderm import serving
-from kaosd.engines.pachyderm.answers import Kind, Refusal
-from kaosd.engines.pachyderm.connection import SMOOTH, Connection
+from kaosd.engines.pachyderm.answers import Kind, PachydRefusal
+from kaosd.engines.pachyderm.connection import SMOOTH, ClusterConnection
 from kaosd.engines.pachyderm.options import Options
 from kaosd.engines.pachyderm.pipelines import Pipelines
 from kaosd.engines.pachyderm.specs import NOTEBOOK
@@ -34,7 +34,7 @@ ON_PROJECT = {"PROJECT_CREATE_REPO": "projectWriter"}
 ON_CLUSTER = {"CLUSTER_CREATE_SECRET": "secretAdmin", "SECRET_DELETE": "secretAdmin"}
 
 
-async def examine(connection: Connection, options: Options) -> AsyncIterator[Finding]:
+async def examine(connection: ClusterConnection, options: Options) -> AsyncIterator[Finding]:
     """One finding after the other; the first that makes the rest pointless is the last."""
     try:
         yield _version(await connection.version(), connection)
@@ -53,7 +53,7 @@ async def examine(connection: Connection, options: Options) -> AsyncIterator[Fin
         yield finding
 
 
-def _version(version: tuple[int, int, int], connection: Connection) -> Finding:
+def _version(version: tuple[int, int, int], connection: ClusterConnection) -> Finding:
     shown = ".".join(map(str, version))
     if version[:2] < SMOOTH:
         text = f"pachd {shown} ends a notebook's kernels as soon as data is on its way; from 2.11 on when it has come"
@@ -65,14 +65,14 @@ def _version(version: tuple[int, int, int], connection: Connection) -> Finding:
 # -- whom it takes us for, and what it lets us do ------------------------------------------------------------
 
 
-async def _user(connection: Connection) -> auth_pb2.WhoAmIResponse | None:
-    """Who the token stands for; None when this cluster asks for none. Raises Refusal."""
+async def _user(connection: ClusterConnection) -> auth_pb2.WhoAmIResponse | None:
+    """Who the token stands for; None when this cluster asks for none. Raises PachydRefusal."""
     try:
         request = auth_pb2.WhoAmIRequest()
         answer: auth_pb2.WhoAmIResponse = await connection.ask(
             connection.auth.WhoAmI, request, "tell who we are", within=WITHIN
         )
-    except Refusal as error:
+    except PachydRefusal as error:
         if error.kind is Kind.NO_AUTH:
             return None
         raise
@@ -90,7 +90,7 @@ def _token(user: auth_pb2.WhoAmIResponse | None) -> Finding:
     return Finding(CODE, "ok", f"the token is that of {user.username}")
 
 
-async def _project(connection: Connection, user: auth_pb2.WhoAmIResponse | None) -> AsyncIterator[Finding]:
+async def _project(connection: ClusterConnection, user: auth_pb2.WhoAmIResponse | None) -> AsyncIterator[Finding]:
     project = connection.cluster.project
     request = pfs_pb2.InspectProjectRequest(project=pfs_pb2.Project(name=project))
     cluster = auth_pb2.GetPermissionsRequest(resource=auth_pb2.Resource(type=auth_pb2.CLUSTER))
@@ -117,7 +117,7 @@ def _allowed(wanted: dict[str, str], found: Collection[int], where: str, user: s
     return Finding(CODE, "error", f"{user} has no {', '.join(missing)} on the {where}", mend)
 
 
-async def _secret(connection: Connection, name: str, *, pulls: bool) -> Finding:
+async def _secret(connection: ClusterConnection, name: str, *, pulls: bool) -> Finding:
     request = pps_pb2.InspectSecretRequest(secret=pps_pb2.Secret(name=name))
     try:
         what = f"show the secret {name}"
@@ -163,7 +163,7 @@ async def _buildkit(options: Options) -> Finding:
     return Finding(CODE, "warning", f"buildkitd cannot be reached from here at {options.buildkit}: {why}", mend)
 
 
-async def _services(connection: Connection, options: Options) -> AsyncIterator[Finding]:
+async def _services(connection: ClusterConnection, options: Options) -> AsyncIterator[Finding]:
     """Whether the hosts that there are can be reached as the front reaches them."""
     project = connection.cluster.project
     request = pps_pb2.ListPipelineRequest(projects=[pfs_pb2.Project(name=project)])

@@ -27,7 +27,7 @@ from python_pachyderm.proto.v2.transaction.transaction_pb2 import (
 from python_pachyderm.proto.v2.transaction.transaction_pb2_grpc import APIStub as Transactions
 from python_pachyderm.proto.v2.version.versionpb.version_pb2_grpc import APIStub as Versions
 
-from kaosd.engines.pachyderm.answers import Refusal, refusal
+from kaosd.engines.pachyderm.answers import PachydRefusal, refusal
 from kaosd.errors import EngineUnavailable
 
 DEADLINE = 30.0  # seconds that a plain call may take
@@ -57,7 +57,7 @@ class Cluster:
     roots: bytes | None = field(default=None, repr=False)
 
 
-class Connection:
+class ClusterConnection:
     """To one cluster; made in the event loop that uses it. deadline, patience, keepalive: seconds."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Connection:
         transaction: str = "",
         within: float | None = None,
     ) -> Any:
-        """The answer to one request. what: as in "pachd refused to ...". Raises Refusal."""
+        """The answer to one request. what: as in "pachd refused to ...". Raises PachydRefusal."""
         try:
             return await call(request, timeout=within or self._deadline, metadata=self._metadata(transaction))
         except grpc.RpcError as error:
@@ -100,7 +100,7 @@ class Connection:
     async def read(
         self, call: Callable[..., Any], request: object, what: str, *, within: float | None = None
     ) -> AsyncIterator[Any]:
-        """The answers of a stream. within: seconds for all of it; None for one that has no end. Raises Refusal."""
+        """The answers of a stream. within: seconds for all of it; None: it has no end. Raises PachydRefusal."""
         stream = call(request, timeout=within, metadata=self._metadata())
         try:
             async for answer in stream:
@@ -111,7 +111,7 @@ class Connection:
             stream.cancel()
 
     async def send(self, call: Callable[..., Any], messages: AsyncIterator[Any], what: str) -> Any:
-        """Send a stream of messages and return the one answer; it must get on within the patience. Raises Refusal.
+        """Send a stream of messages; the one answer. It must get on within the patience. Raises PachydRefusal.
 
         A failure of *messages* is raised; it cancels the call, so that the server drops what it has.
         """
@@ -132,7 +132,7 @@ class Connection:
             await asyncio.gather(answer, return_exceptions=True)
 
     async def together(self, calls: list[tuple[Callable[..., Any], object]], what: str) -> None:
-        """Several requests in one transaction: all of them take effect, or none. Raises Refusal."""
+        """Several requests in one transaction: all of them take effect, or none. Raises PachydRefusal."""
         begun = await self.ask(self._transactions.StartTransaction, StartTransactionRequest(), what)
         transaction = Transaction(id=begun.id)
         try:
@@ -140,14 +140,14 @@ class Connection:
                 await self.ask(call, request, what, transaction=begun.id)
         except BaseException:
             drop = DeleteTransactionRequest(transaction=transaction)
-            with contextlib.suppress(Refusal):  # the first error counts; an open transaction does nothing
+            with contextlib.suppress(PachydRefusal):  # the first error counts; an open transaction does nothing
                 await self.ask(self._transactions.DeleteTransaction, drop, what, within=5.0)
             raise
         finish = FinishTransactionRequest(transaction=transaction)
         await self.ask(self._transactions.FinishTransaction, finish, what, within=4 * self._deadline)
 
     async def version(self) -> tuple[int, int, int]:
-        """Pachd's version; EngineUnavailable when kaosd does not know that one. Raises Refusal."""
+        """Pachd's version; EngineUnavailable when kaosd does not know that one. Raises PachydRefusal."""
         found = await self.ask(self._versions.GetVersion, Empty(), "tell its version")
         version = (found.major, found.minor, found.micro)
         if not OLDEST <= version[:2] <= NEWEST:
@@ -162,7 +162,7 @@ class Connection:
         token = (("authn-token", self.cluster.token),) if self.cluster.token else ()
         return (*token, ("pach-transaction", transaction)) if transaction else token
 
-    def _refusal(self, error: grpc.RpcError, what: str) -> Refusal:
+    def _refusal(self, error: grpc.RpcError, what: str) -> PachydRefusal:
         code, details = error.code().name, error.details() or ""
         return refusal(code, details, address=self.cluster.address, what=what)
 

@@ -15,17 +15,17 @@ import structlog
 
 from kaosd.engines.base import Cleared, Content, Finding, Home, Inputs, Leaving, Log, Order, Told
 from kaosd.engines.pachyderm import checks, serving, specs
-from kaosd.engines.pachyderm.answers import Refusal, no_image
+from kaosd.engines.pachyderm.answers import PachydRefusal, no_image
 from kaosd.engines.pachyderm.archive import ARCHIVE
 from kaosd.engines.pachyderm.backoff import waits
-from kaosd.engines.pachyderm.building import Building, Image, packed, percents, whole
-from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, Connection
+from kaosd.engines.pachyderm.building import Building, BuiltImage, packed, percents, whole
+from kaosd.engines.pachyderm.connection import SMOOTH, Cluster, ClusterConnection
 from kaosd.engines.pachyderm.filing import PodFiles
 from kaosd.engines.pachyderm.hosts import Hosts, WrongImage
 from kaosd.engines.pachyderm.lines import append, last_lines, not_kept
 from kaosd.engines.pachyderm.names import names_of, repos_of, secret_of
 from kaosd.engines.pachyderm.options import Options
-from kaosd.engines.pachyderm.pipelines import Found
+from kaosd.engines.pachyderm.pipelines import FoundPipeline
 from kaosd.engines.pachyderm.repos import FileContent, Head, NoContent
 from kaosd.engines.pachyderm.serving import Serving
 from kaosd.engines.pachyderm.signs import Signs
@@ -56,7 +56,7 @@ class PachydermEngine:
         self._place = place
         self._start_within = start_within
         self._stuck_for = stuck_for
-        self._connection: Connection | None = None
+        self._connection: ClusterConnection | None = None
         self._connecting = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
         self._lost: set[str] = set()  # digests whose image the cluster could not pull
@@ -93,7 +93,7 @@ class PachydermEngine:
             return None
         if found.get("registry") != self._options.registry:
             return None
-        return Image(found["image"], found["commit"]).environment(digest)
+        return BuiltImage(found["image"], found["commit"]).environment(digest)
 
     async def build(self, spec: NotebookSpec, inputs: Inputs, log: Log) -> Environment:
         """See `Engine`."""
@@ -124,7 +124,7 @@ class PachydermEngine:
             self._remember(inputs.digest, image)
             return image.environment(inputs.digest)
 
-    def _remember(self, digest: str, image: Image) -> None:
+    def _remember(self, digest: str, image: BuiltImage) -> None:
         path = self._place / "images" / digest
         draft = path.with_suffix(".new")
         draft.write_text(json.dumps({"registry": self._options.registry, "image": image.image, "commit": image.commit}))
@@ -143,7 +143,7 @@ class PachydermEngine:
 
     async def examine(self) -> list[Finding]:
         """See `Carrier`."""
-        connection = Connection(self._cluster, deadline=checks.WITHIN)
+        connection = ClusterConnection(self._cluster, deadline=checks.WITHIN)
         try:
             return [finding async for finding in checks.examine(connection, self._options)]
         finally:
@@ -443,13 +443,13 @@ class PachydermEngine:
                     await asyncio.to_thread(append, known.log, line)
                     pauses, since = waits(random.uniform), time.time()
             except KaosError as error:
-                if signs is not None and isinstance(error, Refusal):
+                if signs is not None and isinstance(error, PachydRefusal):
                     signs.no_lines(error, asyncio.get_running_loop().time())
                 log.info("host_log_interrupted", notebook=known.notebook, error=str(error))
             await asyncio.sleep(next(pauses))
 
 
-def _serves(found: Found, known: Serving) -> bool:
+def _serves(found: FoundPipeline, known: Serving) -> bool:
     """Whether a pipeline is that host still, by what was asked for; by its version where an older kaosd noted it."""
     same = found.annotations.get(specs.ORDER) == known.order if known.order else found.version == known.version
     return same and found.state in ALIVE
@@ -462,9 +462,9 @@ def _exported(digest: str, export: Callable[[Path], None], place: Path) -> FileC
     return packed(digest, place / "bundle", place / ARCHIVE)
 
 
-async def _connect(cluster: Cluster) -> Connection:
+async def _connect(cluster: Cluster) -> ClusterConnection:
     """A connection to a pachd of a version that kaosd knows."""
-    connection = Connection(cluster)
+    connection = ClusterConnection(cluster)
     try:
         version = await connection.version()
     except BaseException:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import aiohttp
 
 from kaosd import bounded
-from kaosd.engines.base import Edit, Outcome
+from kaosd.engines.base import EditOutcome, FileEdit
 from kaosd.engines.pachyderm.serving import Serving
 from kaosd.errors import EngineError, HostUnreachable
 from kaosd.hosted.states import State
@@ -59,10 +59,10 @@ class PodFiles:
         return hasher.hexdigest()
 
     async def change(
-        self, edits: Sequence[Edit], before: Sequence[str] | None, after: Sequence[str] | None
-    ) -> list[Outcome]:
+        self, edits: Sequence[FileEdit], before: Sequence[str] | None, after: Sequence[str] | None
+    ) -> list[EditOutcome]:
         """See `HostFiles`."""
-        outcomes: list[Outcome] = []
+        outcomes: list[EditOutcome] = []
         batches = list(_batches(edits)) or [[]]
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
@@ -77,8 +77,8 @@ class PodFiles:
             pass
 
     async def _send(
-        self, edits: Sequence[Edit], before: Sequence[str] | None, after: Sequence[str] | None
-    ) -> list[Outcome]:
+        self, edits: Sequence[FileEdit], before: Sequence[str] | None, after: Sequence[str] | None
+    ) -> list[EditOutcome]:
         """One request, and before it the large contents that belong to it."""
         changes, body = [], io.BytesIO()
         for number, edit in enumerate(edits):
@@ -105,7 +105,7 @@ class PodFiles:
             raise EngineError(text, retryable=True)
         return [_outcome(one) for one in told["outcomes"]]
 
-    async def _parts(self, number: int, edit: Edit) -> None:
+    async def _parts(self, number: int, edit: FileEdit) -> None:
         """Send a large content."""
         chunks, start = edit.chunks(INLINE), 0
         while (part := await asyncio.to_thread(next, chunks, None)) is not None:
@@ -133,8 +133,8 @@ class PodFiles:
             raise HostUnreachable(text) from error
 
 
-def _batches(edits: Sequence[Edit]) -> Iterator[list[Edit]]:
-    batch: list[Edit] = []
+def _batches(edits: Sequence[FileEdit]) -> Iterator[list[FileEdit]]:
+    batch: list[FileEdit] = []
     size = 0
     for edit in edits:
         inline = edit.size if edit.size <= INLINE else 0
@@ -147,8 +147,8 @@ def _batches(edits: Sequence[Edit]) -> Iterator[list[Edit]]:
         yield batch
 
 
-def _outcome(told: dict[str, Any]) -> Outcome:
+def _outcome(told: dict[str, Any]) -> EditOutcome:
     if told.get("done"):
-        return Outcome(done=True)
+        return EditOutcome(done=True)
     found = told["found"]
-    return Outcome(done=False, at=os.fsencode(told["at"]), found=State(*found) if found is not None else None)
+    return EditOutcome(done=False, at=os.fsencode(told["at"]), found=State(*found) if found is not None else None)

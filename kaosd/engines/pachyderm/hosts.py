@@ -12,12 +12,12 @@ from python_pachyderm.proto.v2.pfs import pfs_pb2
 
 from kaosd.engines.base import Order
 from kaosd.engines.pachyderm import serving, specs
-from kaosd.engines.pachyderm.answers import UNCERTAIN, Refusal
-from kaosd.engines.pachyderm.building import Image
-from kaosd.engines.pachyderm.connection import Connection
+from kaosd.engines.pachyderm.answers import UNCERTAIN, PachydRefusal
+from kaosd.engines.pachyderm.building import BuiltImage
+from kaosd.engines.pachyderm.connection import ClusterConnection
 from kaosd.engines.pachyderm.names import names_of, secret_of
 from kaosd.engines.pachyderm.options import Options
-from kaosd.engines.pachyderm.pipelines import Found, Pipelines
+from kaosd.engines.pachyderm.pipelines import FoundPipeline, Pipelines
 from kaosd.engines.pachyderm.repos import NoContent, Repos
 from kaosd.engines.pachyderm.serving import Serving
 from kaosd.engines.pachyderm.signs import Signs
@@ -36,7 +36,7 @@ class WrongImage(StartFailed):
 class Hosts:
     """How hosts are brought up in one cluster. within, stuck_for: seconds, as in PachydermEngine."""
 
-    connection: Connection
+    connection: ClusterConnection
     session: aiohttp.ClientSession
     options: Options
     within: float
@@ -66,7 +66,7 @@ class Hosts:
         token = await asyncio.to_thread(order.home.token_file.read_text)
         secret = secret_of(spec.name, token)
         await self.pipelines.ensure_secret(secret, {"token": token})
-        image = Image.of(order.environment)
+        image = BuiltImage.of(order.environment)
         return specs.HostOrder(
             notebook=spec.name,
             user=spec.user,
@@ -80,7 +80,7 @@ class Hosts:
             gpu=spec.resources.gpu,
         )
 
-    async def deploy(self, wanted: specs.HostOrder, found: Found | None) -> None:
+    async def deploy(self, wanted: specs.HostOrder, found: FoundPipeline | None) -> None:
         """Move the branch that Host follows and change its image, in one transaction: one job, one restart."""
         names = names_of(wanted.notebook, self.project)
         request = specs.host_request(wanted, self.project, self.options)
@@ -91,11 +91,11 @@ class Hosts:
         calls = [(self.connection.pfs.CreateBranch, move), (self.connection.pps.CreatePipeline, request)]
         try:
             await self.connection.together(calls, f"deploy the pipeline {wanted.notebook}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind not in UNCERTAIN or not await self.pipelines.came_about(request, found):
                 raise
 
-    async def put_back(self, order: Order, before: Found | None) -> None:
+    async def put_back(self, order: Order, before: FoundPipeline | None) -> None:
         """After a start that failed: what was served before is served again, or nothing is."""
         try:
             earlier = specs.order_in(before.annotations) if before is not None else None
@@ -127,7 +127,7 @@ class Hosts:
             order=wanted.told(),
         )
 
-    async def answer(self, known: Serving, found: Found | None) -> serving.Answer | None:
+    async def answer(self, known: Serving, found: FoundPipeline | None) -> serving.Answer | None:
         """What the server says that answers for the pipeline now; None when none does."""
         if found is None or not found.ip:
             return None
@@ -156,21 +156,21 @@ class Hosts:
             await asyncio.sleep(ASK_AGAIN)
         raise self._silent(asked.notebook, signs.found)
 
-    def reached(self, known: Serving, found: Found) -> Serving:
+    def reached(self, known: Serving, found: FoundPipeline) -> Serving:
         """That host where its pipeline is now, which pachd may have made again."""
         address = serving.upstream(self.options, self.project, known.notebook, found.ip) if found.ip else known.upstream
         return replace(known, version=found.version, upstream=address)
 
-    async def _look(self, name: str, known: Found | None) -> Found | None:
+    async def _look(self, name: str, known: FoundPipeline | None) -> FoundPipeline | None:
         """The pipeline as it is; as it was when pachd cannot be asked just now."""
         try:
             return await self.pipelines.find(name)
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind not in UNCERTAIN:
                 raise
             return known
 
-    def _silent(self, name: str, found: Found | None) -> StartFailed:
+    def _silent(self, name: str, found: FoundPipeline | None) -> StartFailed:
         if found is None:
             return StartFailed(f"the pipeline {name} is gone")
         if not found.ip:

@@ -21,7 +21,7 @@ SHOWN = 5  # names in a sentence
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class PartNames:
     """What one notebook's parts are called. host, build, trial: pipelines. source, data: repos."""
 
     notebook: str
@@ -32,14 +32,14 @@ class Names:
     trial: str
 
 
-def names_of(notebook: str, project: str) -> Names:
+def names_of(notebook: str, project: str) -> PartNames:
     """The names for *notebook*; ConfigError when Kubernetes would not take what it makes of them."""
     if not _PROJECT.fullmatch(project):
         raise ConfigError(
             f"pachyderm.project {project!r} is not a project of Pachyderm",
             hint="letters, digits, - and _, starting with a letter, at most 51 characters",
         )
-    names = Names(notebook, *repos_of(notebook), f"build-{notebook}", notebook, f"try-{notebook}")
+    names = PartNames(notebook, *repos_of(notebook), f"build-{notebook}", notebook, f"try-{notebook}")
     longest = max(f"{project}-{notebook}-{_VERSION}-user", f"{project}-{names.build}-{_VERSION}", key=len)
     spare = min(LABEL_MAX - len(longest), PIPELINE_MAX - len(names.build))
     if spare < 0:

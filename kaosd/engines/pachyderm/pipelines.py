@@ -13,9 +13,9 @@ from google.protobuf.duration_pb2 import Duration
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 from python_pachyderm.proto.v2.pps import pps_pb2
 
-from kaosd.engines.pachyderm.answers import UNCERTAIN, Kind, Refusal
+from kaosd.engines.pachyderm.answers import UNCERTAIN, Kind, PachydRefusal
 from kaosd.engines.pachyderm.backoff import waits
-from kaosd.engines.pachyderm.connection import Connection
+from kaosd.engines.pachyderm.connection import ClusterConnection
 from kaosd.engines.pachyderm.names import in_kubernetes
 from kaosd.engines.pachyderm.specs import NOTEBOOK, SPEC, USER, is_ours
 from kaosd.errors import EngineError, EngineUnavailable
@@ -26,7 +26,7 @@ STUCK = frozenset({"PIPELINE_FAILURE", "PIPELINE_CRASHING"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPipeline:
     """A pipeline as it is. state: a name of the protocol; enforced: Kubernetes has limits for it."""
 
     version: int
@@ -50,7 +50,7 @@ class FoundJob:
 class Pipelines:
     """The pipelines of one project."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ClusterConnection) -> None:
         self._connection = connection
         self._project = connection.cluster.project
 
@@ -58,18 +58,18 @@ class Pipelines:
         """The message that names a pipeline."""
         return pps_pb2.Pipeline(project=pfs_pb2.Project(name=self._project), name=name)
 
-    async def find(self, name: str) -> Found | None:
+    async def find(self, name: str) -> FoundPipeline | None:
         """The pipeline, or None."""
         request = pps_pb2.InspectPipelineRequest(pipeline=self.named(name), details=True)
         call = self._connection.pps.InspectPipeline
         try:
             info = await self._connection.ask(call, request, f"show the pipeline {name}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind is Kind.ABSENT:
                 return None
             raise
         limits = info.details.resource_limits
-        return Found(
+        return FoundPipeline(
             version=info.version,
             state=_word(pps_pb2.PipelineState, info.state),
             reason=info.reason or info.details.recent_error,
@@ -78,7 +78,7 @@ class Pipelines:
             enforced=bool(limits.cpu or limits.memory),
         )
 
-    async def find_ours(self, request: pps_pb2.CreatePipelineRequest) -> Found | None:
+    async def find_ours(self, request: pps_pb2.CreatePipelineRequest) -> FoundPipeline | None:
         """The pipeline of *request* as it is; EngineError when it is somebody else's, or disturbs somebody else's."""
         annotations, name = request.metadata.annotations, request.pipeline.name
         found = await self.find(name)
@@ -107,12 +107,12 @@ class Pipelines:
         try:
             what = f"create the pipeline {request.pipeline.name}"
             await self._connection.ask(self._connection.pps.CreatePipeline, wanted, what)
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind not in UNCERTAIN or not await self.came_about(request, found):
                 raise
         return True
 
-    async def came_about(self, request: pps_pb2.CreatePipelineRequest, before: Found | None) -> bool:
+    async def came_about(self, request: pps_pb2.CreatePipelineRequest, before: FoundPipeline | None) -> bool:
         """Whether an update whose answer was lost took place."""
         now = await self.find(request.pipeline.name)
         if now is None or now.annotations.get(SPEC) != request.metadata.annotations[SPEC]:
@@ -158,7 +158,7 @@ class Pipelines:
                 found = _job(await self._connection.ask(self._connection.pps.InspectJob, request, what, within=HELD))
                 if found.state in ENDED:
                     return found
-            except Refusal as error:
+            except PachydRefusal as error:
                 if error.kind not in UNCERTAIN:
                     raise
                 if error.kind is Kind.SLOW:
@@ -169,7 +169,7 @@ class Pipelines:
     async def _check_not_stuck(self, name: str) -> None:
         try:
             found = await self.find(name)
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind not in UNCERTAIN:
                 raise
             return
@@ -179,7 +179,7 @@ class Pipelines:
     # -- logs ----------------------------------------------------------------------------------------------
 
     async def job_logs(self, name: str, id_: str, *, follow: bool) -> AsyncIterator[str]:
-        """What a job prints. A Refusal when pachd has no logs of it, or none yet."""
+        """What a job prints. A PachydRefusal when pachd has no logs of it, or none yet."""
         job = pps_pb2.Job(pipeline=self.named(name), id=id_)
         async for line in self._logs(pps_pb2.GetLogsRequest(job=job, follow=follow), name, follow):
             yield line
@@ -187,7 +187,7 @@ class Pipelines:
     async def service_logs(self, name: str, since: int) -> AsyncIterator[str]:
         """What a service prints from *since* seconds ago on; pachd files it under its master, without a job.
 
-        A Refusal when it has no pod (NO_LOGS), or one that does not run yet (WAITING).
+        A PachydRefusal when it has no pod (NO_LOGS), or one that does not run yet (WAITING).
         """
         window = Duration(seconds=max(1, since))
         request = pps_pb2.GetLogsRequest(pipeline=self.named(name), master=True, follow=True, since=window)
@@ -210,7 +210,7 @@ class Pipelines:
         request = pps_pb2.CreateSecretRequest(file=json.dumps(secret).encode())
         try:
             await self._connection.ask(self._connection.pps.CreateSecret, request, f"create the secret {name}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind is not Kind.EXISTS:
                 raise
 
@@ -219,12 +219,12 @@ class Pipelines:
         request = pps_pb2.DeleteSecretRequest(secret=pps_pb2.Secret(name=name))
         try:
             await self._connection.ask(self._connection.pps.DeleteSecret, request, f"delete the secret {name}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind not in (Kind.ABSENT, Kind.SECRET):
                 raise
 
 
-def _check_ours(found: Found, name: str, notebook: str, user: str) -> None:
+def _check_ours(found: FoundPipeline, name: str, notebook: str, user: str) -> None:
     if not is_ours(found.annotations, notebook, user):
         raise EngineError(
             f"the pipeline {name} was not made by kaosd for this notebook",

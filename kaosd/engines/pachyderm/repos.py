@@ -15,8 +15,8 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from python_pachyderm.proto.v2.pfs import pfs_pb2
 
 from kaosd.engines.base import Content, Leaving, Piece
-from kaosd.engines.pachyderm.answers import UNCERTAIN, Kind, Refusal
-from kaosd.engines.pachyderm.connection import Connection
+from kaosd.engines.pachyderm.answers import UNCERTAIN, Kind, PachydRefusal
+from kaosd.engines.pachyderm.connection import ClusterConnection
 from kaosd.engines.pachyderm.names import MANIFEST, check_paths
 from kaosd.errors import EngineError
 
@@ -46,7 +46,7 @@ class Head:
 class Repos:
     """The repos of one project."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ClusterConnection) -> None:
         self._connection = connection
         self._project = pfs_pb2.Project(name=connection.cluster.project)
 
@@ -72,7 +72,7 @@ class Repos:
             try:
                 request = pfs_pb2.CreateRepoRequest(repo=self.repo(name), description=mark)
                 await self._connection.ask(pfs.CreateRepo, request, what)
-            except Refusal as error:
+            except PachydRefusal as error:
                 if error.kind is not Kind.EXISTS and error.kind not in UNCERTAIN:
                     raise
                 if not await self._ours(name, mark):
@@ -93,14 +93,14 @@ class Repos:
         request = pfs_pb2.InspectRepoRequest(repo=self.repo(name))
         try:
             info = await self._connection.ask(self._connection.pfs.InspectRepo, request, f"show the repo {name}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind is Kind.ABSENT:
                 return None
             raise
         return str(info.description)
 
     async def delete(self, name: str, mark: str) -> None:
-        """Delete the repo with all its commits, if it is ours. Not while another's pipeline reads it: a Refusal."""
+        """Delete the repo with its commits, if it is ours. Not while another's pipeline reads it: a PachydRefusal."""
         if await self._ours(name, mark):
             request = pfs_pb2.DeleteRepoRequest(repo=self.repo(name))
             what = f"delete the repo {name}"
@@ -119,7 +119,7 @@ class Repos:
         try:
             request = pfs_pb2.InspectBranchRequest(branch=self.branch(repo, branch))
             info = await ask(pfs.InspectBranch, request, f"show the branch {repo}@{branch}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind is Kind.ABSENT:
                 return None
             raise
@@ -151,7 +151,7 @@ class Repos:
         request = pfs_pb2.FinishCommitRequest(commit=self.commit(repo, id_), error="left open; closed by kaosd")
         try:
             await self._connection.ask(self._connection.pfs.FinishCommit, request, f"finish {repo}@{id_}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind is not Kind.CLOSED:
                 raise
 
@@ -162,7 +162,7 @@ class Repos:
         try:
             request = pfs_pb2.InspectFileRequest(file=file)
             info = await self._connection.ask(self._connection.pfs.InspectFile, request, what)
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind is Kind.ABSENT:
                 return None
             raise
@@ -170,7 +170,7 @@ class Repos:
         answers = self._connection.read(self._connection.pfs.GetFile, get, what, within=60.0)
         content = b"".join([part.value async for part in answers])
         if len(content) != info.size_bytes:
-            raise Refusal(
+            raise PachydRefusal(
                 Kind.UNREACHABLE, f"{path} of {repo}@{id_} came with {len(content)} of {info.size_bytes} bytes"
             )
         return content
@@ -191,7 +191,7 @@ class Repos:
 
         known: what it was when it was put there last, so that it need not be asked for; pachd's word counts afterwards.
         leaving: waited for when all is ready to be sent.
-        Raises Refusal, or EngineError naming paths that PFS does not take.
+        Raises PachydRefusal, or EngineError naming paths that PFS does not take.
         """
         head = known or await self.head(repo, branch)
         if head is None or head.error or head.digest != content.digest:
@@ -211,11 +211,11 @@ class Repos:
         messages: AsyncIterator[pfs_pb2.ModifyFileRequest],
     ) -> Head:
         """One call, one commit. After an error that leaves open whether it took place the head says whether it did."""
-        failure: Refusal | None = None
+        failure: PachydRefusal | None = None
         repo = branch.repo.name
         try:
             await self._connection.send(self._connection.pfs.ModifyFile, messages, f"take files into {repo}")
-        except Refusal as error:
+        except PachydRefusal as error:
             if error.kind not in UNCERTAIN:
                 raise
             failure = error

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kaosd.engines.pachyderm.answers import Kind, Refusal, no_image
-from kaosd.engines.pachyderm.pipelines import STUCK, Found
+from kaosd.engines.pachyderm.answers import Kind, PachydRefusal, no_image
+from kaosd.engines.pachyderm.pipelines import STUCK, FoundPipeline
 from kaosd.errors import StartFailed
 
 ENDS = 3  # ends of JupyterLab in a row after which it will not stay up either
@@ -29,7 +29,7 @@ class Signs:
     stuck_for: float
     report: Callable[[str], None]
     no_pod_for: float = 30.0
-    found: Found | None = None
+    found: FoundPipeline | None = None
     _stuck_since: float | None = None
     _no_pod_since: float | None = None
     _ends: int = 0
@@ -47,7 +47,7 @@ class Signs:
         elif self._ends >= ENDS:
             self._refused = f"JupyterLab ended {self._ends} times in a row, the last time with {ended[1]}"
 
-    def no_lines(self, error: Refusal, now: float) -> None:
+    def no_lines(self, error: PachydRefusal, now: float) -> None:
         """Take in why there are no lines to be had, at loop time *now*."""
         waiting = _POD.search(error.text)
         if error.kind is Kind.NO_LOGS:
@@ -57,7 +57,7 @@ class Signs:
         if error.kind is Kind.WAITING and waiting and _POD_FAILED.search(waiting[1]):
             self._refused = f"the pod of {self.notebook} does not start: {waiting[1]}"
 
-    def see(self, found: Found | None, now: float) -> bool:
+    def see(self, found: FoundPipeline | None, now: float) -> bool:
         """Take in the pipeline as it is at loop time *now*, and say whether that is news."""
         before, self.found = self.found, found
         if found is not None and (before is None or found.state != before.state):

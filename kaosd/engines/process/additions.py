@@ -22,7 +22,7 @@ _INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[\s=]++(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RequirementsChange:
     """How the wanted requirements follow from those of a built environment.
 
     added: the lines of a requirements file that holds what is new, with the options of the whole; None when something
@@ -34,7 +34,7 @@ class Change:
 
 def compare(
     before: Mapping[str, str], after: Mapping[str, str], server: tuple[str, str], main: str = MAIN
-) -> Change | None:
+) -> RequirementsChange | None:
     """The change from *before* to *after* (texts by their path), or None when only a fresh build is sure.
 
     server: the specs that the host itself adds, before and after, one on each line. main: the file that is in use.
@@ -46,9 +46,9 @@ def compare(
     missing = Counter(old[main]) - Counter(new[main])
     includes = any(_INCLUDE.fullmatch(line) for line in new[main])
     if missing or includes or not same_rest or not set(server[1].split("\n")) <= set(server[0].split("\n")):
-        return Change(None)
+        return RequirementsChange(None)
     fresh = Counter(new[main]) - Counter(old[main])
-    return Change((*options(after), *fresh.elements()))
+    return RequirementsChange((*options(after), *fresh.elements()))
 
 
 def _lines(files: Mapping[str, str], main: str) -> dict[str, list[str]] | None:

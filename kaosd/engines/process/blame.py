@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from kaosd.declared import Line, lines, name_of
+from kaosd.declared import RequirementLine, lines, name_of
 from kaosd.engines.process.server import normalize
 
 MAIN = "requirements.txt"
@@ -68,7 +68,7 @@ def read(path: str, text: str, root: str = "model") -> list[Requirement]:
     return [Requirement(shown, line.number, *_named(line)) for line in wanted]
 
 
-def _named(line: Line) -> tuple[str, str]:
+def _named(line: RequirementLine) -> tuple[str, str]:
     """Name and text of a requirement, without its options."""
     text = re.split(r"\s+--", line.value)[0]
     return (name_of(text), text) if not line.option else ("", f"-e {text}")

@@ -26,7 +26,7 @@ from kaosd.engines.process import host as hosts
 from kaosd.engines.process import kernels, limits, personal
 from kaosd.engines.process.environment import Environments
 from kaosd.engines.process.files import read_file, read_link, replace_file, replace_link
-from kaosd.engines.process.host import Running
+from kaosd.engines.process.host import RunningServer
 from kaosd.engines.process.launchers import ENDED, UNITS, Launcher, OwnUnit, PlainChild, cause, stem
 from kaosd.engines.process.launchers import limits as unit_limits
 from kaosd.engines.process.surroundings import host_variables
@@ -91,7 +91,7 @@ class ProcessEngine:
         self._start_within = start_within
         self._launcher = launcher
         self._units = UserUnits(own)
-        self._running: dict[str, Running] = {}  # by mark; to share out cores and GPUs
+        self._running: dict[str, RunningServer] = {}  # by mark; to share out cores and GPUs
         self._killed: dict[str, int] = {}  # by mark: how many processes the kernel had killed when we told of it
         self._precompiling: dict[str, asyncio.Task[None]] = {}  # by path of the environment
         self._fit: dict[str, float] = {}  # by mark: when the environment was built in which it can start kernels
@@ -133,7 +133,7 @@ class ProcessEngine:
         self._precompile(order.environment.handle)
         return running.host()
 
-    async def _launch(self, order: Order) -> Running:
+    async def _launch(self, order: Order) -> RunningServer:
         home, resources = order.home, order.spec.resources
         socket = str(home.run / f"{secrets.token_hex(4)}.sock")
         if (length := len(os.fsencode(socket))) > SOCKET_MAX:
@@ -151,7 +151,7 @@ class ProcessEngine:
         self._limit(running, resources, {running.pid})
         return running
 
-    def _limit(self, running: Running, resources: Resources, pids: set[int]) -> None:
+    def _limit(self, running: RunningServer, resources: Resources, pids: set[int]) -> None:
         """Write down what the host may use; where its unit does not hold it to that, do what is possible otherwise."""
         wanted = {"cpu": resources.cpu, "memory": resources.memory}
         replace_file(_limits_of(running), json.dumps(wanted).encode())
@@ -254,7 +254,7 @@ class ProcessEngine:
             overlay.of_other_pythons(own, environment.handle),
         )
 
-    def _damage(self, running: Running) -> str:
+    def _damage(self, running: RunningServer) -> str:
         """What is wrong with what kernels start from, as a sentence; "" when nothing is. Blocking."""
         if not os.path.lexists(running.link):
             with contextlib.suppress(OSError):
@@ -264,7 +264,7 @@ class ProcessEngine:
             found = f"JupyterLab has lost its own environment: {running.argv[0]} is gone"
         return found
 
-    async def _unfit(self, running: Running) -> str:
+    async def _unfit(self, running: RunningServer) -> str:
         """Why JupyterLab cannot start kernels, in an environment that was built again below it; "" when it can.
 
         It may have loaded parts while others were missing; only a trial tells.
@@ -295,12 +295,12 @@ class ProcessEngine:
 
         self._examining[digest] = asyncio.ensure_future(examine())
 
-    async def _cause(self, running: Running) -> str:
+    async def _cause(self, running: RunningServer) -> str:
         """Why the host ended, where its unit knows; else ""."""
         found = await self._units.show(running.unit, *ENDED) if running.unit else {}
         return cause(found, _limits(running).memory)
 
-    def _out_of_memory(self, running: Running) -> str:
+    def _out_of_memory(self, running: RunningServer) -> str:
         """What the kernel killed in this host for want of memory, as a sentence; new ones are written to its log."""
         count = cgroups.killed_for_memory(running.cgroup)
         if count == 0:
@@ -346,14 +346,14 @@ class ProcessEngine:
         self._precompile(str(self._environments.path(running.environment)))
         return running.host()
 
-    async def _same_start(self, running: Running) -> bool:
+    async def _same_start(self, running: RunningServer) -> bool:
         """Whether its unit is still the one that was started, as far as systemd can be asked."""
         if not running.unit:
             return True
         found = (await self._units.show(running.unit, "InvocationID")).get("InvocationID")
         return found in (None, "", running.invocation)
 
-    async def _out_of_our_unit(self, running: Running) -> None:
+    async def _out_of_our_unit(self, running: RunningServer) -> None:
         """Give a plain child that shares the daemon's unit one of its own: a stop of the daemon's would kill it."""
         if cgroups.of(running.pid) != cgroups.of() or not await self._units.available():
             return
@@ -372,7 +372,7 @@ class ProcessEngine:
         except EngineError as error:
             log.warning("daemon_stays_in_unit_of_host", error=str(error))
 
-    def _behind_link(self, running: Running) -> Running:
+    def _behind_link(self, running: RunningServer) -> RunningServer:
         """The host with the environment of its link, which is put back when this server cannot serve it."""
         link = Path(running.link)
         found = self._environments.complete(Path(read_link(link) or "-").name)
@@ -449,7 +449,7 @@ class ProcessEngine:
                 taken.append([int(index) for index in given.split(",") if index])
         return taken
 
-    def _others(self, but: str) -> list[Running]:
+    def _others(self, but: str) -> list[RunningServer]:
         return [one for one in self._running.values() if one.mark != but and proc.alive(one.identity)]
 
     def _precompile(self, environment: str) -> None:
@@ -511,12 +511,12 @@ def _write_settings(order: Order, socket: str, personal: Mapping[str, Any]) -> P
     return path
 
 
-def _limits_of(running: Running) -> Path:
+def _limits_of(running: RunningServer) -> Path:
     """The file of what the host may use; the newest wish, which it may not have yet."""
     return Path(running.kernel_env).with_name("limits.json")
 
 
-def _limits(running: Running) -> Resources:
+def _limits(running: RunningServer) -> Resources:
     try:
         return Resources(**json.loads(read_file(_limits_of(running))))
     except (OSError, ValueError, TypeError):  # a host of an older version has none

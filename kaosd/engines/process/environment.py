@@ -29,7 +29,7 @@ from kaosd.engines.process.blame import blame
 from kaosd.engines.process.copying import MARKER, distributions
 from kaosd.engines.process.files import replace_file
 from kaosd.engines.process.intact import damage, seal
-from kaosd.engines.process.recipe import LOCK, Past, Recipe, no_space
+from kaosd.engines.process.recipe import LOCK, LastEnvironment, Recipe, no_space
 from kaosd.engines.process.server import server_digest
 from kaosd.engines.process.spares import Spares
 from kaosd.engines.process.surroundings import build_variables
@@ -166,7 +166,7 @@ class Environments:
         log.line(f"environment {inputs.digest[:7]} is complete")
         return Environment(inputs.digest, str(target), server, notes)
 
-    def _past(self, spec: NotebookSpec) -> Past | None:
+    def _past(self, spec: NotebookSpec) -> LastEnvironment | None:
         """The environment that the notebook was built with most recently, as far as a new one can start with it."""
         digest = _digest_of(self._last(spec))
         if digest is None or self.complete(digest) is None:
@@ -174,7 +174,7 @@ class Environments:
         path = self.path(digest)
         if json.loads((path / MARKER).read_text()).get("python") != self._python or not _of_this_python(path):
             return None
-        return Past(digest, path, lambda target: self._spares.take(digest, target))
+        return LastEnvironment(digest, path, lambda target: self._spares.take(digest, target))
 
     async def _empty(self, target: Path) -> None:
         """Make *target* an empty directory. A server that runs in it may put bytecode there again meanwhile."""

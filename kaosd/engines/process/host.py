@@ -31,7 +31,7 @@ LAUNCHER = Path(__file__).parents[2] / "hosted" / "launch.py"
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningServer:
     """A host that was started; JSON values only, so that it is its own handle.
 
     pid, started, boot: the server's identity. environment, server: digests as in Host. link: the symbolic link that
@@ -68,14 +68,14 @@ class Running:
         return Host(f"unix:{self.socket}", self.environment, self.server, self.started_at, asdict(self))
 
 
-def of(host: Host) -> Running:
-    """The reverse of Running.host."""
-    return Running(**host.handle)
+def of(host: Host) -> RunningServer:
+    """The reverse of RunningServer.host."""
+    return RunningServer(**host.handle)
 
 
 async def launch(
     launcher: Launcher, order: Order, settings: Path, socket: str, variables: Mapping[str, str]
-) -> Running:
+) -> RunningServer:
     """Start the server, its output appended to the log; it outlives us. Raises OSError or EngineError."""
     home, environment = order.home, order.environment
     mark = f"{home.root}:{secrets.token_hex(8)}"
@@ -88,7 +88,7 @@ async def launch(
     marked = {**variables, proc.HOST_MARK: mark}
     unit = await launcher.start(Command(tuple(argv), home, marked, order.log, order.spec.resources))
     identity = proc.identify(unit.pid)
-    return Running(
+    return RunningServer(
         pid=unit.pid,
         started=identity.started if identity else 0,
         boot=proc.boot_id(),
@@ -125,7 +125,7 @@ def kernel_env_of(home: Home) -> Path:
     return home.jupyter / "kernel-env.json"
 
 
-async def answering(running: Running, within: float) -> None:
+async def answering(running: RunningServer, within: float) -> None:
     """Return when the host answers with its token. StartFailed when it ends or *within* seconds have passed."""
     what = await jupyter.failing(door(running), ended(running), within)
     if what is None:
@@ -133,7 +133,7 @@ async def answering(running: Running, within: float) -> None:
     raise StartFailed(f"JupyterLab {what}{last_words(running)}", hint=f"the whole log is {running.log}")
 
 
-async def probe(running: Running) -> HostStatus:
+async def probe(running: RunningServer) -> HostStatus:
     """How the host is; see Engine.probe."""
     if not proc.alive(running.identity):
         proc.reap(running.pid)
@@ -141,15 +141,15 @@ async def probe(running: Running) -> HostStatus:
     return await door(running).probe(partial(last_words, running, running=True))
 
 
-def door(running: Running) -> JupyterClient:
+def door(running: RunningServer) -> JupyterClient:
     """Where the host is asked."""
     return JupyterClient(running.socket, running.base_url, running.token_file)
 
 
-def adopt(handle: Mapping[str, object]) -> Running | None:
+def adopt(handle: Mapping[str, object]) -> RunningServer | None:
     """The host of *handle* when exactly that process still runs with the very command line and mark."""
     try:
-        running = Running(**cast(dict[str, Any], handle))
+        running = RunningServer(**cast(dict[str, Any], handle))
     except TypeError:
         return None
     ours = (
@@ -162,13 +162,13 @@ def adopt(handle: Mapping[str, object]) -> Running | None:
     return running if ours else None
 
 
-async def ended(running: Running) -> None:
+async def ended(running: RunningServer) -> None:
     """Return when the server has ended; its zombie is taken away if it is our child."""
     if proc.alive(running.identity):
         await proc.ended(running.pid)
 
 
-async def stop(running: Running, grace: float) -> None:
+async def stop(running: RunningServer, grace: float) -> None:
     """Ask the server to stop its kernels and itself; after *grace* seconds kill all that is left. Idempotent."""
     family = await asyncio.to_thread(_family, running)
     if proc.alive(running.identity):
@@ -187,12 +187,12 @@ async def stop(running: Running, grace: float) -> None:
         os.unlink(running.socket)
 
 
-def members(running: Running) -> set[int]:
+def members(running: RunningServer) -> set[int]:
     """All processes of the host: by descent, by session, by mark and by its unit."""
     return {one.pid for one in _family(running)} | set(marked(running.mark)) | cgroups.pids(running.cgroup)
 
 
-def _family(running: Running) -> set[proc.Identity]:
+def _family(running: RunningServer) -> set[proc.Identity]:
     if not proc.alive(running.identity):
         return set()
     return {one for pid in proc.family(running.pid) if (one := proc.identify(pid)) is not None}
@@ -209,6 +209,6 @@ def marked_in(home: Home, but: str | None) -> list[int]:
     return [pid for pid, mark in marks.items() if mark.rpartition(":")[0] == str(home.root) and mark != but]
 
 
-def last_words(host: Running, *, running: bool = False) -> str:
+def last_words(host: RunningServer, *, running: bool = False) -> str:
     """See jupyter.last_words."""
     return jupyter.last_words(host.log, host.log_from, running=running)

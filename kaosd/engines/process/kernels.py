@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from kaosd import cgroups, proc
-from kaosd.engines.process.host import Running
+from kaosd.engines.process.host import RunningServer
 from kaosd.hosted.overlay import VARIABLE
 from kaosd.model import HostStatus, Usage
 
 _CONNECTION = re.compile(r".*/kernel-([0-9a-f-]{36})\.json")
 
 
-def told(status: HostStatus, host: Running) -> HostStatus:
+def told(status: HostStatus, host: RunningServer) -> HostStatus:
     """What a probe found, with what is known of the processes of the host and its kernels; blocking."""
     found = running_in(host.pid)
     whole, each, members = used(host.pid, host.cgroup, found)

@@ -23,7 +23,7 @@ from kaosd import proc
 from kaosd.declared import Declared, warnings
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.process import asking, conda, interpreters, projects
-from kaosd.engines.process.additions import Change, compare, options
+from kaosd.engines.process.additions import RequirementsChange, compare, options
 from kaosd.engines.process.blame import Blame, Requirement, blame
 from kaosd.engines.process.copying import complete, distributions
 from kaosd.engines.process.server import installed
@@ -45,7 +45,7 @@ _STALE = re.compile(r"lockfile .*needs to be updated", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class LastEnvironment:
     """The environment that a notebook had last.
 
     take: moves a copy of it into a directory, or returns why there is none.
@@ -72,7 +72,7 @@ class Recipe:
     downloads: bool = False
     tally: Tally = field(default_factory=Tally)
 
-    async def make(self, inputs: Inputs, target: Path, past: Past | None = None) -> tuple[str, ...]:
+    async def make(self, inputs: Inputs, target: Path, past: LastEnvironment | None = None) -> tuple[str, ...]:
         """Make *target*, an empty directory, a complete environment; what a person must know of it, one sentence each.
 
         Raises BuildFailed or EngineUnavailable.
@@ -111,7 +111,7 @@ class Recipe:
         await self._install_live(build)
         return notes
 
-    async def _read(self, inputs: Inputs, target: Path) -> Build:
+    async def _read(self, inputs: Inputs, target: Path) -> BuildContext:
         """Lay out the inputs and say what is in use. BuildFailed when they cannot be what they ask for."""
         declared = inputs.declared
         self.log.step(1, 4, "read the environment inputs")
@@ -135,16 +135,16 @@ class Recipe:
         if python.says:
             self.log.line(python.says)
         texts = found.files if declared.kind in ("requirements", "none") else {}
-        build = Build(target, declared, inputs.work, python.path, texts, found.asked, found.hashed)
+        build = BuildContext(target, declared, inputs.work, python.path, texts, found.asked, found.hashed)
         (own / "facts.json").write_text(json.dumps(build.facts))
         return build
 
-    async def _create(self, build: Build) -> None:
+    async def _create(self, build: BuildContext) -> None:
         self.log.step(3, 4, "create the virtual environment")
         made = await self._uv(build.root, "venv", "--allow-existing", "--python", build.python, str(build.target))
         await self._accept(made, build)
 
-    async def _begin(self, past: Past, build: Build) -> Change | None:
+    async def _begin(self, past: LastEnvironment, build: BuildContext) -> RequirementsChange | None:
         """Let the environment start as a copy of the past one; None when it cannot."""
         try:
             facts = json.loads((past.path / _OWN / "facts.json").read_text())
@@ -165,7 +165,7 @@ class Recipe:
         self.log.line(f"it starts as a copy of environment {past.digest[:7]}")
         return change
 
-    async def _extend(self, build: Build, past: Past, added: tuple[str, ...]) -> bool:
+    async def _extend(self, build: BuildContext, past: LastEnvironment, added: tuple[str, ...]) -> bool:
         """Install the lines *added* into the copy; False when that moved a package that was there, or failed.
 
         While nothing that was there moves, an added package gets the version that a resolution of everything would
@@ -190,7 +190,7 @@ class Recipe:
         (target / LOCK).write_text(_specs(sorted(lock, key=lambda line: line.partition("==")[0])))
         return True
 
-    async def _exchange(self, build: Build) -> bool:
+    async def _exchange(self, build: BuildContext) -> bool:
         """Make the copy hold exactly the lock; False when that failed or broke a package that was to stay."""
         target, own = build.target, build.target / _OWN
         python = str(target / "bin/python")
@@ -208,7 +208,7 @@ class Recipe:
                 return False
         return await asyncio.to_thread(complete, target)
 
-    async def _install(self, build: Build, *more: str) -> proc.Finished:
+    async def _install(self, build: BuildContext, *more: str) -> proc.Finished:
         """Install the lock; the requirements once more beside it: they carry index addresses and hashes.
 
         A pyproject.toml may say for each package where it comes from, which a lock cannot: it is installed itself, with
@@ -222,7 +222,7 @@ class Recipe:
             sources = ["-r", str(own / "server.txt"), "-c", str(own / "exact.txt")]
         return await self._uv(build.root, "pip", "install", *python, *sources, *build.sources("-r"), *more)
 
-    async def _synced(self, build: Build) -> tuple[str, ...]:
+    async def _synced(self, build: BuildContext) -> tuple[str, ...]:
         """Install exactly what uv.lock locks, and what the host needs besides, without moving any of it."""
         self.log.step(2, 4, f"check {build.declared.lock}")
         directory = build.target / "inputs" / posixpath.dirname(build.declared.file or "")
@@ -250,7 +250,7 @@ class Recipe:
         await self._install_live(build)
         return notes
 
-    async def _conda(self, build: Build) -> tuple[str, ...]:
+    async def _conda(self, build: BuildContext) -> tuple[str, ...]:
         """Install the packages of conda, those of the pip section, and what the host needs besides."""
         shown, own = build.declared.file or "", build.target / _OWN
         directory = (build.target / "inputs" / shown).parent
@@ -272,7 +272,7 @@ class Recipe:
         said = (note, await asyncio.to_thread(conda.unactivated, build.target))
         return (*filter(None, said), *notes)
 
-    async def _add_server(self, build: Build, have: Mapping[str, str]) -> tuple[str, ...]:
+    async def _add_server(self, build: BuildContext, have: Mapping[str, str]) -> tuple[str, ...]:
         """Add what the host needs to an environment that holds exactly *have*, none of which moves."""
         own = build.target / _OWN
         added = [spec for name, spec in _SERVER.items() if name not in have]
@@ -293,7 +293,7 @@ class Recipe:
         interpreters.check_server(versions, build.declared.file or "")
         return notes
 
-    async def _install_live(self, build: Build) -> None:
+    async def _install_live(self, build: BuildContext) -> None:
         """Install the projects whose code the notebook reads where it has it."""
         live = [project.path for project in build.declared.projects if project.live]
         if not live or build.work is None:
@@ -306,7 +306,7 @@ class Recipe:
         root = bundle / build.declared.root
         await asyncio.to_thread(projects.lead_to, build.target, str(root), str(build.work))
 
-    async def _resolve(self, build: Build, *more: str) -> tuple[str, ...]:
+    async def _resolve(self, build: BuildContext, *more: str) -> tuple[str, ...]:
         """Write the lock; without jupyter-collaboration where the requirements exclude it, which is then told."""
         lock = build.target / LOCK
         if self.preferences.exists():
@@ -319,7 +319,7 @@ class Recipe:
         return notes
 
     async def _tried(
-        self, build: Build, added: list[str], attempt: Callable[[], Awaitable[proc.Finished]]
+        self, build: BuildContext, added: list[str], attempt: Callable[[], Awaitable[proc.Finished]]
     ) -> tuple[proc.Finished, tuple[str, ...]]:
         """Try with all that the host needs, then without what is optional where there is no solution with it.
 
@@ -334,7 +334,7 @@ class Recipe:
             finished = await attempt()
         return finished, tuple(notes)
 
-    async def _compile(self, build: Build, added: list[str], *more: str) -> proc.Finished:
+    async def _compile(self, build: BuildContext, added: list[str], *more: str) -> proc.Finished:
         server = build.target / _OWN / "server.txt"
         server.write_text(_specs(added))
         options = ["--quiet", "--no-header", "--no-annotate", "--python", build.python]
@@ -372,7 +372,7 @@ class Recipe:
         except OSError as error:
             raise EngineUnavailable(f"uv cannot be started: {error}") from error
 
-    async def _accept(self, finished: proc.Finished, build: Build) -> None:
+    async def _accept(self, finished: proc.Finished, build: BuildContext) -> None:
         """Raise what a failed run means for a person."""
         if finished.code < 0:
             raise EngineUnavailable(f"uv was ended by signal {-finished.code}")
@@ -382,7 +382,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
+class BuildContext:
     """What one build knows. work: where the notebook has its root; None where it does not matter.
 
     texts: of the requirements files, by the path that uv is given. asked: the requirements of other kinds of files.
@@ -440,7 +440,7 @@ def _blamed(finished: proc.Finished, added: list[str]) -> str | None:
     return next((name for name, spec in specs.items() if spec in added and spec in finished.output), None)
 
 
-def _left_out(build: Build, name: str) -> str:
+def _left_out(build: BuildContext, name: str) -> str:
     file = build.declared.file or "the environment"
     if name != "jupyter-collaboration":
         return f"{name} is left out: no version of it goes with {file} and the package index"
