@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.not_quick
+
 GPUS = len([name for name in os.listdir("/dev") if name.startswith("nvidia") and name[6:].isdecimal()])
 
 

@@ -87,6 +87,7 @@ def third_save(place: Path, files: int) -> tuple[Calls, Calls]:
     return Calls(lines[looked + 1 : synced], place), Calls(lines[synced + 1 : ended], place)
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize("files", [SMALL, LARGE])
 def test_a_save_costs_as_many_system_calls_in_a_small_and_in_a_large_tree(short: Path, files: int) -> None:
     look, sync = third_save(short, files)

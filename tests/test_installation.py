@@ -8,7 +8,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from kaosd.ctl import man_pages
+
+pytestmark = pytest.mark.not_quick
 
 ROOT = Path(__file__).parents[1]
 

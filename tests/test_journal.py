@@ -586,6 +586,7 @@ def test_kill_9_during_creation_leaves_a_whole_journal_or_none(tmp_path):
                 assert begin(journal).number == 1
 
 
+@pytest.mark.not_quick
 def test_a_full_disk_is_told_and_the_journal_goes_on_when_there_is_room(tmp_path):
     script = """
         import json, os, subprocess, sys

@@ -107,6 +107,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
+@pytest.mark.not_quick
 async def test_failure_and_recovery_reach_the_desktop_and_nothing_before(bus: str, journal: Journal) -> None:
     def happens(name: str, state: str, reason: str | None = None) -> None:
         journal.append("state", name, {"state": state, "reason": reason}, 1.0)
@@ -143,6 +144,7 @@ async def test_without_a_bus_nothing_is_tried(journal: Journal) -> None:
     assert [entry["event"] for entry in logs] == ["notices_off"]
 
 
+@pytest.mark.not_quick
 async def test_a_desktop_that_is_absent_refuses_or_hangs_holds_nothing_up(
     bus: str, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

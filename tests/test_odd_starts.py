@@ -118,6 +118,7 @@ def run(top: Path, program: str, arguments: str, changes: dict[str, str | None],
         assert len(done.stderr.splitlines()) <= 4, said
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize("changes", ENVIRONMENTS.values(), ids=ENVIRONMENTS)
 def test_no_environment_makes_a_traceback(top: Path, changes: dict[str, str | None]) -> None:
     for program, commands in (("kaosd.ctl", CLIENT), ("kaosd", DAEMON)):
@@ -125,6 +126,7 @@ def test_no_environment_makes_a_traceback(top: Path, changes: dict[str, str | No
             run(top, program, arguments, changes, "", "")
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize(("before", "after"), CIRCUMSTANCES.values(), ids=CIRCUMSTANCES)
 def test_no_circumstance_makes_a_traceback(top: Path, before: str, after: str) -> None:
     for program, commands in (("kaosd.ctl", (*CLIENT, "help")), ("kaosd", (*DAEMON, "--help"))):
@@ -140,6 +142,7 @@ def test_a_full_output_is_a_failure_and_says_so(top: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "kaosctl: the output cannot be written: No space left on device\n")
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize(
     ("before", "after"),
     [("", ""), ("umask 0177;", ""), ("umask 0777;", ""), ("", "<&- >&- 2>&-"), ("", ">/dev/full 2>&1")],

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.not_quick
+
 TEMPLATES = Path(__file__).parent.parent / "kaosd" / "templates"
 DATA = TEMPLATES / "mnist"
 NOTEBOOKS = sorted(TEMPLATES.rglob("*.ipynb"))

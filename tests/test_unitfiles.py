@@ -25,6 +25,7 @@ def test_what_is_written_is_known_again(tmp_path: Path, interpreter: str) -> Non
     assert (found.version, found.intact, found.program) == ("0.1.0", True, interpreter)
 
 
+@pytest.mark.not_quick
 def test_systemd_reads_the_interpreter_as_it_was_meant(tmp_path: Path) -> None:
     program = tmp_path / "a b 100%h" / "python"
     program.parent.mkdir()

@@ -71,6 +71,7 @@ def complaints(unit: Path, home: Path, manager: str = "--user") -> list[str]:
     return said or ([f"exit code {done.returncode}"] if done.returncode else [])
 
 
+@pytest.mark.not_quick
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     program = tmp_path / ".local" / "bin" / "kaosd"
     program.parent.mkdir(parents=True)
@@ -87,10 +88,12 @@ def template(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.not_quick
 def test_systemd_accepts_the_template_of_the_system(template: Path, tmp_path: Path) -> None:
     assert complaints(template, tmp_path, "--system") == []
 
 
+@pytest.mark.not_quick
 def test_the_template_of_the_system_exposes_little(template: Path) -> None:
     done = subprocess.run(
         ["systemd-analyze", "--no-pager", "--offline=yes", "security", str(template)],
@@ -106,6 +109,7 @@ def test_every_shipped_unit_is_in_the_package(name: str) -> None:
     assert (unitfiles.SHIPPED / name).read_text() == (UNITS / name).read_text()
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize(
     ("right", "wrong"), [("Type=notify", "Type=notfy"), ("WatchdogSec=60", "WatchdogSecs=60"), ("%h/", "/nowhere/")]
 )

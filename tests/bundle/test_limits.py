@@ -90,6 +90,7 @@ def moments() -> Iterator[float]:
     return (random.Random(number).random() * 0.1 for number in range(KILLS))
 
 
+@pytest.mark.not_quick
 def test_a_store_killed_at_any_instant_keeps_all_that_it_acknowledged(tmp_path):
     for moment in moments():
         trees = killed("store", tmp_path, 0, moment)
@@ -104,6 +105,7 @@ def test_a_store_killed_at_any_instant_keeps_all_that_it_acknowledged(tmp_path):
         store.close()
 
 
+@pytest.mark.not_quick
 def test_a_scanner_killed_at_any_instant_is_right_afterwards(tmp_path):
     write(tmp_path / "root", b"a", b"1")
     for moment in moments():
@@ -114,6 +116,7 @@ def test_a_scanner_killed_at_any_instant_is_right_afterwards(tmp_path):
         store.close()
 
 
+@pytest.mark.not_quick
 def test_a_sync_killed_at_any_instant_is_finished_by_the_next_and_loses_no_edit(tmp_path):
     store = Store(tmp_path / "store")
     trees = [put_tree(store, each) for each in TREES]
@@ -137,6 +140,7 @@ def test_a_sync_killed_at_any_instant_is_finished_by_the_next_and_loses_no_edit(
     assert sorted(edits) == sorted(("f", b"hosted %d" % number) for number in range(KILLS))  # and nothing else
 
 
+@pytest.mark.not_quick
 def test_an_attach_killed_at_any_instant_shows_one_tree_or_the_other(tmp_path):
     store = Store(tmp_path / "store")
     trees = [put_tree(store, each) for each in TREES]
@@ -177,6 +181,7 @@ def fill(place: Path) -> None:
                 continue
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize("size", [200_000, 1 << 20], ids=["small", "large"])
 def test_a_full_disk_is_a_sentence_and_all_goes_on_when_there_is_space(small, tmp_path, size):
     root = tmp_path / "root"
@@ -199,6 +204,7 @@ def test_a_full_disk_is_a_sentence_and_all_goes_on_when_there_is_space(small, tm
     store.close()
 
 
+@pytest.mark.not_quick
 def test_a_sweep_works_on_a_full_disk(small):
     store = Store(small / "store")
     old = put_tree(store, {b"big": os.urandom(1 << 20)})
@@ -211,6 +217,7 @@ def test_a_sweep_works_on_a_full_disk(small):
     store.close()
 
 
+@pytest.mark.not_quick
 def test_a_full_disk_leaves_the_work_directory_whole(small, store, tmp_path):
     old, new = {b"a": b"1" * 9000, b"b": b"1"}, {b"a": b"2" * 9000, b"b": b"2", b"c": os.urandom(1 << 21)}
     trees = [put_tree(store, each) for each in (old, new)]
@@ -228,6 +235,7 @@ def test_a_full_disk_leaves_the_work_directory_whole(small, store, tmp_path):
     assert not (small / "recovered").exists()
 
 
+@pytest.mark.not_quick
 def test_a_full_disk_leaves_the_old_data_attached(small, store):
     old, new = put_tree(store, {b"a": b"1"}), put_tree(store, {b"a": os.urandom(1 << 20)})
     attach(store, small / "sides", small / "data", old)

@@ -324,6 +324,7 @@ def test_links_that_lead_out_are_named_and_the_rest_goes_on(data, store, root):
     assert [path for path, _ in data.scan([b"up"]).refused] == [b"out"]
 
 
+@pytest.mark.not_quick
 def test_a_socket_a_fifo_and_a_device_are_named_and_nothing_hangs(data, root):
     os.mkfifo(root / "fifo")
     os.mknod(root / "device", 0o20600, os.makedev(1, 5))  # /dev/zero: reading it would never end
@@ -433,6 +434,7 @@ def as_nobody(script: str, *arguments: object) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
+@pytest.mark.not_quick
 def test_what_cannot_be_read_is_named_and_the_rest_goes_on(short):
     root, state = short / "root", short / "state"
     write_all(root, {b"a": b"1", b"secret": b"2", b"closed/x": b"3", b"listed/x": b"4"})
@@ -454,6 +456,7 @@ print(scan.problem, scan.files, sorted(path for path, _ in scan.refused), {reaso
     ]
 
 
+@pytest.mark.not_quick
 def test_a_root_that_cannot_be_read_is_a_problem(short):
     root, state = short / "root", short / "state"
     write(root, b"a", b"1")
@@ -643,6 +646,7 @@ def failing_disk():
     mend()
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize("name", ["a", "d/e/a b", "d/\x1b[2J"])
 def test_a_file_whose_disk_fails_holds_all_and_is_not_taken_for_removed(store, root, failing_disk, name):
     path = root / name

@@ -123,6 +123,7 @@ print("alive", has_writer(descriptor))
     assert (done.stdout, done.stderr, done.returncode) == ("alive False\n", "", 0)
 
 
+@pytest.mark.not_quick
 def test_nothing_is_told_of_files_of_others(file):
     path, _ = file
     path.chmod(0o644)

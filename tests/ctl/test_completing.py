@@ -219,6 +219,7 @@ class Shell:
         os.close(self.master)
 
 
+@pytest.mark.not_quick
 @pytest.mark.parametrize("name", Shell.START)
 def test_the_shell_itself_completes(name: str, daemon: Daemon) -> None:
     assert set(SCRIPTS) == set(Shell.START)

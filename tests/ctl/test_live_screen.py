@@ -6,6 +6,8 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
 from tests.ctl.standin import Daemon, listening, notebook, until
 
 NAME = "notebook-mnist-ada"
@@ -47,6 +49,7 @@ def count(lines: list[str], text: str) -> int:
     return sum(text in line for line in lines)
 
 
+@pytest.mark.not_quick
 def test_the_picture_stays_in_place_and_the_terminal_as_it_was(stopped: Daemon) -> None:
     daemon = stopped
     daemon.answers["GET /v1/events"] = {"events": [], "last": 1, "gap": False}

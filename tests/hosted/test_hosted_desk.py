@@ -9,6 +9,8 @@ import pytest
 
 from tests.hosted.conftest import PATIENCE
 
+pytestmark = pytest.mark.not_quick
+
 
 class Page:
     """A page with one text document, that does what it is asked; see page/kaosd-desk/static/desk.js."""

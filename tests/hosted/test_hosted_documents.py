@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from aiohttp import WSMsgType
 
+pytestmark = pytest.mark.not_quick
+
 STEPS = count()
 
 # Prints the source of the first cell of the one document whose history is in a database.

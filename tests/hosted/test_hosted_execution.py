@@ -10,6 +10,8 @@ import pytest
 from kaosd.hosted import parameters
 from kaosd.notebook import runs
 
+pytestmark = pytest.mark.not_quick
+
 
 def written(host, name, *cells, **metadata):
     """Write a notebook of code cells; a pair is a source and its tags."""

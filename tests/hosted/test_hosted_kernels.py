@@ -6,7 +6,11 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from kaosd.hosted import subprocesses
+
+pytestmark = pytest.mark.not_quick
 
 PREFIX = "import sys, os; print(os.path.basename(sys.prefix))"
 PACKAGE = "import iniconfig; print('there')"

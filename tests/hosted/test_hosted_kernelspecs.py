@@ -8,6 +8,8 @@ import pytest
 
 from kaosd.hosted.kernelspecs import is_missing, started, takes_sockets
 
+pytestmark = pytest.mark.not_quick
+
 START = ["/usr/bin/python3", "-I", "-S", "/kaosd/hosted/start.py", "/h/host.json"]
 LAUNCH = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
 

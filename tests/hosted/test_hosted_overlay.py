@@ -11,6 +11,8 @@ import uv
 
 from kaosd.hosted import overlay
 
+pytestmark = pytest.mark.not_quick
+
 UV = uv.find_uv_bin()
 SHOW = "import iniconfig, importlib.metadata as m; print(m.version('iniconfig'), iniconfig.__file__)"
 NO_VARIABLES = {"PATH": os.defpath, "HOME": "/nonexistent"}

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import WSServerHandshakeError
 
+pytestmark = pytest.mark.not_quick
+
 STAMPED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z .*")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import inside
 import pytest
 
+pytestmark = pytest.mark.not_quick
+
 SCENARIOS = [
     name for name, value in vars(inside).items() if inspect.iscoroutinefunction(value) and value.__module__ == "inside"
 ]
