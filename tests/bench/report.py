@@ -173,4 +173,4 @@ def target_table(targets: Iterable[Target]) -> list[str]:
 def _ms(seconds: float) -> str:
     if math.isinf(seconds):
         return "never"
-    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
+    return f"{seconds * 1e3:.3g}" if seconds < 0.9995 else f"{seconds * 1e3:.0f}"

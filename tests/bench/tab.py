@@ -49,13 +49,13 @@ Text = Callable[[str], str]
 
 
 def in_place(file: Path, text: str) -> None:
-    """Save as an editor does that opens the file and writes it."""
+    """Save as an editor does that opens the file and writes it, such as VS Code."""
     file.write_text(text)
 
 
 def replaced(file: Path, text: str) -> None:
-    """Save as an editor does that writes a file beside it and renames that."""
-    beside = file.with_name(f".{file.name}.tmp")
+    """Save as an editor does that writes a file beside it and renames that; the name is the one of PyCharm."""
+    beside = file.with_name(f"{file.name}___jb_tmp___")
     beside.write_text(text)
     os.replace(beside, file)
 
