@@ -157,7 +157,7 @@ class EnvironmentObject(TypedDict):
 
 
 class AnswersObject(TypedDict):
-    """What readers draw; see kaosd/notebook/answers.py."""
+    """What readers draw; see kaosd/notebook/guidance.py."""
 
     summary: str
     tone: Tone

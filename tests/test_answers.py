@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from kaosd.model import DeployCheck, Environment, Progress, Resources, Stage, Version
-from kaosd.notebook import answers
-from kaosd.notebook.answers import Known, Tone
+from kaosd.notebook import guidance
+from kaosd.notebook.guidance import Known, Tone
 from kaosd.notebook.standing import Standing, host_state, state
 from kaosd.planner import Attach, Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Target, Why
 
@@ -132,30 +132,30 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_what_a_notebook_says_of_itself(case: Case) -> None:
-    assert answers.summary(case.known) == case.summary
-    assert answers.tone(case.known) == case.tone
-    assert tuple(step.command.removeprefix("kaosctl ") for step in answers.next_steps(case.known)) == case.commands
+    assert guidance.summary(case.known) == case.summary
+    assert guidance.tone(case.known) == case.tone
+    assert tuple(step.command.removeprefix("kaosctl ") for step in guidance.next_steps(case.known)) == case.commands
 
 
 def test_a_summary_fits_a_line_whatever_the_reason() -> None:
-    long = answers.summary(known(held(Why.FAILED, "x" * 999 + "\ny")))
-    assert len(long) == answers.LONGEST
+    long = guidance.summary(known(held(Why.FAILED, "x" * 999 + "\ny")))
+    assert len(long) == guidance.LONGEST
     assert long.endswith("…")
-    assert answers.summary(known(held(Why.FAILED, "\n\n"))) == "failed:"
+    assert guidance.summary(known(held(Why.FAILED, "\n\n"))) == "failed:"
 
 
 def test_a_running_host_does_not_hide_that_the_last_change_failed() -> None:
     failed = known(FAILED, build_failed=True)
     assert failed.standing.serving
-    assert answers.tone(failed) == "bad"
-    assert not answers.summary(failed).startswith("live")
+    assert guidance.tone(failed) == "bad"
+    assert not guidance.summary(failed).startswith("live")
 
 
 def test_an_action_is_the_request_that_the_command_makes() -> None:
     now, force, back = (
-        answers.next_steps(known(BUSY))[0],
-        answers.next_steps(known(held(Why.MASS_CHANGE, "gone")))[0],
-        answers.next_steps(known(FAILED, can_roll_back=True))[-1],
+        guidance.next_steps(known(BUSY))[0],
+        guidance.next_steps(known(held(Why.MASS_CHANGE, "gone")))[0],
+        guidance.next_steps(known(FAILED, can_roll_back=True))[-1],
     )
     assert now.shown() == {
         "label": "redeploy now",
@@ -164,20 +164,20 @@ def test_an_action_is_the_request_that_the_command_makes() -> None:
     }
     assert force.shown()["action"] == {"verb": "redeploy", "body": {"force": True, "now": False}}
     assert back.shown()["action"] == {"verb": "rollback", "body": {}}
-    assert answers.next_steps(known(FAILED))[0].shown()["action"] is None
+    assert guidance.next_steps(known(FAILED))[0].shown()["action"] is None
 
 
 def test_a_swap_that_is_being_done_is_announced_unless_it_keeps_the_kernels() -> None:
     renew, keeps = Renew(TARGET, ENVIRONMENT), Swap(TARGET, ENVIRONMENT, True)
-    found = answers.swap(known(replace(LIVE, stepping=renew), busy=1))
+    found = guidance.swap(known(replace(LIVE, stepping=renew), busy=1))
     assert found == (1, "kaosd is starting another host for the new limits or data")
-    assert answers.swap(known(replace(LIVE, stepping=keeps), busy=1)) is None
-    assert answers.swap(known(replace(LIVE, stepping=Swap(TARGET, ENVIRONMENT, False)))) is not None
-    assert answers.swap(known(replace(LIVE, stepping=Attach(None, restarts=True)))) == (0, answers.DATA)
-    assert answers.swap(known(replace(LIVE, stepping=Attach(None)))) is None
+    assert guidance.swap(known(replace(LIVE, stepping=keeps), busy=1)) is None
+    assert guidance.swap(known(replace(LIVE, stepping=Swap(TARGET, ENVIRONMENT, False)))) is not None
+    assert guidance.swap(known(replace(LIVE, stepping=Attach(None, restarts=True)))) == (0, guidance.DATA)
+    assert guidance.swap(known(replace(LIVE, stepping=Attach(None)))) is None
 
 
 def test_only_a_wait_for_busy_kernels_is_a_swap_that_is_coming() -> None:
-    assert answers.swap(known(BUSY, busy=2)) == (2, BUSY.plan.hold.text if BUSY.plan.hold else "")
-    assert answers.swap(known(FAILED, busy=2)) is None
-    assert answers.swap(known(LIVE, busy=2)) is None
+    assert guidance.swap(known(BUSY, busy=2)) == (2, BUSY.plan.hold.text if BUSY.plan.hold else "")
+    assert guidance.swap(known(FAILED, busy=2)) is None
+    assert guidance.swap(known(LIVE, busy=2)) is None

@@ -12,7 +12,7 @@ from kaosd.notebook.between import compared
 from kaosd.notebook.differing import is_meant, spellings
 from kaosd.notebook.diffs import LARGE, Side, changed
 from kaosd.notebook.edit_counts import is_same_notebook
-from kaosd.notebook.lines import NO_NEWLINE, hunks
+from kaosd.notebook.line_diffs import NO_NEWLINE, hunks
 
 Cell = dict[str, Any]
 TEN = "".join(f"{number}\n" for number in range(10))

@@ -15,8 +15,8 @@ from kaosd.engines.base import Home
 from kaosd.errors import DocumentHeld, StoreError
 from kaosd.hosted.keeping import digest
 from kaosd.notebook.copies import Copies
-from kaosd.notebook.documents import TRIES, Documents, Outcome, Splice
 from kaosd.notebook.host_socket import LARGEST
+from kaosd.notebook.open_documents import TRIES, Documents, Outcome, Splice
 from kaosd.notebook.record import saved_copies
 
 Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse]]

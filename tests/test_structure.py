@@ -10,9 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "kaosd"
 
 # Names of modules outside of the engines, and of classes, that stand for more than one thing. Add none.
-MODULES = {
-    *("answers", "documents", "following", "lines", "output", "parsing", "past", "routes", "server", "text"),
-}
+MODULES = {"text"}
 CLASSES = {"Applied", "Change", "Directory", "Failure", "Live", "Question"}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kaosd.model import ByHand, LostKernels, NotebookState, PackageChanges
-from kaosd.notebook.answers import Next
+from kaosd.notebook.guidance import Next
 from kaosd.notebook.tab_notices import LONGEST, REMEMBERED, Causes, Copy, TabNotice, Updated, brief, notices, packages
 from kaosd.planner import Hold, Why
 

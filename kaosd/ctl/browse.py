@@ -11,7 +11,7 @@ import webbrowser
 from typing import Any
 from urllib.parse import urlsplit
 
-from kaosd.ctl import failure, files, output, status
+from kaosd.ctl import command_output, failure, files, status
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.screen import Screen
@@ -29,12 +29,12 @@ def open_notebook(
     """
     client = Client()
     found = status.fetch(client, None)
-    url, where = _address(found, name, vscode=vscode), output.here()
+    url, where = _address(found, name, vscode=vscode), command_output.here()
     note = VSCODE if vscode else ""
     if not (only_print or vscode or as_json):
         note = "opened in the browser" if show(client, name) else ELSEWHERE
     said = where.flow([("dim", note)]) if note else []
-    output.tell({"url": url}, [where.paint("", url), *said, *tunnel(url, where)], as_json=as_json)
+    command_output.tell({"url": url}, [where.paint("", url), *said, *tunnel(url, where)], as_json=as_json)
     return 0
 
 

@@ -13,7 +13,7 @@ import sys
 from kaosd import __version__
 from kaosd.ctl import failure, places
 from kaosd.ctl.failure import Failure
-from kaosd.ctl.parsing import parse_json
+from kaosd.ctl.json_parsing import parse_json
 from kaosd.text import printable
 
 TYPE_CHECKING = False

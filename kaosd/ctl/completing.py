@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from kaosd.ctl import output
+from kaosd.ctl import command_output
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.commands import Commands
 from kaosd.ctl.failure import Failure
@@ -187,7 +187,7 @@ def answer(words: list[str], *, of_daemon: bool = False) -> int:
 def show(shell: str, *, as_json: bool = False) -> int:
     """Print the script for *shell*."""
     script = SCRIPTS[shell]
-    output.tell({"shell": shell, "script": script}, script.splitlines(), as_json=as_json)
+    command_output.tell({"shell": shell, "script": script}, script.splitlines(), as_json=as_json)
     return 0
 
 

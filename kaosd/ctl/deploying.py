@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from kaosd.ctl import browse, failure, files, output, places, status
+from kaosd.ctl import browse, command_output, failure, files, places, status
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.following import PAUSE, Tails
@@ -35,9 +35,9 @@ def deploy(*, detach: bool = False, as_json: bool = False, **wanted: object) -> 
     if not detach:
         return deploy_and_follow(client, wanted, as_json=as_json)[0]
     notebook = _register(client, wanted)
-    where = output.here()
+    where = command_output.here()
     line = where.paint("", f"{notebook['name']} is registered; kaosctl wait {notebook['name']}")
-    output.tell({"notebook": notebook}, [line, *kept_from_before(notebook, where)], as_json=as_json)
+    command_output.tell({"notebook": notebook}, [line, *kept_from_before(notebook, where)], as_json=as_json)
     return 0
 
 
@@ -46,7 +46,7 @@ def deploy_and_follow(client: Client, wanted: dict[str, object], *, as_json: boo
     state = client.get("/v1/status")["daemon"]["state_dir"]
     tails = Tails(lambda: files.logs_of(state, files.notebook_names(state)))
     name = _register(client, wanted)["name"]
-    progress = ProgressLine(output.here(), silent=as_json)
+    progress = ProgressLine(command_output.here(), silent=as_json)
     try:
         outcome = _accompany(client, name, tails, progress)
     except KeyboardInterrupt:
@@ -56,8 +56,8 @@ def deploy_and_follow(client: Client, wanted: dict[str, object], *, as_json: boo
         return failure.INTERRUPTED, name
     notebook = client.get(notebook_path(name))
     url = files.address(state, notebook)
-    lines = _closing(notebook, outcome, url, output.here())
-    output.tell({"notebook": notebook, **outcome, "url": url}, lines, as_json=as_json)
+    lines = _closing(notebook, outcome, url, command_output.here())
+    command_output.tell({"notebook": notebook, **outcome, "url": url}, lines, as_json=as_json)
     return OUTCOMES.get(outcome["outcome"], failure.FAILED), name
 
 

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from kaosd.ctl import failure, output, pager
+from kaosd.ctl import command_output, failure, pager
 from kaosd.ctl.client import Client, notebook_path
+from kaosd.ctl.command_output import agreed
 from kaosd.ctl.diff_screen import draw_between, draw_edits
 from kaosd.ctl.failure import Failure
-from kaosd.ctl.output import agreed
 from kaosd.ctl.screen import Screen
 
 Json = dict[str, Any]
@@ -44,9 +44,9 @@ def diff(name: str, edits: Sequence[str] = (), *, as_json: bool = False) -> int:
     query = {"from": edits[0], "to": edits[1]} if numbers else {"path": edits[0]} if edits else {}
     encoded = f"?{urlencode(query, errors='surrogateescape')}" if query else ""
     answer = Client().get(notebook_path(name, "diff") + encoded, timeout=LONG)
-    where = output.here()
+    where = command_output.here()
     if as_json:
-        output.tell(answer, (), as_json=True)
+        command_output.tell(answer, (), as_json=True)
     elif numbers:
         pager.show(draw_between(answer, where))
     else:
@@ -110,12 +110,12 @@ def _files(number: int) -> str:
 
 def _summed_up(answer: Json, text: str) -> int:
     """Print what was done after the person has seen and agreed to it: one line, and where copies are."""
-    where = output.here()
+    where = command_output.here()
     lines = where.flow([("good", f"● {text}")], 4)
     for one in answer["files"]:
         if one.get("kept"):
             lines += where.flow([("dim", f"    a copy of {one['path']} is kept as"), ("", one["kept"])], 4)
-    output.tell(answer, lines, as_json=False)
+    command_output.tell(answer, lines, as_json=False)
     return 0
 
 
@@ -140,7 +140,7 @@ def _ask(planned: Json, words: Words, question: str, otherwise: str) -> None:
 
 def _told(answer: Json, words: Words, tense: int, *, as_json: bool, failed: bool = False) -> int:
     """Print what would be done (tense 0), or was (1)."""
-    output.tell(answer, _lines(answer, words, tense, output.here()), as_json=as_json)
+    command_output.tell(answer, _lines(answer, words, tense, command_output.here()), as_json=as_json)
     return failure.FAILED if failed else 0
 
 

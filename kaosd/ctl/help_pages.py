@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from kaosd.ctl import failure, output, pager, topics
+from kaosd.ctl import command_output, failure, pager, topics
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.usage import all_commands
 
@@ -21,7 +21,7 @@ def show(command: list[str], *, as_json: bool = False) -> int:
     if not command:
         page += "\n" + _list_of_topics(topics.titles())
     if as_json:
-        output.tell({"help": page}, (), as_json=True)
+        command_output.tell({"help": page}, (), as_json=True)
     else:
         pager.show(page.splitlines())
     return 0

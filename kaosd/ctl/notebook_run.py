@@ -7,7 +7,7 @@ import sys
 import tempfile
 from typing import Any
 
-from kaosd.ctl import failure, output, places
+from kaosd.ctl import command_output, failure, places
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.screen import Screen, span
@@ -36,7 +36,7 @@ def run(
         "timeout": timeout,
         "keep": target is not None,
     }
-    report = Report(output.here(), silent=as_json)
+    report = Report(command_output.here(), silent=as_json)
     try:
         for event in Client().lines(notebook_path(name, "run"), asked):
             report.take(event)
@@ -47,7 +47,9 @@ def run(
         raise Failure("kaosd did not say how the run ended", hint=f"kaosctl status {name}")
     if target is not None:
         _write(target, "".join(report.parts))
-    output.tell({**report.end, "cells": report.cells, "output": target}, report.closing(target), as_json=as_json)
+    command_output.tell(
+        {**report.end, "cells": report.cells, "output": target}, report.closing(target), as_json=as_json
+    )
     return EXITS.get(report.end["outcome"], failure.FAILED)
 
 

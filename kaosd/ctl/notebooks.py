@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from kaosd.ctl import failure, output
+from kaosd.ctl import command_output, failure
 from kaosd.ctl.client import SLOW, Client, notebook_path
+from kaosd.ctl.command_output import agreed, moment
 from kaosd.ctl.details import HOSTS
 from kaosd.ctl.failure import Failure
-from kaosd.ctl.output import agreed, moment
 from kaosd.ctl.screen import Screen
 
 DELETING = 600.0  # seconds that a cluster may take to delete repos
@@ -28,7 +28,7 @@ WORDS = {
 def show_list(*, verbose: bool = False, as_json: bool = False) -> int:
     """Print two tables, as kaos: builds in progress or failed, and hosts. verbose: states and ids as kaos has them."""
     tables = listed(Client().get("/v1/status"))
-    output.tell(tables, table_lines(tables, output.here(), verbose=verbose), as_json=as_json)
+    command_output.tell(tables, table_lines(tables, command_output.here(), verbose=verbose), as_json=as_json)
     return 0
 
 
@@ -83,7 +83,7 @@ def kill(
         unwanted = _agreed(notebook, unwanted)
     query = f"?repos={unwanted}" if unwanted != "none" else ""
     answer = Client().delete(notebook_path(notebook) + query, timeout=DELETING if query else SLOW)
-    output.tell(answer, _told(answer, unwanted), as_json=as_json)
+    command_output.tell(answer, _told(answer, unwanted), as_json=as_json)
     return 0
 
 
@@ -97,7 +97,7 @@ def _which(name: str | None, named: str | None) -> str:
 
 
 def _told(answer: dict[str, Any], unwanted: str) -> list[str]:
-    where = output.here()
+    where = command_output.here()
     repos = answer.get("repos") or {"deleted": (), "kept": ()}
     lines = [where.paint("", f"{answer['killed']} is stopped and forgotten")]
     if count := answer.get("recovered"):

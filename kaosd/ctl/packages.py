@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kaosd.ctl import output
+from kaosd.ctl import command_output
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.screen import Screen
 
@@ -21,15 +21,15 @@ def env(
     """
     if outdated:
         answer = Client().get(notebook_path(name, "outdated"), timeout=PATIENCE)
-        output.tell(answer, outdated_lines(answer, output.here()), as_json=as_json)
+        command_output.tell(answer, outdated_lines(answer, command_output.here()), as_json=as_json)
         return 0
     if dockerfile:
         answer = Client().get(notebook_path(name, "dockerfile"))
-        output.tell(answer, answer["dockerfile"].splitlines(), as_json=as_json)
+        command_output.tell(answer, answer["dockerfile"].splitlines(), as_json=as_json)
         return 0
     answer = Client().get(notebook_path(name, "environment"))
-    lines = lock_lines(answer) if lock else env_lines(answer, output.here())
-    output.tell(answer, lines, as_json=as_json)
+    lines = lock_lines(answer) if lock else env_lines(answer, command_output.here())
+    command_output.tell(answer, lines, as_json=as_json)
     return 0
 
 
@@ -69,7 +69,7 @@ def outdated_lines(answer: dict[str, Any], where: Screen) -> list[str]:
 def add(name: str, packages: list[str], *, as_json: bool = False) -> int:
     """Write requirements into the environment file in use, and say what became of each."""
     answer = Client().post(notebook_path(name, "add"), {"packages": packages})
-    output.tell(answer, added_lines(name, answer, output.here()), as_json=as_json)
+    command_output.tell(answer, added_lines(name, answer, command_output.here()), as_json=as_json)
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kaosd import stage_logs
-from kaosd.ctl import failure, files, output
+from kaosd.ctl import command_output, failure, files
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.printing import Printer
@@ -39,7 +39,7 @@ def show(
     state = files.state_dir_in(told)
     wanted = WantedLines(stage, deploy, job, since, grep, every=verbose or as_json)
     names = [] if stage == "daemon" else files.chosen_names(state, name)
-    printer = Printer(output.here(), as_json=as_json, names=len(names) > 1, searched=grep)
+    printer = Printer(command_output.here(), as_json=as_json, names=len(names) > 1, searched=grep)
     if follow:
         from kaosd.ctl.following import follow_logs
 
@@ -71,7 +71,7 @@ def _show_progress(told: dict[str, Any] | None, names: list[str], stage: str | N
     """Print how far a build in progress is, below its lines."""
     if told is None or stage not in (None, "build"):
         return
-    where = output.here()
+    where = command_output.here()
     for notebook in told["notebooks"]:
         if notebook["name"] in names and notebook.get("progress"):
             print(where.paint("busy", f"◐ {notebook['name']} {going_on(notebook)}"))
@@ -102,7 +102,7 @@ def build_logs(job: str, *, directory: str | None = None, as_json: bool = False)
         raise Failure(f"{len(found)} jobs start with {job}: {ids}", hint="give more digits", exit_code=failure.USAGE)
     if directory is not None:
         return _copy(found[0].log, directory, as_json=as_json)
-    Printer(output.here(), as_json=as_json).show(stage_logs.entries(found[0]))
+    Printer(command_output.here(), as_json=as_json).show(stage_logs.entries(found[0]))
     return 0
 
 
@@ -115,5 +115,5 @@ def _copy(log: StageLog, directory: str, *, as_json: bool) -> int:
                 new.write(block)
     except OSError as error:
         raise Failure(f"the log cannot be written to {target}: {error.strerror}") from None
-    output.tell({"path": target}, [target], as_json=as_json)
+    command_output.tell({"path": target}, [target], as_json=as_json)
     return 0

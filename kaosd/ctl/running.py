@@ -6,7 +6,7 @@ import os
 import select
 import sys
 
-from kaosd.ctl import browse, failure, files, output, starting, status, steering
+from kaosd.ctl import browse, command_output, failure, files, starting, status, steering
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 
@@ -22,7 +22,7 @@ def start(name: str | None = None, *, as_json: bool = False) -> int:
         found = client.get("/v1/status")
         count = len(found["notebooks"])
         shown = f"{'started' if began else 'runs already'}, {count} notebook{'' if count == 1 else 's'}"
-        output.tell({"started": began, "daemon": found["daemon"]}, [f"kaosd {shown}"], as_json=as_json)
+        command_output.tell({"started": began, "daemon": found["daemon"]}, [f"kaosd {shown}"], as_json=as_json)
         return 0
     client.post(notebook_path(name, "start"))
     return _until_live(client, name, as_json=as_json)
@@ -37,7 +37,7 @@ def restart(name: str, *, kernels: bool = False, yes: bool = False, as_json: boo
         return _until_live(client, name, as_json=as_json)
     count = answer["restarted"]
     line = f"● {name}: {count} kernel{' was' if count == 1 else 's were'} restarted"
-    output.tell(answer, [output.here().paint("good", line)], as_json=as_json)
+    command_output.tell(answer, [command_output.here().paint("good", line)], as_json=as_json)
     return 0
 
 
@@ -48,15 +48,17 @@ def stop(name: str | None = None, *, yes: bool = False, as_json: bool = False) -
         return _stop_daemon(client, as_json=as_json)
     _agree(client, name, "Stop", yes=yes)
     answer = client.post(notebook_path(name, "stop"))
-    where = output.here()
+    where = command_output.here()
     again = where.flow(
         [("dim", "    its directories are still followed; to start it:"), ("strong", f"kaosctl start {name}")], 4
     )
     if answer["state"] == "stopped":
-        output.tell(answer, [where.paint("", f"○ {name} is stopped"), *again], as_json=as_json)
+        command_output.tell(answer, [where.paint("", f"○ {name} is stopped"), *again], as_json=as_json)
         return 0
     text = answer.get("reason") or answer["state"]
-    output.tell(answer, [*where.flow([("busy", f"◐ {name} is not stopped yet:"), ("", text)], 4)], as_json=as_json)
+    command_output.tell(
+        answer, [*where.flow([("busy", f"◐ {name} is not stopped yet:"), ("", text)], 4)], as_json=as_json
+    )
     return failure.FAILED
 
 
@@ -65,10 +67,10 @@ def _until_live(client: Client, name: str, *, as_json: bool) -> int:
     outcome = steering.wait_for(client, name, None, TRIES)
     found = status.fetch(client, name)
     url = files.address(found["daemon"]["state_dir"], found["notebooks"][0])
-    where, lines = output.here(), steering.told(name, outcome)
+    where, lines = command_output.here(), steering.told(name, outcome)
     if outcome["outcome"] == "live":
         lines += [where.paint("link", url), *browse.tunnel(url, where)]
-    output.tell({**outcome, "notebook": found["notebooks"][0], "url": url}, lines, as_json=as_json)
+    command_output.tell({**outcome, "notebook": found["notebooks"][0], "url": url}, lines, as_json=as_json)
     return steering.OUTCOMES.get(outcome["outcome"], failure.FAILED)
 
 
@@ -82,7 +84,7 @@ def _agree(client: Client, name: str, what: str, *, yes: bool) -> None:
     lost += f", and the variables of {'its kernel' if kernels == 1 else f'all {kernels} kernels'} are lost"
     if not sys.stdin.isatty():
         raise Failure(f"{name} has work in progress: {lost}", hint="add -y to agree", exit_code=failure.USAGE)
-    if not output.agreed(f"{what} {name!r}?", f"{lost[0].upper()}{lost[1:]}. "):
+    if not command_output.agreed(f"{what} {name!r}?", f"{lost[0].upper()}{lost[1:]}. "):
         raise Failure(f"{name} was not touched")
 
 
@@ -97,12 +99,12 @@ def _stop_daemon(client: Client, *, as_json: bool) -> int:
             hint="`kaosctl logs --stage daemon` says what it waits for",
             exit_code=failure.TIMED_OUT,
         )
-    names, where = answer.get("running") or [], output.here()
+    names, where = answer.get("running") or [], command_output.here()
     lines = [where.paint("", "kaosd is stopped")]
     if names:
         count = "1 notebook keeps running and is" if len(names) == 1 else f"{len(names)} notebooks keep running and are"
         lines += where.flow([("busy", f"    {count} not reachable until `kaosctl start`:"), ("", ", ".join(names))], 4)
-    output.tell({**answer, "stopped": True}, lines, as_json=as_json)
+    command_output.tell({**answer, "stopped": True}, lines, as_json=as_json)
     return 0
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from kaosd.ctl import failure, output, places
+from kaosd.ctl import command_output, failure, places
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
 
@@ -23,23 +23,23 @@ def backup(file: str, *, as_json: bool = False) -> int:
         if error.exit_code != failure.NOT_RUNNING or error.code != "not_running":
             raise
         answer = _kaosd("backup", path)
-    where = output.here()
+    where = command_output.here()
     counts = [f"{answer[what]} {what}" for what in ("notebooks", "copies", "edits") if answer.get(what)]
     size = f"{answer['bytes']:,} B"
     lines = where.flow([("good", f"● {file} written"), ("", size), ("", ", ".join(counts))], 4)
-    output.tell(answer, lines, as_json=as_json)
+    command_output.tell(answer, lines, as_json=as_json)
     return 0
 
 
 def restore(file: str, *, force: bool = False, as_json: bool = False) -> int:
     """Make the state directory out of *file*; no daemon may run."""
     answer = _kaosd("restore", places.absolute(file), *(["--force"] if force else []))
-    where = output.here()
+    where = command_output.here()
     lines = where.flow([("good", f"● {answer['state_dir']} restored")], 4)
     if answer["aside"]:
         lines += where.flow([("dim", "    the state before it is kept:"), ("", answer["aside"])], 4)
     lines += where.flow([("dim", "    to have the notebooks built and started:"), ("strong", "kaosctl start")], 4)
-    output.tell(answer, lines, as_json=as_json)
+    command_output.tell(answer, lines, as_json=as_json)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from kaosd.ctl import failure, output
+from kaosd.ctl import command_output, failure
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.picture import draw_notebook, working
 from kaosd.ctl.screen import span
@@ -17,7 +17,7 @@ OUTCOMES = {"live": 0, "timeout": failure.TIMED_OUT}  # anything else: failed
 def wait(name: str, *, timeout: float | None = None, as_json: bool = False) -> int:
     """Return when what is on disk now is live, or why it will not be."""
     outcome = wait_for(Client(), name, timeout)
-    output.tell(outcome, told(name, outcome), as_json=as_json)
+    command_output.tell(outcome, told(name, outcome), as_json=as_json)
     return OUTCOMES.get(outcome["outcome"], failure.FAILED)
 
 
@@ -33,7 +33,7 @@ def wait_for(client: Client, name: str, timeout: float | None, tries: int | None
 
 def told(name: str, outcome: dict[str, Any]) -> list[str]:
     """The outcome in words."""
-    where, word = output.here(), outcome["outcome"]
+    where, word = command_output.here(), outcome["outcome"]
     if word == "live":
         versions = [("", str(outcome[key])) for key in ("source", "data") if outcome.get(key)]
         return where.flow([("good", f"● {name} live"), *versions, ("dim", span(outcome["seconds"]))], 4)
@@ -75,5 +75,5 @@ def cancel(name: str, *, as_json: bool = False) -> int:
 
 def _tell(name: str, what: str, body: dict[str, Any], *, as_json: bool) -> int:
     notebook = Client().post(notebook_path(name, what), body)
-    output.tell(notebook, draw_notebook(notebook, time.time(), output.here()), as_json=as_json)
+    command_output.tell(notebook, draw_notebook(notebook, time.time(), command_output.here()), as_json=as_json)
     return 0

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import kaosd
-from kaosd.ctl import failure, output, places
+from kaosd.ctl import command_output, failure, places
 from kaosd.ctl.failure import Failure
 
 ROOT = os.path.join(os.path.dirname(kaosd.__file__), "templates")
@@ -23,8 +23,8 @@ def show_list(*, as_json: bool = False) -> int:
     """Print the names of the templates, and what is in each."""
     contents = {name: _files(os.path.join(ROOT, name)) for name in names()}
     rows = [(name, f"{len(found)} files", ", ".join(found[:3])) for name, found in contents.items()]
-    lines = output.here().table(("template", "size", "holds"), rows)
-    output.tell(
+    lines = command_output.here().table(("template", "size", "holds"), rows)
+    command_output.tell(
         {"templates": [{"name": name, "files": found} for name, found in contents.items()]}, lines, as_json=as_json
     )
     return 0
@@ -47,7 +47,7 @@ def get(name: str, directory: str | None = None, *, as_json: bool = False) -> in
             shutil.copyfile(os.path.join(source, path), os.path.join(target, path))
     except OSError as error:
         raise Failure(f"the template cannot be copied to {target}: {error.strerror}") from None
-    output.tell({"path": target, "files": found}, [output.here().paint("", target)], as_json=as_json)
+    command_output.tell({"path": target, "files": found}, [command_output.here().paint("", target)], as_json=as_json)
     return 0
 
 

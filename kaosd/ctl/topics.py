@@ -42,12 +42,12 @@ def read(name: str) -> str:
 
 def show(name: str, *, as_json: bool) -> int:
     """Print the page of a topic; on a terminal that is too small for it, in a pager."""
-    from kaosd.ctl import output
+    from kaosd.ctl import command_output
 
     if as_json:
-        output.tell({"topic": name, "title": titles()[name], "markdown": read(name)}, (), as_json=True)
+        command_output.tell({"topic": name, "title": titles()[name], "markdown": read(name)}, (), as_json=True)
     else:
-        pager.show(render(read(name), output.here()))
+        pager.show(render(read(name), command_output.here()))
     return 0
 
 

@@ -115,7 +115,7 @@ def _seeing(commands: Commands) -> None:
     _logs(parser)
     parser = commands.add(
         "why",
-        "asking:why",
+        "daemon_commands:why",
         "whether a file counts, by which rule, and what a change of it costs",
         """What counts: everything but temporary files of editors and tools, and what .kaosignore at the top of the
         directory names.""",
@@ -341,7 +341,7 @@ def _following(add: Callable[..., argparse.ArgumentParser]) -> None:
 def _past(commands: Commands) -> None:
     parser = commands.add(
         "history",
-        "past:history",
+        "history_commands:history",
         "the deployments of a notebook, newest first",
         """Each with its number, when it started, how it went, what it cost (the costliest step, and the time of all),
         the versions that it changed, and the files that caused it. The one that is served, and those that can be
@@ -351,7 +351,7 @@ def _past(commands: Commands) -> None:
     parser.add_argument("name", metavar="NAME", help="the notebook")
     parser = commands.add(
         "rollback",
-        "past:rollback",
+        "history_commands:rollback",
         "serves an older version until the files change again",
         "The files on disk stay as they are. `kaosctl redeploy NAME` goes back to them.",
         examples=("kaosctl rollback notebook-mnist-ada", "kaosctl rollback notebook-mnist-ada 5"),
@@ -461,7 +461,7 @@ def _pull(commands: Commands) -> None:
 def _recovered(commands: Commands) -> None:
     parser = commands.add(
         "recovered",
-        "past:recovered",
+        "history_commands:recovered",
         "your edits that were kept: overwritten, merged, or of a notebook that was removed or replaced",
         """What was edited both in the notebook and on disk is served as it is on disk; the notebook's own is kept as
         a copy and listed here. So is what exists only in a notebook that is killed or gets another source or engine,
@@ -553,7 +553,7 @@ def _templates(commands: Commands) -> None:
 def _daemon(commands: Commands) -> None:
     parser = commands.add(
         "doctor",
-        "asking:doctor",
+        "daemon_commands:doctor",
         "checks limits, engines, ports, disk and clock, and shows the fix",
         """With --bundle it also writes a zip file to send to somebody who helps: versions, configuration, status,
         findings, histories and the last lines of all logs. Tokens, passwords and keys in them are masked; names and
@@ -564,12 +564,12 @@ def _daemon(commands: Commands) -> None:
     )
     parser.add_argument("--bundle", metavar="FILE", help="write what helps to find a fault to FILE, without secrets")
     commands.add(
-        "reload", "asking:reload", "reads the configuration again",
+        "reload", "daemon_commands:reload", "reads the configuration again",
         "A save of the file does the same. A broken file is refused, and the old one stays in force.",
         examples=("kaosctl reload",), exits=ASKING, files=("socket", "config"),
     )  # fmt: skip
     commands.add(
-        "version", "asking:version", "versions of client and daemon",
+        "version", "daemon_commands:version", "versions of client and daemon",
         examples=("kaosctl version --json",), exits=(0, 1, 2),
     )  # fmt: skip
     _backups(commands)

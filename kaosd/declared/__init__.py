@@ -8,10 +8,10 @@ engine beyond its name.
 from kaosd.declared.adding import add
 from kaosd.declared.choosing import Choice, Declared, Unused, declare, unused, warnings
 from kaosd.declared.image import Image, image, made_from, meaning
-from kaosd.declared.lines import RequirementLine, lines, name_of
 from kaosd.declared.looking_up import Files, Texts
 from kaosd.declared.projects import Project
 from kaosd.declared.pythons import PythonWanted
+from kaosd.declared.requirement_lines import RequirementLine, lines, name_of
 
 __all__ = [
     "Choice",

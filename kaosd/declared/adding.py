@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from kaosd.declared.adding_conda import add_conda
 from kaosd.declared.adding_toml import add_pyproject
 from kaosd.declared.edited import Add, Edited, RequirementSpan, Wanted, newline_of, one_of, replacement
-from kaosd.declared.lines import lines, name_of
+from kaosd.declared.requirement_lines import lines, name_of
 from kaosd.errors import ConfigError
 
 _COMMENT = re.compile(r"(?:^|\s)#.*")

@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from kaosd.declared.contents import Conda, Malformed, conda_name, read_conda
 from kaosd.declared.edited import Edited, RequirementSpan, Wanted, newline_of, one_of, replacement
-from kaosd.declared.lines import name_of
+from kaosd.declared.requirement_lines import name_of
 from kaosd.errors import ConfigError
 
 _BY_HAND = "add it by hand"

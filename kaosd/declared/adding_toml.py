@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kaosd.declared.edited import Edited, RequirementSpan, Wanted, newline_of, one_of, replacement
-from kaosd.declared.lines import name_of
 from kaosd.declared.pythons import table
+from kaosd.declared.requirement_lines import name_of
 from kaosd.errors import ConfigError
 
 _TOKEN = re.compile(

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from kaosd.declared import contents
-from kaosd.declared.following import Followed, follow
-from kaosd.declared.lines import name_of
 from kaosd.declared.looking_up import Files, beneath, joined
 from kaosd.declared.projects import Project, metadata_of, packages_of, project, sources_of
 from kaosd.declared.pythons import PythonWanted, is_toml, table, wanted
+from kaosd.declared.references import Followed, follow
+from kaosd.declared.requirement_lines import name_of
 from kaosd.declared.scripts import HONOURED, Scripts, scripts, speaks
 
 KAOS = "model"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kaosd.declared.lines import name_of, pin_of
 from kaosd.declared.pythons import table
+from kaosd.declared.requirement_lines import name_of, pin_of
 
 _CONDA_SPEC = re.compile(r"(?:[\w.-]+(?:/[\w-]+)?::)?([A-Za-z0-9_][A-Za-z0-9._-]*)\s*(.*)")
 _YAML_MAX = 2**18  # characters; a larger one is not written by a person, and would take long to read

@@ -11,7 +11,7 @@ from typing import Any
 
 from kaosd.hosted.align import cell_keys
 from kaosd.hosted.merge import longest_run
-from kaosd.notebook.lines import hunks
+from kaosd.notebook.line_diffs import hunks
 
 Json = dict[str, Any]
 FILLED_IN = ("kernelspec", "language_info")  # metadata that JupyterLab writes when it opens a notebook

@@ -2,7 +2,7 @@
 
 "path", "kind": edited, new or deleted; "size", "size_before": bytes, None where it is not there; "modified_at": of the
 later one; "form": how it is shown:
-text      "hunks" of a unified diff (see lines.py)
+text      "hunks" of a unified diff (see line_diffs.py)
 notebook  "cells" (see cells.py), and "metadata": keys of the notebook's own metadata that differ
 link      "hunks" of where it leads
 binary    sizes and times only
@@ -17,7 +17,7 @@ from typing import Any
 
 from kaosd import encodings
 from kaosd.notebook import cells
-from kaosd.notebook.lines import hunks
+from kaosd.notebook.line_diffs import hunks
 from kaosd.text import rfc3339
 
 LARGE = 2**20  # bytes of a text, above which it is not compared line by line

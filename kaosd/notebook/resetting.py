@@ -20,8 +20,8 @@ from kaosd.engines.base import Carrier
 from kaosd.errors import ConflictError
 from kaosd.notebook.copies import Copies, place_for_copies
 from kaosd.notebook.differing import choose, is_file_named
-from kaosd.notebook.documents import Splice
 from kaosd.notebook.elsewhere import Elsewhere
+from kaosd.notebook.open_documents import Splice
 from kaosd.notebook.tabs import Tabs, editing
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable

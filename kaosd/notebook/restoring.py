@@ -17,9 +17,9 @@ from kaosd.engines.base import Carrier
 from kaosd.errors import BundleError, ConflictError, EngineError, NotFoundError
 from kaosd.journal import Recovered
 from kaosd.notebook.copies import Copies, place_for_copies
-from kaosd.notebook.documents import Splice
 from kaosd.notebook.elsewhere import Elsewhere
 from kaosd.notebook.kept import all_copies
+from kaosd.notebook.open_documents import Splice
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
 from kaosd.text import printable
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kaosd.model import ByHand, LostKernels, NotebookState, PackageChanges
-from kaosd.notebook.answers import Next, wait_steps
+from kaosd.notebook.guidance import Next, wait_steps
 from kaosd.planner import Hold, Why
 from kaosd.text import rfc3339
 from kaosd.wire import Tone

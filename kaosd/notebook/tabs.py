@@ -12,8 +12,8 @@ from kaosd import bundle
 from kaosd.bundle import HostedEdit
 from kaosd.errors import ConflictError, ContentLost, DocumentHeld
 from kaosd.notebook.diffs import too_large
-from kaosd.notebook.documents import Documents, InTab, Keep, Splice
 from kaosd.notebook.edit_counts import is_same_notebook
+from kaosd.notebook.open_documents import Documents, InTab, Keep, Splice
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook

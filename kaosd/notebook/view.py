@@ -24,7 +24,7 @@ from kaosd.model import (
     Progress,
     Version,
 )  # fmt: skip
-from kaosd.notebook import answers, tab_notices
+from kaosd.notebook import guidance, tab_notices
 from kaosd.notebook.resource_use import Sample, kernel_rates, near_limit, rate
 from kaosd.notebook.standing import Standing, host_state, state
 from kaosd.planner import Hold
@@ -131,9 +131,9 @@ def _environment(facts: Facts) -> wire.EnvironmentObject:
     return {"file": facts.environment_file, "by_hand": packages, "change": changed}
 
 
-def _known(facts: Facts, word: NotebookState, reason: str | None) -> answers.Known:
+def _known(facts: Facts, word: NotebookState, reason: str | None) -> guidance.Known:
     now, status, build = facts.standing, facts.status, facts.build
-    return answers.Known(
+    return guidance.Known(
         name=facts.spec.name,
         standing=now,
         state=word,
@@ -157,18 +157,18 @@ def _known(facts: Facts, word: NotebookState, reason: str | None) -> answers.Kno
     )
 
 
-def _answers(known: answers.Known, until: float | None) -> wire.AnswersObject:
+def _answers(known: guidance.Known, until: float | None) -> wire.AnswersObject:
     """What the readers of the object draw; see answers."""
     return {
-        "summary": answers.summary(known),
-        "tone": answers.tone(known),
-        "next": [step.shown() for step in answers.next_steps(known)],
+        "summary": guidance.summary(known),
+        "tone": guidance.tone(known),
+        "next": [step.shown() for step in guidance.next_steps(known)],
         "progress": _progress(known.progress),
         "swap": _swap(known, until),
     }
 
 
-def _causes(facts: Facts, known: answers.Known) -> tab_notices.Causes:
+def _causes(facts: Facts, known: guidance.Known) -> tab_notices.Causes:
     """What the notices of open tabs are made of."""
     plan = facts.standing.plan
     return tab_notices.Causes(
@@ -183,7 +183,7 @@ def _causes(facts: Facts, known: answers.Known) -> tab_notices.Causes:
         data=plan.data,
         until=facts.until,
         busy=known.busy,
-        steps=answers.next_steps(known),
+        steps=guidance.next_steps(known),
         build_failed=known.build_failed,
         updated=_updated(facts),
         by_hand=facts.status.by_hand if facts.status else (),
@@ -219,9 +219,9 @@ def _progress(now: Progress | None) -> wire.ProgressObject | None:
     }
 
 
-def _swap(known: answers.Known, until: float | None) -> wire.SwapObject | None:
+def _swap(known: guidance.Known, until: float | None) -> wire.SwapObject | None:
     """A swap or restart that will stop kernels and waits for busy ones, *until* when at the latest."""
-    coming = answers.swap(known)
+    coming = guidance.swap(known)
     return {"busy": coming[0], "until": rfc3339(until), "why": coming[1]} if coming is not None else None
 
 

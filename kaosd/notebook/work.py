@@ -17,8 +17,8 @@ from kaosd.journal import Live
 from kaosd.model import Host, Version
 from kaosd.notebook import data_link, deployed
 from kaosd.notebook.copies import Copies, place_for_copies
-from kaosd.notebook.documents import Documents, Outcome, Splice
 from kaosd.notebook.elsewhere import Digests, Elsewhere
+from kaosd.notebook.open_documents import Documents, Outcome, Splice
 from kaosd.notebook.parking import Parking
 from kaosd.notebook.record import bare
 from kaosd.notebook.state import ActorState

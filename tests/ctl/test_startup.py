@@ -13,7 +13,7 @@ OWN = {
     "kaosd.ctl",
     "kaosd.ctl.client",
     "kaosd.ctl.failure",
-    "kaosd.ctl.parsing",
+    "kaosd.ctl.json_parsing",
     "kaosd.ctl.picture",
     "kaosd.ctl.places",
     "kaosd.ctl.screen",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kaosd.api.routes import ROUTES
+from kaosd.api.request_table import ROUTES
 from kaosd.ctl import topics
 from kaosd.ctl.manual import EXIT_CODES
 from kaosd.ctl.screen import Screen, columns

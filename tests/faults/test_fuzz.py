@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from kaosd import settings as settings_
 from kaosd.api.request_checks import parse
-from kaosd.api.routes import ROUTES
+from kaosd.api.request_table import ROUTES
 from kaosd.bundle import Matcher, mass_change
 from kaosd.bundle.read_file import leaves
 from kaosd.bundle.tree import Entry, decode, encode

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kaosd import __version__
-from kaosd.ctl import failure, output, places
+from kaosd.ctl import command_output, failure, places
 from kaosd.ctl.client import Client
 from kaosd.ctl.failure import Failure
 
@@ -25,7 +25,7 @@ def why(path: str, *, as_json: bool = False) -> int:
 
     encoded = quote(places.absolute(path).encode("utf-8", "surrogateescape"))
     answer = Client().get(f"/v1/why?path={encoded}")
-    where = output.here()
+    where = command_output.here()
     counts = ("good", "counts") if answer["counts"] else ("busy", "does not count")
     lines = where.flow([("strong", answer["path"]), counts, ("", answer.get("notebook") or "")], 4)
     lines += where.flow([("", f"    {answer['text']}")], 4)
@@ -34,7 +34,7 @@ def why(path: str, *, as_json: bool = False) -> int:
         place = f"{origin}:{answer['line']}" if answer.get("line") else origin
         lines += where.flow([("dim", f"    rule {answer['rule']}"), ("dim", place)], 4)
     lines.append(where.paint("", f"    {COSTS.get(answer['costs'], answer['costs'])}"))
-    output.tell(answer, lines, as_json=as_json)
+    command_output.tell(answer, lines, as_json=as_json)
     return 0
 
 
@@ -43,7 +43,7 @@ def doctor(*, bundle: str | None = None, as_json: bool = False) -> int:
     if bundle is not None:
         return _bundle(bundle, as_json=as_json)
     answer = Client().get("/v1/doctor", timeout=60.0)
-    output.tell(answer, _findings(answer), as_json=as_json)
+    command_output.tell(answer, _findings(answer), as_json=as_json)
     return _judged(answer)
 
 
@@ -58,18 +58,18 @@ def _bundle(target: str, *, as_json: bool) -> int:
     except Failure as error:
         gone = error
     written = diagnosis.write(target, answer if gone is None else {"error": {"code": gone.code, "text": gone.text}})
-    where = output.here()
+    where = command_output.here()
     told = where.flow(
         [("good", f"● {target} written"), ("", f"{len(written)} files"), ("dim", "secrets are masked")], 4
     )
-    output.tell({**answer, "bundle": target, "members": written}, [*_findings(answer), *told], as_json=as_json)
+    command_output.tell({**answer, "bundle": target, "members": written}, [*_findings(answer), *told], as_json=as_json)
     if gone is not None and not as_json:
         raise gone
     return gone.exit_code if gone is not None else _judged(answer)
 
 
 def _findings(answer: dict[str, Any]) -> list[str]:
-    where = output.here()
+    where = command_output.here()
     lines: list[str] = []
     for check in sorted(answer["checks"], key=lambda one: one["severity"] == "ok"):  # problems come first
         sign, role = SIGNS.get(check["severity"], ("?", "bad"))
@@ -90,7 +90,7 @@ def reload(*, as_json: bool = False) -> int:
     answer = Client().post("/v1/reload")
     changed = ", ".join(map(str, answer["changed"]))
     line = f"changed: {changed}" if changed else "read again, nothing has changed"
-    output.tell(answer, [output.here().paint("", line)], as_json=as_json)
+    command_output.tell(answer, [command_output.here().paint("", line)], as_json=as_json)
     return 0
 
 
@@ -103,7 +103,9 @@ def version(*, as_json: bool = False) -> int:
             raise
         answer = {}
     running = answer.get("version")
-    where = output.here()
+    where = command_output.here()
     lines = [f"kaosctl {__version__}", where.paint("", f"kaosd {running}" if running else "kaosd is not running")]
-    output.tell({"client": __version__, "daemon": running, "schema": answer.get("schema")}, lines, as_json=as_json)
+    command_output.tell(
+        {"client": __version__, "daemon": running, "schema": answer.get("schema")}, lines, as_json=as_json
+    )
     return 0

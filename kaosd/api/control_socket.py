@@ -15,7 +15,7 @@ from kaosd.api import problems, request_checks
 from kaosd.api.connection import Connection, ConnectionLimiter, Limits, peer
 from kaosd.api.listener import BACKLOG, given, identity, listen
 from kaosd.api.problems import Refusal
-from kaosd.api.routes import ROUTES, ApiRoute, Ask, Events, Json, find
+from kaosd.api.request_table import ROUTES, ApiRoute, Ask, Events, Json, find
 from kaosd.errors import KaosError
 from kaosd.metrics import CONTENT_TYPE
 from kaosd.model import check_name

@@ -6,9 +6,9 @@ import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kaosd.declared.lines import RequirementLine, lines
 from kaosd.declared.looking_up import Files, beneath, joined
 from kaosd.declared.projects import Project, project, sources_of
+from kaosd.declared.requirement_lines import RequirementLine, lines
 
 _ARCHIVES = (".whl", ".tar.gz", ".zip", ".tgz", ".tar.bz2", ".html")
 

@@ -6,10 +6,10 @@ import sys
 import time
 from typing import Any
 
-from kaosd.ctl import failure, output
+from kaosd.ctl import command_output, failure
 from kaosd.ctl.client import Client, notebook_path
+from kaosd.ctl.command_output import agreed, moment
 from kaosd.ctl.failure import Failure
-from kaosd.ctl.output import agreed, moment
 from kaosd.ctl.picture import draw_notebook
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.timeline import timeline
@@ -18,14 +18,14 @@ from kaosd.ctl.timeline import timeline
 def history(name: str, *, as_json: bool = False) -> int:
     """Print the deployments of a notebook, newest first."""
     answer = Client().get(notebook_path(name, "history"))
-    output.tell(answer, timeline(answer, name, time.time(), output.here()), as_json=as_json)
+    command_output.tell(answer, timeline(answer, name, time.time(), command_output.here()), as_json=as_json)
     return 0
 
 
 def rollback(name: str, to: str | None = None, *, as_json: bool = False) -> int:
     """Serve an older version until the files change again."""
     notebook = Client().post(notebook_path(name, "rollback"), {"to": to})
-    output.tell(notebook, draw_notebook(notebook, time.time(), output.here()), as_json=as_json)
+    command_output.tell(notebook, draw_notebook(notebook, time.time(), command_output.here()), as_json=as_json)
     return 0
 
 
@@ -55,12 +55,12 @@ def recovered(
         (one["path"], moment(one["saved_at"]), one["reason"], f"{one['size']:,} B", one["file"])
         for one in answer["recovered"]
     ]
-    where = output.here()
+    where = command_output.here()
     table = where.table(("path", "saved at", "reason", "size", "file"), rows)
     if rows:
         table += where.flow([("dim", "bring the newest copy back:"), ("strong", _command(name, rows[-1][0]))], 4)
         table += where.flow([("dim", "all of them:"), ("strong", f"kaosctl recovered {name} --restore --all")], 4)
-    output.tell(answer, table if rows else ["nothing had to be recovered"], as_json=as_json)
+    command_output.tell(answer, table if rows else ["nothing had to be recovered"], as_json=as_json)
     return 0
 
 
@@ -80,23 +80,23 @@ def _clear(name: str, *, yes: bool, as_json: bool) -> int:
     if not yes and sys.stdin.isatty() and not agreed(f"Delete {count} kept file{'' if count == 1 else 's'} of {name}?"):
         raise Failure("nothing was deleted")
     answer = client.delete(path)
-    output.tell(answer, [f"{answer['cleared']} kept files of {name} are deleted"], as_json=as_json)
+    command_output.tell(answer, [f"{answer['cleared']} kept files of {name} are deleted"], as_json=as_json)
     return 0
 
 
 def _restore(name: str, path: str, *, as_json: bool) -> int:
     answer = Client().post(notebook_path(name, "restore"), {"path": path})
-    output.tell(answer, _restored(answer, output.here()), as_json=as_json)
+    command_output.tell(answer, _restored(answer, command_output.here()), as_json=as_json)
     return 0
 
 
 def _restore_all(name: str, *, as_json: bool) -> int:
     answer = Client().post(notebook_path(name, "restore"), {"path": None}, timeout=None)
-    where = output.here()
+    where = command_output.here()
     lines = [line for one in answer["restored"] for line in _restored(one, where)]
     for one in answer["failed"]:
         lines += where.flow([("bad", f"✗ {one['path']} not restored"), ("", one["reason"])], 4)
-    output.tell(answer, lines or ["nothing had to be recovered"], as_json=as_json)
+    command_output.tell(answer, lines or ["nothing had to be recovered"], as_json=as_json)
     return failure.FAILED if answer["failed"] else 0
 
 
