@@ -260,9 +260,10 @@ async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: K
         if "error" in found:
             raise Held(f"its tab cannot change it: {found['error']}")
         change, text = _change(found["kind"], base, found["text"], incoming)
-        before = text if change.operations and (change.conflict or change.edited) else None
+        before = text if change.touches_edits else None
         require(before, kept)
-        found = await page.ask(do="apply", path=path, of=found["id"], operations=change.operations, over=over)
+        todo = operations.for_page(change.operations)
+        found = await page.ask(do="apply", path=path, of=found["id"], operations=todo, over=over)
         if "saved" in found:
             return Applied(change.conflict, before, found["saved"])
     return None
@@ -274,7 +275,7 @@ def _merged(kind: str, base: str, live: str, incoming: str) -> list[operations.O
         change, _ = _change(kind, base, live, incoming)
     except Unreadable:
         return None
-    return None if change.conflict else change.operations
+    return None if change.conflict else operations.for_page(change.operations)
 
 
 def _change(kind: str, base: str | None, live: str, incoming: str) -> tuple[operations.Change, str]:

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from pycrdt import Map, Text
 
 from .keeping import Kept, require
-from .merge import MergedCell, edited, longest_run, merge_notebooks
-from .operations import of_notebook
+from .operations import of_notebook, of_text, utf8
 from .parsing import parse_notebook, parse_text, written
-from .text import Edit, merge_text
 
 if TYPE_CHECKING:
-    from jupyter_ydoc import YNotebook, YUnicode
+    from collections.abc import Callable
 
-_SHARED = ("source", "outputs", "metadata")  # keys of a cell whose values are shared types of their own
+    from jupyter_ydoc import YNotebook, YUnicode
 
 
 class Change(NamedTuple):
@@ -54,13 +52,13 @@ class LiveText:
     def splice(self, base: str | None, incoming: str, kept: Kept = None) -> Change:
         """Replace what differs, word by word."""
         live = self._document.get()
-        merge = merge_text(live if base is None else base, live, incoming)
-        conflict = merge.conflict or (base is None and live != incoming)
-        before = live if merge.splices and (conflict or live != base) else None
+        change = of_text(base, live, incoming, utf8)
+        before = live if change.touches_edits else None
         require(before, kept)
         with self._document.ydoc.transaction():
-            _splice(self._document.ydoc.get("source", type=Text), live, merge.splices)
-        return Change(conflict, before)
+            for _, *splice in change.operations:
+                _splice(self._document.ydoc.get("source", type=Text), *splice)
+        return Change(change.conflict, before)
 
 
 class LiveNotebook:
@@ -78,48 +76,58 @@ class LiveNotebook:
         document = self._document
         whole = document.get()
         cells = [{**document.get_cell(index), "id": cell["id"]} for index, cell in enumerate(document.ycells)]
-        live = {**whole, "cells": cells}
-        merge = merge_notebooks(base, live, incoming)
-        touched = merge.conflict or edited(live, base)
-        before = written(whole) if touched and of_notebook(base, live, incoming).operations else None
+        states = [cell.get("execution_state") for cell in document.ycells]
+        running = {index for index, state in enumerate(states) if state == "running"}
+        change = of_notebook(base, {**whole, "cells": cells}, incoming, utf8, running)
+        before = written(whole) if change.touches_edits else None
         require(before, kept)
         with document.ydoc.transaction():
-            meta = document.ydoc.get("meta", type=Map)
-            _update(meta["metadata"], whole["metadata"], merge.metadata)
-            if merge.nbformat_minor != whole["nbformat_minor"]:
-                meta["nbformat_minor"] = merge.nbformat_minor
-            self._splice_cells(cells, merge.cells)
-        return Change(merge.conflict, before)
-
-    def _splice_cells(self, live: list[dict[str, Any]], merged: list[MergedCell]) -> None:
-        """Turn the *live* cells into the *merged* ones; what stays in order is not made again."""
-        shared = self._document.ycells
-        staying = [
-            cell.origin
-            for cell in merged
-            if cell.origin is not None and live[cell.origin]["cell_type"] == cell.content["cell_type"]
-        ]
-        running = [shared[index].get("execution_state") == "running" for index in staying]
-        kept = longest_run(staying, [len(staying) + 1 if runs else 1 for runs in running])
-        for index in reversed(range(len(live))):
-            if index not in kept:
-                del shared[index]
-        for place, cell in enumerate(merged):
-            if cell.origin in kept:
-                _update_cell(shared[place], live[cell.origin], cell)
-            else:
-                shared.insert(place, self._document.create_ycell(cell.content))
+            for what, *details in change.operations:
+                _DO[what](document, *details)
+        return Change(change.conflict, before)
 
 
-def _update_cell(shared: Map, live: dict[str, Any], cell: MergedCell) -> None:
-    _splice(shared["source"], live["source"], cell.splices)
-    _update(shared["metadata"], live["metadata"], cell.content["metadata"])
-    if live.get("outputs") != cell.content.get("outputs"):
-        # the tab holds on to this very list, so it is refilled and not replaced
-        shared["outputs"].clear()
-        shared["outputs"].extend([_shared_output(output) for output in cell.content["outputs"]])
-    plain = [{key: value for key, value in each.items() if key not in _SHARED} for each in (live, cell.content)]
-    _update(shared, *plain)
+def _insert(document: YNotebook, index: int, content: dict[str, Any]) -> None:
+    document.ycells.insert(index, document.create_ycell(content))
+
+
+def _delete(document: YNotebook, index: int) -> None:
+    del document.ycells[index]
+
+
+def _set(document: YNotebook, index: int, key: str, value: Any) -> None:
+    document.ycells[index][key] = value
+
+
+def _unset(document: YNotebook, index: int, key: str) -> None:
+    del document.ycells[index][key]
+
+
+def _set_outputs(document: YNotebook, index: int, outputs: list[dict[str, Any]]) -> None:
+    """The tab holds on to this very list, so it is refilled and not replaced."""
+    shared = document.ycells[index]["outputs"]
+    shared.clear()
+    shared.extend([_shared_output(output) for output in outputs])
+
+
+def _set_minor(document: YNotebook, minor: int) -> None:
+    document.ydoc.get("meta", type=Map)["nbformat_minor"] = minor
+
+
+# What an operation (operations.py) does to a shared notebook.
+_DO: dict[str, Callable[..., None]] = {
+    "source": lambda document, index, *splice: _splice(document.ycells[index]["source"], *splice),
+    "delete": _delete,
+    "insert": _insert,
+    "metadata": lambda document, index, value: _update(document.ycells[index]["metadata"], value),
+    "outputs": _set_outputs,
+    "count": lambda document, index, value: _set(document, index, "execution_count", value),
+    "attachments": lambda document, index, value: _set(document, index, "attachments", value),
+    "set": _set,
+    "unset": _unset,
+    "notebook": lambda document, value: _update(document.ydoc.get("meta", type=Map)["metadata"], value),
+    "minor": _set_minor,
+}
 
 
 def _shared_output(output: dict[str, Any]) -> Map:
@@ -128,8 +136,9 @@ def _shared_output(output: dict[str, Any]) -> Map:
     return Map(output)
 
 
-def _update(shared: Map, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Change the values that differ between *old* and *new*, and no others."""
+def _update(shared: Map, new: dict[str, Any]) -> None:
+    """Change the values that differ from *new*, and no others."""
+    old = shared.to_py() or {}
     for key in [key for key in old if key not in new]:
         del shared[key]
     for key, value in new.items():
@@ -137,12 +146,9 @@ def _update(shared: Map, old: dict[str, Any], new: dict[str, Any]) -> None:
             shared[key] = value
 
 
-def _splice(shared: Text, live: str, splices: tuple[Edit, ...]) -> None:
-    """Apply *splices* of *live*; positions in shared texts count bytes of UTF-8."""
-    for edit in reversed(splices):
-        start = len(live[: edit.start].encode())
-        end = start + len(live[edit.start : edit.end].encode())
-        if end > start:
-            del shared[start:end]
-        if edit.text:
-            shared.insert(start, edit.text)
+def _splice(shared: Text, start: int, end: int, text: str) -> None:
+    """Replace [start, end), in bytes of UTF-8, by *text*."""
+    if end > start:
+        del shared[start:end]
+    if text:
+        shared.insert(start, text)

@@ -1,20 +1,37 @@
-"""A change as operations that a tab carries out on its own model, where documents are not shared. Pure.
+"""A change as operations, which its document then carries out: the shared one (live.py), or the model of a page. Pure.
 
-An operation is a list: what to do, and with what. They are meant for one after the other, positions in texts count
-UTF-16 units as JavaScript does.
+An operation is a list: what to do, and with what. They are meant for one after the other.
 
 ["text", start, end, text] · ["source", cell, start, end, text] · ["delete", cell] · ["insert", cell, content]
 ["metadata" | "outputs" | "count" | "attachments", cell, value] · ["notebook", metadata] · ["minor", number]
+["set", cell, key, value] · ["unset", cell, key]: of other keys of a cell, which pages cannot change
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .merge import MergedCell, edited, longest_run, merge_notebooks
 from .text import Edit, merge_text
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
+    Length = Callable[[str], int]  # of a text, in the units that positions count
+
 Operation = list[Any]
+
+_WORDS = {"metadata": "metadata", "outputs": "outputs", "execution_count": "count", "attachments": "attachments"}
+
+
+def utf8(text: str) -> int:
+    """Bytes, which positions in shared documents count."""
+    return len(text.encode())
+
+
+def utf16(text: str) -> int:
+    """Units of UTF-16, which positions in JavaScript count."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 class Change(NamedTuple):
@@ -24,18 +41,29 @@ class Change(NamedTuple):
     conflict: bool
     edited: bool
 
+    @property
+    def touches_edits(self) -> bool:
+        """Whether the document changes and holds edits of a person, so that its text is to be kept."""
+        return bool(self.operations) and (self.conflict or self.edited)
 
-def of_text(base: str | None, live: str, incoming: str) -> Change:
+
+def of_text(base: str | None, live: str, incoming: str, length: Length = utf16) -> Change:
     """The change base→incoming for a text that is *live* now. With base None, incoming wins."""
     merge = merge_text(live if base is None else base, live, incoming)
     conflict = merge.conflict or (base is None and live != incoming)
-    return Change(_splices(["text"], live, merge.splices), conflict, live != base)
+    return Change(_splices(["text"], live, merge.splices, length), conflict, live != base)
 
 
-def of_notebook(base: dict[str, Any] | None, live: dict[str, Any], incoming: dict[str, Any]) -> Change:
-    """The same for notebooks."""
+def of_notebook(
+    base: dict[str, Any] | None,
+    live: dict[str, Any],
+    incoming: dict[str, Any],
+    length: Length = utf16,
+    running: Container[int] = (),
+) -> Change:
+    """The same for notebooks. running: indexes of live cells that stay where they are while others move."""
     merge = merge_notebooks(base, live, incoming)
-    operations = _cells(live["cells"], merge.cells)
+    operations = _cells(live["cells"], merge.cells, length, running)
     if merge.metadata != live["metadata"]:
         operations.append(["notebook", merge.metadata])
     if merge.nbformat_minor != live["nbformat_minor"]:
@@ -43,43 +71,39 @@ def of_notebook(base: dict[str, Any] | None, live: dict[str, Any], incoming: dic
     return Change(operations, merge.conflict, edited(live, base))
 
 
-def _cells(live: list[dict[str, Any]], merged: list[MergedCell]) -> list[Operation]:
+def for_page(operations: list[Operation]) -> list[Operation]:
+    """Those that a page can carry out."""
+    return [operation for operation in operations if operation[0] not in ("set", "unset")]
+
+
+def _cells(
+    live: list[dict[str, Any]], merged: list[MergedCell], length: Length, running: Container[int]
+) -> list[Operation]:
     """Turn the *live* cells into the *merged* ones; what stays in order is not made again."""
     staying = [
         cell.origin
         for cell in merged
         if cell.origin is not None and live[cell.origin]["cell_type"] == cell.content["cell_type"]
     ]
-    kept = longest_run(staying, [1] * len(staying)) if staying else set()
+    kept = longest_run(staying, [len(staying) + 1 if index in running else 1 for index in staying])
     operations: list[Operation] = [["delete", index] for index in reversed(range(len(live))) if index not in kept]
     for place, cell in enumerate(merged):
         if cell.origin in kept:
-            operations += _cell(place, live[cell.origin], cell)
+            operations += _cell(place, live[cell.origin], cell, length)
         else:
             operations.append(["insert", place, cell.content])
     return operations
 
 
-def _cell(place: int, live: dict[str, Any], cell: MergedCell) -> list[Operation]:
-    operations = _splices(["source", place], live["source"], cell.splices)
-    for word, key in _VALUES:
-        if key in cell.content and live.get(key) != cell.content[key]:
-            operations.append([word, place, cell.content[key]])
+def _cell(place: int, live: dict[str, Any], cell: MergedCell, length: Length) -> list[Operation]:
+    operations = _splices(["source", place], live["source"], cell.splices, length)
+    operations += [["unset", place, key] for key in live if key not in cell.content]
+    for key, value in cell.content.items():
+        if key != "source" and (key not in live or live[key] != value):
+            operations.append([_WORDS[key], place, value] if key in _WORDS else ["set", place, key, value])
     return operations
 
 
-_VALUES = (
-    ("metadata", "metadata"),
-    ("outputs", "outputs"),
-    ("count", "execution_count"),
-    ("attachments", "attachments"),
-)
-
-
-def _splices(head: Operation, live: str, splices: tuple[Edit, ...]) -> list[Operation]:
+def _splices(head: Operation, live: str, splices: tuple[Edit, ...], length: Length) -> list[Operation]:
     """Last first, so that the positions of those before stay right."""
-    return [[*head, _units(live[: edit.start]), _units(live[: edit.end]), edit.text] for edit in reversed(splices)]
-
-
-def _units(text: str) -> int:
-    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+    return [[*head, length(live[: edit.start]), length(live[: edit.end]), edit.text] for edit in reversed(splices)]

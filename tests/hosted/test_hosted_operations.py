@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaosd.hosted.merge import merge_notebooks
-from kaosd.hosted.operations import Operation, of_notebook, of_text
+from kaosd.hosted.operations import Operation, for_page, of_notebook, of_text, utf8
 from kaosd.hosted.served import earlier_pages
 from kaosd.hosted.text import merge_text
 
@@ -90,6 +90,33 @@ def test_operations_are_as_small_as_the_change(
     base: str, live: str, incoming: str, operations: list[Operation]
 ) -> None:
     assert of_text(base, live, incoming).operations == operations
+
+
+def test_positions_in_shared_texts_count_bytes() -> None:
+    assert of_text("\U0001f600\u00e9a", "\U0001f600\u00e9a", "\U0001f600\u00e9b", utf8).operations == [
+        ["text", 6, 7, "b"]
+    ]
+
+
+def book(*cells: Any) -> dict[str, Any]:
+    return {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def test_keys_that_pages_cannot_change_are_not_sent_to_them() -> None:
+    before = {**code("a", "a"), "own": 1, "gone": 1}
+    after = {**code("b", "a"), "own": 2, "execution_count": 3}
+    found = of_notebook(book(before), book(before), book(after)).operations
+    assert sorted(found) == [["count", 0, 3], ["set", 0, "id", "b"], ["set", 0, "own", 2], ["unset", 0, "gone"]]
+    assert for_page(found) == [["count", 0, 3]]
+
+
+@pytest.mark.parametrize(("running", "moved"), [((), "run"), ({2}, "a b")])
+def test_a_running_cell_stays_while_the_others_move(running: Any, moved: str) -> None:
+    base = book(code("a", "a"), code("b", "b"), code("run", "run"))
+    incoming = book(*(base["cells"][index] for index in (2, 0, 1)))
+    operations = of_notebook(base, base, incoming, running=running).operations
+    assert " ".join(details[1]["id"] for what, *details in operations if what == "insert") == moved
+    assert carry_out(base, operations) == incoming
 
 
 def test_files_of_earlier_environments_are_found_as_long_as_they_are_there(tmp_path: Any) -> None:
