@@ -112,7 +112,10 @@ def merge_notebooks(base: dict[str, Any] | None, live: dict[str, Any], incoming:
 
 def edited(live: dict[str, Any], base: dict[str, Any] | None) -> bool:
     """Whether *live* holds more than *base* and what opening and running a notebook adds by itself."""
-    return base is None or _content(live) != _content(base)
+    if base is None or len(live["cells"]) != len(base["cells"]) or _own_metadata(live) != _own_metadata(base):
+        return True
+    pairs = zip(live["cells"], base["cells"])  # noqa: B905 (Python 3.9)
+    return any(mine != old and _by_hand(mine) != _by_hand(old) for mine, old in pairs)
 
 
 def longest_run(places: Sequence[int], weights: Sequence[int]) -> set[int]:
@@ -138,6 +141,8 @@ def _merge_cell(
     """The merged cell and the splices of its source; None when it is deleted. At least one of the sides is there."""
     if base is None and (live is None or incoming is None):
         return (live or incoming or {}), ()
+    if base is not None and live is not None and incoming == base:
+        return _valid(live), ()
     if incoming is None:
         values.conflict = values.conflict or _by_hand(live) != _by_hand(base) or not _same_results(live, base)
         return None
@@ -204,9 +209,8 @@ def _by_hand(cell: Cell | None) -> Any:
     return own, {key: value for key, value in (cell or {}).get("metadata", {}).items() if key != "trusted"}
 
 
-def _content(notebook: dict[str, Any]) -> Any:
-    metadata = {key: value for key, value in notebook["metadata"].items() if key not in _FILLED_IN}
-    return metadata, [_by_hand(cell) for cell in notebook["cells"]]
+def _own_metadata(notebook: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in notebook["metadata"].items() if key not in _FILLED_IN}
 
 
 def _same_results(one: Cell | None, other: Cell | None) -> bool:
