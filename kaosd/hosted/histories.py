@@ -7,7 +7,6 @@ Needs jupyter-collaboration.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import os
 from functools import partial
@@ -26,7 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _FRESH = ".new"  # what is being written
-_KNOWN, _BEFORE = "_kaosd_known", "_kaosd_before"  # contents of the file by format and type: now, and until then
+_KNOWN, _BEFORE = (
+    "_kaosd_known",
+    "_kaosd_before",
+)  # contents, as JSON, of the file by format and type: now, and until then
 
 
 def continue_histories() -> None:
@@ -45,23 +47,24 @@ def continue_histories() -> None:
 
     async def load_content(loader: FileLoader, form: str, kind: str) -> dict[str, Any]:
         model: dict[str, Any] = await load(loader, form, kind)
-        _note(loader, (form, kind), model["content"])
+        _note(loader, (form, kind), json.dumps(model["content"]))
         return model
 
     async def save_content(loader: FileLoader, model: dict[str, Any], *more: Any) -> dict[str, Any]:
         saved: dict[str, Any] = await save(loader, model, *more)
-        _note(loader, (model["format"], model["type"]), model["content"])
-        _write(_place(loader, model["format"], model["type"]), saved["hash"], model["content"])
+        content = json.dumps(model["content"])
+        _note(loader, (model["format"], model["type"]), content)
+        _write(_place(loader, model["format"], model["type"]), saved["hash"], content)
         return saved
 
     DocumentRoom.initialize = initialize_
     FileLoader.load_content, FileLoader._save_content = load_content, save_content
 
 
-def _note(loader: FileLoader, key: tuple[str, str], content: Any) -> None:
+def _note(loader: FileLoader, key: tuple[str, str], content: str) -> None:
     known = vars(loader).setdefault(_KNOWN, {})
     vars(loader).setdefault(_BEFORE, {})[key] = known.get(key)
-    known[key] = copy.deepcopy(content)
+    known[key] = content
 
 
 async def _bring(room: DocumentRoom, replace: Callable[[Any], Awaitable[None]], content: Any) -> None:
@@ -76,7 +79,7 @@ async def _bring(room: DocumentRoom, replace: Callable[[Any], Awaitable[None]], 
     if not (len(document.ycells) if isinstance(document, YNotebook) else document.get()):
         await replace(content)
     elif base is not None:
-        live.splice(base, content)
+        live.splice(json.loads(base), content)
     elif await _ahead(room):
         room._saving_document = asyncio.create_task(room._maybe_save_document(room._saving_document))
     else:
@@ -126,13 +129,13 @@ def _place(loader: FileLoader, form: str, kind: str) -> str:
     return os.path.join(os.environ["JUPYTER_DATA_DIR"], "saved_documents", f"{loader.file_id}-{form}-{kind}")
 
 
-def _write(place: str, known: str, content: Any) -> None:
-    """Remember *content*, and the one before: the document may not know yet that it is saved."""
+def _write(place: str, known: str, content: str) -> None:
+    """Remember *content*, which is JSON, and the one before: the document may not know yet that it is saved."""
     os.makedirs(place, exist_ok=True)
     earlier = [entry for entry in os.scandir(place) if entry.name not in (known, _FRESH)]
     fresh = os.path.join(place, _FRESH)
     with open(fresh, "w", encoding="utf-8") as file:
-        json.dump(content, file)
+        file.write(content)
     os.replace(fresh, os.path.join(place, known))
     for entry in sorted(earlier, key=lambda entry: entry.stat().st_mtime_ns)[:-1]:
         os.unlink(entry.path)
