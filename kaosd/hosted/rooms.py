@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _OPENING = 5.0  # seconds that a room may take to read its document; the daemon waits 10 for an answer
 _DRAINED = 100  # looks, 10 ms apart, at whether all that pages sent was taken
+_LIVE = "_kaosd_live"  # where a room has its document as we change it
+_TURNS = 3  # of the event loop until a change is on its way to the pages, before its save keeps the loop busy
 _ATTEMPTS = 3  # of saving, when the file on disk changes again and again
 
 
@@ -52,35 +54,41 @@ async def apply(room: DocumentRoom, base: str | None, incoming: str, kept: Kept 
     Raises Unreadable when the document is of another kind, or *incoming* is not a document of its kind; Unkept when
     it holds edits that are not *kept*.
     """
-    try:
-        await asyncio.wait_for(room.ready_event.wait(), _OPENING)
-    except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
-        raise Unreadable("the document is still being opened") from None
+    if not await _opened(room):
+        raise Unreadable("the document is still being opened")
     document = live_of(room)
-    new = document.parse(incoming)
     try:
         old = None if base is None else document.parse(base)
     except Unreadable:
         old = None
+    new = document.parse(incoming)
     async with room._update_lock:
         change = document.splice(old, new, kept)
         pending = room._saving_document
         if pending is not None:
             pending.cancel()  # it may have read one half before and one half after; what follows saves it all
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
     saved = await _save(room, partial(_take_over, room, document, old))
     return Applied(change.conflict, change.before, saved)
 
 
 async def saved(room: DocumentRoom) -> tuple[bool, str | None]:
     """Save a document at once: whether its file has it now, and what it holds (see text_of)."""
-    try:
-        await asyncio.wait_for(room.ready_event.wait(), _OPENING)
-    except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
-        return False, None
-    if text_of(room) is None:
+    if not await _opened(room) or text_of(room) is None:
         return False, None
     done = not room._document.dirty and room not in _waiting_of([room])
     return done or await _save(room, room._on_outofband_change), text_of(room)
+
+
+async def _opened(room: DocumentRoom) -> bool:
+    """Whether a room has read its document, which is waited for a while."""
+    try:
+        if not room.ready:
+            await asyncio.wait_for(room.ready_event.wait(), _OPENING)
+    except asyncio.TimeoutError:  # noqa: UP041 (another one in Python 3.9)
+        return False
+    return True
 
 
 class Overdue:
@@ -122,11 +130,10 @@ async def leave(server: Any) -> dict[str, str]:
 def text_of(room: DocumentRoom) -> str | None:
     """What a room holds, as the text of a file; None when it is of a kind that is not changed."""
     try:
-        live_of(room)
+        content = live_of(room).get()
     except Unreadable:
         return None
-    content = room._document.get()
-    return written(content) if isinstance(room._document, YNotebook) else content
+    return written(content) if isinstance(content, dict) else content
 
 
 async def _ignore(_message: str | bytes) -> None:
@@ -186,13 +193,28 @@ def _waiting_of(found: list[DocumentRoom]) -> set[DocumentRoom]:
 
 
 def live_of(room: DocumentRoom) -> Live:
-    """The document of a room. Raises Unreadable when it is of a kind that is not changed."""
+    """The document of a room, the same one each time. Raises Unreadable for a kind that is not changed."""
+    live: Live | None = vars(room).get(_LIVE)
+    if live is None:
+        live = vars(room)[_LIVE] = _live(room)
+    return live
+
+
+def _live(room: DocumentRoom) -> Live:
     document = room._document
     if isinstance(document, YNotebook):
         return LiveNotebook(document)
     if isinstance(document, YUnicode) and room.file_format == "text":
         return LiveText(document)
     raise Unreadable(f"the document is open as {room.file_format} {room.file_type}")
+
+
+def _content(room: DocumentRoom) -> Any:
+    """What a document of any kind holds, as the content of its file."""
+    try:
+        return live_of(room).get()
+    except Unreadable:
+        return room._document.get()
 
 
 async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) -> bool:
@@ -202,7 +224,7 @@ async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) ->
     read, *take_over* brings that change to the document first.
     """
     for _ in range(_ATTEMPTS):
-        content = room._document.get()
+        content = _content(room)
         model = {"format": room.file_format, "type": room.file_type, "content": content}
         try:
             saved = await room._file.maybe_save_content(model)
@@ -215,7 +237,7 @@ async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) ->
         if saved:
             async with room._update_lock:
                 room._document.hash = saved["hash"]  # or pages take the file for changed by somebody else
-                if room._document.get() == content:
+                if _content(room) == content:
                     room._document.dirty = False
         return saved is not None
     return False

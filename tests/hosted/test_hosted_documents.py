@@ -27,6 +27,67 @@ for (update,) in sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execut
 print(document.get("cells", type=Array)[0]["source"], end="")
 """
 
+# Fails unless a shared notebook is read in the quick way as in the slow one, also when two cells share an id.
+ALIKE = """
+import sys, warnings
+sys.path.insert(0, sys.argv[1])
+from jupyter_ydoc import YNotebook
+from kaosd.hosted import live
+from pycrdt import Map, Text
+assert live.json_tells_all()
+warnings.simplefilter("ignore")
+for second in "a", "b":
+    for minor in 4, 5:
+        document = YNotebook()
+        cells = [{"id": "a", "cell_type": "code", "source": "1", "metadata": {}, "outputs": [], "execution_count": 1.0}]
+        cells.append({**cells[0], "source": "2"})
+        document.set({"cells": cells, "metadata": {"x": {"y": 1.0}}, "nbformat": 4, "nbformat_minor": minor})
+        document.ycells[1]["id"] = second
+        document.ycells[1]["execution_state"] = "running"
+        found = live.read(document)
+        quick, live.json_tells_all = live.json_tells_all, lambda: False
+        assert live.read(document) == found
+        live.json_tells_all = quick
+        assert live.LiveNotebook(document).get() == document.get()
+        assert [cell["source"] for cell in found[0]["cells"]] == ["1", "2"] and found[1] == {1}, found
+"""
+
+# Fails unless the contents of a file, one after another, are parsed as each alone, and of each only what differs.
+IN_PARTS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from kaosd.hosted import parsing
+alone, parsed, notebooks = parsing.parse_notebook, [], parsing.NotebookParser()
+def parse(text):
+    parsed.append(text.count('"cell_type"'))
+    return alone(text)
+parsing.parse_notebook = parse
+printed = {"output_type": "stream", "name": "stdout", "text": ["1\\n", "2"]}
+def cell(name, *source):
+    code = {"id": name, "cell_type": "code", "metadata": {}, "outputs": [printed], "execution_count": 1}
+    return {**code, "source": list(source)}
+def text(*cells, **more):
+    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5, **more})
+a, b, c = cell("a", "1\\n", "2"), cell("b", "b"), cell("c", "c")
+contents = [
+    (text(a, b), 2), (text(a, b), None), (text(a, {**b, "source": "x"}), 1), (text(c, b, a), 2), (text(c, a), 0),
+    (text(c, a, metadata={"x": 1}), 2), (text(c, {**c, "id": "a"}), 2), (text(a), 1), (text(b), 1),
+]
+for content, count in contents:
+    parsed.clear()
+    assert notebooks.parse(content) == alone(content), content
+    assert parsed == ([] if count is None else [count]), (content, parsed)
+wrong_cells = ({**a, "source": 1}, {"id": "a"}, {"id": 1}, 1)
+for wrong in [*(text(b, cell) for cell in wrong_cells), text(b, nbformat=9), "[]", "{", "[" * 9999]:
+    try:
+        raise AssertionError(notebooks.parse(wrong))
+    except parsing.Unreadable as error:
+        assert str(error).startswith("not a notebook: ")
+    assert notebooks.parse(text(b)) == alone(text(b))
+shared = notebooks.parse(text({**a, "id": "same"}, {**a, "id": "same"}))
+assert len({one["id"] for one in shared["cells"]}) == 2
+"""
+
 
 def code(name, source, outputs=()):
     cell = {"cell_type": "code", "id": name, "metadata": {}, "source": source}
@@ -76,6 +137,12 @@ def apply(client):
         return await client.call("POST", "kaosd/documents/apply", {"path": path, "base": base, "incoming": incoming})
 
     return apply
+
+
+@pytest.mark.parametrize("program", [ALIKE, IN_PARTS], ids=["read", "parsed"])
+def test_a_notebook_is_the_same_in_the_quick_way(environments, program):
+    root = Path(__file__).parent.parent.parent
+    subprocess.run([environments["shared"] / "bin" / "python", "-c", program, root], check=True)
 
 
 async def test_open_documents_are_listed(host, client, write):
