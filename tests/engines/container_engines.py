@@ -1,4 +1,5 @@
-"""Fixtures that let the tests of a module run on a real container engine: `environments`, `built`, `engine`, `twin`.
+"""Fixtures that let the tests of a module run on a real container engine: `environments`, `base`, `extended`,
+`engine`, `twin`.
 
 A module imports them by name and has a session's `containers` of its own kind.
 """
@@ -29,17 +30,29 @@ def environments() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-@pytest.fixture(scope="module")
-def built(environments: Path, containers: Containers) -> tuple[Environment, Environment]:
-    async def build() -> tuple[Environment, Environment]:
+def made(environments: Path, containers: Containers, inputs: Files) -> Environment:
+    """The environment of *inputs*, built with an engine of its own: fixtures of a module share no event loop."""
+
+    async def build() -> Environment:
         engine = DockerEngine(environments, socket=containers.address)
-        log = Lines(environments / "log")
-        one = await engine.build(SPEC, Files.of(""), log)
-        two = await engine.build(SPEC, Files.of(f"{EXTRA}\n"), log)
-        await engine.close()
-        return one, two
+        try:
+            return await engine.build(SPEC, inputs, Lines(environments / "log"))
+        finally:
+            await engine.close()
 
     return asyncio.run(build())
+
+
+@pytest.fixture(scope="module")
+def base(environments: Path, containers: Containers) -> Environment:
+    """The environment without requirements."""
+    return made(environments, containers, Files.of(""))
+
+
+@pytest.fixture(scope="module")
+def extended(environments: Path, containers: Containers) -> Environment:
+    """The same with EXTRA."""
+    return made(environments, containers, Files.of(f"{EXTRA}\n"))
 
 
 @pytest.fixture

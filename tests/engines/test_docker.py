@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from conformance import *  # noqa: F403 - its tests run here
 from conftest import SPEC, Files, Lines
-from container_engines import built, engine, environments, twin  # noqa: F401 - fixtures
+from container_engines import base, engine, environments, extended, twin  # noqa: F401 - fixtures
 from containers import Containers
 from lab import lab
 

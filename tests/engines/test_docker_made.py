@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uv
 from conftest import SPEC, Files, Lines
-from container_engines import built, engine, environments, twin  # noqa: F401 - fixtures
+from container_engines import base, engine, environments, extended, twin  # noqa: F401 - fixtures
 from containers import Containers
 from lab import lab
 from test_shapes import PROJECT, wheel
