@@ -49,9 +49,9 @@ def data(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def daemon_of(containers: Containers) -> Iterator[Daemon]:
+def daemon_of(containers: Containers, kind: type[Daemon] = Daemon) -> Iterator[Daemon]:
     """A running daemon whose notebooks live in containers."""
-    found = Daemon(Path(tempfile.mkdtemp(prefix="kd")), **settings_of(containers)).start()
+    found = kind(Path(tempfile.mkdtemp(prefix="kd")), **settings_of(containers)).start()
     try:
         yield found
     finally:

@@ -43,10 +43,11 @@ def free_port() -> int:
 class Daemon:
     """One daemon with its own state directory; `start` and `stop` may be called again and again.
 
-    python: the interpreter that it and its client run with.
+    python: the interpreter that it and its client run with. program: how that runs `kaosd`.
     """
 
     python = sys.executable
+    program: tuple[str, ...] = ("-m", "kaosd")
 
     def __init__(self, place: Path, **environ: str) -> None:
         self.place = place
@@ -87,7 +88,7 @@ class Daemon:
         output = open(self.place / "output", "ab")  # noqa: SIM115 - handed to the child
         with output:
             self.process = subprocess.Popen(
-                self.command(self.python, "-m", "kaosd", "run"), env=self.environ, stdout=output, stderr=output
+                self.command(self.python, *self.program, "run"), env=self.environ, stdout=output, stderr=output
             )
         return self.process
 

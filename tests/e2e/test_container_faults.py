@@ -24,6 +24,12 @@ ROOM = "1500m"  # of a Docker with a small disk: the base image, one with Jupyte
 SILENT = "does not answer (look at its own log)"
 
 
+class Impatient(Daemon):
+    """One that waits less for an engine that hangs."""
+
+    program = (str(Path(__file__).with_name("impatient.py")),)
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A source bundle as kaos has it."""
@@ -97,7 +103,7 @@ def hung(containers: Containers) -> Iterator[None]:
 async def test_an_engine_that_hangs_in_a_build_is_told_and_the_build_done_again(
     docker_containers: Containers, bundle: Path
 ) -> None:
-    with daemon_of(docker_containers) as daemon:
+    with daemon_of(docker_containers, Impatient) as daemon:
         daemon.deploy("hangs", bundle)
         (bundle / "Dockerfile").write_text(f"{KAOS_DOCKERFILE}RUN echo it has begun && sleep 5 && touch /made\n")
         until(lambda: "it has begun" in builds(daemon, "hangs"), "the build to begin")
@@ -112,7 +118,7 @@ async def test_an_engine_that_hangs_in_a_build_is_told_and_the_build_done_again(
 async def test_an_engine_that_hangs_in_a_start_is_told_and_leaves_one_container(
     docker_containers: Containers, bundle: Path
 ) -> None:
-    with daemon_of(docker_containers) as daemon:
+    with daemon_of(docker_containers, Impatient) as daemon:
         daemon.deploy("hangs", bundle)
         label = f"kaosd.home={daemon.home('hangs')}"
         (one,) = docker_containers.ids(label=label)
