@@ -29,7 +29,7 @@ from kaosd.plans import (
 )  # fmt: skip
 
 __all__ = [
-    "STOPPING", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "Directory", "Disk", "Failure", "Hold",
+    "STOPPING", "Apply", "Attach", "Attempt", "Build", "CancelBuild", "DirectoryState", "Disk", "FailedAttempt", "Hold",
     "HostFact", "Look", "Plan", "Renew", "Served", "Settle", "Start", "Step", "Stop", "Swap", "Sync", "Target", "Why",
     "about", "being_written", "ends_kernels", "plan",
 ]  # fmt: skip
@@ -56,7 +56,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class DirectoryState:
     """One of the two directories as its last scan found it.
 
     reading: the first scan has not ended. problem: why the directory cannot be taken.
@@ -86,8 +86,8 @@ class Disk:
     """
 
     target: Target | None
-    source: Directory = Directory()
-    data: Directory = Directory()
+    source: DirectoryState = DirectoryState()
+    data: DirectoryState = DirectoryState()
 
 
 class HostFact(StrEnum):
@@ -111,7 +111,7 @@ class Attempt(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedAttempt:
     """The last attempt of one kind that failed, and when another one is due.
 
     key: what it was about (see `about`, or STOPPING); anything else is tried at once.
@@ -175,7 +175,7 @@ class Look:
     busy: int = 0
     built: tuple[Environment, ...] = ()
     building: str | None = None
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedAttempt, ...] = ()
     pinned: Target | None = None
     paused: bool = False
     now_please: bool = False
@@ -247,7 +247,7 @@ def _stopped(look: Look, aim: _Aim) -> Plan | None:
     return Plan(Stop(), hold, aim.target)
 
 
-def _not_stopped(look: Look) -> Failure | None:
+def _not_stopped(look: Look) -> FailedAttempt | None:
     """Why the host could not be stopped, while that is not tried again."""
     away = (one for one in look.failures if one.key == STOPPING and look.now < (one.retry_at or 0))
     return next(away, None)
@@ -296,7 +296,7 @@ def _aim(look: Look) -> _Aim:
     return _Aim(target, source, source, data)
 
 
-def _held(look: Look, found: Directory) -> Hold | None:
+def _held(look: Look, found: DirectoryState) -> Hold | None:
     """Why the content of one directory is not to be deployed as it is now."""
     if found.problem is not None:
         return Hold(Why.PROBLEM, found.problem)
@@ -311,7 +311,7 @@ def _held(look: Look, found: Directory) -> Hold | None:
     return None
 
 
-def _saving(found: Directory) -> Hold | None:
+def _saving(found: DirectoryState) -> Hold | None:
     """Why what is deployed of a directory that is not held is not all of it."""
     written = being_written(found.saving)
     return Hold(Why.SAVING, written) if written is not None else None

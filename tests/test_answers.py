@@ -11,7 +11,21 @@ from kaosd.model import DeployCheck, Environment, Progress, Resources, Stage, Ve
 from kaosd.notebook import guidance
 from kaosd.notebook.guidance import Known, Tone
 from kaosd.notebook.standing import Standing, host_state, state
-from kaosd.planner import Attach, Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Target, Why
+from kaosd.planner import (
+    Attach,
+    Attempt,
+    FailedAttempt,
+    Hold,
+    HostFact,
+    Plan,
+    Renew,
+    Served,
+    Start,
+    Stop,
+    Swap,
+    Target,
+    Why,
+)
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
 SERVED = Served(ONE, "e1", "server", None, Resources())
@@ -24,7 +38,7 @@ BUILDING = replace(BEHIND, building=True)
 STEP = Progress(Stage.BUILD, "resolve the requirements: 12 packages", 0.0, 2, 4, 30.0)
 NO_STEP = Progress(Stage.BUILD, "prepare the build", 0.0)
 NO_VERSION = "model/requirements.txt line 3: no such version: nunpy==9 (the newest is 2.2)"
-DIED = Failure(Attempt.HOST, TARGET, "the host ended: out of memory", 10.0)
+DIED = FailedAttempt(Attempt.HOST, TARGET, "the host ended: out of memory", 10.0)
 
 
 def held(kind: Why, text: str, now: Standing = BEHIND, **more: object) -> Standing:

@@ -15,9 +15,9 @@ from kaosd.planner import (
     Attempt,
     Build,
     CancelBuild,
-    Directory,
+    DirectoryState,
     Disk,
-    Failure,
+    FailedAttempt,
     Hold,
     HostFact,
     Look,
@@ -63,9 +63,9 @@ SERVED = Served(CODE1, "e1", "server-1", DATA1, SMALL)
 
 def disk(target: Target | None, facts: dict[str, object], **times: float) -> Disk:
     """What is on disk: the facts of a directory are of the source, with data_ in front of the data."""
-    source = {key: facts.pop(key) for key in tuple(facts) if key in Directory.__slots__}
-    data = {key[5:]: facts.pop(key) for key in tuple(facts) if key.removeprefix("data_") in Directory.__slots__}
-    return Disk(target, Directory(**(times | source)), Directory(**(times | data)))
+    source = {key: facts.pop(key) for key in tuple(facts) if key in DirectoryState.__slots__}
+    data = {key[5:]: facts.pop(key) for key in tuple(facts) if key.removeprefix("data_") in DirectoryState.__slots__}
+    return Disk(target, DirectoryState(**(times | source)), DirectoryState(**(times | data)))
 
 
 def up(target: Target = ONE, **facts: object) -> Look:
@@ -89,12 +89,12 @@ def off(target: Target = ONE, **facts: object) -> Look:
     return up(target, **{"host": HostFact.NONE, "built": BUILT} | facts)
 
 
-def failed(attempt: Attempt, target: Target, retry_at: float | None = None) -> tuple[Failure, ...]:
-    return (Failure(attempt, about(attempt, target), "it failed", retry_at),)
+def failed(attempt: Attempt, target: Target, retry_at: float | None = None) -> tuple[FailedAttempt, ...]:
+    return (FailedAttempt(attempt, about(attempt, target), "it failed", retry_at),)
 
 
-def waiting(attempt: Attempt, target: Target, retry_at: float) -> tuple[Failure, ...]:
-    return (Failure(attempt, about(attempt, target), "it is open", retry_at, waits=True),)
+def waiting(attempt: Attempt, target: Target, retry_at: float) -> tuple[FailedAttempt, ...]:
+    return (FailedAttempt(attempt, about(attempt, target), "it is open", retry_at, waits=True),)
 
 
 def refused(attempt: Attempt, target: Target) -> frozenset[tuple[Attempt, object]]:
@@ -512,7 +512,7 @@ def test_every_case_comes_to_rest(case: Case) -> None:
         assert look.served.target == look.disk.target
 
 
-def at_rest(found: Directory) -> Directory:
+def at_rest(found: DirectoryState) -> DirectoryState:
     """A directory without events."""
     return replace(found, first=None, last=None)
 
@@ -553,7 +553,7 @@ def test_a_restarted_daemon_goes_on(case: Case) -> None:
 
 
 def test_a_host_that_cannot_be_ended_is_asked_again_after_a_while() -> None:
-    gone = Failure(Attempt.HOST, STOPPING, "pachd cannot be reached", NOW + 5)
+    gone = FailedAttempt(Attempt.HOST, STOPPING, "pachd cannot be reached", NOW + 5)
     look = replace(up(), removed=True, failures=(gone,))
     held = plan(look)
     assert held.step is None
@@ -564,7 +564,7 @@ def test_a_host_that_cannot_be_ended_is_asked_again_after_a_while() -> None:
 
 @pytest.mark.parametrize("wish", [{"stopped": "stopped by you"}, {"restart": True}])
 def test_a_host_that_cannot_be_stopped_is_said_to_fail_and_tried_again(wish: dict[str, object]) -> None:
-    gone = Failure(Attempt.HOST, STOPPING, "docker cannot be reached", NOW + 5, tries=2)
+    gone = FailedAttempt(Attempt.HOST, STOPPING, "docker cannot be reached", NOW + 5, tries=2)
     look = replace(up(), failures=(gone,), **wish)
     held = plan(look)
     assert held.step is None

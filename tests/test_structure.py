@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "kaosd"
 
 # Names of modules outside of the engines, and of classes, that stand for more than one thing. Add none.
 MODULES = {"text"}
-CLASSES = {"Applied", "Change", "Directory", "Failure", "Live", "Question"}
+CLASSES: set[str] = set()
 
 
 def modules() -> dict[str, Path]:

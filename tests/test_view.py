@@ -29,17 +29,31 @@ from kaosd.model import (
 from kaosd.notebook.resource_use import Sample
 from kaosd.notebook.standing import Standing, final, host_state, state
 from kaosd.notebook.view import Facts, contents, keep, notebook, why
-from kaosd.planner import Attempt, Failure, Hold, HostFact, Plan, Renew, Served, Start, Stop, Swap, Sync, Target, Why
+from kaosd.planner import (
+    Attempt,
+    FailedAttempt,
+    Hold,
+    HostFact,
+    Plan,
+    Renew,
+    Served,
+    Start,
+    Stop,
+    Swap,
+    Sync,
+    Target,
+    Why,
+)
 
 ONE, TWO = Version("example", "1" * 64), Version("example", "2" * 64)
 SERVED = Served(ONE, "e1", "server", None, Resources())
 TARGET = Target(ONE, "e1", None, Resources())
 LIVE = Standing(Plan(target=TARGET), SERVED, HostFact.RUNNING, ONE, None)
 NEW = Standing(Plan(), None, HostFact.NONE, ONE, None)
-FAILURE = Failure(Attempt.HOST, TARGET, "it died", 10.0)
+FAILURE = FailedAttempt(Attempt.HOST, TARGET, "it died", 10.0)
 ENVIRONMENT = Environment("e1", "", "server")
 RENEW = Renew(TARGET, ENVIRONMENT)
-WAITS = Failure(Attempt.SYNC, TARGET, "its tab sleeps", 10.0, waits=True)
+WAITS = FailedAttempt(Attempt.SYNC, TARGET, "its tab sleeps", 10.0, waits=True)
 WAITS_HOST = replace(WAITS, attempt=Attempt.HOST)
 OTHER = replace(WAITS, key=replace(TARGET, source=TWO))
 

@@ -46,7 +46,7 @@ class Held(Exception):
     """A document is open in a page that cannot take the change now; says why."""
 
 
-class Applied(NamedTuple):
+class PageApplied(NamedTuple):
     """See rooms.Applied."""
 
     conflict: bool
@@ -104,7 +104,7 @@ class Desk:
         ordered = await _saved_last_first(pages, path) if len(pages) > 1 else pages
         return await _text(ordered[0], path) if ordered else None
 
-    async def apply(self, path: str, base: str | None, incoming: str, kept: Kept = None) -> list[Applied]:
+    async def apply(self, path: str, base: str | None, incoming: str, kept: Kept = None) -> list[PageApplied]:
         """Bring the change base→incoming to *path* in every page that has it open; empty when none has.
 
         Raises Held, after the pages got the notice; Unreadable when *incoming* is not a document of the kind; Unkept
@@ -118,13 +118,13 @@ class Desk:
 
     async def _apply_to_all(
         self, pages: list[Page], path: str, base: str | None, incoming: str, kept: Kept
-    ) -> list[Applied]:
+    ) -> list[PageApplied]:
         """Bring the change to pages that do not share the document, and to each what the others hold.
 
         Whoever saved last is asked first, so that it saves over nothing that it does not know; each one after it gets
         what is on disk then, and in the end all hold the same.
         """
-        applied = list[Applied]()
+        applied = list[PageApplied]()
         held = list[tuple[Page, str]]()
         for page in await _saved_last_first(pages, path):
             change = await _apply_in_time(page, path, base, incoming, kept, over=bool(held))
@@ -247,13 +247,15 @@ async def _text(page: Page, path: str) -> str | None:
 
 async def _apply_in_time(
     page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool = False
-) -> Applied | None:
+) -> PageApplied | None:
     """See _apply. Raises Held, after the page got the notice."""
     with _telling(page, path):
         return await asyncio.wait_for(_apply(page, path, base, incoming, kept, over=over), _LONGEST)
 
 
-async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool) -> Applied | None:
+async def _apply(
+    page: Page, path: str, base: str | None, incoming: str, kept: Kept, *, over: bool
+) -> PageApplied | None:
     """Try until the document is what the change was made for; None when it is not open there any more."""
     found = await page.ask(do="read", path=path)
     while not found.get("gone"):
@@ -265,7 +267,7 @@ async def _apply(page: Page, path: str, base: str | None, incoming: str, kept: K
         todo = operations.for_page(change.operations)
         found = await page.ask(do="apply", path=path, of=found["id"], operations=todo, over=over)
         if "saved" in found:
-            return Applied(change.conflict, before, found["saved"])
+            return PageApplied(change.conflict, before, found["saved"])
     return None
 
 

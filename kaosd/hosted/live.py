@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jupyter_ydoc import YUnicode
 
 
-class Change(NamedTuple):
+class SpliceResult(NamedTuple):
     """conflict: something of the document gave way.
 
     before: its text, if it held edits that were not in base and the document has changed.
@@ -29,7 +29,7 @@ class Change(NamedTuple):
     before: str | None
 
 
-class Live(Protocol):
+class SharedDocument(Protocol):
     """A document of any kind."""
 
     def parse(self, text: str) -> Any:
@@ -38,7 +38,7 @@ class Live(Protocol):
     def get(self) -> Any:
         """What it holds, as the content of its file."""
 
-    def splice(self, base: Any, incoming: Any, kept: Kept = None) -> Change:
+    def splice(self, base: Any, incoming: Any, kept: Kept = None) -> SpliceResult:
         """Bring the change base→incoming to the document, in one transaction. With base None, incoming wins.
 
         Raises Unkept, and changes nothing, when it holds edits that are not *kept*.
@@ -59,7 +59,7 @@ class LiveText:
         """The text."""
         return str(self._document.get())
 
-    def splice(self, base: str | None, incoming: str, kept: Kept = None) -> Change:
+    def splice(self, base: str | None, incoming: str, kept: Kept = None) -> SpliceResult:
         """Replace what differs, word by word."""
         live = self._document.get()
         change = of_text(base, live, incoming, utf8)
@@ -68,7 +68,7 @@ class LiveText:
         with self._document.ydoc.transaction():
             for _, *splice in change.operations:
                 _splice(self._document.ydoc.get("source", type=Text), *splice)
-        return Change(change.conflict, before)
+        return SpliceResult(change.conflict, before)
 
 
 class LiveNotebook:
@@ -91,7 +91,7 @@ class LiveNotebook:
             return dict(self._document.get())
         return live
 
-    def splice(self, base: dict[str, Any] | None, incoming: dict[str, Any], kept: Kept = None) -> Change:
+    def splice(self, base: dict[str, Any] | None, incoming: dict[str, Any], kept: Kept = None) -> SpliceResult:
         """Change cells, sources, outputs and metadata that differ, and leave all others alone."""
         document = self._document
         live, running = read(document)
@@ -101,7 +101,7 @@ class LiveNotebook:
         with document.ydoc.transaction():
             for what, *details in change.operations:
                 _DO[what](document, *details)
-        return Change(change.conflict, before)
+        return SpliceResult(change.conflict, before)
 
 
 def read(document: YNotebook) -> tuple[dict[str, Any], frozenset[int]]:

@@ -37,19 +37,19 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(server: Any) -> None:
     place = os.environ["KAOSD_POD"]
-    directory = Directory(server, place)
+    directory = PodDirectory(server, place)
     root = url_path_join(server.base_url, "kaosd", "pod")
     questions = {"look": directory.look, "change": directory.change, "leave": directory.leave, "part": directory.part}
     routes: list[Any] = [
         (root, Info, {"directory": directory}),
         (url_path_join(root, "read"), Read, {"directory": directory}),
     ]
-    routes += [(url_path_join(root, name), Question, {"answer": answer}) for name, answer in questions.items()]
+    routes += [(url_path_join(root, name), PodQuestion, {"answer": answer}) for name, answer in questions.items()]
     server.web_app.add_handlers(".*$", routes)
     _close(server, directory)
 
 
-def _close(server: Any, directory: Directory) -> None:
+def _close(server: Any, directory: PodDirectory) -> None:
     """Answer nothing but OPEN until the directory holds what the daemon has brought."""
     application = server.web_app
     find = application.find_handler
@@ -76,7 +76,7 @@ class NotYet(web.RequestHandler):
         self.finish("The notebook's code is on its way.")
 
 
-class Directory:
+class PodDirectory:
     """The notebook's directory. place: a directory of the host's own in its container.
 
     trees: the versions that the daemon has named as those that may be in it; None before it has. They outlive the
@@ -184,11 +184,11 @@ class Directory:
 
 
 class Info(APIHandler):
-    """See Directory.info."""
+    """See PodDirectory.info."""
 
     auth_resource = "contents"
 
-    def initialize(self, directory: Directory) -> None:
+    def initialize(self, directory: PodDirectory) -> None:
         """directory: what is reported."""
         self._directory = directory
 
@@ -199,13 +199,13 @@ class Info(APIHandler):
         self.finish(json.dumps(await self._directory.info()))
 
 
-class Question(APIHandler):
+class PodQuestion(APIHandler):
     """A question to the directory."""
 
     auth_resource = "contents"
 
     def initialize(self, answer: Any) -> None:
-        """answer: a method of Directory."""
+        """answer: a method of PodDirectory."""
         self._answer = answer
 
     @web.authenticated
@@ -220,7 +220,7 @@ class Read(APIHandler):
 
     auth_resource = "contents"
 
-    def initialize(self, directory: Directory) -> None:
+    def initialize(self, directory: PodDirectory) -> None:
         """directory: what is read from."""
         self._directory = directory
 

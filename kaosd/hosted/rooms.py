@@ -16,7 +16,7 @@ from jupyter_server_ydoc.utils import SERVER_SESSION, OutOfBandChanges
 from jupyter_ydoc import YNotebook, YUnicode
 
 from .keeping import Kept
-from .live import Live, LiveNotebook, LiveText
+from .live import LiveNotebook, LiveText, SharedDocument
 from .parsing import Unreadable, written
 
 if TYPE_CHECKING:
@@ -192,15 +192,15 @@ def _waiting_of(found: list[DocumentRoom]) -> set[DocumentRoom]:
     return {room for room, save in saves if save is not None and not save.done()}
 
 
-def live_of(room: DocumentRoom) -> Live:
+def live_of(room: DocumentRoom) -> SharedDocument:
     """The document of a room, the same one each time. Raises Unreadable for a kind that is not changed."""
-    live: Live | None = vars(room).get(_LIVE)
+    live: SharedDocument | None = vars(room).get(_LIVE)
     if live is None:
         live = vars(room)[_LIVE] = _live(room)
     return live
 
 
-def _live(room: DocumentRoom) -> Live:
+def _live(room: DocumentRoom) -> SharedDocument:
     document = room._document
     if isinstance(document, YNotebook):
         return LiveNotebook(document)
@@ -243,7 +243,7 @@ async def _save(room: DocumentRoom, take_over: Callable[[], Awaitable[None]]) ->
     return False
 
 
-async def _take_over(room: DocumentRoom, document: Live, base: Any) -> None:
+async def _take_over(room: DocumentRoom, document: SharedDocument, base: Any) -> None:
     """Bring what is on disk to the document; a change whose *base* is unknown is replaced by the document."""
     model = await room._file.load_content(room.file_format, room.file_type)
     if base is not None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 
 from kaosd.errors import KaosError
-from kaosd.planner import STOPPING, Attempt, Failure, Target, about
+from kaosd.planner import STOPPING, Attempt, FailedAttempt, Target, about
 
 FIRST = 0.5  # seconds before the second try
 KEPT = 2  # failures of one kind: of what is wanted, and of what is to serve meanwhile
@@ -22,7 +22,7 @@ class Failures:
         self._cap = cap
         self._jitter = jitter
         self._tries: dict[Attempt, int] = {}
-        self.known: tuple[Failure, ...] = ()
+        self.known: tuple[FailedAttempt, ...] = ()
 
     def add(self, attempt: Attempt, target: Target | None, error: KaosError, now: float) -> int:
         """Write down that *attempt* failed for *target*, at loop time *now*; how many have in a row.
@@ -33,7 +33,7 @@ class Failures:
         delay = min(FIRST * 2 ** min(tries - 1, 32), self._cap) * self._jitter()
         retry_at = now + delay if error.retryable or target is None else None
         self._put(
-            Failure(
+            FailedAttempt(
                 attempt,
                 about(attempt, target) if target else STOPPING,
                 str(error),
@@ -46,11 +46,11 @@ class Failures:
 
     def cancelled(self, environment: str) -> None:
         """A person does not want this environment to be built."""
-        self._put(Failure(Attempt.BUILD, environment, "the build was cancelled by you", None, cancelled=True))
+        self._put(FailedAttempt(Attempt.BUILD, environment, "the build was cancelled by you", None, cancelled=True))
 
     def wait(self, attempt: Attempt, target: Target, text: str, retry_at: float) -> None:
         """Nothing went wrong, but *attempt* has to wait for a person until loop time *retry_at*."""
-        self._put(Failure(attempt, about(attempt, target), text, retry_at, waits=True))
+        self._put(FailedAttempt(attempt, about(attempt, target), text, retry_at, waits=True))
 
     def text(self, attempt: Attempt, key: object) -> str | None:
         """Why this very attempt failed, if it did."""
@@ -80,7 +80,7 @@ class Failures:
         self.known = ()
         self._tries.clear()
 
-    def _put(self, new: Failure) -> None:
+    def _put(self, new: FailedAttempt) -> None:
         same = [one for one in self.known if one.attempt is new.attempt and one.key != new.key]
         others = [one for one in self.known if one.attempt is not new.attempt]
         self.known = (*others, *same[-(KEPT - 1) :], new)

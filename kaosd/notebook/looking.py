@@ -221,16 +221,16 @@ class Looking:
         return planner.Disk(
             target,
             self._directory("source", actor.source, live.source),
-            planner.Directory() if actor.data is None else self._directory("data", actor.data, live.data),
+            planner.DirectoryState() if actor.data is None else self._directory("data", actor.data, live.data),
         )
 
-    def _directory(self, kind: str, root: Root, served: Version | None) -> planner.Directory:
+    def _directory(self, kind: str, root: Root, served: Version | None) -> planner.DirectoryState:
         """One directory as the planner sees it. served: its version that was deployed last."""
         scan = root.scan
         if scan is None:
-            return planner.Directory(reading=True, problem=root.trouble)
+            return planner.DirectoryState(reading=True, problem=root.trouble)
         lost, force = self._lost(kind, scan, served), f"kaosctl redeploy {self.actor.spec.name} --force"
-        return planner.Directory(
+        return planner.DirectoryState(
             problem=scan.problem or root.trouble,
             guard=f"{lost}; bring back what is missing, or `{force}` when you mean it" if lost else None,
             brief=lost or "",

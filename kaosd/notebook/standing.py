@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kaosd.model import HostState, NotebookState, Version
-from kaosd.planner import Attempt, Failure, HostFact, Plan, Renew, Served, Start, Step, Stop, Swap, Sync, Why
+from kaosd.planner import Attempt, FailedAttempt, HostFact, Plan, Renew, Served, Start, Step, Stop, Swap, Sync, Why
 
 HELD = (Why.PAUSED, Why.MASS_CHANGE, Why.PROBLEM, Why.PINNED, Why.BUSY, Why.OPEN)
 WORD = {
@@ -41,7 +41,7 @@ class Standing:
     data: Version | None
     stepping: Step | None = None
     building: bool = False
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[FailedAttempt, ...] = ()
     paused: bool = False
     stopped: str = ""  # why no host is to run, as a sentence
     restarts: int = 0

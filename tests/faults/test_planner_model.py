@@ -21,9 +21,9 @@ from kaosd.planner import (
     Attempt,
     Build,
     CancelBuild,
-    Directory,
+    DirectoryState,
     Disk,
-    Failure,
+    FailedAttempt,
     HostFact,
     Look,
     Plan,
@@ -95,7 +95,9 @@ class World:
             host=HostFact.NONE if self.host is None else HostFact.RUNNING,
             built=tuple(environment(digest) for digest in sorted(self.built)),
             building=self.building,
-            failures=tuple(Failure(a, key, "no", 101.0 if when == LATER else None) for a, key, when in self.failures),
+            failures=tuple(
+                FailedAttempt(a, key, "no", 101.0 if when == LATER else None) for a, key, when in self.failures
+            ),
             paused=self.paused,
             cut_short=self.begun,
             refused=self.refused,
@@ -321,7 +323,9 @@ def test_directories_that_cannot_be_read_take_nothing_down_and_leave_nothing_hal
     """A disk that fails or is not mounted: what is served stays, is mended where a step was cut short, and is told."""
     for world in states:
         now, steps = replace(world, failures=()), 0
-        while (found := plan(replace(now.look(), disk=Disk(None, Directory(problem="unreadable"))))).step is not None:
+        while (
+            found := plan(replace(now.look(), disk=Disk(None, DirectoryState(problem="unreadable"))))
+        ).step is not None:
             now, steps = parts(now, found.step)[-1], steps + 1
             assert steps < 10, (world, found)
         assert found.hold is not None, (world, now)
@@ -337,7 +341,7 @@ def test_a_directory_that_is_held_keeps_its_part_and_the_other_is_deployed(state
             continue
         now, steps = replace(world, failures=()), 0
         while True:
-            disk = replace(Disk(world.disk), **{held: Directory(guard="most is gone")})
+            disk = replace(Disk(world.disk), **{held: DirectoryState(guard="most is gone")})
             found = plan(replace(now.look(), disk=disk))
             if found.step is not None:
                 now = parts(now, found.step)[-1]
