@@ -19,6 +19,7 @@ from kaosd.bundle import Store
 from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.failure import USAGE, Failure
 from kaosd.daemon import lock_state, serve
+from kaosd.display import printable
 from kaosd.errors import ConfigError, KaosError
 from kaosd.journal import Journal
 from kaosd.logging_setup import configure
@@ -26,7 +27,6 @@ from kaosd.notebook.backup_reading import read_backup
 from kaosd.notebook.backup_writing import write_backup
 from kaosd.settings import load, prepare
 from kaosd.settings.locations import expand
-from kaosd.text import printable
 
 EX_CONFIG = 78  # sysexits.h: systemd does not restart after it
 

@@ -26,8 +26,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from kaosd.aside import is_file, set_aside
+from kaosd.display import printable
 from kaosd.stage_logs import stamp
-from kaosd.text import printable
 
 MASK = "********"
 FILE_BYTES, FILES_KEPT = 8_000_000, 3

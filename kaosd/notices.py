@@ -17,9 +17,9 @@ from jeepney import DBusAddress, MessageType, new_method_call
 from jeepney.io.asyncio import open_dbus_router
 from jeepney.io.common import RouterClosed
 
+from kaosd.display import printable
 from kaosd.journal import Event, Journal
 from kaosd.notebook import News
-from kaosd.text import printable
 
 log = structlog.get_logger(__name__)
 WITHIN = 5.0  # seconds for one notice

@@ -14,7 +14,7 @@ from collections.abc import MutableMapping
 
 import structlog
 
-from kaosd.text import printable
+from kaosd.display import printable
 
 log = structlog.get_logger(__name__)
 FIRST_GIVEN = 3  # the first descriptor that systemd hands over

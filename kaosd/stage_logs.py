@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from kaosd.display import epoch, printable, rfc3339
 from kaosd.hosted.logfile import LINE, LONGEST
-from kaosd.text import epoch, printable, rfc3339
 
 STAGES = ("watch", "build", "host")
 _STEP = 64 * 1024  # bytes of a file that are read first for its last lines

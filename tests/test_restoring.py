@@ -6,10 +6,10 @@ import os
 
 import pytest
 
+from kaosd.display import printable
 from kaosd.errors import ConflictError
 from kaosd.journal import Recovered
 from kaosd.notebook.restoring import choose, hosted_path
-from kaosd.text import printable
 
 
 def copy(path: str, file: str, deployment: int = 1) -> Recovered:

@@ -9,10 +9,6 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "kaosd"
 
-# Names of modules outside of the engines, and of classes, that stand for more than one thing. Add none.
-MODULES = {"text"}
-CLASSES: set[str] = set()
-
 
 def modules() -> dict[str, Path]:
     """The modules of the package, by their full names."""
@@ -73,12 +69,9 @@ def test_there_are_no_circles_of_imports() -> None:
     assert circles(graph) == [], "these import each other; move what both need into a module below them"
 
 
-def check(found: dict[str, list[str]], known: set[str]) -> None:
-    """Names that stand for several things are *known*, and the known ones still do."""
-    several = {name: places for name, places in found.items() if len(places) > 1}
-    fresh = {name: places for name, places in several.items() if name not in known}
-    assert fresh == {}, "these names are taken: choose one that says what the new thing is"
-    assert known - several.keys() == set(), "well done; remove them from the list"
+def taken(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The names that stand for several things, with where they are."""
+    return {name: places for name, places in found.items() if len(places) > 1}
 
 
 def test_a_module_name_is_used_once() -> None:
@@ -86,7 +79,7 @@ def test_a_module_name_is_used_once() -> None:
     for name, path in modules().items():
         if not name.startswith("kaosd.engines.") and path.stem not in ("__init__", "__main__"):
             found[path.stem].append(name)
-    check(found, MODULES)
+    assert taken(found) == {}, "choose a name that says what the new module is"
 
 
 def test_a_class_name_is_used_once() -> None:
@@ -95,4 +88,4 @@ def test_a_class_name_is_used_once() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 found[node.name].append(name)
-    check(found, CLASSES)
+    assert taken(found) == {}, "choose a name that says what the new class is"

@@ -16,8 +16,8 @@ from kaosd.bundle.listing import file_header, header_of, kind_of, unsure
 from kaosd.bundle.store import Store
 from kaosd.bundle.tree import Entry, Kind, split
 from kaosd.bundle.writers import Writers, WriterVerdict
+from kaosd.display import printable
 from kaosd.errors import BundleError
-from kaosd.text import printable
 
 ATTEMPTS = 3
 GRAIN = 20_000_000  # ns; two ticks of the clock that stamps files: changes within one look alike

@@ -22,10 +22,10 @@ from kaosd.bundle.store import Store
 from kaosd.bundle.store_errors import store_errors
 from kaosd.bundle.tree import Entry, split
 from kaosd.bundle.writing import create
+from kaosd.display import printable
 from kaosd.errors import BundleError
 from kaosd.hosted.renaming import exchange, place
 from kaosd.hosted.states import State, alike
-from kaosd.text import printable
 
 _BESIDE = TEMPORARY + b"pull-"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

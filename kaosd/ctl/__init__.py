@@ -77,7 +77,7 @@ def _run(given: list[str]) -> int:
 
 def _tell(error: KaosError, *, as_json: bool) -> int:
     """The sentence on stderr; with --json also as an object on stdout, so that a reader always gets JSON."""
-    from kaosd.text import printable
+    from kaosd.display import printable
 
     print(f"kaosctl: {printable(error.text)}", file=sys.stderr)
     if error.hint:

@@ -14,7 +14,7 @@ from kaosd import __version__
 from kaosd.ctl import failure, places
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.json_parsing import parse_json
-from kaosd.text import printable
+from kaosd.display import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 
 from kaosd.ctl import screen
-from kaosd.text import epoch
+from kaosd.display import epoch
 
 
 def tell(value: object, lines: Iterable[str], *, as_json: bool) -> None:

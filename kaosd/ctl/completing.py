@@ -172,7 +172,7 @@ def _one_line(text: str | None) -> str:
 
 def answer(words: list[str], *, of_daemon: bool = False) -> int:
     """`kaosctl __complete WORDS`: print what the last word can become. of_daemon: of a command line of kaosd."""
-    from kaosd.text import printable
+    from kaosd.display import printable
 
     if of_daemon:
         from kaosd.ctl.daemon_usage import daemon_commands as commands

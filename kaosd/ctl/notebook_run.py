@@ -11,7 +11,7 @@ from kaosd.ctl import command_output, failure, places
 from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.screen import Screen, span
-from kaosd.text import printable
+from kaosd.display import printable
 
 EXITS = {"passed": 0, "failed": failure.FAILED, "timeout": failure.TIMED_OUT}
 WORDS = {"true": True, "false": False, "none": None, "null": None}

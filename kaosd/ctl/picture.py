@@ -7,7 +7,7 @@ What the daemon has worked out (summary, tone, next, progress, usage, edits, not
 from __future__ import annotations
 
 from kaosd.ctl.screen import Screen, age, briefly, count, quantity, since, size_of, some
-from kaosd.text import epoch
+from kaosd.display import epoch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

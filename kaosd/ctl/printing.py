@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from kaosd.ctl import levels
 from kaosd.ctl.screen import Screen
 from kaosd.ctl.searching import Hit
+from kaosd.display import rfc3339
 from kaosd.stage_logs import LogLine, StageLog, note
-from kaosd.text import rfc3339
 
 ENDS = {"live": "good", "failed": "badly"}
 ROLES = {levels.ERROR: "bad", levels.WARNING: "busy", levels.DEBUG: "dim", levels.OTHER: ""}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kaosd.text import epoch, printable
+from kaosd.display import epoch, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

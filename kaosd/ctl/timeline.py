@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kaosd.ctl.screen import Screen, columns, cut, some, span
-from kaosd.text import epoch
+from kaosd.display import epoch
 
 if TYPE_CHECKING:
     from kaosd.ctl.screen import Piece

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from kaosd.text import printable
+from kaosd.display import printable
 
 _VOID = frozenset({"input", "link", "meta"})
 

@@ -29,10 +29,10 @@ from kaosd import __version__
 from kaosd.bundle import Store
 from kaosd.bundle.edit_survey import EditSurvey
 from kaosd.bundle.tree import encode
+from kaosd.display import printable
 from kaosd.errors import ConfigError, ContentLost
 from kaosd.journal import SCHEMA, Journal
 from kaosd.notebook import data_link
-from kaosd.text import printable
 
 FORMAT = 1
 KEPT = ("recovered", "parked")  # directories of a notebook that go into a backup as they are

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kaosd import bundle
 from kaosd.bundle import Store, TreeChange
+from kaosd.display import printable, rfc3339
 from kaosd.engines.base import Listing
 from kaosd.errors import KaosError, NotFoundError
 from kaosd.model import Deployment, Version
@@ -16,7 +17,6 @@ from kaosd.notebook import diffs
 from kaosd.notebook.package_changes import changed
 from kaosd.notebook.past import Past
 from kaosd.notebook.sides import stored_side
-from kaosd.text import printable, rfc3339
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook

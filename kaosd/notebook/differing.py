@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd.bundle import HostedEdit
+from kaosd.display import printable, rfc3339
 from kaosd.errors import NotFoundError
 from kaosd.journal import Recovered
 from kaosd.notebook import diffs
@@ -19,7 +20,6 @@ from kaosd.notebook.restoring import choose as choose_copy
 from kaosd.notebook.restoring import hosted_path
 from kaosd.notebook.sides import hosted_side, side_below, stored_side
 from kaosd.notebook.tabs import current_edits, means_the_same
-from kaosd.text import printable, rfc3339
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook

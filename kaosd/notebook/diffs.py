@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kaosd import encodings
+from kaosd.display import rfc3339
 from kaosd.notebook import cells
 from kaosd.notebook.line_diffs import hunks
-from kaosd.text import rfc3339
 
 LARGE = 2**20  # bytes of a text, above which it is not compared line by line
 NOTEBOOK_LARGE = 32 * 2**20  # bytes; a notebook holds its pictures

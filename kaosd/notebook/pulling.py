@@ -24,6 +24,7 @@ from kaosd.bundle.openat import directory, open_root, opened
 from kaosd.bundle.read_file import leaves
 from kaosd.bundle.source_writing import ChangedMeanwhile, copy_out, state_below, write_below
 from kaosd.bundle.tree import Kind, join, split
+from kaosd.display import printable
 from kaosd.engines.base import Carrier
 from kaosd.errors import ConflictError
 from kaosd.hosted.states import State, alike
@@ -32,7 +33,6 @@ from kaosd.notebook.copies import place_for_copies
 from kaosd.notebook.differing import choose, is_file_named
 from kaosd.notebook.diffs import NOTEBOOK_LARGE
 from kaosd.notebook.tabs import Tabs, editing, means_the_same
-from kaosd.text import printable
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook

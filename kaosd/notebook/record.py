@@ -14,6 +14,7 @@ from pathlib import Path
 from kaosd.aside import is_file, set_aside
 from kaosd.bundle.caches import CACHES
 from kaosd.bundle.store_errors import store_errors
+from kaosd.display import printable
 from kaosd.errors import NotFoundError
 from kaosd.hosted import logfile
 from kaosd.journal import Journal, Live, Recovered
@@ -23,7 +24,6 @@ from kaosd.model import DeployCheck, Deployment, Job, JobState, Progress, Resour
 from kaosd.notebook.past import SHORT, one_line
 from kaosd.planner import Target
 from kaosd.stage_logs import log_name, stage_logs, stamp
-from kaosd.text import printable
 
 # What a deployment is called after: the costliest step that it took.
 COST = ("none", "apply", "sync", "attach", "swap", "build", "start")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kaosd.bundle import HostedEdit
 from kaosd.bundle.put_back import put_back
 from kaosd.bundle.writing import write_entry
+from kaosd.display import printable
 from kaosd.engines.base import Carrier
 from kaosd.errors import ConflictError
 from kaosd.notebook.copies import Copies, place_for_copies
@@ -24,7 +25,6 @@ from kaosd.notebook.elsewhere import Elsewhere
 from kaosd.notebook.open_documents import Splice
 from kaosd.notebook.tabs import Tabs, editing
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
-from kaosd.text import printable
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd import bundle
+from kaosd.display import printable
 from kaosd.engines.base import Carrier
 from kaosd.errors import BundleError, ConflictError, EngineError, NotFoundError
 from kaosd.journal import Recovered
@@ -21,7 +22,6 @@ from kaosd.notebook.elsewhere import Elsewhere
 from kaosd.notebook.kept import all_copies
 from kaosd.notebook.open_documents import Splice
 from kaosd.notebook.work import DOCUMENT_MAX, is_text
-from kaosd.text import printable
 
 if TYPE_CHECKING:
     from kaosd.notebook.actor import Notebook

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kaosd.display import rfc3339
 from kaosd.model import ByHand, LostKernels, NotebookState, PackageChanges
 from kaosd.notebook.guidance import Next, wait_steps
 from kaosd.planner import Hold, Why
-from kaosd.text import rfc3339
 from kaosd.wire import Tone
 
 LONGEST = 140  # characters of a text

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, overload
 
-from kaosd import text, wire
+from kaosd import display, wire
 from kaosd.bundle import Refused, Verdict
 from kaosd.engines.base import Contents
 from kaosd.journal import Live
@@ -44,7 +44,7 @@ def rfc3339(at: float | None) -> str | None: ...
 
 def rfc3339(at: float | None) -> str | None:
     """A time as text, in UTC with milliseconds."""
-    return None if at is None else text.rfc3339(at)
+    return None if at is None else display.rfc3339(at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +310,7 @@ def why(
         costs, says = "sync", "is code"
     else:
         costs, says = "nothing", f"is in the bundle, but neither an environment input nor below {os.fsdecode(top)}/"
-    shown = text.printable(os.fsdecode(inside)) if inside != b"." else f"the {kind} directory itself"
+    shown = display.printable(os.fsdecode(inside)) if inside != b"." else f"the {kind} directory itself"
     rule = f" (rule {verdict.rule} of {verdict.origin})" if verdict.rule else ""
     if rule and verdict.line is not None:
         rule = f" (rule {verdict.rule}, {verdict.origin}:{verdict.line})"
@@ -328,7 +328,7 @@ def why(
 def refusals(refused: Iterable[Refused]) -> Iterator[str]:
     """What was left out of a bundle, in words."""
     for one in refused:
-        yield f"{text.printable(os.fsdecode(one.path))}: {one.reason}"
+        yield f"{display.printable(os.fsdecode(one.path))}: {one.reason}"
 
 
 def _seconds(started: float, finished: float | None) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kaosd.display import epoch, rfc3339
 from kaosd.stage_logs import (
     Excerpt,
     LogLine,
@@ -27,7 +28,6 @@ from kaosd.stage_logs import (
     stage_logs,
     stamp,
 )
-from kaosd.text import epoch, rfc3339
 
 JOB = "ab" * 16
 OTHER = "cd" * 16

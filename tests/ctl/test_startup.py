@@ -20,7 +20,7 @@ OWN = {
     "kaosd.ctl.status",
     "kaosd.errors",
     "kaosd.standard_streams",
-    "kaosd.text",
+    "kaosd.display",
 }
 COMMANDS = (
     "status",

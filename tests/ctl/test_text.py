@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaosd.text import epoch, printable, rfc3339
+from kaosd.display import epoch, printable, rfc3339
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ from kaosd.api.request_table import ROUTES
 from kaosd.bundle import Matcher, mass_change
 from kaosd.bundle.read_file import leaves
 from kaosd.bundle.tree import Entry, decode, encode
+from kaosd.display import printable
 from kaosd.engines.pachyderm.names import MANIFEST, in_kubernetes, names_of, refused_because
 from kaosd.errors import BundleError, ConfigError, KaosError
 from kaosd.journal import Intent, Live, rows
 from kaosd.model import NAME_MAX, Version, check_name, parse_memory
 from kaosd.settings.schema import NotebookTable
 from kaosd.stage_logs import split_line, stamp
-from kaosd.text import printable
 from tests.faults.daemon import Struck
 
 FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kaosd.display import printable
 from kaosd.errors import ConfigError, EngineError
-from kaosd.text import printable
 
 MANIFEST = ".kaosd.json"  # in every repo of ours: a repo must never be empty, and it says what the commit holds
 LABEL_MAX = 63  # of Kubernetes
