@@ -34,7 +34,7 @@ SECTIONS = {
     "environments": (1.5, 0.8),
     "swap": (1.5, 0.6),
     "front": (1, 0.5),
-    "busy": (2, 1),
+    "busy": (4, 2),
     "clients": (1.5, 0.5),
     "idle": (5, 0.8),
     "storm": (1, 0.5),

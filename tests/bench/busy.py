@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kaosd.notebook.hosting import FRESH
 from tests.bench.bench import Bench, at_leisure, timed
 from tests.bench.processes import busy
 from tests.bench.report import OWN, Report
@@ -29,7 +30,7 @@ _LIMIT = 5
 
 def measure(bench: Bench, report: Report) -> None:
     """The same daemon, first with nobody at its front, then with all clients at once."""
-    rounds, kernels = bench.choose(10, 50), bench.choose(5, SOCKETS)
+    rounds, kernels = bench.choose(10, 30), bench.choose(5, SOCKETS)
     with bench.daemon() as daemon:
         source = make_bundle(bench.place / _NAME)
         daemon.deploy(_NAME, source)
@@ -45,11 +46,11 @@ def measure(bench: Bench, report: Report) -> None:
 
 
 def _look(daemon: Daemon, source: Path, rounds: int) -> dict[str, list[float]]:
-    """Saves and questions in turn, at no fixed distance."""
+    """Saves and questions in turn, each so long after the other that the daemon asks the host again."""
     saved, hosted = source / "model" / "train.py", daemon.home(_NAME) / "work" / "train.py"
     times: dict[str, list[float]] = {SAVE: [], STATUS: [], CLIENT: []}
     for _ in range(rounds):
-        time.sleep(random.uniform(0.2, 0.4))
+        _pause()
         text = f"ANSWER = {random.random()}\n"
         began = time.perf_counter()
         saved.write_text(text)
@@ -57,9 +58,15 @@ def _look(daemon: Daemon, source: Path, rounds: int) -> dict[str, list[float]]:
             assert time.perf_counter() - began < 60, "the save did not come"
             time.sleep(0.0005)
         times[SAVE].append(time.perf_counter() - began)
+        _pause()
         times[STATUS].append(timed(lambda: _ask(daemon.environ["KAOSD_SOCKET"])))
+        _pause()
         times[CLIENT].append(timed(lambda: daemon.ctl("status")))
     return times
+
+
+def _pause() -> None:
+    time.sleep(FRESH + random.uniform(0.1, 0.3))
 
 
 def _ask(path: str) -> None:
