@@ -1,10 +1,11 @@
-"""The command `kaosd`: run, check, demo, install-service, uninstall-service."""
+"""The command `kaosd`: run, check, demo, install-service, uninstall-service. Each loads what it needs itself."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -12,21 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
-from kaosd import config_check, demo, install, proc, sd, standard_streams
-from kaosd.bundle import Store
+from kaosd import sd, standard_streams
 from kaosd.ctl.daemon_usage import daemon_commands
 from kaosd.ctl.failure import USAGE, Failure
-from kaosd.daemon import lock_state, serve
 from kaosd.display import printable
 from kaosd.errors import ConfigError, KaosError
-from kaosd.journal import Journal
-from kaosd.logging_setup import configure
-from kaosd.notebook.backup_reading import read_backup
-from kaosd.notebook.backup_writing import write_backup
-from kaosd.settings import load, prepare
-from kaosd.settings.locations import expand
 
 EX_CONFIG = 78  # sysexits.h: systemd does not restart after it
 
@@ -75,8 +66,19 @@ def _path(text: str | None) -> Path | None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from kaosd import proc
+
     proc.unmarked()
     sd.notify(sd.status("starting"))
+    gc.disable()  # what is loaded stays: to go through it again and again takes a tenth of the start
+    import structlog
+
+    from kaosd.daemon import serve
+    from kaosd.logging_setup import configure
+    from kaosd.settings import load, prepare
+
+    gc.freeze()
+    gc.enable()
     activated = sd.listening()
     config = _path(arguments.config)
     settings = load(config)
@@ -104,6 +106,9 @@ def _mistake(group: BaseExceptionGroup[BaseException]) -> KaosError | OSError | 
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from kaosd import config_check
+    from kaosd.settings import load
+
     settings = load(_path(arguments.config))
     found = config_check.examine(settings)
     errors = sum(one.severity == "error" for one in found)
@@ -120,6 +125,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _backup(arguments: argparse.Namespace) -> int:
     """Write a backup while no daemon runs; with one, `kaosctl backup` has it do that."""
+    from kaosd.bundle import Store
+    from kaosd.daemon import lock_state
+    from kaosd.journal import Journal
+    from kaosd.notebook.backup_writing import write_backup
+    from kaosd.settings import load, prepare
+
     settings = load()
     prepare(settings)
     with contextlib.ExitStack() as stack:
@@ -133,6 +144,10 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
+    from kaosd.daemon import lock_state
+    from kaosd.notebook.backup_reading import read_backup
+    from kaosd.settings import load, prepare
+
     settings = load()
     prepare(settings)
     with contextlib.ExitStack() as stack:
@@ -143,7 +158,22 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    from kaosd import demo
+    from kaosd.settings.locations import expand
+
     return demo.run(expand(arguments.directory, None, os.environ))
+
+
+def _install(arguments: argparse.Namespace) -> int:
+    from kaosd import install
+
+    return install.install(now=arguments.now)
+
+
+def _uninstall(_: argparse.Namespace) -> int:
+    from kaosd import install
+
+    return install.remove()
 
 
 DO: dict[str, Callable[[argparse.Namespace], int]] = {
@@ -152,8 +182,8 @@ DO: dict[str, Callable[[argparse.Namespace], int]] = {
     "demo": _demo,
     "backup": _backup,
     "restore": _restore,
-    "install-service": lambda chosen: install.install(now=chosen.now),
-    "uninstall-service": lambda _: install.remove(),
+    "install-service": _install,
+    "uninstall-service": _uninstall,
 }
 
 

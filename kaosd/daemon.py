@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from kaosd import __version__, hooks, notices, sd, state_layout
+from kaosd import __version__, hooks, sd, state_layout
 from kaosd.api import Api
 from kaosd.bundle import Store
 from kaosd.engines.base import Engine
-from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
 from kaosd.errors import ConfigError, KaosError
 from kaosd.front import Front, OneTime
@@ -40,6 +39,7 @@ from kaosd.settings import Settings
 from kaosd.watch import Watcher
 
 if TYPE_CHECKING:
+    from kaosd.engines.docker import DockerEngine
     from kaosd.engines.pachyderm.engine import PachydermEngine
 
 log = structlog.get_logger(__name__)
@@ -83,7 +83,7 @@ async def serve(
             own = [group.create_task(work) for work in (reloads.run(), _heartbeat(registry), _collect(registry))]
             own.append(group.create_task(_hooks(registry, requests.daemon)))
             if settings.desktop_notices:
-                own.append(group.create_task(notices.tell_all(shop.journal, shop.news, notices.session_bus())))
+                own.append(group.create_task(_notices(shop)))
             _signals(stop, reloads)
             sd.notify("READY=1")
             log.info("daemon_ready", version=__version__, socket=str(settings.socket), front=front.url)
@@ -173,9 +173,10 @@ async def _workshop(settings: Settings, stack: AsyncExitStack) -> Workshop:
 
 
 class Engines(Mapping[str, Engine]):
-    """The engines by name. Pachyderm's libraries take their time to load: it is made when somebody asks for it.
+    """The engines by name. Those with containers take their time to load: each is made when somebody asks for it.
 
-    It is listed when it is set up, so that what is left of it in a cluster is found although no notebook uses it now.
+    Pachyderm is listed when it is set up, so that what is left of it in a cluster is found although no notebook uses it
+    now.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -188,9 +189,7 @@ class Engines(Mapping[str, Engine]):
             personal_kernels=settings.personal_kernels,
             personal_settings=settings.personal_settings,
         )
-        self._docker = DockerEngine(
-            settings.state_dir, socket=settings.docker.socket, pass_environment=settings.pass_environment
-        )
+        self._docker: DockerEngine | None = None
         self._pachyderm: PachydermEngine | None = None
 
     def __getitem__(self, name: str) -> Engine:
@@ -198,7 +197,7 @@ class Engines(Mapping[str, Engine]):
         if name == "process":
             return self._process
         if name == "docker":
-            return self._docker
+            return self._docker_engine()
         if name != "pachyderm":
             raise KeyError(name)
         if self._pachyderm is None:
@@ -206,6 +205,16 @@ class Engines(Mapping[str, Engine]):
 
             self._pachyderm = make_engine(self._settings.pachyderm, self._settings.state_dir / "pachyderm")
         return self._pachyderm
+
+    def _docker_engine(self) -> DockerEngine:
+        if self._docker is None:
+            from kaosd.engines.docker import DockerEngine  # noqa: PLC0415 - see above
+
+            settings = self._settings
+            self._docker = DockerEngine(
+                settings.state_dir, socket=settings.docker.socket, pass_environment=settings.pass_environment
+            )
+        return self._docker
 
     def __iter__(self) -> Iterator[str]:
         yield "process"
@@ -219,7 +228,8 @@ class Engines(Mapping[str, Engine]):
     async def close(self) -> None:
         """End what the engines do themselves; hosts keep running."""
         await self._process.close()
-        await self._docker.close()
+        if self._docker is not None:
+            await self._docker.close()
         if self._pachyderm is not None:
             await self._pachyderm.close()
 
@@ -279,6 +289,13 @@ class Reloads:
                     log.info("configuration_read", changed=changed)
             if told:
                 sd.notify("READY=1")
+
+
+async def _notices(shop: Workshop) -> None:
+    """Show notices on the desktop."""
+    from kaosd import notices  # noqa: PLC0415 - few users ask for them
+
+    await notices.tell_all(shop.journal, shop.news, notices.session_bus())
 
 
 async def _hooks(registry: Registry, daemon: DaemonWide) -> None:

@@ -25,7 +25,7 @@ def test_the_cause_is_in_the_daemons_log(
         async with asyncio.TaskGroup():
             raise error
 
-    monkeypatch.setattr(program, "serve", serve)
+    monkeypatch.setattr("kaosd.daemon.serve", serve)
     monkeypatch.setenv("KAOSD_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("KAOSD_SOCKET", str(tmp_path / "state/s"))
     if isinstance(error, KaosError):

@@ -32,9 +32,12 @@ def _absolute(path: str) -> str:
 
 
 class _Fields(BaseModel):
-    """Unknown fields are ignored, so that a newer client can talk to an older daemon."""
+    """Unknown fields are ignored, so that a newer client can talk to an older daemon.
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False)
+    Each is made ready when it is used first: the daemon's start does not need them.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class Add(_Fields):

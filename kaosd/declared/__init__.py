@@ -5,7 +5,6 @@ is asked for, and which files beside it are not used, and why. Nothing here read
 engine beyond its name.
 """
 
-from kaosd.declared.adding import add
 from kaosd.declared.choosing import Choice, Declared, Unused, declare, unused, warnings
 from kaosd.declared.image import Image, image, made_from, meaning
 from kaosd.declared.looking_up import Files, Texts
@@ -23,7 +22,6 @@ __all__ = [
     "RequirementLine",
     "Texts",
     "Unused",
-    "add",
     "declare",
     "image",
     "lines",

@@ -6,6 +6,7 @@ JupyterLab, and execs its arguments.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
 import re
@@ -13,8 +14,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from kaosd.declared.choosing import DeclarationProblem, Declared, unused
 from kaosd.declared.pythons import LOWEST_PYTHON, PythonWanted
@@ -159,10 +158,8 @@ def _python(wanted: PythonWanted | None, usual: str) -> str:
         if int(numbers[0]) > LOWEST_PYTHON[0] or tuple(map(int, numbers[:2])) >= LOWEST_PYTHON:
             return ".".join(numbers)
     else:
-        try:
-            return _allowed(SpecifierSet(wanted.request), usual)
-        except (InvalidSpecifier, LookupError):
-            pass
+        with contextlib.suppress(LookupError):
+            return _allowed(wanted.request, usual)
     lowest = ".".join(map(str, LOWEST_PYTHON))
     raise _Refused(
         f"{wanted.place} asks for Python {wanted.request[:60]}, and a notebook can be hosted from Python {lowest} on",
@@ -170,8 +167,14 @@ def _python(wanted: PythonWanted | None, usual: str) -> str:
     )
 
 
-def _allowed(allowed: SpecifierSet, usual: str) -> str:
+def _allowed(request: str, usual: str) -> str:
     """The version that is allowed: the usual one, else the newest minor version. LookupError without one."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - few repositories need it
+
+    try:
+        allowed = SpecifierSet(request)
+    except InvalidSpecifier as error:
+        raise LookupError from error
     minors = [f"3.{minor}" for minor in range(_NEWEST, LOWEST_PYTHON[1] - 1, -1)]
     for minor in (usual, *minors):
         if allowed.contains(f"{minor}.{_PATCHES[0]}"):  # the image of a minor version has its newest patch

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from kaosd.errors import StoreError
-from kaosd.model import Deployment, Environment, Host, Job, LostKernels, PackageChanges, Resources, Version
+from kaosd.model import Environment, Host, LostKernels, PackageChanges, Resources, Version
 
 Value = TypeVar("Value")
 
@@ -117,20 +117,25 @@ class Event:
     data: dict[str, Any]
 
 
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Registration, Live, Intent, Deployment, Job, KnownVersion, Recovered)
-}
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    """Made when it is used first: the daemon's start needs few of them."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def encode(value: object) -> str:
     """The text of one of the dataclasses above."""
-    return json.dumps(_ADAPTERS[type(value)].dump_python(value, mode="json"))
+    return json.dumps(_adapter(type(value)).dump_python(value, mode="json"))
 
 
 def decode(kind: type[Value], text: str) -> Value:
     """The reverse of `encode`; StoreError when *text* is not a *kind*."""
     try:
-        value: Value = _ADAPTERS[kind].validate_python(json.loads(text))
+        value: Value = _adapter(kind).validate_python(json.loads(text))
     except (ValidationError, ValueError) as error:
         what = f"the journal holds a {kind.__name__} that cannot be read: {text[:80]}"
         raise StoreError(what, hint="was it edited by hand?", retryable=False) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kaosd import encodings
-from kaosd.declared import Declared, add
+from kaosd.declared import Declared
 from kaosd.errors import BundleError, ConflictError, NotFoundError
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ async def add_requirements(actor: Notebook, requirements: Sequence[str]) -> dict
 
 
 def _add(source: Path, declared: Declared, requirements: Sequence[str], engine: str) -> dict[str, Any]:
+    from kaosd.declared.adding import add  # noqa: PLC0415 - the start does not need it, nor the parser that it loads
+
     kind = declared.kind if declared.file is not None else "requirements"
     file = declared.file or os.path.join(declared.folder, _NEW)
     if declared.lock is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaosd.declared import add
+from kaosd.declared.adding import add
 from kaosd.errors import ConfigError
 
 # kind, text, requirements, text after

@@ -15,9 +15,6 @@ from glob import glob
 from pathlib import Path
 from typing import Protocol
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
-
 from kaosd import proc
 from kaosd.declared import PythonWanted
 from kaosd.declared.pythons import LOWEST_LAB, LOWEST_PYTHON
@@ -85,6 +82,9 @@ def _fits(version: str, request: str) -> bool:
     """Whether Python *version* is what is asked for: "3", "3.10", "3.10.4" or ">=3.9,<3.12"."""
     if re.fullmatch(r"[0-9.]+", request):
         return (version + ".").startswith(request.rstrip(".") + ".")
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415 - only builds need it, the daemon's start does not
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - as above
+
     try:
         return Version(version) in SpecifierSet(request)
     except (InvalidSpecifier, InvalidVersion):
@@ -110,6 +110,8 @@ async def _find(uv: Uv, request: str, variables: Mapping[str, str]) -> str | Non
 
 async def _installed(uv: Uv, variables: Mapping[str, str]) -> list[str]:
     """The versions that are there, oldest first."""
+    from packaging.version import Version  # noqa: PLC0415 - as above
+
     listed = await uv("python", "list", "--only-installed", "--no-config", variables=_searched(variables))
     found = set(re.findall(r"^cpython-([0-9]+\.[0-9]+\.[0-9]+)-", listed.output, re.MULTILINE))
     return [str(version) for version in sorted(map(Version, found))]
@@ -123,6 +125,8 @@ def _searched(variables: Mapping[str, str]) -> dict[str, str]:
 
 def check_server(versions: Mapping[str, str], file: str) -> None:
     """BuildFailed when an environment would hold a JupyterLab that is too old to be hosted. versions: by package."""
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 - as above
+
     found = versions.get("jupyterlab", LOWEST_LAB)
     try:
         too_old = Version(found) < Version(LOWEST_LAB)
