@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 
 # Harmless, though str.isprintable() says no: tab, the spaces of other scripts, the joiner inside emoji.
 _KEPT = frozenset("\t\u00a0\u202f\u3000\u200d")
@@ -33,15 +34,10 @@ def rfc3339(at: float) -> str:
 
 
 def epoch(text: str | None) -> float | None:
-    """The reverse of `rfc3339`; None when *text* is not a time in UTC. By hand: datetime takes 2 ms to load."""
-    if not text or text[10:11] != "T" or text[-1] != "Z":
+    """The reverse of `rfc3339`; None when *text* is not a time in UTC."""
+    if not text or text[10:11] != "T" or text[16:17] != ":" or text[-1] != "Z":
         return None
     try:
-        year, month, day = map(int, text[:10].split("-"))
-        hour, minute, second = text[11:-1].split(":")
-        seconds = int(hour) * 3600 + int(minute) * 60 + float(second)
+        return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return None
-    year -= month < 3  # years begin in March here, so that the leap day is the last
-    days = 365 * year + year // 4 - year // 100 + year // 400 + (153 * ((month + 9) % 12) + 2) // 5 + day - 719469
-    return days * 86400 + seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 
@@ -47,8 +48,6 @@ def show(name: str | None = None, *, watch: bool = False, verbose: bool = False,
         )
     status = fetch(client, name)
     if as_json:
-        import json
-
         sys.stdout.write(json.dumps(status, indent=2) + "\n")
     else:
         lines = picture.draw(status, time.time(), screen.of(sys.stdout), detail=name is not None, verbose=verbose)

@@ -7,13 +7,12 @@ import sys
 
 from tests.ctl.standin import Daemon, notebook
 
-HEAVY = {"argparse", "json", "re", "enum", "typing", "dataclasses", "http.client", "socket", "datetime", "kaosd.model"}
+HEAVY = {"argparse", "typing", "dataclasses", "http.client", "socket", "kaosd.model"}
 OWN = {
     "kaosd",
     "kaosd.ctl",
     "kaosd.ctl.client",
     "kaosd.ctl.failure",
-    "kaosd.ctl.json_parsing",
     "kaosd.ctl.picture",
     "kaosd.ctl.places",
     "kaosd.ctl.screen",
