@@ -14,7 +14,6 @@ from kaosd.errors import StoreError
 from kaosd.notebook import roots
 from kaosd.notebook.roots import Root
 from kaosd.watch import Watcher
-from kaosd.watch.dirty import BURST
 
 
 class Troubled(Scanner):
@@ -189,75 +188,5 @@ async def test_a_save_that_turns_out_to_be_the_first_of_several_is_told_with_the
     await asyncio.wait_for(again.wait(), 30)
     assert root.scan is not None
     assert told == [scanner.scan()]
-    await root.close()
-    await watcher.close()
-
-
-async def test_what_is_whole_of_a_burst_is_read_before_it_is_over_and_told_with_all_of_it(
-    scanner: Troubled, tmp_path: Path
-) -> None:
-    path, told = tmp_path / "root", list[Scan | None]()
-    watcher = Watcher(quiet=60.0, cap=60.0)  # it is over when the test says so
-    root = Root("data:n", path, scanner, watcher, lambda: told.append(root.scan))
-    await watcher.start()
-    root.open()
-    await root.fresh()
-    await at_rest(root)
-    told.clear()
-    for number in range(BURST):
-        (path / f"f{number}").write_text("new")
-    while root.looking or root.scan is None or root.scan.files < BURST:
-        await asyncio.sleep(0.01)
-    assert told == []
-    assert root.pending
-    assert root.unread
-    await root.durable()
-    (path / "last").write_text("new")
-    (path / "f0").unlink()
-    while {b"last", b"f0"} - paths(root):
-        await asyncio.sleep(0.01)
-    root.poke()
-    while not told:
-        await asyncio.sleep(0.01)
-    assert len(told) == 1
-    assert told[0] == scanner.scan()
-    await root.close()
-    await watcher.close()
-
-
-async def at_rest(root: Root) -> None:
-    """Return when all that was collected is read, without waiting for the quiet."""
-    while root.looking or root.pending:
-        if root.pending:
-            root.poke()
-        await asyncio.sleep(0.01)
-
-
-def paths(root: Root) -> set[bytes]:
-    """What the watcher has collected."""
-    assert root._watched is not None
-    dirty = root._watched.pending()
-    return set(dirty.paths or ()) if dirty is not None else set()
-
-
-async def test_where_reading_ahead_fails_everything_is_looked_at_again(scanner: Troubled, tmp_path: Path) -> None:
-    path, told = tmp_path / "root", asyncio.Event()
-    watcher = Watcher(quiet=60.0, cap=60.0)
-    root = Root("data:n", path, scanner, watcher, told.set)
-    await watcher.start()
-    root.open()
-    await root.fresh()
-    await at_rest(root)
-    told.clear()
-    scanner.full = True
-    for number in range(BURST):
-        (path / f"f{number}").write_text("new")
-    await asyncio.wait_for(told.wait(), 30)
-    assert root.trouble == "the disk is full"
-    scanner.full = False
-    while root.trouble is not None or root.looking:
-        await asyncio.sleep(0.01)
-    assert root.scan is not None
-    assert root.scan.files == BURST
     await root.close()
     await watcher.close()

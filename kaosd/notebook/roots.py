@@ -125,15 +125,6 @@ class Root:
             self._task = asyncio.get_running_loop().create_task(self._look(), name=f"scan {self.key}")
             self._task.add_done_callback(self._done)
 
-    def read_ahead(self) -> None:
-        """Read what is whole of a burst, while more of it may come; it is reported when all of it is read."""
-        if self._task is not None or self._failing or self._watched is None:
-            return
-        whole = self._watched.take_whole()
-        if whole:
-            self._task = asyncio.get_running_loop().create_task(self._look_ahead(whole), name=f"read {self.key}")
-            self._task.add_done_callback(self._done)
-
     def mend(self) -> None:
         """Read everything again, so that what the store has lost is put back."""
         self.scanner.distrust()
@@ -171,8 +162,6 @@ class Root:
         due = self._due() if not self._failing else self.trouble is None and self._poked
         if due or self._scans_wanted > self._scans_begun:
             self.poke()
-        else:
-            self.read_ahead()
 
     def _failed(self, error: Exception) -> None:
         """A scan failed, for want of room for example: say so, and look at everything again before long."""
@@ -201,7 +190,13 @@ class Root:
         while self._due():
             paths, closed = self._take()
             self._scans_begun += 1
-            await self._read(paths, closed)
+            try:
+                await self._scan(paths, closed)
+                self._reading = False
+                await self._flush()
+            except Exception as error:  # noqa: BLE001 - one root's trouble is no other's
+                self._failed(error)
+                self.changed()
             self._scans_ended = self._scans_begun
             async with self._ended:
                 self._ended.notify_all()
@@ -211,47 +206,25 @@ class Root:
                 self._look_later()
                 return
 
-    async def _look_ahead(self, whole: frozenset[bytes]) -> None:
-        """Read files of a burst that are whole."""
-        await self._read(whole, whole, ahead=True)
-        async with self._ended:
-            self._ended.notify_all()
-
-    async def _read(self, paths: frozenset[bytes] | None, closed: frozenset[bytes], *, ahead: bool = False) -> None:
-        """One scan, and bring what it found to the disk. ahead: of a burst, to be reported when that is over."""
-        try:
-            await self._scan(paths, closed, ahead=ahead)
-            if not ahead:
-                self._reading = False
-            await self._flush(report=not ahead)
-        except Exception as error:  # noqa: BLE001 - one root's trouble is no other's
-            self._failed(error)
-            self.changed()
-
-    async def _scan(self, paths: frozenset[bytes] | None, closed: frozenset[bytes], *, ahead: bool) -> None:
+    async def _scan(self, paths: frozenset[bytes] | None, closed: frozenset[bytes]) -> None:
         def look() -> tuple[Scan, Prepared | None]:
             scan = self.scanner.look(paths, closed)
-            return scan, None if ahead else self.prepare(scan, paths is not None and len(paths) <= FEW)
+            return scan, self.prepare(scan, paths is not None and len(paths) <= FEW)
 
         scan, self.prepared = await asyncio.to_thread(look)
         self.scan, self.trouble = scan, None
         if scan.problem is None:
             self._delay = 0.0
-        if not ahead:  # else the look at the end of the burst, which also looks at what waits, is due anyway
-            self._look_again(scan.again)
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = None if scan.again is None else asyncio.get_running_loop().call_later(scan.again, self.poke)
         if self.scanner.rules != self._rules:  # other directories count now: watch those
             self._watch()
 
-    def _look_again(self, seconds: float | None) -> None:
-        """Look at files that were being written after so many seconds; None: there are none."""
-        if self._retry is not None:
-            self._retry.cancel()
-        self._retry = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self.poke)
-
-    async def _flush(self, *, report: bool) -> None:
-        """Bring what was found to the disk. report: first, since others can continue as far as it need not be there."""
+    async def _flush(self) -> None:
+        """Bring what was found to the disk; the caller continues meanwhile as far as it need not be there."""
         self._flushing = True
-        if report and not self._was_too_early():
+        if not self._was_too_early():
             self.changed()
         try:
             await asyncio.to_thread(self.scanner.flush)
@@ -270,9 +243,7 @@ class Root:
         self._rules = self.scanner.rules
         self._unwatch()
         if self.watcher is not None:
-            self._watched = self.watcher.watch(
-                self.path, self.scanner.ignored, self.poke, self.scanner.compare, self.read_ahead
-            )
+            self._watched = self.watcher.watch(self.path, self.scanner.ignored, self.poke, self.scanner.compare)
 
     def _unwatch(self) -> None:
         if self.watcher is not None and self._watched is not None:

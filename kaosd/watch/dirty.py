@@ -11,7 +11,6 @@ from kaosd.watch.saves import UNKNOWN, Fate, in_progress, one_save, patience
 # Beyond so many paths a look at everything costs less, and a root that nobody takes (paused) must not grow.
 MANY = 50_000
 FEW = 8  # paths; more of them are no save of one file
-BURST = 50  # whole files of a burst that are worth to be read while more of it may come
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +83,6 @@ class Collected:
         """The poke was given: the next event starts a new burst."""
         self._one, self._early = self._is_one_save(), not self._patience()
         self._burst, self._fates = None, {}
-
-    @property
-    def many_whole(self) -> bool:
-        """Whether `take_whole` has something to hand over."""
-        return len(self._closed) >= BURST
-
-    def take_whole(self) -> frozenset[bytes]:
-        """Files of a burst that are whole, if they are many; they are handed over, and the burst is announced as ever.
-
-        What becomes of them later is collected again.
-        """
-        if not self.many_whole or self._paths is None:
-            return frozenset()
-        whole, self._closed = frozenset(self._closed), set()
-        self._paths -= whole
-        return whole
 
     def look(self) -> Dirty | None:
         """What is collected, without taking it."""

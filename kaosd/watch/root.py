@@ -52,7 +52,6 @@ class WatchedRoot:
     """State of one root; owned by the event loop, but `gone`, which tells walks in threads to stop.
 
     wake: called in the event loop when something below *path* may have changed; `take` then says what.
-    burst: called there when many files have been saved, and more may follow; `take_whole` then says which.
 
     compare: called in a thread with what tells whether to stop, returns the paths that differ from what is known of the
     root, and whether these are all of them; otherwise the next call continues.
@@ -68,14 +67,12 @@ class WatchedRoot:
         wake: Callable[[], None],
         collected: Collected,
         compare: Compare,
-        burst: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path
         self.ignored = ignored
         self.wake = wake
         self.collected = collected
         self.compare = compare
-        self.burst = burst
         self.comparing: asyncio.Task[None] | None = None
         self._compared_at = -math.inf  # loop time of the end of the last comparison
         self._comparison = 0.0  # seconds of processor that it took, or has taken so far
@@ -93,10 +90,6 @@ class WatchedRoot:
     def take(self) -> Dirty | None:
         """What may have changed since the last call; it is handed over."""
         return self.collected.take()
-
-    def take_whole(self) -> frozenset[bytes]:
-        """What may be read before `wake` is called: see Collected."""
-        return self.collected.take_whole()
 
     def pending(self) -> Dirty | None:
         """What `take` would hand over."""

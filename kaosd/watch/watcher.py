@@ -110,14 +110,13 @@ class Watcher:
         ignored: Callable[[bytes, bool], bool],
         wake: Callable[[], None],
         compare: Compare = nothing_differs,
-        burst: Callable[[], None] = lambda: None,
     ) -> WatchedRoot:
         """Watch *path*, which need not exist yet, until `unwatch`.
 
         ignored: told a relative path and whether it is a directory; called in other threads, must not block.
-        wake, burst: called in the event loop. compare: finds what no event tells, see `WatchedRoot`.
+        wake: called in the event loop. compare: finds what no event tells, see `WatchedRoot`.
         """
-        root = WatchedRoot(path, ignored, wake, Collected(self._quiet, self._cap), compare, burst)
+        root = WatchedRoot(path, ignored, wake, Collected(self._quiet, self._cap), compare)
         self._roots.add(root)
         if self._beating is not None:
             self._look(root)
@@ -168,8 +167,6 @@ class Watcher:
 
     def _mark(self, root: WatchedRoot, paths: Mapping[bytes, Fate] | frozenset[bytes] | None) -> None:
         root.collected.add(paths, self._loop.time())
-        if root.collected.many_whole:
-            root.burst()
         if root.waking is not None:
             root.waking.cancel()  # the end of a save is due sooner than what was waited for
         self._wake_when_due(root)

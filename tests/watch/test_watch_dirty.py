@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kaosd.watch.dirty import BURST, MANY, Collected, Dirty
+from kaosd.watch.dirty import MANY, Collected, Dirty
 from kaosd.watch.saves import Fate
 
 WRITTEN, WHOLE, GONE = Fate(now="written"), Fate(now="whole"), Fate(now="gone")
@@ -91,31 +91,3 @@ def test_a_root_that_nobody_takes_does_not_grow_without_end():
     assert collected.look().paths is not None
     collected.add({b"one more"}, 2.0)
     assert collected.look() == Dirty(None, 1.0, 2.0)
-
-
-def test_what_is_whole_of_a_burst_can_be_taken_before_it_is_announced_as_ever():
-    collected = Collected(quiet=0.05, cap=0.5)
-    whole = {b"%d" % number: WHOLE for number in range(BURST)}
-    collected.add(dict(list(whole.items())[1:]), 10.0)
-    assert not collected.many_whole
-    assert collected.take_whole() == frozenset()
-    collected.add({b"0": WHOLE, b"log": WRITTEN}, 10.01)
-    assert collected.many_whole
-    assert collected.take_whole() == frozenset(whole)
-    assert not collected.many_whole
-    assert collected.due() == pytest.approx(10.06)
-    assert collected.look() == Dirty(frozenset({b"log"}), 10.0, 10.01)
-    collected.add({b"1": GONE}, 10.02)
-    assert collected.due() == pytest.approx(10.07)
-    assert collected.take() == Dirty(frozenset({b"log", b"1"}), 10.0, 10.02)
-
-
-def test_where_everything_has_to_be_looked_at_nothing_is_taken_before():
-    collected = Collected(quiet=0.05, cap=0.5)
-    collected.add({b"%d" % number: WHOLE for number in range(BURST)}, 10.0)
-    collected.add(None, 10.0)
-    assert not collected.many_whole
-    assert collected.take_whole() == frozenset()
-    dirty = collected.take()
-    assert dirty is not None
-    assert dirty.paths is None
