@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Container, Iterable, Mapping
@@ -25,6 +26,7 @@ from kaosd.settings import Settings, naming
 from kaosd.watch import file_system, is_made_up
 
 log = structlog.get_logger(__name__)
+LISTED_WITHIN = 2.0  # seconds that a list of notebooks waits for one that gets another source
 
 
 class Registry:
@@ -36,7 +38,9 @@ class Registry:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._group = group
         self._changing = asyncio.Lock()
-        self._whole = asyncio.Event()  # clear while a notebook that there is may not be among the actors
+        self._started = False  # all notebooks that there were at the start are among the actors
+        self._replaced = ""  # the notebook of which another actor takes the place
+        self._whole = asyncio.Event()  # set while both say that none is missing
         self.draining = False
         self.refused: dict[str, str] = {}  # notebooks that cannot be as they are wanted, each with a sentence
 
@@ -63,6 +67,7 @@ class Registry:
                         continue
                     await self._put(spec)
                     changed.append(name)
+            self._started = True
             self._whole.set()
             return changed
 
@@ -70,12 +75,20 @@ class Registry:
         """Return when it is certain whether the notebook *name* is there; "": when all that there are can be listed.
 
         A daemon that starts, and a notebook that gets another source, stop hosts and keep edits first. Until that is
-        done, no answer says that there is no such notebook.
+        done, no answer says that there is no such notebook; a list waits for one notebook at most LISTED_WITHIN.
         """
-        await self._whole.wait()
-        if name and (name not in self.actors or self.actors[name].removed):
-            async with self._changing:
-                pass
+        if self._may_be_missing(name):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LISTED_WITHIN if self._started and not name else None):
+                    await self._whole.wait()
+
+    def _may_be_missing(self, name: str) -> bool:
+        """Whether the actor of *name* ("": of some notebook) may not be there yet, or be the one before."""
+        if not self._started:
+            return name not in self.actors
+        if name:
+            return name == self._replaced
+        return self._replaced != "" and self._replaced not in self.actors
 
     def _wanted(self, settings: Settings) -> dict[str, NotebookSpec]:
         """The registered and the configured notebooks; `refused` then says which cannot be, and why."""
@@ -144,10 +157,13 @@ class Registry:
         elif _places(actor.spec) == _places(spec):
             actor.change(spec)
         else:
+            self._replaced = spec.name
+            self._whole.clear()
             try:
                 await self._retire(actor, spec)
                 await self._add(spec)
             finally:
+                self._replaced = ""
                 self._whole.set()
 
     async def _add(self, spec: NotebookSpec) -> None:
@@ -167,7 +183,6 @@ class Registry:
         """Let an actor end because *spec* needs another one; its host stays where that one can adopt it."""
         if another(actor.spec.source, spec.source):
             await self._remove(spec.name)
-            self._whole.clear()
             await self._forget(actor.engine, actor.home, kept.SOURCE)
             return
         actor.draining = True

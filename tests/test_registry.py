@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kaosd import registry as registry_module
 from kaosd.bundle import Store, model_tree
 from kaosd.engines.docker import DockerEngine
 from kaosd.engines.process import ProcessEngine
@@ -181,14 +182,21 @@ async def test_nobody_is_told_that_a_notebook_is_not_there_while_another_source_
         """It ends at once."""
 
     monkeypatch.setattr(Notebook, "run", run)
-    before = notebook(registry, short / "one")
+    monkeypatch.setattr(registry_module, "LISTED_WITHIN", 60.0)
+    before, registry._started = notebook(registry, short / "one"), True
+    registry.actors["m"] = other = Notebook(NotebookSpec("m", "w", "u", registered=True), registry.shop)
     registry._tasks["n"], registry._group = asyncio.create_task(before.run()), asyncio.TaskGroup()
     asked: list[asyncio.Task[None]] = []
 
     async def forget(_: object) -> None:
-        assert "n" not in registry.actors
+        assert list(registry.actors) == ["m"]
         asked.extend(asyncio.create_task(registry.certain(name)) for name in ("", "n"))
-        await asyncio.sleep(0)
+        await asyncio.wait_for(
+            asyncio.gather(registry.certain("m"), registry.certain("none")), 5
+        )  # no business of theirs
+        assert not any(task.done() for task in asked)
+        monkeypatch.setattr(registry_module, "LISTED_WITHIN", 0.0)
+        await asyncio.wait_for(registry.certain(), 5)  # a list waits so long, and then does without
         assert not any(task.done() for task in asked)
         if fails:
             raise EngineUnavailable("the engine has just gone")
@@ -200,3 +208,4 @@ async def test_nobody_is_told_that_a_notebook_is_not_there_while_another_source_
             await registry._put(NotebookSpec("n", "w", "u", source=short / "two", registered=True))
     await asyncio.wait_for(asyncio.gather(*asked), 5)
     assert ("n" in registry.actors) is not fails
+    await other.edits.close()

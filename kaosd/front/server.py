@@ -145,9 +145,15 @@ class Front:
         return answers.moved(f"http://{there}/{once}")
 
     async def _route(self, name: str) -> Route | None:
-        """The route of a notebook, once it is certain whether it is there; None for what is none."""
+        """The route of a notebook, once it is certain whether it is there; None for what is none.
+
+        A host that still runs, although it is being replaced, takes what a tab saves.
+        """
         if not _NAME.fullmatch(name):
             return None
+        route = self._directory.route(name)
+        if route is not None and route.upstream is not None:
+            return route
         await self._directory.certain(name)
         return self._directory.route(name)
 

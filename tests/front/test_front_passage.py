@@ -278,3 +278,19 @@ async def test_bytes_that_are_no_text_do_not_break_the_exchange(served: Served) 
     await writer.wait_closed()
     assert status.split()[1] == b"200"
     assert b"caf\\u00e9" in body
+
+
+async def test_who_asks_while_a_notebook_is_replaced_is_served_by_the_host_that_runs_or_waits_for_the_next_one(
+    served: Served,
+) -> None:
+    world, _ = served
+    directory, upstream = world.directory, world.directory.known["nb"].upstream
+    directory.sure.clear()
+    assert (await told(world, "/nb/echo/saved", method="PUT"))["method"] == "PUT"
+    del directory.known["nb"]
+    later = asyncio.create_task(told(world, "/nb/echo/later"))
+    await asyncio.wait_for(directory.unsure.wait(), 10)
+    assert not later.done()
+    directory.put("nb", upstream)
+    directory.sure.set()
+    assert (await asyncio.wait_for(later, 10))["method"] == "GET"

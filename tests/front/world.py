@@ -31,6 +31,9 @@ class FakeDirectory:
         self._number = 0
         self._news = asyncio.Event()
         self.waiting = asyncio.Event()  # set when somebody waits for news
+        self.sure = asyncio.Event()  # clear while it is not certain what is there
+        self.sure.set()
+        self.unsure = asyncio.Event()  # set when somebody waits for that
 
     def put(self, name: str, upstream: str | None, state: str = "live", **status: Any) -> None:
         self.known[name] = DescribedRoute(name, TOKEN if name == "nb" else f"token-of-{name}", upstream, state, status)
@@ -42,7 +45,8 @@ class FakeDirectory:
         self._news = asyncio.Event()
 
     async def certain(self, name: str) -> None:
-        """It always is."""
+        self.unsure.set()
+        await self.sure.wait()
 
     def route(self, name: str) -> Route | None:
         return self.known.get(name)
