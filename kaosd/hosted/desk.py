@@ -264,8 +264,7 @@ async def _apply(
         change, text = _change(found["kind"], base, found["text"], incoming)
         before = text if change.touches_edits else None
         require(before, kept)
-        todo = operations.for_page(change.operations)
-        found = await page.ask(do="apply", path=path, of=found["id"], operations=todo, over=over)
+        found = await page.ask(do="apply", path=path, of=found["id"], operations=change.operations, over=over)
         if "saved" in found:
             return PageApplied(change.conflict, before, found["saved"])
     return None
@@ -277,11 +276,11 @@ def _merged(kind: str, base: str, live: str, incoming: str) -> list[operations.O
         change, _ = _change(kind, base, live, incoming)
     except Unreadable:
         return None
-    return None if change.conflict else operations.for_page(change.operations)
+    return None if change.conflict else change.operations
 
 
 def _change(kind: str, base: str | None, live: str, incoming: str) -> tuple[operations.Change, str]:
-    """What to do in the page, and its document as the text of a file. Raises Unreadable."""
+    """What to do in the page, as far as it can, and its document as the text of a file. Raises Unreadable."""
     parse: Any = _notebook if kind == "notebook" else parse_text
     new = parse(incoming)
     try:
@@ -290,7 +289,8 @@ def _change(kind: str, base: str | None, live: str, incoming: str) -> tuple[oper
         old = None
     if kind == "notebook":
         document = _notebook(live)
-        return operations.of_notebook(old, document, new), written(document)
+        change = operations.of_notebook(old, document, new)
+        return change._replace(operations=operations.for_page(change.operations)), written(document)
     return operations.of_text(old, live, new), live
 
 

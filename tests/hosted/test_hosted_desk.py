@@ -241,6 +241,21 @@ async def test_a_page_is_not_changed_before_its_text_is_kept(client):
         assert await answer == {"applied": True, "conflict": False, "saved": True, "before": "a\nmine\n"}
 
 
+async def test_a_copy_is_asked_for_only_of_a_page_in_which_something_changes(client):
+    """Pages keep the ids of their cells: where a program wrote others, and nothing else, nothing is to be done."""
+    base, mine, incoming = (
+        document({**cell(text), "id": name}) for name, text in (("a", "1"), ("a", "1#"), ("b", "1"))
+    )
+    body = {"path": "n.ipynb", "base": base, "incoming": incoming, "kept": []}
+    async with page(client, "n.ipynb") as tab:
+        answer = asyncio.ensure_future(client.call("POST", "kaosd/documents/apply", body))
+        await tab.say(id=(await tab.hear("read"))["id"], kind="notebook", text=mine)
+        change = await tab.hear("apply")
+        assert change["operations"] == []
+        await tab.say(id=change["id"], saved=True)
+        assert await answer == {"applied": True, "conflict": False, "saved": True}
+
+
 def cell(source, **metadata):
     return {
         "id": "c",
