@@ -223,7 +223,9 @@ function draw() {
   if (!open.name) return;
   drawSheet();
   const known = open.tab in ONCE && JSON.stringify(notebookOf(open.name)?.[open.tab === "edits" ? "edits" : "environment"]);
-  if (known !== open.known) {
+  // the counts may have been here, there and here again between two events: what is shown tells too
+  const told = open.tab === "edits" && open.data?.counts && known !== "null" ? JSON.stringify(open.data.counts) : known;
+  if (known !== open.known || known !== told) {
     if (open.known !== undefined && known) load();
     open.known = known;
   }
