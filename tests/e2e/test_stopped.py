@@ -38,8 +38,8 @@ def test_a_stopped_notebook_stays_stopped_until_it_is_opened(own_daemon: Daemon,
     assert daemon.token("rest") == token
     assert (daemon.home("rest") / "work" / "train.py").read_text() == "ANSWER = 2\n"
     assert edit.read_text() == "made in the notebook"
-    cause = daemon.json("history", "rest")["deployments"][0]["cause"]
-    assert cause[0] == "[opened in the browser]"
+    causes = [one["cause"][0] for one in daemon.json("history", "rest")["deployments"][:2]]
+    assert "[opened in the browser]" in causes  # what was saved comes with that, or right after it
 
 
 def test_a_restart_makes_a_new_jupyterlab_and_a_restart_of_kernels_keeps_it(daemon: Daemon, bundle: Path) -> None:
