@@ -48,7 +48,7 @@ class ActorState:
         self.start_cause = ""  # why the next host is started, when a person asked for it
         self.accepted: frozenset[Version | None] = frozenset()  # content that the person wants although much is gone
         self.waiting_since: float | None = None
-        self.since = time.time()  # of the state that is told
+        self.since = time.time()  # when the state that is shown began
 
     def poke(self) -> None:
         """Look again soon."""

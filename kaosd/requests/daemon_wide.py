@@ -28,7 +28,7 @@ from kaosd.settings import Settings
 
 SCHEMA = 1
 FRESHEN = 0.5  # seconds that a status waits for the hosts' answers
-COUNTED = 0.05  # seconds that a status waits for edits to be counted, which then goes on
+COUNTED = 0.05  # seconds that a status waits for edits to be counted; the count then continues
 # Settings that are read once, when the daemon starts.
 STARTING = (
     "state_dir", "socket", "front", "watch", "log", "docker", "pachyderm", "keep_versions", "max_backoff",

@@ -56,7 +56,7 @@ class FileChanges:
     async def clear(self, name: str) -> dict[str, Any]:
         """Delete all copies of edits of a notebook, which need not be there any more."""
         async with contextlib.AsyncExitStack() as stack:
-            if name in self.registry.actors:  # nobody keeps another one meanwhile
+            if name in self.registry.actors:  # no other copy is kept meanwhile
                 await stack.enter_async_context(self.registry.actors[name].steps.writing)
             elif not await asyncio.to_thread(kept.all_copies, self.registry.shop.journal, name, self._recovered(name)):
                 self.registry.actor(name)

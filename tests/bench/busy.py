@@ -29,7 +29,7 @@ _LIMIT = 5
 
 
 def measure(bench: Bench, report: Report) -> None:
-    """The same daemon, first with nobody at its front, then with all clients at once."""
+    """The same daemon, first without clients, then with all clients at once."""
     rounds, kernels = bench.choose(10, 30), bench.choose(5, SOCKETS)
     with bench.daemon() as daemon:
         source = make_bundle(bench.place / _NAME)

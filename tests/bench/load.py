@@ -1,6 +1,6 @@
 """`python -m tests.bench.load URL CLIENTS SOCKETS KERNELS`, the token on its standard input: load a notebook's front.
 
-It prints "all answered" once every client had an answer, goes on until its standard input is closed, and then prints
+It prints "all answered" once every client had an answer, continues until its standard input is closed, and then prints
 what it counted.
 """
 
