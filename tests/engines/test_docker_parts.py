@@ -15,7 +15,7 @@ import pytest
 from conftest import SPEC, Files, Lines, make_home
 
 from kaosd.engines.base import Order
-from kaosd.engines.docker import building, connection, examining, limits, place, seed
+from kaosd.engines.docker import building, connection, examining, host, limits, place, seed
 from kaosd.engines.docker.building import Heard
 from kaosd.engines.docker.connection import EngineConnection, candidates, choose, refusal, unreachable
 from kaosd.engines.docker.dockerfile import failure, instructions, labelled, named, refuse_buildkit
@@ -430,3 +430,39 @@ def test_data_that_is_used_where_it_is_is_mounted_read_only(short: Path) -> None
     mounted = {one.inside: one for one in place.mounts(place.Place.of(home, "0" * 8), order, "/opt/program")}
     assert mounted[str(data)].read_only
     assert (mounted["/opt/program"].outside, mounted["/opt/program"].read_only) == (str(home.work), False)
+
+
+RUNS = {"Running": True, "Status": "running", "ExitCode": 0}
+
+
+@pytest.mark.parametrize(
+    ("told", "how"),
+    [
+        ([RUNS, RUNS, {"Running": False, "Status": "exited", "ExitCode": 137}], "was killed"),
+        ([RUNS, {"Running": True, "Status": "removing", "ExitCode": 0}, {}], "was removed"),
+        ([{"Running": False, "Status": "exited", "ExitCode": 3}], "has ended with exit code 3"),
+        ([None], "has ended, and the container engine is away"),
+    ],
+)
+async def test_how_a_container_ended_is_told_once_the_engine_knows(
+    told: list[dict[str, object] | None], how: str, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of the end of a process first; for a moment the engine calls the container running."""
+
+    async def inspect(*_: object) -> dict[str, object] | None:
+        return told.pop(0)
+
+    monkeypatch.setattr(host, "inspect", inspect)
+    monkeypatch.setattr(host, "_POLL", 0)
+    child = await asyncio.create_subprocess_exec("true")
+    await child.wait()
+    started = host.RunningContainer(
+        container="c", name="n", pid=child.pid, started=1, boot="", own=str(short), run=str(short), base_url="/x/",
+        token_file="", log=str(short / "log"), log_from=0, linked=None, gpu=0, memory=None, environment="e",
+        server="s", started_at=1.0,
+    )  # fmt: skip
+    connection = EngineConnection(None, {})
+    status = await host.probe(connection, started)
+    connection.close()
+    assert (status.alive, status.reason) == (False, f"its container n {how}")
+    assert not told

@@ -257,7 +257,7 @@ async def _last_state(connection: EngineConnection, started: RunningContainer) -
     """As `inspect`, once the engine has noticed that the container's process has ended."""
     state = await inspect(connection, started)
     for _ in range(_LATE):
-        if not state or not state.get("RunningContainer"):
+        if not state or not state.get("Running"):
             break
         await asyncio.sleep(_POLL)
         state = await inspect(connection, started)
