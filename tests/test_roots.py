@@ -1,4 +1,4 @@
-"""A watched directory of a notebook: what `fresh` promises while scans fail."""
+"""A watched directory of a notebook: what `fresh` promises, also while scans fail."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 
 from kaosd.bundle import Scan, Scanner, Store
 from kaosd.errors import StoreError
-from kaosd.notebook import roots
+from kaosd.notebook import Notebook, roots
 from kaosd.notebook.roots import Root
 from kaosd.watch import Watcher
+from tests.deployed import deployed_actor, write  # noqa: F401 - a fixture
 
 
 class Troubled(Scanner):
@@ -190,3 +191,15 @@ async def test_a_save_that_turns_out_to_be_the_first_of_several_is_told_with_the
     assert told == [scanner.scan()]
     await root.close()
     await watcher.close()
+
+
+async def test_a_resume_continues_from_the_disk_and_not_from_half_of_a_change(actor: Notebook) -> None:
+    """A scan in the pause may have come between two of the person's steps."""
+    actor.pause()
+    write(actor.spec.source / "model", "train.py", "ANSWER = 2\n")
+    half = actor.source.scan = actor.source.scanner.scan(None)
+    (actor.spec.source / "model" / "train.py").rename(actor.spec.source / "model" / "moved.py")
+    await actor.resume()
+    assert not actor.intent.paused
+    assert actor.source.scan != half
+    assert actor.source.scan == actor.source.scanner.scan(None)

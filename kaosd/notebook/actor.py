@@ -84,9 +84,14 @@ class Notebook(ActorState):
         self.restarting = True
         self.intend(stopped="")
 
-    def pause(self, paused: bool) -> None:
-        """Stop or resume following the directories."""
-        self.intend(paused=paused)
+    def pause(self) -> None:
+        """Stop following the directories."""
+        self.intend(paused=True)
+
+    async def resume(self) -> None:
+        """Follow the directories again from what is on disk now: a scan in the pause may have seen half of a change."""
+        await self.fresh()
+        self.intend(paused=False)
 
     def end_wait(self, *, when_idle: bool) -> None:
         """Take a step that waits for busy kernels now, or not before there are none; a rollback stays one."""

@@ -65,12 +65,12 @@ class Lifecycle:
 
     async def pause(self, name: str) -> dict[str, Any]:
         """Stop following the directories."""
-        self.registry.actor(name).pause(True)
+        self.registry.actor(name).pause()
         return await self._taken_up(name)
 
     async def resume(self, name: str) -> dict[str, Any]:
         """Follow the directories again."""
-        self.registry.actor(name).pause(False)
+        await self.registry.actor(name).resume()
         return await self._taken_up(name)
 
     async def stop(self, name: str) -> dict[str, Any]:
