@@ -333,6 +333,7 @@ class Registry:
             )
         await self._reach(actor)
         async with self._changing:
+            actor = self.actor(name)  # it may be gone, or another one, since it was asked
             self.shop.journal.unregister(name)
             await self._remove(name)
             await self._forget(actor.engine, actor.home, kept.REMOVED)

@@ -153,6 +153,22 @@ async def test_a_host_that_cannot_be_ended_now_is_not_forgotten(registry: Regist
     assert registry.actors["n"].hosting.host is not None
 
 
+async def test_a_notebook_that_is_killed_twice_at_once_is_not_there_for_the_second(
+    registry: Registry, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(_: Notebook) -> None:
+        """It ends at once."""
+
+    monkeypatch.setattr(Notebook, "run", run)
+    async with registry._changing:
+        await registry._add(NotebookSpec("n", "w", "u", registered=True))
+        both = [asyncio.create_task(registry.kill("n")) for _ in range(2)]
+        await asyncio.sleep(0)  # both have found it
+    first, second = await asyncio.gather(*both, return_exceptions=True)
+    assert first is None
+    assert isinstance(second, NotFoundError)
+
+
 async def test_events_of_another_journal_are_a_gap_at_once(registry: Registry) -> None:
     registry.shop.journal.append("state", None, {}, 1.0)
     found = await requests(registry).daemon.events(10**9, 30.0)
