@@ -10,7 +10,7 @@ from jupyter_ydoc import YNotebook
 from pycrdt import Map, Text
 
 from .keeping import Kept, require
-from .operations import of_notebook, of_text, utf8
+from .operations import of_notebook, of_text, shareable, utf8
 from .parsing import NotebookParser, parse_text, written
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class LiveNotebook:
         require(before, kept)
         with document.ydoc.transaction():
             for what, *details in change.operations:
-                _DO[what](document, *details)
+                _DO[what](document, *shareable(details))
         return SpliceResult(change.conflict, before)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Operation = list[Any]
 
+_INTEGER = 63  # bits of the largest integer in a shared document
 _WORDS = {"metadata": "metadata", "outputs": "outputs", "execution_count": "count", "attachments": "attachments"}
 
 
@@ -74,6 +75,18 @@ def of_notebook(
 def for_page(operations: list[Operation]) -> list[Operation]:
     """Those that a page can carry out."""
     return [operation for operation in operations if operation[0] not in ("set", "unset")]
+
+
+def shareable(value: Any) -> Any:
+    """A JSON value as shared documents take it, which have no int of 2**63 or more.
+
+    jupyter_ydoc reads a float of that size as an int, and pycrdt panics when it gets that again.
+    """
+    if isinstance(value, list):
+        return [shareable(one) for one in value]
+    if isinstance(value, dict):
+        return {key: shareable(one) for key, one in value.items()}
+    return float(value) if isinstance(value, int) and value.bit_length() > _INTEGER else value
 
 
 def _cells(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kaosd.hosted.merge import merge_notebooks
-from kaosd.hosted.operations import Operation, for_page, of_notebook, of_text, utf8
+from kaosd.hosted.operations import Operation, for_page, of_notebook, of_text, shareable, utf8
 from kaosd.hosted.served import earlier_pages
 from kaosd.hosted.text import merge_text
 
@@ -129,3 +129,13 @@ def test_files_of_earlier_environments_are_found_as_long_as_they_are_there(tmp_p
     static[3].rmdir()
     assert earlier_pages(str(tmp_path / "data"), str(prefixes[5])) == [str(static[4]), str(static[2])]
     assert earlier_pages(str(tmp_path / "data"), str(prefixes[4])) == [str(static[5]), str(static[2])]
+
+
+def test_no_integer_reaches_a_shared_document_that_it_would_not_take() -> None:
+    """A page's 1e20 is an int once it was read (jupyter_ydoc), and the host would panic when it moves its cell."""
+    data = {"values": [2**63 - 1, -(2**63) + 1, 2**63, 10**20, True, None, "9" * 30, 0.5]}
+    found = shareable([3, {"outputs": [{"data": data}]}])
+    assert found == [3, {"outputs": [{"data": data}]}]
+    assert [type(one) for one in found[1]["outputs"][0]["data"]["values"]] == [
+        int, int, float, float, bool, type(None), str, float,
+    ]  # fmt: skip
