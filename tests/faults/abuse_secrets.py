@@ -40,8 +40,10 @@ def in_host_environ(prey: Prey) -> str:
 
 def in_host_descriptors(prey: Prey) -> str:
     """Whether the notebook has the daemon's files open."""
-    place = Path(f"/proc/{prey.daemon.host_pid(NAME)}/fd")
-    opened = [os.readlink(path) for path in place.iterdir() if path.is_symlink()]
+    opened = []
+    for path in Path(f"/proc/{prey.daemon.host_pid(NAME)}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            opened.append(os.readlink(path))
     bad = [
         path for path in opened if any(each in path for each in ("journal", "index.db", "store", "/lock", "kaosd.sock"))
     ]
@@ -60,10 +62,16 @@ def in_files(prey: Prey) -> str:
     ]
     found = []
     for place in places:
-        for path in [place] if place.is_file() else place.rglob("*"):
-            if path.is_file() and any(each.encode() in path.read_bytes() for each in (prey.token, prey.master)):
-                found.append(str(path))
+        for path in [place] if place.is_file() else _files_below(place):
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                if path.is_file() and any(each.encode() in path.read_bytes() for each in (prey.token, prey.master)):
+                    found.append(str(path))
     return "nowhere" if not found else f"in {found}"
+
+
+def _files_below(top: Path) -> Iterator[Path]:
+    """Also where directories come and go meanwhile."""
+    yield from (Path(directory, name) for directory, _, names in os.walk(top) for name in names)
 
 
 def in_answers(prey: Prey) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
 import shutil
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import NamedTuple
 TEMPORARY = ".kaosd-"
 NAMES = ["train.py", "a.txt", "b.txt", "net.py", "läs mig.md", "conf.json", "x", "pad/one", "pad/two", "pad/deep/three",
          "lib/util.py", "lib/core.py", "lib/sub/leaf.py", "odd \x01name", "nb.txt"]  # fmt: skip
+MOVED = (FileNotFoundError, NotADirectoryError, IsADirectoryError)  # what is met when a sync runs meanwhile
 FEWEST = 12  # files that stay, so that the guard against mass changes is not asked every time
 
 
@@ -35,15 +38,13 @@ def read_tree(top: Path) -> Tree:
         links = [name for name in names if os.path.islink(os.path.join(directory, name))]
         for name in (*files, *links):
             full = os.path.join(directory, name)
-            try:
+            with contextlib.suppress(*MOVED):  # it has just been replaced: whoever compares looks again
                 found[os.path.relpath(full, top)] = _read(full)
-            except FileNotFoundError:
-                continue  # it has just been renamed away: whoever compares looks again
     return found
 
 
 def _read(path: str) -> File:
-    if os.path.islink(path):
+    with contextlib.suppress(OSError):  # it is no link
         return File("l", os.fsencode(os.readlink(path)))
     with open(path, "rb") as file:
         return File("x" if os.fstat(file.fileno()).st_mode & 0o100 else "f", file.read())
@@ -226,10 +227,8 @@ class Editor:
             self.number += 1
             content = b"hosted %d\n" % self.number
             removes = full.is_file() and self.chance.random() < 0.2
-            if removes:
-                full.unlink(missing_ok=True)
-            elif not _save(full, content):
-                continue  # no room: the person is told so by JupyterLab
+            if not (_remove(full) if removes else _save(full, content)):
+                continue  # no room, or no such directory any more: the person is told so by JupyterLab
             self._left(self.hosted.get(path))
             self.hosted[path] = None if removes else content
             if not removes:
@@ -244,13 +243,15 @@ class Editor:
         full = self.work / path
         self.number += 1
         content = b"hosted %d\n" % self.number
-        if full.is_symlink() or not full.is_file() or (status := full.stat()).st_size < len(content):
+        try:
+            status = full.lstat()
+        except MOVED:
+            return
+        if not stat.S_ISREG(status.st_mode) or status.st_size < len(content):
             return
         content += b" " * (status.st_size - len(content))
-        new = full.with_name(f".{full.name}.part")
-        new.write_bytes(content)
-        os.utime(new, ns=(status.st_atime_ns, status.st_mtime_ns))
-        new.replace(full)
+        if not _save(full, content, (status.st_atime_ns, status.st_mtime_ns)):
+            return
         self._left(self.hosted.get(path))
         self.hosted[path], self.written[content] = content, path
         self.loose.add(path)
@@ -262,15 +263,29 @@ class Editor:
             self.written.pop(content, None)
 
 
-def _save(path: Path, content: bytes) -> bool:
-    """Put *content* in the place of a file in one step; False when the disk is full."""
+def _save(path: Path, content: bytes, times: tuple[int, int] | None = None) -> bool:
+    """Put *content* in the place of a file in one step; False when the disk is full, or a sync takes the place away.
+
+    times: of access and change, in ns.
+    """
     new = path.with_name(f".{path.name}.part")
     try:
         new.write_bytes(content)
+        if times is not None:
+            os.utime(new, ns=times)
         new.replace(path)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno != errno.ENOSPC and not isinstance(error, MOVED):
             raise
-        new.unlink(missing_ok=True)
+        _remove(new)
+        return False
+    return True
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file that may be gone; False when something else stands where it or its directory was."""
+    try:
+        path.unlink(missing_ok=True)
+    except MOVED:
         return False
     return True

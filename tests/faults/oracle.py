@@ -116,7 +116,8 @@ def leftovers(daemon: Struck, name: str, baseline: int) -> list[tuple[str, str]]
 def leaked(home: Path) -> list[Path]:
     """Temporary files in a notebook's directory."""
     found = [path for path in home.iterdir() if path.name.endswith((".new", ".part"))]
-    return found + [path for path in (home / "jupyter").rglob("*.new") if path.is_file()]
+    below = os.walk(home / "jupyter")  # not rglob, which fails where a directory goes meanwhile
+    return found + [Path(directory, name) for directory, _, names in below for name in names if name.endswith(".new")]
 
 
 def history(daemon: Struck, name: str) -> list[tuple[str, str]]:

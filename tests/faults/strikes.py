@@ -334,10 +334,12 @@ def _stored(world: World, chance: random.Random) -> list[Path]:
 def _damage(world: World, victim: Path, chance: random.Random) -> None:
     """Flip bits, zero a part, cut it, empty it, put something else in its place, or take it away."""
     world.damaged, world.amnesia = victim.name, world.amnesia or victim.name == "journal.sqlite"
-    try:
-        content = bytearray(victim.read_bytes())
-    except FileNotFoundError:
-        return  # swept meanwhile
+    with contextlib.suppress(FileNotFoundError):  # swept meanwhile
+        _spoil(victim, chance)
+
+
+def _spoil(victim: Path, chance: random.Random) -> None:
+    content = bytearray(victim.read_bytes())
     way = chance.choice(["flip", "flip", "flip many", "zero", "cut", "empty", "garbage", "remove"])
     start = chance.randrange(len(content) or 1)
     if way == "remove":
