@@ -18,9 +18,8 @@ from pathlib import Path
 from lab import lab
 
 async def main():
-    tops = [top for top in Path(sys.argv[2]).parents[1].iterdir() if top.name != "environments"]  # they come and go
-    sockets = sorted((path for top in tops for path in top.rglob("*.sock")), key=lambda path: path.stat().st_mtime)
-    host = SimpleNamespace(upstream=f"unix:{sockets[-1]}")
+    sockets = (Path(sys.argv[2]).parents[1] / "run").glob("*.sock")
+    host = SimpleNamespace(upstream=f"unix:{max(sockets, key=lambda path: path.stat().st_mtime)}")
     order = SimpleNamespace(base_url=sys.argv[3], home=SimpleNamespace(token_file=Path(sys.argv[2]) / "token"))
     async with lab(host, order) as there:
         _, kernels = await there.request("GET", "api/kernels")
@@ -46,6 +45,12 @@ def notebook(machine: Machine) -> dict[str, Any]:
     """The notebook's part of the status."""
     found: list[dict[str, Any]] = status(machine)["notebooks"]
     return next(one for one in found if one["name"] == NAME)
+
+
+def live(machine: Machine) -> dict[str, Any]:
+    """Wait until what is on disk now is live, which a daemon that has just started must first find out; as notebook."""
+    machine.run("kaosctl", "wait", NAME)
+    return notebook(machine)
 
 
 def cell(machine: Machine, code: str, state: str = "") -> str:

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import make_bundle
 from tests.e2e.daemon import free_port, until
 from tests.systemd.machine import UID, USER, Machine
-from tests.systemd.service import NAME, cell, hosts, notebook, pid_of, status
+from tests.systemd.service import NAME, cell, hosts, live, notebook, pid_of, status
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -128,7 +128,7 @@ def test_a_restart_leaves_a_live_kernel_its_variable(machine: Machine) -> None:
     assert pid_of(machine) != before
     assert hosts(machine) == units
     assert cell(machine, "print(kept + 1)") == "42"
-    assert notebook(machine)["state"] == "live"
+    assert live(machine)["state"] == "live"
 
 
 def test_a_daemon_killed_is_back_and_its_hosts_were_not_touched(machine: Machine) -> None:
@@ -185,7 +185,7 @@ def test_a_notebook_that_an_older_kaosd_started_survives_the_upgrade(machine: Ma
     assert "keep running in a unit of their own" in machine.run("kaosd", "install-service", "--now")
     assert machine.property("kaosd.service", "KillMode") == "mixed"
     assert cell(machine, "print(kept + 1)") == "42"
-    assert notebook(machine)["state"] == "live"
+    assert live(machine)["state"] == "live"
 
 
 def test_uninstall_leaves_notebooks_and_state(machine: Machine) -> None:
