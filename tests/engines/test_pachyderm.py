@@ -278,18 +278,20 @@ async def test_a_build_that_nobody_waits_for_any_more_is_stopped(engine: Bringin
 
 
 async def test_a_job_that_outlasts_the_servers_patience_is_waited_for(
-    engine: Bringing, pachd: Pachd, log: Lines, monkeypatch: pytest.MonkeyPatch
+    engine: Bringing, pachd: Pachd, short: Path, log: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its lines come while it runs, although there is no pod to have any when they are first asked for."""
     monkeypatch.setattr(pipelines, "HELD", 0.3)
     before = pachd.told()["calls"].get("InspectJob", 0)
-    building = asyncio.ensure_future(engine.build(SPEC, source(dockerfile="FROM x\nRUN sleep 3\n"), log))
-    async with asyncio.timeout(60):
-        while not any("RUN sleep" in line for line in log.lines):
+    building = asyncio.ensure_future(engine.build(SPEC, source(dockerfile=f"FROM x\nRUN await {short}/go\n"), log))
+    async with asyncio.timeout(120):
+        while not any("RUN await" in line for line in log.lines):
+            await asyncio.sleep(0.05)
+        while pachd.told()["calls"].get("InspectJob", 0) <= before + 3:
             await asyncio.sleep(0.05)
     assert not building.done()
+    (short / "go").touch()
     assert (await building).handle
-    assert pachd.told()["calls"]["InspectJob"] > before + 3
 
 
 async def test_a_builder_image_that_cannot_be_pulled_is_told(

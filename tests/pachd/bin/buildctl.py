@@ -3,7 +3,8 @@ directory ($FAKE_IMAGES).
 
 As the real daemon it keeps each local context between builds, and takes a file over only when its size, its time or its
 mode is another one. Of a Dockerfile it knows what the tests need: ADD and COPY of the whole context into the working
-directory, COPY from another context, RUN false, RUN sleep; what requirements.txt names is always installed.
+directory, COPY from another context, RUN false, RUN sleep, RUN await FILE (until it is there); what requirements.txt
+names is always installed.
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ def main(arguments: list[str]) -> None:
         if line.startswith("RUN sleep "):
             print(f"#2 {line}", flush=True)
             time.sleep(float(line.split()[2]))
+        if line.startswith("RUN await "):
+            print(f"#2 {line}", flush=True)
+            while not Path(line.split()[2]).exists():
+                time.sleep(0.02)
     layer = installed(context)
     draft = made(instructions, layer, context, others)
     (draft / "venv").symlink_to(layer)
