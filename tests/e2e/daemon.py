@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kaosd import proc
 from tests.engines.person import Person
 
 Found = TypeVar("Found")
@@ -116,7 +118,8 @@ class Daemon:
                 self.process.kill()
                 self.process.wait()
         for pid in self.hosts():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.place, ignore_errors=True)
 
     def output(self) -> str:
@@ -207,7 +210,7 @@ class Daemon:
     def host_pid(self, name: str) -> int:
         """The pid of the process that serves JupyterLab."""
         for pid in self.hosts():
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            line = proc.command_bytes(pid)
             if b"launch.py" in line and os.fsencode(self.home(name)) + b"/" in line:
                 return pid
         raise AssertionError(f"no host runs for {name}")
