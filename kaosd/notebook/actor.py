@@ -55,7 +55,7 @@ class Notebook(ActorState):
         self.idleness = Idleness(time.monotonic)
         self.checks = Checks(self._checked)
         self.plan = planner.Plan()
-        self.turns = self.planned = 0  # turns that began; the one that the plan is of
+        self.turns = self.planned = 0  # turns that began; the one that the plan is of, once what it ends is recorded
         self._stuck = 0  # turns in a row in which nothing could even be planned
         self._told: tuple[object, ...] = ()
 
@@ -163,7 +163,7 @@ class Notebook(ActorState):
     def fully_live(self) -> bool:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
         source, data = self.looking.versions()
-        served, at_work = self.looking.served(), self.stepping is not None or self._poked.is_set()
+        served, at_work = self.looking.served(), self.plan.step is not None or self._poked.is_set()
         if served is None or at_work or self.looking.cut_short() or self.hosting.damage:
             return False
         same = not any(root.looking or root.trouble or root.waiting for root in self.roots()) and (
@@ -235,8 +235,10 @@ class Notebook(ActorState):
             if await self.hosting.probe(soon=True, now=True):
                 self._host_ended()
             self.plan = planner.plan(await self.looking.look())
-        self.planned = self.turns
-        await self._note_rest()
+        try:
+            await self._note_rest()
+        finally:
+            self.planned = self.turns
         if self.plan.step is not None:
             await self._take(self.plan.step)
             return False

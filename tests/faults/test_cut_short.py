@@ -16,7 +16,7 @@ from kaosd.bundle.tree import lookup
 from kaosd.errors import ContentLost, KaosError, StoreError
 from kaosd.notebook.record import LogFile, saved_copies
 from kaosd.notebook.roots import Root
-from kaosd.planner import Attempt, Start, Target
+from kaosd.planner import Attempt, Look, Start, Sync, Target
 from tests.faults.editor import read_tree
 from tests.faults.still import Killed
 from tests.faults.test_actor_model import Life
@@ -114,6 +114,30 @@ async def test_a_wait_does_not_take_something_half_done_for_live(life: Life) -> 
     assert not life.actor.fully_live()
     assert life.actor.state()[0] != "live"
     await life.rest()
+
+
+async def test_a_wait_ends_when_what_it_waited_for_is_written_down(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not between the last step and the look that finds it done: the history would show that it is still on its way."""
+    looks, reached, gate = life.actor.looking.look, asyncio.Event(), asyncio.Event()
+
+    async def look() -> Look:
+        if isinstance(life.actor.plan.step, Sync):
+            reached.set()
+            await gate.wait()
+        return await looks()
+
+    monkeypatch.setattr(life.actor.looking, "look", look)
+    (life.data / "one.csv").write_text("attached first\n")
+    (life.source / "model" / "0.py").write_text("and this is synced\n")
+    settling = asyncio.create_task(life.actor.settled())
+    await reached.wait()
+    life.actor.shop.news.tell()
+    early, _ = await asyncio.wait([settling], timeout=0.1)  # enough rounds of the loop for a wait that ends too early
+    gate.set()
+    assert not early
+    assert await settling == "live"
+    assert life.actor.record.deployment is not None
+    assert life.actor.record.deployment.outcome == "live"
 
 
 @pytest.mark.parametrize("what", ["file", "directory", "model", "version"])
