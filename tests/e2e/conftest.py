@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.e2e.daemon import Daemon
 from tests.engines.containers import Containers
+from tests.engines.wheels import wheel
 
 # as kaos has it
 KAOS_DOCKERFILE = "FROM python:3.11\nWORKDIR /opt/program\nADD . .\nRUN pip install -r requirements.txt\n"
@@ -46,6 +51,33 @@ def data(tmp_path: Path) -> Path:
     (path / "features" / "one.csv").write_text("a,b\n1,2\n")
     (path / "features" / "two.csv").write_text("a,b\n3,4\n")
     return path
+
+
+class Stalled(NamedTuple):
+    """A line of requirements.txt whose package `late` does not come before *come* is set: so long its build lasts."""
+
+    line: str
+    come: threading.Event
+
+
+@pytest.fixture
+def stalled(tmp_path: Path) -> Iterator[Stalled]:
+    """See Stalled."""
+    come = threading.Event()
+
+    class Server(SimpleHTTPRequestHandler):
+        def handle_one_request(self) -> None:
+            come.wait()
+            super().handle_one_request()
+
+    file = wheel(tmp_path / "index", "late")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(file.parent))) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        yield Stalled(f"late @ http://127.0.0.1:{server.server_port}/{file.name}\n", come)
+        come.set()
+        server.shutdown()
+        serving.join()
 
 
 @contextmanager

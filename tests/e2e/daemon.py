@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -12,11 +11,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kaosd import proc
 from tests.engines.person import Person
 
 Found = TypeVar("Found")
@@ -118,7 +117,7 @@ class Daemon:
                 self.process.kill()
                 self.process.wait()
         for pid in self.hosts():
-            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            with suppress(ProcessLookupError):  # it may have ended meanwhile
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.place, ignore_errors=True)
 
@@ -128,7 +127,11 @@ class Daemon:
 
     def hosts(self) -> list[int]:
         """Pids of everything that runs for this state directory, but the daemon."""
-        found = []
+        return list(self.command_lines())
+
+    def command_lines(self) -> dict[int, bytes]:
+        """The command line of each of them, read once: some end at any time."""
+        found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or (self.process is not None and int(entry.name) == self.process.pid):
                 continue
@@ -137,8 +140,12 @@ class Daemon:
             except OSError:
                 continue
             if os.fsencode(self.state) in line:
-                found.append(int(entry.name))
+                found[int(entry.name)] = line
         return found
+
+    def launchers(self) -> list[int]:
+        """Pids of the processes that serve a JupyterLab for this daemon."""
+        return [pid for pid, line in self.command_lines().items() if b"launch.py" in line]
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -177,6 +184,13 @@ class Daemon:
         self.ctl("wait", name, "--timeout", str(PATIENCE))
         return self.notebook(name)
 
+    @contextmanager
+    def one_save(self, name: str) -> Iterator[None]:
+        """Whatever is changed within it is one save, however slow this machine is."""
+        self.ctl("pause", name)
+        yield
+        self.ctl("resume", name)
+
     def deploy(self, name: str, source: Path | None = None, data: Path | None = None, *more: str) -> str:
         """Deploy a notebook and return what the client printed."""
         arguments = ["notebook", "deploy", "--name", name, *more]
@@ -209,8 +223,7 @@ class Daemon:
 
     def host_pid(self, name: str) -> int:
         """The pid of the process that serves JupyterLab."""
-        for pid in self.hosts():
-            line = proc.command_bytes(pid)
+        for pid, line in self.command_lines().items():
             if b"launch.py" in line and os.fsencode(self.home(name)) + b"/" in line:
                 return pid
         raise AssertionError(f"no host runs for {name}")

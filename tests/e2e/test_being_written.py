@@ -5,8 +5,11 @@ from __future__ import annotations
 import mmap
 import os
 import sqlite3
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tests.e2e.daemon import Daemon, until
 
@@ -17,22 +20,42 @@ def served(daemon: Daemon, name: str, file: str) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
 
+@contextmanager
+def being_written(path: Path) -> Iterator[None]:
+    """A program that writes one line after the other, however slowly this test gets on."""
+    stop = threading.Event()
+
+    def write(file: BinaryIO) -> None:
+        while not stop.wait(0.05):
+            file.write(b"row\n")
+
+    with path.open("wb", buffering=0) as file:
+        program = threading.Thread(target=write, args=[file])
+        program.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            program.join()
+
+
 def test_a_file_that_is_being_written_holds_up_nothing_but_itself(daemon: Daemon, bundle: Path, data: Path) -> None:
     daemon.deploy("half", bundle, data)
-    with (data / "new.csv").open("wb", buffering=0) as file:
-        writing = 0
-        while (shown := daemon.notebook("half"))["hold"] != "saving":
-            writing += file.write(b"row\n")
+    work = daemon.home("half") / "work" / "train.py"
+
+    def others_are_served() -> bool:
+        assert served(daemon, "half", "new.csv") is None
+        return work.read_text() == "ANSWER = 2\n" and served(daemon, "half", "features/one.csv") == b"a,b\n5,6\n"
+
+    with being_written(data / "new.csv"):
+        shown = until(lambda: (one := daemon.notebook("half"))["hold"] == "saving" and one, "the write to be seen")
         assert (shown["state"], shown["reason"]) == ("stale", "still being written: new.csv")
         (data / "features" / "one.csv").write_text("a,b\n5,6\n")
         (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
-        work = daemon.home("half") / "work" / "train.py"
-        while work.read_text() != "ANSWER = 2\n" or served(daemon, "half", "features/one.csv") != b"a,b\n5,6\n":
-            assert served(daemon, "half", "new.csv") is None
-            writing += file.write(b"row\n")
+        until(others_are_served, "the other files")
         assert daemon.notebook("half")["state"] != "live"
     assert daemon.json("wait", "half")["outcome"] == "live"
-    assert served(daemon, "half", "new.csv") == b"row\n" * (writing // 4)
+    assert served(daemon, "half", "new.csv") == (data / "new.csv").read_bytes()
 
 
 def test_a_database_that_stays_open_is_live_after_each_commit(daemon: Daemon, bundle: Path, data: Path) -> None:

@@ -45,11 +45,7 @@ def save(daemon: Daemon, text: str) -> None:
 
     until(served, f"{text!r} to be served")
     assert daemon.json("wait", NAME)["outcome"] == "live"
-    assert len(launchers(daemon)) == 1
-
-
-def launchers(daemon: Daemon) -> list[int]:
-    return [pid for pid in daemon.hosts() if b"launch.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(daemon.launchers()) == 1
 
 
 def cut(path: Path) -> None:
@@ -142,23 +138,23 @@ def test_files_that_disk_lost_leave_the_host_although_the_journal_is_lost(damage
 
 @pytest.mark.parametrize("harm", ["gone", "another one"])
 def test_a_host_without_its_socket_is_started_again(damaged: Daemon, harm: str) -> None:
-    before = launchers(damaged)
+    before = damaged.launchers()
     for socket in (damaged.state / "run").glob("*.sock"):
         socket.unlink()
         if harm == "another one":
             shutil.copy2(damaged.state / "token", socket)
-    until(lambda: launchers(damaged) not in ([], before), "another host")
+    until(lambda: damaged.launchers() not in ([], before), "another host")
     save(damaged, f"socket {harm}\n")
 
 
 @pytest.mark.parametrize("harm", [gone, empty, garbage])
 def test_a_token_that_is_damaged_while_the_daemon_runs_is_put_right(damaged: Daemon, harm) -> None:
     token, path = damaged.token(NAME), damaged.home(NAME) / "token"
-    before = launchers(damaged)
+    before = damaged.launchers()
     harm(path)
     save(damaged, f"token {harm.__name__}\n")
     assert path.read_text() == token
-    assert launchers(damaged) == before
+    assert damaged.launchers() == before
 
 
 def test_an_older_state_that_was_put_back_serves_what_is_on_disk(damaged: Daemon) -> None:
@@ -212,7 +208,7 @@ def test_a_rollback_to_what_was_lost_is_refused_and_what_is_served_stays(damaged
 
 def test_a_state_directory_that_was_moved_while_its_host_ran(damaged: Daemon) -> None:
     save(damaged, "before the move\n")
-    hosts = launchers(damaged)
+    hosts = damaged.launchers()
     damaged.stop()
     old, new = damaged.state, damaged.place / "t"
     old.rename(new)

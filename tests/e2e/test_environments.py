@@ -54,9 +54,11 @@ async def test_what_is_installed_by_hand_is_shown_until_it_is_part_of_the_enviro
         assert shown["keep"] == "kaosctl add hand iniconfig==2.0.0"
 
         (bundle / "model" / "requirements.txt").write_text("iniconfig==2.1.0\n")
-        assert daemon.live("hand")["environment"]["by_hand"] == []
+        daemon.live("hand")
+        until(lambda: daemon.notebook("hand")["environment"]["by_hand"] == [], "nothing to be by hand any more")
         until(lambda: daemon.notebook("hand")["host"]["outdated_kernels"] == [old.id], "the old kernel to be known")
-        assert daemon.notebook("hand")["environment"]["change"]["added"] == ["iniconfig"]
+        change = until(lambda: daemon.notebook("hand")["environment"]["change"], "what the old kernel has not got")
+        assert change["added"] == ["iniconfig"]
         assert daemon.notebook("hand")["summary"] == "live, 1 kernel on an older environment"
         shown_version = "import importlib.metadata as m; print(m.version('iniconfig'))"
         assert await (await lab.kernel()).run(shown_version) == "2.1.0\n"

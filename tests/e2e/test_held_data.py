@@ -43,7 +43,8 @@ def test_code_is_deployed_while_data_is_held(daemon: Daemon, bundle: Path, tmp_p
     data = many(tmp_path / "data")
     daemon.deploy(name, bundle, data)
     served = daemon.notebook(name)["data"]["live"]
-    harm(data)
+    with daemon.one_save(name):
+        harm(data)
     held = until(lambda: daemon.notebook(name)["data"]["hold"], "the data to be held")
     (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
     outcome = daemon.json("wait", name)
@@ -83,7 +84,8 @@ def test_a_requirement_is_built_while_data_is_held_and_force_takes_the_data_too(
 ) -> None:
     data = many(tmp_path / "data")
     daemon.deploy("built", bundle, data)
-    lose_most(data)
+    with daemon.one_save("built"):
+        lose_most(data)
     until(lambda: daemon.notebook("built")["data"]["hold"], "the data to be held")
     (bundle / "model" / "requirements.txt").write_text("six==1.17.0\n")
     assert daemon.json("wait", "built")["outcome"] == "held"

@@ -139,10 +139,9 @@ def test_a_save_of_code_is_one_commit_and_neither_a_build_nor_a_restart(
 ) -> None:
     kernel = ask(daemon, "POST", "kernels", {"name": "python3"})["id"]
     before = pachd.told()
-    daemon.ctl("pause", NAME)  # both are one save, however slow this machine is
-    (place / "source" / "model" / "train.py").write_text("ANSWER = 2\n")
-    (place / "source" / "model" / "lib" / "one.py").rename(place / "source" / "model" / "lib" / "two.py")
-    daemon.ctl("resume", NAME)
+    with daemon.one_save(NAME):
+        (place / "source" / "model" / "train.py").write_text("ANSWER = 2\n")
+        (place / "source" / "model" / "lib" / "one.py").rename(place / "source" / "model" / "lib" / "two.py")
     notebook = daemon.live(NAME)
     after = pachd.told()
     assert notebook["deployment"]["action"] == "sync"

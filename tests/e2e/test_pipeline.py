@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from kaosd.bundle.attach import RETIRED
-from tests.e2e.conftest import make_bundle
+from tests.e2e.conftest import Stalled, make_bundle
 from tests.e2e.daemon import Daemon, until
 from tests.e2e.lab import Lab
 
@@ -284,8 +284,9 @@ async def test_a_mass_change_holds_until_the_person_means_it(daemon: Daemon, bun
     for number in range(20):
         (bundle / "model" / f"part{number}.py").write_text(f"N = {number}\n")
     daemon.deploy("many", bundle)
-    for number in range(15):
-        (bundle / "model" / f"part{number}.py").unlink()
+    with daemon.one_save("many"):
+        for number in range(15):
+            (bundle / "model" / f"part{number}.py").unlink()
     done = daemon.json("wait", "many", "--timeout", "60")
     assert done["outcome"] == "held"
     assert (daemon.home("many") / "work" / "part3.py").exists()
@@ -312,10 +313,10 @@ async def test_a_vanished_directory_holds_and_comes_back(daemon: Daemon, bundle:
     assert (daemon.home("gone") / "work" / "train.py").read_text() == "ANSWER = 9\n"
 
 
-async def test_a_newer_requirement_cancels_a_running_build(daemon: Daemon, bundle: Path) -> None:
+async def test_a_newer_requirement_cancels_a_running_build(daemon: Daemon, bundle: Path, stalled: Stalled) -> None:
     daemon.deploy("newer", bundle)
     requirements = bundle / "model" / "requirements.txt"
-    requirements.write_text("scipy\nscikit-learn\nstatsmodels\n")
+    requirements.write_text(stalled.line)
     first = until(lambda: (one := daemon.notebook("newer"))["state"] == "building" and one["build"], "the build")
     requirements.write_text("iniconfig\n")
     daemon.live("newer")
@@ -330,8 +331,7 @@ async def test_killing_a_notebook_leaves_no_process_and_keeps_the_work(daemon: D
         await lab.write("notes.txt", "only here\n")
     home = os.fsencode(daemon.home("kill")) + b"/"
     daemon.ctl("notebook", "kill", "-n", "kill", "-y")
-    lines = [Path(f"/proc/{pid}/cmdline") for pid in daemon.hosts()]
-    assert not [line for line in lines if line.exists() and home in line.read_bytes()]
+    assert not [line for line in daemon.command_lines().values() if home in line]
     assert "kill" not in [one["name"] for one in daemon.status()["notebooks"]]
     kept = list((daemon.home("kill") / "recovered").glob("**/notes.txt"))
     assert [path.read_text() for path in kept] == ["only here\n"]

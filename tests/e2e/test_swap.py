@@ -34,7 +34,9 @@ async def test_swap_waits_for_a_busy_kernel_and_fails_no_request(daemon: Daemon,
         assert shown["swap"]["until"]
         assert daemon.ctl("redeploy", "other", "--when-idle", check=False).returncode == 4
         daemon.ctl("redeploy", "swap", "--when-idle")
-        assert daemon.notebook("swap")["swap"]["until"] is None
+        await asyncio.to_thread(
+            until, lambda: daemon.notebook("swap")["swap"]["until"] is None, "the wait to have no end but the cell's"
+        )
         assert daemon.host_pid("swap") == pid
         gate.touch()
         assert await busy == "done\n"

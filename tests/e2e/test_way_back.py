@@ -6,6 +6,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.conftest import Stalled
 from tests.e2e.daemon import Daemon, until
 
 WRONG = "no-such-package-of-anybody==9.9\n"
@@ -63,10 +64,10 @@ def test_a_failed_build_that_is_taken_back(own_daemon: Daemon, bundle: Path) -> 
     assert daemon.notebook("n")["build"]["state"] == "JOB_SUCCESS"
 
 
-def test_a_cancelled_build_that_is_taken_back(daemon: Daemon, bundle: Path) -> None:
+def test_a_cancelled_build_that_is_taken_back(daemon: Daemon, bundle: Path, stalled: Stalled) -> None:
     daemon.deploy("cancelled", bundle)
     requirements = bundle / "model" / "requirements.txt"
-    requirements.write_text("scipy\nscikit-learn\nstatsmodels\n")
+    requirements.write_text(stalled.line)
     until(lambda: daemon.notebook("cancelled")["state"] == "building", "the build")
     daemon.ctl("cancel", "cancelled")
     until(lambda: daemon.history("cancelled")[0]["outcome"] == "cancelled", "its end")

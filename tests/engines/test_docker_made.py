@@ -14,7 +14,8 @@ from conftest import SPEC, Files, Lines
 from container_engines import base, engine, environments, extended, twin  # noqa: F401 - fixtures
 from containers import Containers
 from lab import lab
-from test_shapes import PROJECT, wheel
+from test_shapes import PROJECT
+from wheels import wheel
 
 from kaosd.engines.base import Order
 from kaosd.engines.docker import DockerEngine

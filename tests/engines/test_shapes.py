@@ -6,13 +6,10 @@ start, runtime), written anew with packages so small that each test makes them i
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +17,7 @@ from pathlib import Path
 import pytest
 import uv
 from conftest import SPEC, Lines
+from wheels import wheel
 
 from kaosd import proc
 from kaosd.bundle import Scanner, Store, StoredInputs, export_tree, model_tree
@@ -31,27 +29,6 @@ from kaosd.errors import BuildFailed
 SETUPTOOLS = '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
 PROJECT = f'{SETUPTOOLS}[project]\nname = "tinyproject"\nversion = "1.0"\n'
 SETUP_PY = "from setuptools import setup\nsetup(name='tinysetup', version='1.0', packages=['tinysetup'], %s)\n"
-
-
-def wheel(directory: Path, name: str, version: str = "1.0", needs: str = "") -> Path:
-    """Make a wheel with one module that knows its version."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path, info = directory / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": f"VERSION = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = [f"{file},sha256={digest(text)},{len(text)}" for file, text in files.items()]
-    with zipfile.ZipFile(path, "w") as archive:
-        for file, text in files.items():
-            archive.writestr(file, text)
-        archive.writestr(f"{info}/RECORD", "\n".join([*record, f"{info}/RECORD,,", ""]))
-    return path
-
-
-def digest(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 @dataclass

@@ -98,21 +98,11 @@ class Struck(Daemon):
         finally:
             connection.close()
 
-    def launchers(self) -> list[int]:
-        """The processes that serve a JupyterLab for this daemon."""
-        return [pid for pid in self.hosts() if b"launch.py" in _command(pid)]
-
     def builders(self) -> list[int]:
         """The programs that make an environment for this daemon."""
-        return [pid for pid in self.hosts() if b"launch.py" not in _command(pid) and b"/uv\0" in _command(pid)[:200]]
+        lines = self.command_lines().items()
+        return [pid for pid, line in lines if b"launch.py" not in line and b"/uv\0" in line[:200]]
 
     def descriptors(self) -> int:
         """How many files it has open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
