@@ -57,7 +57,7 @@ def test_a_notebook_is_run_in_the_hosted_environment(daemon: Daemon, bundle: Pat
     passed = daemon.json("run", "runs", "run.ipynb", "-p", "zero=1")
     assert (passed["outcome"], [cell["number"] for cell in passed["cells"]]) == ("passed", [1, 2, 3])
     assert daemon.ctl("run", "runs", "no.ipynb", check=False).returncode == 4
-    assert daemon.notebook("runs")["host"]["kernels"] == 0
+    until(lambda: daemon.notebook("runs")["host"]["kernels"] == 0, "the kernels of the runs to be gone")
 
 
 def test_notebooks_are_run_after_each_deployment(daemon: Daemon, bundle: Path) -> None:

@@ -75,9 +75,10 @@ async def test_now_ends_the_wait(daemon: Daemon, bundle: Path) -> None:
 
 async def test_code_saved_during_the_wait_comes_with_the_swap(daemon: Daemon, bundle: Path) -> None:
     daemon.deploy("both", bundle)
+    before = len(daemon.history("both"))
     async with Lab(daemon.url("both"), daemon.token("both")) as lab:
         (bundle / "model" / "requirements.txt").write_text(OLDER)
-        await asyncio.to_thread(until, lambda: daemon.notebook("both")["state"] != "live", "the change to be seen")
+        await asyncio.to_thread(until, lambda: len(daemon.history("both")) > before, "the change to be seen")
         (bundle / "model" / "train.py").write_text("ANSWER = 7\n")
         await asyncio.to_thread(daemon.live, "both")
         assert await lab.read("train.py") == "ANSWER = 7\n"
