@@ -79,7 +79,8 @@ def test_up_after_the_daemon_was_stopped_finds_the_notebook_again(nothing_runs: 
     pid, host = running(nothing_runs), nothing_runs.host_pid(notebook["name"])
     assert pid is not None
     os.kill(pid, signal.SIGTERM)
-    until(lambda: running(nothing_runs) is None, "the daemon to end")
+    until(lambda: not Path(f"/proc/{pid}").exists(), "the daemon to end")  # it answers no more before it is gone
+    assert running(nothing_runs) is None
     assert nothing_runs.json("up", str(bundle))["outcome"] == "live"
     assert nothing_runs.host_pid(notebook["name"]) == host
 
