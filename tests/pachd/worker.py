@@ -26,7 +26,8 @@ from tests.pachd.state import TERMINAL, Commit, Job, Key, Pipeline, World, last_
 TOOLS = Path(__file__).parent / "bin"
 RUNS = 4
 NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-LINGERS = 1.0  # seconds for which the pod of a transform is there after its job
+LINGERS = 5.0  # seconds for which the pod of a transform is there after its job: for whoever asks for its last lines
+LINES_WITHIN = 30.0  # seconds that the last lines may take, at most: what was left running may hold the pipe open
 _DIGEST = re.compile(r"@sha256:([0-9a-f]{64})")
 
 
@@ -148,11 +149,12 @@ class Worker:
             code = 1
             for _ in range(max(1, pipeline.spec.datum_tries)):
                 pfs = self._mount(pipeline, job, root)
-                process = self._start(pipeline, job, root, image, master=False)
+                process, reading = self._start(pipeline, job, root, image, master=False)
                 while process.poll() is None:
                     if not current() or job.state in TERMINAL:  # type: ignore[operator]
                         self._kill(process)
                     time.sleep(0.05)
+                reading.join(LINES_WITHIN)  # as Pachyderm's worker, which tells of no end before all lines are logged
                 code = process.returncode
                 if code == 0 or job.state in TERMINAL:
                     break
@@ -166,12 +168,15 @@ class Worker:
                     self.world.set_job(job, "JOB_SUCCESS")
             else:
                 self._end(job, "JOB_FAILURE", f"failed datum: exit status {code}")
-            threading.Timer(LINGERS, self._scale_down, (pipeline,)).start()
+            lingering = threading.Timer(LINGERS, self._scale_down, (pipeline, current))
+            lingering.daemon = True
+            lingering.start()
 
-    def _scale_down(self, pipeline: Pipeline) -> None:
+    def _scale_down(self, pipeline: Pipeline, current: object) -> None:
         with self.world.lock:
-            pipeline.pods = max(pipeline.pods - 1, 0)
-            self.world.changed.notify_all()
+            if current():  # type: ignore[operator] # else other pods are there now
+                pipeline.pods = max(pipeline.pods - 1, 0)
+                self.world.changed.notify_all()
 
     def _serve(self, pipeline: Pipeline, root: Path, image: Path, current: object) -> None:
         job: Job | None = None
@@ -202,7 +207,7 @@ class Worker:
         runs = RUNS
         while runs > 0:
             runs -= 1
-            process = self._start(pipeline, job, root, image, master=True)
+            process, _ = self._start(pipeline, job, root, image, master=True)
             name = "/".join(pipeline.key)
             with self.world.lock:
                 self.world.restarts[name] = self.world.restarts.get(name, 0) + 1
@@ -246,8 +251,10 @@ class Worker:
             (pfs / name).symlink_to(scratch)
         return pfs
 
-    def _start(self, pipeline: Pipeline, job: Job, root: Path, image: Path, *, master: bool) -> subprocess.Popen[bytes]:
-        """The command with the pod's own /pfs, /kaosd and address in the place of the real ones."""
+    def _start(
+        self, pipeline: Pipeline, job: Job, root: Path, image: Path, *, master: bool
+    ) -> tuple[subprocess.Popen[bytes], threading.Thread]:
+        """The command with the pod's own /pfs, /kaosd and address in the place of the real ones; its lines' reader."""
         transform = pipeline.spec.transform
         places = {"/pfs": str(root / "pfs"), "/kaosd": str(root / "kaosd"), "0.0.0.0": pipeline.ip or "127.0.0.1"}
         env = {key: _placed(value, places) for key, value in transform.env.items()}
@@ -281,8 +288,9 @@ class Worker:
         pipeline.waits = ""
         with self._pids.open("a") as file:
             file.write(f"{process.pid}\n")
-        threading.Thread(target=self._read, args=(pipeline.key, job.id, process, master), daemon=True).start()
-        return process
+        reading = threading.Thread(target=self._read, args=(pipeline.key, job.id, process, master), daemon=True)
+        reading.start()
+        return process, reading
 
     def _read(self, key: Key, job: str, process: subprocess.Popen[bytes], master: bool) -> None:
         assert process.stdout is not None
