@@ -64,7 +64,7 @@ class Machine:
         with open(self.place / "boot.log", "wb") as log:
             self._unshare = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.init = int(until(self._child, "the guest's first process").split()[0])
-        until(lambda: self._booted() and self.systemctl("show", "--property=Version", check=False), "the user manager")
+        until(lambda: self._booted() and self._managed(), "the user manager")
 
     def _child(self) -> str:
         assert self._unshare.poll() is None, (self.place / "boot.log").read_text()
@@ -75,6 +75,10 @@ class Machine:
         self._child()
         name = Path(f"/proc/{self.init}/comm").read_text().strip()
         return name == "systemd" and Path(f"/proc/{self.init}/root", f"run/user/{UID}/systemd/private").exists()
+
+    def _managed(self) -> bool:
+        """Whether the person's manager answers."""
+        return self.systemctl("show", "--property=Version", check=False).startswith("Version=")
 
     def close(self) -> None:
         """End it with all that runs in it."""
@@ -145,7 +149,7 @@ class Kernel(Machine):
                 [*argv, "2048M"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0
             )
         assert self._answer(PATIENCE) == "up"
-        until(lambda: self.systemctl("show", "--property=Version", check=False).startswith("Version="), "the manager")
+        until(self._managed, "the manager")
 
     def close(self) -> None:
         """End it with all that runs in it."""
