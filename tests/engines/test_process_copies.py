@@ -16,9 +16,11 @@ import uv
 from blake3 import blake3
 from conftest import SPEC, Files, Lines
 
+from kaosd import proc
 from kaosd.engines.process import ProcessEngine
 from kaosd.engines.process.additions import RequirementsChange, compare
 from kaosd.engines.process.copying import NotAsBuiltError, copy_bytecode, copy_tree
+from kaosd.engines.process.spares import Spares
 from kaosd.errors import BuildFailed
 from kaosd.model import NotebookSpec
 
@@ -238,6 +240,22 @@ async def test_collect_keeps_copies_of_what_notebooks_had_last(own: ProcessEngin
     await own.collect(frozenset({first.digest, second.digest}))
     await own.close()
     assert [path.name for path in (short / "e").glob("*.spare*")] == [f"{first.digest}.spare"]
+
+
+async def test_a_copy_whose_program_has_just_ended_is_not_removed_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[Path] = []
+    spares = Spares(tmp_path, {}, removed.append)
+
+    async def ended(*_: object) -> proc.Finished:
+        spares.collect(frozenset())
+        return proc.Finished(0, "")
+
+    monkeypatch.setattr(spares, "_run", ended)
+    assert await spares._make("0" * 64, "0") == ""
+    assert removed == []
+    assert [path.name for path in tmp_path.iterdir()] == [f"{'0' * 64}.spare"]
 
 
 def test_what_a_change_asks_for() -> None:

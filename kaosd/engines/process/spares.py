@@ -30,6 +30,7 @@ class Spares:
         self._variables = variables
         self._remove = remove
         self._making: dict[str, asyncio.Task[str]] = {}
+        self._drafts: set[Path] = set()  # ours; between two steps no process with their mark runs
 
     def prepare(self, digest: str, before: str | None) -> None:
         """Start to make a copy of an environment at leisure, once it has the bytecode of the one *before* it."""
@@ -62,7 +63,7 @@ class Spares:
         for name in sorted(os.listdir(self._root)):
             digest, spare, draft = name.partition(_SPARE)
             path = self._root / name
-            if spare and (digest not in keep if not draft else not _being_made(path)):
+            if spare and (digest not in keep if not draft else path not in self._drafts and not _being_made(path)):
                 self._discard(path)
 
     def _spare(self, digest: str) -> Path:
@@ -76,12 +77,14 @@ class Spares:
     async def _make(self, digest: str, nice: str) -> str:
         """Make the copy; returns why it cannot be made, "" when it is there."""
         draft = Path(mkdtemp(prefix=f"{digest}{_SPARE}-", dir=self._root))
+        self._drafts.add(draft)
         try:
             finished = await self._run("tree", self._root / digest, draft, nice)
             if finished.code == 0:
                 self._complete(draft, digest)
             return "" if finished.code == 0 else finished.output or f"it ended with {finished.code}"
         finally:
+            self._drafts.discard(draft)
             self._discard(draft)
 
     def _complete(self, draft: Path, digest: str) -> None:
