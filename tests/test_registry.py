@@ -19,7 +19,7 @@ from kaosd.front import OneTime
 from kaosd.journal import Journal, Registration
 from kaosd.model import Host, NotebookSpec, Resources, Version
 from kaosd.notebook import News, Notebook, Workshop
-from kaosd.planner import Build, Plan, Sync, Target
+from kaosd.planner import Build, Hold, Plan, Sync, Target, Why
 from kaosd.registry import Registry
 from kaosd.requests import DaemonWide, Requests, lifecycle
 from kaosd.settings import load
@@ -167,6 +167,13 @@ async def test_a_notebook_that_is_killed_twice_at_once_is_not_there_for_the_seco
     first, second = await asyncio.gather(*both, return_exceptions=True)
     assert first is None
     assert isinstance(second, NotFoundError)
+
+
+async def test_who_waits_for_a_notebook_that_is_removed_is_told(registry: Registry, short: Path) -> None:
+    """Its actor has ended: it plans nothing any more, and takes no poke up."""
+    actor = notebook(registry, short / "example")
+    actor.removed, actor.plan = True, Plan(None, Hold(Why.REMOVED, "the notebook was removed"))
+    assert await actor.settled() == "failed"
 
 
 async def test_events_of_another_journal_are_a_gap_at_once(registry: Registry) -> None:

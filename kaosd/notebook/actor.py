@@ -145,7 +145,7 @@ class Notebook(ActorState):
                     return "live"
                 self.hosting.probe_due = 0.0  # let the actor find out
                 self.poke()
-            elif (caught_up or self._stuck) and outcome is not None:
+            elif (caught_up or self._stuck or self.removed) and outcome is not None:
                 return outcome
             await self.shop.news.after(seen)
 
@@ -158,7 +158,9 @@ class Notebook(ActorState):
 
     def _given_up(self, tries: int | None) -> str | None:
         """How `settled` ends when nothing is planned, and a hold will not pass by itself."""
-        return standing.final(self.plan, tries) if not self._poked.is_set() else None
+        if self._poked.is_set() and not self.removed:  # then nobody looks again, whatever there is to look at
+            return None
+        return standing.final(self.plan, tries)
 
     def fully_live(self) -> bool:
         """Whether exactly what is on disk is served, and nothing is being looked at or done."""
