@@ -15,7 +15,7 @@ from kaosd.bundle.tree import join, lookup
 from kaosd.errors import StoreError
 from kaosd.hosted.states import alike
 
-_OURS = (TEMPORARY + b"syncing", TEMPORARY + b"part")  # see work.py; what it swaps may be a person's
+_OURS = (TEMPORARY + b"syncing", TEMPORARY + b"part")  # see replacer.py; what it swaps may be a person's
 
 
 def keep_edits(store: Store, top: Path, trees: Sequence[str | None]) -> tuple[bytes, ...]:

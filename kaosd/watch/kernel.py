@@ -1,4 +1,4 @@
-"""The inotify instance: the only module that depends on watchdog's internals (tests/watch/test_kernel.py).
+"""The inotify instance: the only module that depends on watchdog's internals (tests/watch/test_watch_kernel.py).
 
 watchdog's observer is not used above its reading thread. It adds watches to all directories, ignored ones
 too, gives back no word of those that the kernel refused, holds every event behind a rename out of the tree for

@@ -1,7 +1,7 @@
 """The watcher: paths with callbacks in, wake-ups out.
 
 Everything here belongs to the event loop. One thread reads inotify (trees.py) and hands over what it saw with
-one scheduled callback (instance.py); looks at whole roots (survey.py) run in worker threads, one at a time per
+one scheduled callback (instance.py); looks at whole roots (root_walk.py) run in worker threads, one at a time per
 root. One timer sees to all that no event tells: roots replaced, mounts, sleep, polling, rescans.
 """
 
