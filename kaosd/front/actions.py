@@ -52,6 +52,7 @@ class Actions:
             return _only_get(request) or answers.plain(await self._directory.metrics(), CONTENT_TYPE)
         _, _, rest = place.partition("notebooks/")
         name, _, verb = rest.partition("/")
+        await self._directory.certain(name)
         route = self._directory.route(name)
         if route is None:
             return answers.problem(404, "Not found", "There is no such notebook.")

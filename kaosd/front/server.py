@@ -194,6 +194,8 @@ class Front:
             request.writer.output_size = 0  # or aiohttp takes the answer for begun
         answer = await self._passage.take(request, target, back, page=page)
         if answer is None:
+            if self._directory.route(back.name) is None:  # it may be replaced just now, and is there again after that
+                await self._directory.certain(back.name)
             return await self._screens.waiting(back.name) if page else self._screens.unavailable(back.name)
         return answer
 

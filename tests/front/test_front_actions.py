@@ -39,6 +39,16 @@ async def test_a_page_reads_the_daemons_own_answers(world: World, verb: str) -> 
     assert world.directory.asked == [("GET", "nb", verb, "lines=3&path=a%20b", b"")] * 2
 
 
+async def test_the_console_is_answered_when_it_is_certain_what_is_there(world: World) -> None:
+    world.directory.sure.clear()
+    asking = asyncio.ensure_future(world.get("/kaosd/notebooks/nb/history", DAEMON).__aenter__())
+    await asyncio.wait_for(world.directory.unsure.wait(), 10)
+    world.directory.put("nb", None, "stopped")
+    world.directory.sure.set()
+    answer = await asyncio.wait_for(asking, 10)
+    assert (answer.status, await answer.json()) == (200, {"verb": "history", "name": "nb"})
+
+
 async def test_status_of_one_notebook_and_of_all(world: World) -> None:
     world.directory.put("nb", None, "failed")
     async with world.get("/nb/kaosd/status", None, headers=cookie(world, "nb")) as answer:

@@ -294,3 +294,22 @@ async def test_who_asks_while_a_notebook_is_replaced_is_served_by_the_host_that_
     directory.put("nb", upstream)
     directory.sure.set()
     assert (await asyncio.wait_for(later, 10))["method"] == "GET"
+
+
+async def test_who_waits_for_a_host_is_not_told_that_a_notebook_is_not_there_while_it_is_replaced(
+    world: World,
+) -> None:
+    directory = world.directory
+    directory.put("nb", None, "building")
+    asking = asyncio.ensure_future(world.get("/nb/echo/save", method="PUT", data=b"work").__aenter__())
+    await asyncio.wait_for(directory.waiting.wait(), 10)
+    directory.sure.clear()
+    directory.unsure.clear()
+    del directory.known["nb"]
+    directory.publish()
+    await asyncio.wait_for(directory.unsure.wait(), 10)
+    directory.put("nb", None, "stopped")
+    directory.sure.set()
+    answer = await asyncio.wait_for(asking, 10)
+    assert answer.status == 503
+    answer.close()
