@@ -7,6 +7,7 @@ import contextlib
 import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from kaosd.errors import ConflictError, EngineUnavailable, NotFoundError
 from kaosd.front import OneTime
 from kaosd.journal import Journal, Registration
 from kaosd.model import Host, NotebookSpec, Resources, Version
-from kaosd.notebook import News, Notebook, Workshop
+from kaosd.notebook import News, Notebook, Workshop, retention
 from kaosd.planner import Build, Hold, Plan, Sync, Target, Why
 from kaosd.registry import Registry
 from kaosd.requests import DaemonWide, Requests, lifecycle
@@ -79,6 +80,28 @@ async def test_collecting_keeps_what_is_live_pinned_scanned_or_recent(registry: 
     await registry.collect()
     kept = [model_tree_is_there(store, version) for version in versions]
     assert kept == [False, True, True, False, True, True]  # live, pinned, recent, scanned
+
+
+async def test_the_environment_of_what_is_saved_while_old_contents_are_dropped_is_kept(
+    registry: Registry, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor, sweep, kept = notebook(registry, short / "example"), retention._sweep, set[str]()
+    before = save(actor, "N = 1\n")
+
+    def meanwhile(*given: Any) -> Any:
+        (actor.source.path / "model" / "requirements.txt").write_text("six\n")
+        save(actor, "N = 1\n")
+        return sweep(*given)
+
+    async def collect(keep: frozenset[str]) -> None:
+        kept.update(keep)
+
+    monkeypatch.setattr(retention, "_sweep", meanwhile)
+    monkeypatch.setattr(registry.shop.engines["process"], "collect", collect)
+    await registry.collect()
+    (after,) = actor.looking.versions()[:1]
+    assert after is not None
+    assert {await actor.looking.environment_of(before), await actor.looking.environment_of(after)} == kept
 
 
 def model_tree_is_there(store: Store, version: Version) -> bool:

@@ -31,6 +31,7 @@ async def collect(shop: Workshop, actors: Mapping[str, Notebook]) -> None:
     keep = await kept_environments(shop, actors.values())  # told from contents that the sweep may drop
     swept = await asyncio.to_thread(_sweep, shop, actors)
     log.info("collected", contents=swept.contents, bytes=swept.bytes)
+    keep |= await kept_environments(shop, actors.values())  # and of what was saved meanwhile, perhaps built already
     for engine in shop.engines.values():
         try:
             await engine.collect(keep)

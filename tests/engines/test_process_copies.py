@@ -258,6 +258,18 @@ async def test_a_copy_whose_program_has_just_ended_is_not_removed_before_it_has_
     assert [path.name for path in tmp_path.iterdir()] == [f"{'0' * 64}.spare"]
 
 
+def test_a_copy_that_is_being_removed_can_not_be_taken(tmp_path: Path) -> None:
+    removed: list[Path] = []
+    spares, spare = Spares(tmp_path, {}, removed.append), tmp_path / f"{'0' * 64}.spare"
+    (spare / "lib").mkdir(parents=True)
+    spares.collect(frozenset())
+    assert not spare.exists()
+    (trash,) = removed
+    assert (trash / "lib").is_dir()
+    spares.collect(frozenset())  # another daemon may have left it so
+    assert len(removed) == 2
+
+
 def test_what_a_change_asks_for() -> None:
     rows: list[tuple[dict[str, str], dict[str, str], RequirementsChange | None]] = [
         ({"requirements.txt": "a\n"}, {"requirements.txt": "a\nb>1\n"}, RequirementsChange(("b>1",))),

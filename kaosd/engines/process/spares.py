@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,9 +107,15 @@ class Spares:
         taken.rmdir()
 
     def _discard(self, path: Path) -> None:
-        """Nothing when it is gone."""
-        if path.exists():
-            self._remove(path)
+        """Remove it, at once by its name: no build may take what is half removed. Nothing when it is gone."""
+        trash = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+        try:
+            path.rename(trash)
+        except FileNotFoundError:
+            return
+        except OSError:  # an overlay does not move a directory of its lower layer, so that no build can take it either
+            trash = path
+        self._remove(trash)
 
 
 def _being_made(path: Path) -> bool:
