@@ -114,8 +114,9 @@ class Tab:
         return text
 
     def save(self) -> None:
-        """Press the keys that save; done when JupyterLab shows no unsaved document."""
-        self.page.keyboard.press("Control+s")
+        """Press the keys that save; done when JupyterLab has saved, and made the checkpoint that follows."""
+        with self.page.expect_response(lambda answer: "/checkpoints" in answer.url and answer.request.method == "POST"):
+            self.page.keyboard.press("Control+s")
         expect(self.page.locator(".jp-mod-dirty")).to_have_count(0)
 
     def run(self, number: int, printed: str) -> None:

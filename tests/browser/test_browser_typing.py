@@ -56,6 +56,18 @@ def type_during(tab: Tab, work: Future[None]) -> str:
     return typed + tab.type(" and the end")
 
 
+def type_until_shown(tab: Tab, text: str) -> str:
+    """Type without a pause until a text is on the page; what was typed."""
+    typed = list[str]()
+
+    def shown() -> bool:
+        typed.append(tab.type(f" {len(typed)}"))
+        return tab.page.get_by_text(text).is_visible()
+
+    until(shown, f"the page to show {text!r}")
+    return "".join(typed)
+
+
 @pytest.fixture(scope="module", params=[SHARED, ALONE], ids=["shared", "alone"])
 def requirements(request: pytest.FixtureRequest) -> str:
     """What decides whether documents are shared."""
@@ -99,15 +111,15 @@ def test_what_is_typed_while_the_server_is_replaced_is_kept(
 
     chunk = page.evaluate(LOADED)
     typed = type_during(tab, meanwhile.submit(replace))
-    assert daemon.host_pid(name) != first
-    assert page.request.get(chunk).ok  # what a page of the old server has still to load
     if after == OTHER:  # the page of the old server cannot go on with the new one: it waits for a pause, and loads
-        expect(page.get_by_text("loads it as soon as you pause")).to_be_visible()
+        typed += type_until_shown(tab, "loads it as soon as you pause")
         typed += tab.type(" after the swap")
         page.wait_for_function("!window.loaded", timeout=PATIENCE)
     else:
         tab.has_shown("runs in the new environment now")
         typed += tab.type(" after the swap")
+    assert daemon.host_pid(name) != first
+    assert page.request.get(chunk).ok  # what a page of the old server has still to load
     tab.shows(f"one = 1 #{typed}", "two = 2")
     page.keyboard.press("Control+s")
     tab.saved("n.ipynb", f"one = 1 #{typed}", "two = 2")
@@ -135,6 +147,7 @@ def test_what_a_server_had_not_taken_of_a_page_is_kept_by_the_next(
     page.evaluate("window.loaded = 'first'")
     tab.at_end_of(0)
     tab.type(" taken")
+    page.evaluate("0")  # answered after what the page has sent before
     taken = False
     tab.type(" not taken")
     tab.saved("n.ipynb", "one = 1 # taken", "two = 0")
@@ -157,8 +170,8 @@ def test_a_change_waits_while_a_tab_that_must_make_it_sleeps(daemon: Daemon, pag
     asleep = page.context.new_cdp_session(page)
     asleep.send("Debugger.enable")
     asleep.send("Debugger.pause")  # at the next thing that it does, as a frozen tab
+    (bundle / "model" / "train.py").write_text("ANSWER = 2\n")  # first: the next save is held as soon as it is seen
     write(bundle, "one = 1 #", "two = 2")
-    (bundle / "model" / "train.py").write_text("ANSWER = 2\n")
     shown = until(lambda: (one := daemon.notebook("asleep"))["state"] == "held" and one, "the change to be held")
     assert "n.ipynb" in shown["reason"]
     work = daemon.home("asleep") / "work"
