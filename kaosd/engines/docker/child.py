@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from kaosd import globs
 
 _TIMEOUT = 3600  # seconds of silence after which a build counts as lost
 _IMAGE = re.compile(r"(?:^Successfully built |sha256:)([0-9a-f]{12,64})$")
+_STDERR = re.compile(r"\x1b\[91m(.*)\x1b\[0m", re.DOTALL)  # a piece of it, as Docker gives it
 ADDING = "/kaosd-build"
 LINE = 64 * 1024  # bytes; a longer line is told in pieces
 
@@ -118,18 +120,43 @@ def pack(top: str, dockerfile: str, into: Context) -> None:
     into.seek(0)
 
 
+class BuildOutput:
+    """The lines of a build, which come in pieces: a program's line may be in several, each within colours on stderr."""
+
+    def __init__(self) -> None:
+        self._unfinished = {"stdout": "", "stderr": ""}
+
+    def take(self, piece: str) -> list[str]:
+        """The lines that end in *piece*."""
+        coloured = _STDERR.fullmatch(piece)
+        stream, text = ("stderr", coloured[1]) if coloured else ("stdout", piece)
+        text = self._unfinished[stream] + text
+        whole, end, rest = text.rpartition("\n")
+        if len(rest) > LINE:
+            whole, rest = text, ""
+        self._unfinished[stream] = rest
+        return (whole + end).splitlines()
+
+    def unfinished(self) -> list[str]:
+        """What was written last, without the end of its line."""
+        lines = [line for text in self._unfinished.values() for line in text.splitlines()]
+        self._unfinished = dict.fromkeys(self._unfinished, "")
+        return lines
+
+
 def follow(chunks: Iterable[Mapping[str, Any]]) -> str | None:
     """Tell the lines of a build as they come; the id of its image."""
     image: str | None = None
     pulled: dict[str, str] = {}
-    for chunk in chunks:
-        if "error" in chunk:
-            raise Failed("build", chunk["error"].strip())
-        for line in chunk.get("stream", "").splitlines():
+    output = BuildOutput()
+    for chunk in itertools.chain(chunks, [{}]):
+        for line in output.take(chunk["stream"]) if "stream" in chunk else output.unfinished():
             if line.strip():
                 tell(line=line)
             found = _IMAGE.search(line.strip())
             image = found[1] if found else image
+        if "error" in chunk:
+            raise Failed("build", chunk["error"].strip())
         if "ID" in (chunk.get("aux") or {}):
             image = chunk["aux"]["ID"]
         layer, status = chunk.get("id", ""), chunk.get("status")
