@@ -259,7 +259,7 @@ class Steps:
         except BaseException as error:
             if isinstance(error, DocumentHeld):
                 error.costly = True
-            await actor.engine.stop(host, 0)  # nobody knows of it
+            await self._retire(host, old, 0)  # nobody knows of it
             actor.record.job_ended(actor.record.jobs[Stage.HOST], JobState.KILLED, "it did not come to serve")
             actor.record.goes_on(leaving)
             raise
@@ -268,9 +268,17 @@ class Steps:
             lost = actor.hosting.losing(f"{REPLACED} {what}")
             self._serve(host, serving, environment, applying=False, lost=lost, **done)
         finally:
-            await actor.engine.stop(old, actor.shop.grace)
+            await self._retire(old, host, actor.shop.grace)
         if leaving is not None:
             actor.record.job_ended(leaving, JobState.KILLED, "replaced by the next host")
+
+    async def _retire(self, host: Host, stays: Host, grace: float) -> None:
+        """Stop the one of two hosts that is not to serve; an engine that cannot do so now does it later."""
+        try:
+            await self.actor.engine.stop(host, grace)
+        except EngineError as error:
+            self.actor.record.note(f"the host that does not serve is stopped later: {error}")
+            await self.actor.engine.sweep(self.actor.home, stays)
 
     async def _replace(
         self, engine: Carrier, old: Host, target: Target, environment: Environment, serving: Target, what: str

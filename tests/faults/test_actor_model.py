@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from kaosd.bundle import Store
+from kaosd.errors import EngineUnavailable
 from kaosd.model import NotebookSpec, Resources
 from kaosd.notebook import News, Notebook, Workshop
 from kaosd.watch import Watcher
@@ -161,5 +162,27 @@ async def test_what_is_remembered_does_not_grow_with_the_number_of_saves(place: 
                 counts.append(_remembered(life))
         grown = {name: count for name, count in (counts[1] - counts[0]).items() if count > 5}
         assert grown == {}
+    finally:
+        await life.end()
+
+
+async def test_a_host_that_cannot_be_stopped_now_does_not_run_on_beside_the_one_that_serves(place: Path) -> None:
+    life, stop = Life(place, 0), Still.stop
+
+    async def away(*_: object) -> None:
+        life.engine.stop = stop.__get__(life.engine)  # type: ignore[method-assign]
+        raise EngineUnavailable("the engine has just gone")
+
+    try:
+        await life.rest()
+        life.engine.stop = away  # type: ignore[method-assign]
+        (life.source / "model" / "requirements.txt").write_text("# other\n")
+        async with asyncio.timeout(60):
+            assert await life.actor.settled() == "live"
+        assert [environment for environment, _ in life.engine.hosts.values()] == [
+            life.actor.hosting.live.environment and life.actor.hosting.live.environment.digest
+        ]
+        assert life.engine.stop is not away
+        assert [one.outcome for one in life.journal.deployments("n", 9)] == ["live", "live"]
     finally:
         await life.end()
