@@ -20,6 +20,7 @@ from kaosd.model import HostStatus
 SOCKET_MAX = 107  # bytes; sun_path of the kernel
 PROBE = 5.0  # seconds that an answer to a probe may take
 _STOPPED = 1.0  # seconds more than that: then it was the daemon that did not run
+ENDING = 2.0  # seconds that a host which ends may take to do so after it listens no more
 _TRIAL = 60.0  # s; a kernel of a machine under load may take so long to start
 _POLL = 0.02  # s between questions to a host that is starting
 _LINES, _LONGEST = 3, 200  # of its log in a sentence, and characters of each

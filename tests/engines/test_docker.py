@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -21,6 +23,7 @@ from kaosd.engines.base import Order
 from kaosd.engines.docker import DockerEngine, images
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 from kaosd.model import Environment, Resources
+from tests.faults.cable import Cable
 
 pytestmark = pytest.mark.timeout(900)  # images are built in some of them, the base image may be made in the first
 
@@ -224,3 +227,51 @@ async def test_doctor_finds_nothing_wrong_with_an_engine_that_is_as_it_should_be
     assert but_space[0].text.startswith("Docker ")
     assert but_space[0].text.endswith(f" answers at {containers.socket}")
     assert found[-1].text.endswith(f"GB free for images at {containers.place}/data")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # docker's library closes by collection
+async def test_what_the_engine_was_away_for_is_swept_once_it_is_there(
+    environments: Path, containers: Containers, order: Order, log: Lines, short: Path
+) -> None:
+    cable = Cable(short / "cable", containers.socket)
+    engine = DockerEngine(environments, socket=cable.address)
+    kept, lost = await engine.start(order, log), await engine.start(order, log)
+    cable.pull()
+    await engine.sweep(order.home, kept)
+    assert (await engine.probe(lost)).alive
+    cable.put_back()
+    async with asyncio.timeout(60):
+        while containers.ids(label=f"kaosd.home={order.home.root}") != [kept.handle["container"]]:
+            assert (await engine.probe(kept)).alive  # as its notebook asks now and then
+            await asyncio.sleep(0.05)
+    assert (await engine.probe(kept)).answering
+    # another one starts also where that one was removed before there was an engine to sweep with
+    cable.pull()
+    await engine.sweep(order.home, kept)
+    containers.clear()
+    cable.put_back()
+    assert (await engine.probe(await engine.start(order, log))).answering
+    await engine.close()
+    cable.close()
+    gc.collect()
+
+
+async def test_what_is_made_while_leftovers_are_looked_for_is_none_of_them(
+    engine: DockerEngine, base: Environment, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, listed = containers.client(), engine._containers
+    made = client.create_container(base.handle, labels={"kaosd.owner": engine.owner})["Id"]
+
+    async def and_a_start_begins(*labels: str) -> list[dict[str, Any]]:
+        found = await listed(*labels)
+        monkeypatch.setattr(engine, "_starting", 1)
+        return found
+
+    monkeypatch.setattr(engine, "_containers", and_a_start_begins)
+    await engine.collect(frozenset())
+    assert made in containers.ids()
+    assert await engine.built(base.digest) == base
+    monkeypatch.undo()
+    await engine.collect(frozenset({base.digest}))
+    assert made not in containers.ids()
+    client.close()

@@ -11,9 +11,12 @@ import socket
 import tarfile
 from pathlib import Path
 
+import docker
 import pytest
+from aiohttp import web
 from conftest import SPEC, Files, Lines, make_home
 
+from kaosd import proc
 from kaosd.engines.base import Order
 from kaosd.engines.docker import building, connection, examining, host, limits, place, seed
 from kaosd.engines.docker.building import Heard
@@ -433,36 +436,106 @@ def test_data_that_is_used_where_it_is_is_mounted_read_only(short: Path) -> None
 
 
 RUNS = {"Running": True, "Status": "running", "ExitCode": 0}
+KILLED = {"Running": False, "Status": "exited", "ExitCode": 137}
+
+
+def one_that_runs_as(pid: int, short: Path) -> host.RunningContainer:
+    """A container whose first process is *pid*."""
+    identity = proc.identify(pid)
+    (short / "token").write_text("secret")
+    (short / "s").unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as listener:  # nobody listens there any more
+        listener.bind(str(short / "s"))
+    return host.RunningContainer(
+        container="c", name="n", pid=pid, started=identity.started if identity else 1, boot=proc.boot_id(),
+        own=str(short), run=str(short), base_url="/x/", token_file=str(short / "token"), log=str(short / "log"),
+        log_from=0, linked=None, gpu=0, memory=None, environment="e", server="s", started_at=1.0,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("told", "how"),
     [
-        ([RUNS, RUNS, {"Running": False, "Status": "exited", "ExitCode": 137}], "was killed"),
+        ([RUNS, RUNS, KILLED], "was killed"),
         ([RUNS, {"Running": True, "Status": "removing", "ExitCode": 0}, {}], "was removed"),
         ([{"Running": False, "Status": "exited", "ExitCode": 3}], "has ended with exit code 3"),
         ([None], "has ended, and the container engine is away"),
+        ([RUNS] * 4, "has ended, and the container engine does not know how yet"),
     ],
 )
 async def test_how_a_container_ended_is_told_once_the_engine_knows(
     told: list[dict[str, object] | None], how: str, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel tells of the end of a process first; for a moment the engine calls the container running."""
+    told = list(told)
 
     async def inspect(*_: object) -> dict[str, object] | None:
         return told.pop(0)
 
     monkeypatch.setattr(host, "inspect", inspect)
+    monkeypatch.setattr(host, "_LATE", 3)
     monkeypatch.setattr(host, "_POLL", 0)
     child = await asyncio.create_subprocess_exec("true")
     await child.wait()
-    started = host.RunningContainer(
-        container="c", name="n", pid=child.pid, started=1, boot="", own=str(short), run=str(short), base_url="/x/",
-        token_file="", log=str(short / "log"), log_from=0, linked=None, gpu=0, memory=None, environment="e",
-        server="s", started_at=1.0,
-    )  # fmt: skip
     connection = EngineConnection(None, {})
-    status = await host.probe(connection, started)
+    status = await host.probe(connection, one_that_runs_as(child.pid, short))
     connection.close()
     assert (status.alive, status.reason) == (False, f"its container n {how}")
     assert not told
+
+
+@pytest.mark.parametrize(
+    ("then", "alive", "how"),
+    [
+        (KILLED, False, "was killed"),
+        ({**RUNS, "Paused": True}, True, "is paused; docker unpause n lets it continue"),
+    ],
+)
+async def test_what_befalls_a_container_while_it_is_asked_is_told_as_what_it_is(
+    then: dict[str, object], alive: bool, how: str, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as a JupyterLab that cannot be reached any more: that one would be stopped."""
+    child = await asyncio.create_subprocess_exec("cat", stdin=asyncio.subprocess.PIPE)
+    told = [RUNS, then]
+
+    async def inspect(*_: object) -> dict[str, object]:
+        if not alive and len(told) == 2 and child.stdin is not None:
+            child.stdin.close()  # it ends, but not at once
+        return told.pop(0)
+
+    monkeypatch.setattr(host, "inspect", inspect)
+    monkeypatch.setattr(host, "ENDING", 0 if alive else 60)
+    connection = EngineConnection(None, {})
+    status = await host.probe(connection, one_that_runs_as(child.pid, short))
+    connection.close()
+    if child.stdin is not None:
+        child.stdin.close()
+    await child.wait()
+    assert (status.alive, status.answering, status.reason) == (alive, False, f"its container n {how}")
+    assert not told
+
+
+async def test_a_container_that_another_one_is_removing_is_waited_for(short: Path) -> None:
+    asked = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(f"{request.method} {request.path_qs}")
+        if request.method == "DELETE":
+            text = f"removal of container {request.match_info['name']} is already in progress"
+            return web.json_response({"message": text}, status=409)
+        return web.json_response({"StatusCode": 0})
+
+    app = web.Application()
+    app.router.add_delete("/v1.41/containers/{name}", answer)
+    app.router.add_post("/v1.41/containers/{name}/wait", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, str(short / "d")).start()
+    client = docker.APIClient(base_url=f"unix://{short / 'd'}", version="1.41")
+    await asyncio.to_thread(connection.remove_container, client, "n-1")
+    client.close()
+    await runner.cleanup()
+    assert asked == [
+        "DELETE /v1.41/containers/n-1?v=True&link=False&force=True",
+        "POST /v1.41/containers/n-1/wait?condition=removed",
+    ]

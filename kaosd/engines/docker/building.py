@@ -22,7 +22,7 @@ from kaosd.declared import Declared, Image, image, made_from
 from kaosd.declared.pythons import LOWEST_LAB, LOWEST_PYTHON
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
-from kaosd.engines.docker.connection import EngineConnection, NoSuchThing, refusal
+from kaosd.engines.docker.connection import EngineConnection, refusal, remove_container
 from kaosd.engines.docker.facts import EngineFacts
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 
@@ -140,8 +140,8 @@ class Builder:
 
     async def _remove(self, name: str) -> None:
         """Take away the container that adds, if a cancelled child has left it."""
-        with contextlib.suppress(NoSuchThing, EngineUnavailable):
-            await self.connection.call(lambda client: client.remove_container(name, force=True, v=True))
+        with contextlib.suppress(EngineUnavailable):
+            await self.connection.call(lambda client: remove_container(client, name))
 
 
 def _lay_out(inputs: Inputs, place: Path, variables: Mapping[str, str], labels: Mapping[str, str]) -> str:

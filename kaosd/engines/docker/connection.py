@@ -6,7 +6,9 @@ Docker's library is loaded with the first call, so that a daemon without docker 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ Result = TypeVar("Result")
 _THREADS = 8
 _TIMEOUT = 120  # seconds that one answer of the engine may take
 _ASK_EVERY, _SILENT = 5.0, 20.0  # seconds between questions to an engine that works for us; and until it counts as hung
+_REMOVED_ELSEWHERE = re.compile(r"removal of container \S+ is already in progress")
 _INSTALL = "install docker.io or podman, or say where it listens with socket of [docker]"
 
 
@@ -83,6 +86,19 @@ def refusal(text: str) -> EngineError:
     return EngineError(f"the container engine refused: {text}", retryable=True)
 
 
+def remove_container(client: Any, container: str) -> None:
+    """Remove a container, by force where it runs; return when it is gone, whoever removes it. Blocking."""
+    import docker
+
+    with contextlib.suppress(docker.errors.NotFound):
+        try:
+            client.remove_container(container, force=True, v=True)
+        except docker.errors.APIError as error:
+            if not _REMOVED_ELSEWHERE.search(str(error.explanation)):
+                raise
+            client.wait(container, condition="removed")
+
+
 class EngineConnection:
     """One engine, connected to when it is needed and again after it was gone. Calls may come at the same time."""
 
@@ -101,7 +117,7 @@ class EngineConnection:
 
     @property
     def known(self) -> EngineFacts | None:
-        """What the connected engine is; None while none is."""
+        """What the engine is that was connected last; None before the first one."""
         return self._facts
 
     @property
@@ -169,10 +185,10 @@ class EngineConnection:
 
     async def facts(self) -> EngineFacts:
         """What the engine is; asked once per connection."""
-        await self.call(lambda client: client.ping())
-        if self._facts is None:
-            raise EngineUnavailable("the container engine has just gone")
-        return self._facts
+        facts = await self.call(lambda client: client.ping() and self.known)
+        if facts is None:
+            raise EngineUnavailable("the container engine gives no answer to a ping", hint="look at its own log")
+        return facts
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -211,11 +227,11 @@ class EngineConnection:
         if facts.desktop or facts.remapped:
             client.close()
             raise _unusable(facts)
-        self._client, self._facts = client, facts
+        self._facts, self._client = facts, client
         return client, address
 
     def _drop(self) -> None:
-        client, self._client, self._facts = self._client, None, None
+        client, self._client = self._client, None  # what it is stays known: other calls may be about to read that
         if client is not None:
             client.close()
 

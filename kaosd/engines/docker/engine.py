@@ -73,7 +73,9 @@ class DockerEngine:
         self._killed: dict[str, int] = {}  # processes that the memory limit has ended, by id of the container
         self._undone: dict[str, Place] = {}  # containers of failed starts that the engine would not remove, by name
         self._given_up: set[str] = set()  # names of containers whose start has failed, whatever their engine does yet
-        self._unswept: dict[Path, str | None] = {}  # homes that the engine was away for; the container to spare
+        self._unswept: dict[Path, tuple[Home, str | None]] = {}  # that the engine was away for; the container to spare
+        self._sweeping = asyncio.Lock()
+        self._clearing: asyncio.Task[None] | None = None
 
     async def built(self, digest: str) -> Environment | None:
         """See `Engine`. While the container engine is away nothing is known to be built."""
@@ -107,7 +109,7 @@ class DockerEngine:
         _refuse_what_cannot_be(facts, order.spec.resources)
         with contextlib.suppress(EngineError):  # one that will not go is no reason for others not to start
             await self._undo_what_was_left()
-        await self._sweep_what_was_left(order.home)
+        await self._sweep_what_was_left(order.home.root)
         mark = secrets.token_hex(4)
         name, at = f"kaosd-{order.spec.name}-{mark}", Place.of(order.home, mark)
         if (length := len(os.fsencode(at.socket))) > SOCKET_MAX:
@@ -226,6 +228,7 @@ class DockerEngine:
         """See `Engine`. Tells of processes that the memory limit has ended, here and in the host's log."""
         running = hosts.of(host)
         status = await hosts.probe(self._connection, running)
+        self._clear_up(running.place.own.parents[1])
         if status.alive:
             status = dataclasses.replace(status, usage=running.groups.used(), pids=frozenset(running.groups.pids()))
         killed = running.groups.killed_for_memory() if status.alive else 0
@@ -255,31 +258,37 @@ class DockerEngine:
         return running.host()
 
     async def sweep(self, home: Home, host: Host | None) -> None:
-        """See `Engine`. Done with the next start where the engine is away or busy."""
-        spared = hosts.of(host).container if host is not None else None
-        self._unswept[home.root] = spared
+        """See `Engine`. Where the engine is away it is done as soon as it is there, or with the next start."""
+        self._unswept[home.root] = (home, hosts.of(host).container if host is not None else None)
         with contextlib.suppress(EngineError):
-            await self._sweep_what_was_left(home)
+            await self._sweep_what_was_left(home.root)
 
-    async def _sweep_what_was_left(self, home: Home) -> None:
-        if home.root not in self._unswept:
-            return
-        spared = self._unswept[home.root]
-        for container in await self._containers(f"{HOME}={home.root}"):
-            if container["Id"] != spared:
-                await self._remove(container["Id"], 0)
-        marks = {path.name for path in (home.root / "containers").glob("*") if path.is_dir()}
-        for mark in marks - {await self._mark(spared)}:
-            await asyncio.to_thread(Place.of(home, mark).remove)
-        del self._unswept[home.root]
+    def _clear_up(self, root: Path) -> None:
+        """Try again what the engine would not do before: sweep the home at *root*, undo what failed."""
+        if (root in self._unswept or self._undone) and (self._clearing is None or self._clearing.done()):
+            self._clearing = asyncio.ensure_future(self._clear(root))
 
-    async def _mark(self, container: str | None) -> str | None:
-        """The mark in the name of a container."""
-        if container is None:
-            return None
-        found = await self._connection.call(lambda client: client.inspect_container(container))
-        name: str = found["Name"]
-        return name.rpartition("-")[2]
+    async def _clear(self, root: Path) -> None:
+        with contextlib.suppress(EngineError):
+            await self._sweep_what_was_left(root)
+            await self._undo_what_was_left()
+
+    async def _sweep_what_was_left(self, root: Path) -> None:
+        """Sweep the home at *root*, if that is still to be done; one at a time: a start meets none half-done."""
+        async with self._sweeping:
+            if root not in self._unswept:
+                return
+            home, spared = self._unswept[root]
+            stays = None
+            for container in await self._containers(f"{HOME}={root}"):
+                if container["Id"] != spared:
+                    await self._remove(container["Id"], 0)
+                else:
+                    stays = container["Names"][0].rpartition("-")[2]  # its mark
+            marks = {path.name for path in (root / "containers").glob("*") if path.is_dir()}
+            for mark in marks - {stays}:
+                await asyncio.to_thread(Place.of(home, mark).remove)
+            del self._unswept[root]
 
     async def ended(self, host: Host) -> None:
         """See `Engine`."""
@@ -295,15 +304,18 @@ class DockerEngine:
 
     async def collect(self, keep: frozenset[str]) -> None:
         """See `Engine`. Nothing while something is built or started, the engine is away, or it was never needed."""
-        busy = self._starting or any(lock.locked() for lock in self._building.values())
-        if busy or not self._connection.used:
+        if self._busy() or not self._connection.used:
             return
         with contextlib.suppress(EngineUnavailable):
             await self._undo_what_was_left()
             for container in await self._containers():
-                if container["State"] in _ENDED:
+                if container["State"] in _ENDED and not self._busy():  # it may be one that is about to start
                     await self._remove(container["Id"], 0)
-            await self._images.collect(keep)
+            await self._images.collect(keep, self._busy)
+
+    def _busy(self) -> bool:
+        """Whether something is built or started."""
+        return self._starting > 0 or any(lock.locked() for lock in self._building.values())
 
     async def _containers(self, *labels: str) -> list[dict[str, Any]]:
         """Our containers, ended ones included; those with *labels*."""
@@ -323,6 +335,9 @@ class DockerEngine:
 
     async def close(self) -> None:
         """Let go of the container engine; hosts keep running."""
+        if self._clearing is not None:
+            self._clearing.cancel()
+            await asyncio.gather(self._clearing, return_exceptions=True)
         self._connection.close()
 
 

@@ -15,10 +15,10 @@ from typing import Any, cast
 from kaosd import cgroups, proc
 from kaosd.engines.base import Order
 from kaosd.engines.docker import limits, place
-from kaosd.engines.docker.connection import EngineConnection, NoSuchThing
+from kaosd.engines.docker.connection import EngineConnection, NoSuchThing, remove_container
 from kaosd.engines.docker.facts import EngineFacts
 from kaosd.engines.docker.place import Place
-from kaosd.engines.jupyter import JupyterClient, failing, last_words
+from kaosd.engines.jupyter import ENDING, JupyterClient, failing, last_words
 from kaosd.errors import EngineError, StartFailed
 from kaosd.model import Environment, Host, HostStatus
 from kaosd.stage_logs import stamp
@@ -217,6 +217,8 @@ async def answering(connection: EngineConnection, started: RunningContainer, wit
 async def _container_words(connection: EngineConnection, started: RunningContainer) -> str:
     """What the engine itself kept of the container's output: all that came before our log was open."""
     with contextlib.suppress(EngineError):
+        if not proc.alive(started.identity):
+            await _last_state(connection, started)  # by then it has all of the output
         said = await connection.call(lambda client: client.logs(started.container, tail=3))
         lines = [line for line in said.decode("utf-8", "replace").splitlines() if line.strip()]
         return f": {' | '.join(lines)}" if lines else ""
@@ -231,14 +233,27 @@ async def ended(started: RunningContainer) -> None:
 
 async def probe(connection: EngineConnection, started: RunningContainer) -> HostStatus:
     """How the host is; see Engine.probe. An engine that is away does not make a host bad that answers."""
+    found = await _ended_or_paused(connection, started)
+    if found is not None:
+        return found
+    status = await started.door.probe(partial(started.last_words, running=True))
+    if status.answering:
+        return status
+    if status.lost:  # when a container ends, what listened in it ends before its first process does
+        await proc.ended(started.pid, timeout=ENDING)
+    return await _ended_or_paused(connection, started) or status
+
+
+async def _ended_or_paused(connection: EngineConnection, started: RunningContainer) -> HostStatus | None:
+    """How a host is that cannot answer because its container has ended or is paused; None when neither is so."""
     if not proc.alive(started.identity):
         state = await _last_state(connection, started)
         return HostStatus(alive=False, answering=False, reason=f"{_end(started, state)}{started.last_words()}")
     state = await inspect(connection, started)
-    if state is not None and state.get("Paused"):
-        reason = f"its container {started.name} is paused; docker unpause {started.name} lets it continue"
-        return HostStatus(alive=True, answering=False, reason=reason)
-    return await started.door.probe(partial(started.last_words, running=True))
+    if state is None or not state.get("Paused"):
+        return None
+    reason = f"its container {started.name} is paused; docker unpause {started.name} lets it continue"
+    return HostStatus(alive=True, answering=False, reason=reason)
 
 
 async def inspect(connection: EngineConnection, started: RunningContainer) -> dict[str, Any] | None:
@@ -268,8 +283,10 @@ def _end(started: RunningContainer, state: Mapping[str, Any] | None) -> str:
     """How the container ended, in words."""
     if state is None:
         return f"its container {started.name} has ended, and the container engine is away"
-    if not state or state.get("Status") == "removing":  # a removal by force kills first
+    if not state or state.get("Status") in ("removing", "dead"):  # a removal by force kills first
         return f"its container {started.name} was removed"
+    if state.get("Running"):  # an exit code is told only after that
+        return f"its container {started.name} has ended, and the container engine does not know how yet"
     code = state.get("ExitCode")
     if state.get("OOMKilled"):
         return f"its container {started.name} has used up its memory of {started.memory}"
@@ -299,8 +316,7 @@ def remove(client: Any, container: str, grace: int) -> None:
     if grace:
         trying(lambda: client.unpause(container))  # one that is paused takes no signal
         trying(lambda: client.stop(container, timeout=grace))
-    with contextlib.suppress(docker.errors.NotFound):
-        client.remove_container(container, force=True, v=True)
+    remove_container(client, container)
 
 
 def size(path: Path) -> int:

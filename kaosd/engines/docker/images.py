@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from kaosd.declared.image import START_LABEL
 from kaosd.engines.docker import seed
-from kaosd.engines.docker.connection import EngineConnection, NoSuchThing
+from kaosd.engines.docker.connection import EngineConnection, NoSuchThing, remove_container
 from kaosd.errors import EngineError
 
 _CONTEXT = "/.kaosd/context"
@@ -40,27 +40,32 @@ class Images:
         named, labels = found.get("WorkingDir") or "/", found.get("Labels") or {}
         return None if named == "/" else cast(str, named), str(labels.get(START_LABEL, ""))
 
-    async def collect(self, keep: frozenset[str]) -> None:
+    async def collect(self, keep: frozenset[str], busy: Callable[[], bool]) -> None:
         """Remove the names of environments not in *keep*, and all the rest of ours after the last one.
+
+        Nothing more once it is *busy*: what is being built or started may need what it was listed without.
 
         What has no name, as a failed build leaves it, serves the next build for a while, and goes then.
         """
         used = {one["ImageID"] for one in await self._list(lambda client: client.containers(all=True))}
         ours = await self._list(lambda client: client.images(filters={"label": [self.label]}))
-        left = False
+        left, unwanted = False, []
         for image in ours:
             for name in _names(image, self.repository):
                 if name.rpartition(":")[2] in keep or image["Id"] in used:
                     left = True
                 else:
-                    await self._remove(name)
+                    unwanted.append(name)
         for image in ours:
             named = set(image.get("RepoTags") or ()) - {"<none>:<none>"}  # by others, who built upon ours
             if named or image["Id"] in used:
                 continue
             if not left or image["Created"] < time.time() - CACHED:
-                await self._remove(image["Id"])
-        if not left:
+                unwanted.append(image["Id"])
+        for one in unwanted:
+            if not busy():
+                await self._remove(one)
+        if not left and not busy():
             with contextlib.suppress(EngineError):
                 await self.connection.call(lambda client: client.remove_volume(f"{self.repository}-cache"))
 
@@ -84,7 +89,7 @@ class Images:
         except docker.errors.NotFound:
             return 0  # an image of another kind, or one that names a directory without having it
         finally:
-            client.remove_container(container, force=True, v=True)
+            remove_container(client, container)
 
 
 def _names(image: Mapping[str, Any], repository: str) -> list[str]:

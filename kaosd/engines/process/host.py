@@ -22,7 +22,7 @@ from typing import Any, cast
 from kaosd import cgroups, proc
 from kaosd.engines import jupyter
 from kaosd.engines.base import Home, Order
-from kaosd.engines.jupyter import JupyterClient
+from kaosd.engines.jupyter import ENDING, JupyterClient
 from kaosd.engines.process.launchers import Command, Launcher
 from kaosd.errors import EngineError, StartFailed
 from kaosd.model import Host, HostStatus
@@ -136,9 +136,17 @@ async def answering(running: RunningServer, within: float) -> None:
 async def probe(running: RunningServer) -> HostStatus:
     """How the host is; see Engine.probe."""
     if not proc.alive(running.identity):
-        proc.reap(running.pid)
-        return HostStatus(alive=False, answering=False, reason=f"JupyterLab has ended{last_words(running)}")
-    return await door(running).probe(partial(last_words, running, running=True))
+        return _ended(running)
+    status = await door(running).probe(partial(last_words, running, running=True))
+    if status.lost:  # a process that ends listens no more before it has ended
+        await proc.ended(running.pid, timeout=ENDING)
+    return status if status.answering or proc.alive(running.identity) else _ended(running)
+
+
+def _ended(running: RunningServer) -> HostStatus:
+    """How a host is that has ended."""
+    proc.reap(running.pid)
+    return HostStatus(alive=False, answering=False, reason=f"JupyterLab has ended{last_words(running)}")
 
 
 def door(running: RunningServer) -> JupyterClient:
