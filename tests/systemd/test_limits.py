@@ -78,7 +78,7 @@ def test_a_greedy_cell_is_ended_its_host_goes_on_and_everyone_is_told(kernel: Ke
     assert said in notebook(kernel)["host"]["notice"]
     assert said in " ".join(kernel.run("kaosctl", "status", check=False).split())
     assert said in kernel.run("kaosctl", "logs", NAME, "--stage", "host")
-    assert kernel.journal("KAOS_EVENT=host_out_of_memory")
+    until(lambda: kernel.journal("KAOS_EVENT=host_out_of_memory"), "the line in the journal")
 
 
 def _told_and_idle(host: dict[str, Any]) -> bool:

@@ -52,9 +52,8 @@ def test_install_starts_it_and_explains_lingering(machine: Machine) -> None:
         machine.systemctl("is-enabled", "kaosd.service", "kaosd.socket", "kaosd-front.socket").split()
         == ["enabled"] * 3
     )
-    assert re.match(r"\d+ notebooks?|no notebooks?|0 ", machine.property("kaosd.service", "StatusText")), (
-        machine.property("kaosd.service", "StatusText")
-    )
+    told = until(lambda: machine.property("kaosd.service", "StatusText"), "its status, which follows its being ready")
+    assert re.match(r"\d+ notebooks?|no notebooks?|0 ", told), told
     assert machine.property("kaosd.service", "FragmentPath").startswith(str(machine.home))
 
 
@@ -150,8 +149,8 @@ def test_a_hung_loop_is_seen_ended_and_mended(machine: Machine) -> None:
     machine.systemctl("kill", "--kill-whom=main", "--signal=USR1", "kaosd.service")
     until(lambda: pid_of(machine) not in ("0", before), "a new daemon")
     until(lambda: machine.property("kaosd.service", "ActiveState") == "active", "the new daemon to be ready")
-    assert "Watchdog timeout (limit 5s)!" in machine.journal("-u", "kaosd.service")
-    assert "sitecustomize.py" in machine.journal("-u", "kaosd.service")  # the stack, by faulthandler
+    until(lambda: "Watchdog timeout (limit 5s)!" in machine.journal("-u", "kaosd.service"), "the cause in the journal")
+    until(lambda: "sitecustomize.py" in machine.journal("-u", "kaosd.service"), "the stack, by faulthandler")
     assert cell(machine, "print(kept + 1)") == "42"
     drop_in(machine, "test.conf", "")
 

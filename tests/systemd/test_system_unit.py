@@ -45,7 +45,7 @@ def test_the_system_starts_kaosd_for_a_person(machine: Machine) -> None:
     assert machine.code("kaosctl", "status") == 3
     machine.root("systemctl", "start", UNIT)  # returns when it is ready
     assert show("ActiveState") == "active"
-    assert re.match(r"0|no ", show("StatusText"))
+    assert re.match(r"0|no ", until(lambda: show("StatusText"), "its status, which follows its being ready"))
     assert (
         machine.root("stat", "--format=%U %a", f"/run/kaosd-{USER}", f"/var/lib/kaosd/{USER}").splitlines()
         == [f"{USER} 700"] * 2
@@ -55,7 +55,8 @@ def test_the_system_starts_kaosd_for_a_person(machine: Machine) -> None:
     found = json.loads(machine.run("kaosctl", "status", "--json"))
     assert found["daemon"]["state_dir"] == f"/var/lib/kaosd/{USER}"
     assert found["daemon"]["pid"] == int(show("MainPID"))
-    entry = json.loads(machine.root("journalctl", "--no-pager", "-o", "json", "-n", "1", "KAOS_EVENT=daemon_ready"))
+    asked = ("journalctl", "--no-pager", "--quiet", "-o", "json", "-n", "1", "KAOS_EVENT=daemon_ready")
+    entry = json.loads(until(lambda: machine.root(*asked), "the line that follows its being ready"))
     assert (entry["PRIORITY"], entry["_SYSTEMD_UNIT"]) == ("6", UNIT)
     told = machine.root("systemd-analyze", "--no-pager", "security", UNIT, check=False)
     level = re.search(r"Overall exposure level for \S+: ([0-9.]+)", told)
