@@ -34,7 +34,7 @@ from kaosd.planner import Attempt, HostFact, Target, Why
 
 ENDS = {JobState.SUCCESS: "built", JobState.FAILURE: "failed", JobState.KILLED: "cancelled"}  # in the log of a build
 OFFERED = 100  # deployments, the newest, among which an earlier version is looked for before it is offered
-WRITTEN = 3.0  # seconds that what may be a failure waits for files that are still being written
+WRITTEN = 10.0  # seconds that what may be a failure waits for files still being written; most are taken after two
 STORE_RETRY = 1.0  # seconds between looks while the state directory cannot be written
 
 STOPPED = "stopped by you"
