@@ -182,9 +182,12 @@ class Daemon:
         return found
 
     def live(self, name: str) -> dict[str, Any]:
-        """Wait until what is on disk now is live; the notebook's status."""
+        """Wait until what is on disk now is live; the notebook's status.
+
+        That may be stale for a moment: a directory that came back, or whose watch is new, is read once more by itself.
+        """
         self.ctl("wait", name, "--timeout", str(PATIENCE))
-        return self.notebook(name)
+        return until(lambda: (one := self.notebook(name))["state"] == "live" and one, "the status to say live", 30.0)
 
     @contextmanager
     def one_save(self, name: str) -> Iterator[None]:
