@@ -6,13 +6,13 @@ import sys
 from typing import Any
 
 from kaosd.ctl import command_output, failure
-from kaosd.ctl.client import SLOW, Client, notebook_path
+from kaosd.ctl.client import Client, notebook_path
 from kaosd.ctl.command_output import agreed, moment
 from kaosd.ctl.details import HOSTS
 from kaosd.ctl.failure import Failure
 from kaosd.ctl.screen import Screen
 
-DELETING = 600.0  # seconds that a cluster may take to delete repos
+DELETING = 600.0  # seconds that a cluster may take to delete repos, or a container engine to remove its images
 KEPT = "Its kernels are stopped; its directories and your edits are kept. "
 TITLES = ("created_at", "name", "state", "url", "user")
 DIGITS = 8  # of a job's id; the first few are enough for `build-logs`
@@ -82,7 +82,7 @@ def kill(
     if not yes:
         unwanted = _agreed(notebook, unwanted)
     query = f"?repos={unwanted}" if unwanted != "none" else ""
-    answer = Client().delete(notebook_path(notebook) + query, timeout=DELETING if query else SLOW)
+    answer = Client().delete(notebook_path(notebook) + query, timeout=DELETING)
     command_output.tell(answer, _told(answer, unwanted), as_json=as_json)
     return 0
 
