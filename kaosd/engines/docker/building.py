@@ -22,7 +22,7 @@ from kaosd.declared import Declared, Image, image, made_from
 from kaosd.declared.pythons import LOWEST_LAB, LOWEST_PYTHON
 from kaosd.engines.base import Inputs, Log
 from kaosd.engines.docker import dockerfile
-from kaosd.engines.docker.connection import EngineConnection, refusal, remove_container
+from kaosd.engines.docker.connection import EngineConnection, refusal, remove_container, unreachable
 from kaosd.engines.docker.facts import EngineFacts
 from kaosd.errors import BuildFailed, EngineError, EngineUnavailable
 
@@ -125,6 +125,8 @@ class Builder:
         """What the end of a child means that brought no image. made: what the Dockerfile was made for, if it was."""
         if heard.failed is None:
             return EngineUnavailable(f"the build ended with exit code {code} and told nothing")
+        if heard.stage == "connect":  # it has gone since we have asked it for its facts
+            return unreachable(self.connection.place, heard.failed)
         if heard.stage == "build":
             failed = dockerfile.failure(text, heard.lines, heard.failed)
             if made is None:

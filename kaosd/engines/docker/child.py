@@ -1,7 +1,7 @@
 """One build, in a process of its own: `python child.py order.json`. To kill the process is to cancel the build.
 
 Needs docker's library, and of kaosd only its patterns. Tells what it does in lines of JSON: {"line": text} as it comes,
-then {"image": id} or {"failed": sentence of the engine, "stage": "build" | "add"}.
+then {"image": id} or {"failed": sentence of the engine, "stage": "connect" | "build" | "add" | "engine"}.
 
 order.json: address · context (directory) · dockerfile (its name in there) · labels · repository, tag (of the result) ·
 name (of the container that adds JupyterLab) · adding (directory mounted there, with add.sh) · uv · cache (volume) ·
@@ -67,7 +67,11 @@ def main(path: str) -> int:
     """Build, add what JupyterLab needs, name the result; the exit code."""
     with open(path, encoding="utf-8") as file:
         order = json.load(file)
-    client = docker.APIClient(base_url=order["address"], version="auto", timeout=_TIMEOUT)
+    try:
+        client = docker.APIClient(base_url=order["address"], version="auto", timeout=_TIMEOUT)
+    except docker.errors.DockerException as error:
+        tell(failed=str(error), stage="connect")
+        return 1
     try:
         base = build(client, order)
         tell(image=add(client, order, base))

@@ -54,7 +54,7 @@ def choose(addresses: tuple[str, ...], usable: Callable[[str], bool], exists: Ca
     return f"unix://{found}"
 
 
-def unreachable(address: str, error: Exception) -> EngineUnavailable:
+def unreachable(address: str, error: Exception | str) -> EngineUnavailable:
     """Why no connection came about, as a sentence."""
     path, text = address.removeprefix("unix://"), str(error)
     if "Permission denied" in text:

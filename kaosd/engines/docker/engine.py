@@ -275,8 +275,10 @@ class DockerEngine:
 
     async def _sweep_what_was_left(self, root: Path) -> None:
         """Sweep the home at *root*, if that is still to be done; one at a time: a start meets none half-done."""
+        if root not in self._unswept:
+            return
         async with self._sweeping:
-            if root not in self._unswept:
+            if root not in self._unswept:  # somebody else has done it meanwhile
                 return
             home, spared = self._unswept[root]
             stays = None
