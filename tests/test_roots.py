@@ -203,3 +203,12 @@ async def test_a_resume_continues_from_the_disk_and_not_from_half_of_a_change(ac
     assert not actor.intent.paused
     assert actor.source.scan != half
     assert actor.source.scan == actor.source.scanner.scan(None)
+
+
+async def test_a_pause_during_a_resume_counts(actor: Notebook) -> None:
+    actor.pause()
+    resuming = asyncio.ensure_future(actor.resume())
+    await asyncio.sleep(0)
+    actor.pause()
+    await resuming
+    assert actor.intent.paused

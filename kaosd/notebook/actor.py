@@ -57,6 +57,7 @@ class Notebook(ActorState):
         self.plan = planner.Plan()
         self.turns = self.planned = 0  # turns that began; the one that the plan is of, once what it ends is recorded
         self._stuck = 0  # turns in a row in which nothing could even be planned
+        self._resuming = False
         self._told: tuple[object, ...] = ()
 
     # -- what others may call ------------------------------------------------------------------------------
@@ -86,12 +87,15 @@ class Notebook(ActorState):
 
     def pause(self) -> None:
         """Stop following the directories."""
+        self._resuming = False
         self.intend(paused=True)
 
     async def resume(self) -> None:
         """Follow the directories again from what is on disk now: a scan in the pause may have seen half of a change."""
+        self._resuming = True
         await self.fresh()
-        self.intend(paused=False)
+        if self._resuming:  # or the person has paused again
+            self.intend(paused=False)
 
     def end_wait(self, *, when_idle: bool) -> None:
         """Take a step that waits for busy kernels now, or not before there are none; a rollback stays one."""
