@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.daemon import until
 from tests.systemd.machine import Machine
 
 NAME = "notebook-mnist-ada"
@@ -48,9 +49,12 @@ def notebook(machine: Machine) -> dict[str, Any]:
 
 
 def live(machine: Machine) -> dict[str, Any]:
-    """Wait until what is on disk now is live, which a daemon that has just started must first find out; as notebook."""
+    """Wait until what is on disk now is live, which a daemon that has just started must first find out; as notebook.
+
+    That may be stale for a moment: a directory whose watch is new is read once more by itself.
+    """
     machine.run("kaosctl", "wait", NAME)
-    return notebook(machine)
+    return until(lambda: (one := notebook(machine))["state"] == "live" and one, "the status to say live")
 
 
 def cell(machine: Machine, code: str, state: str = "") -> str:
