@@ -10,7 +10,7 @@ to the page    {"do": "hello", "server", "lab", "collaboration", "expired": page
                {"do": "read", "id", "path"} → {"id", "kind", "text", "at": last saved} or {"id", "gone": true}
                {"do": "apply", "id", "path", "of", "operations", "over"} → {"id", "saved"}, or {"id", "kind", "text"}
                when the document is not any more what it was in answer "of"; over: it holds what another page has saved
-from the page  {"open": [path, …]}
+from the page  {"open": [path, …], "page": text that names this page}
                {"bring": path, "id", "kind", "base", "sure", "text"} → {"do": "brought", "id", "error"}
                {"merge": kind, "id", "base", "live", "incoming"} → {"do": "merged", "id", "operations": null when both
                changed the same lines}
@@ -39,11 +39,20 @@ if TYPE_CHECKING:
 
 _ANSWER = 3.0  # seconds until a page says what it holds; one that was frozen by its browser never does
 _LONGEST = 6.0  # seconds for all tries of a change while the person types; the daemon waits 10 for an answer
+_AWAY = 3.0  # seconds that a question waits for a page that has lost its connection; it tries again each 0.3 s
+_CLOSED = (1000, 1001)  # codes with which a page closes that goes; any other means that the connection was lost
 _LARGEST = 1 << 30  # bytes of a message; a notebook is sent whole, and pictures in it make it large
 
 
 class Held(Exception):
     """A document is open in a page that cannot take the change now; says why."""
+
+
+class AwayPage(NamedTuple):
+    """A page that has lost its connection and comes back by itself, with what it has open. back: done when it has."""
+
+    paths: frozenset[str]
+    back: asyncio.Future[None]
 
 
 class PageApplied(NamedTuple):
@@ -59,6 +68,7 @@ class Desk:
 
     def __init__(self, lab: str, collaboration: str | None) -> None:
         self.pages: list[Page] = []
+        self._away: dict[str, AwayPage] = {}  # by what names the page
         self.hello = {
             "do": "hello",
             "server": uuid.uuid4().hex,
@@ -75,8 +85,32 @@ class Desk:
 
     def open(self) -> dict[str, int]:
         """The documents that are open, each with the number of pages that have it."""
-        paths = [path for page in self.pages for path in page.paths]
+        lists = [page.paths for page in self.pages] + [page.paths for page in self._away.values()]
+        paths = [path for found in lists for path in found]
         return {path: paths.count(path) for path in paths}
+
+    def lost(self, page: str, paths: frozenset[str]) -> None:
+        """The connection to a page was lost, as while a daemon starts again."""
+        self._away[page] = AwayPage(paths, asyncio.get_running_loop().create_future())
+
+    def returned(self, page: str) -> None:
+        """A page has told what it has open."""
+        if (away := self._away.pop(page, None)) is not None:
+            away.back.set_result(None)
+
+    async def having(self, path: str) -> list[Page]:
+        """The pages that have *path* open.
+
+        One that is away is waited for: it could save over what is written to the file meanwhile, without seeing it, and
+        what it saves would be replaced. One that does not come back soon is forgotten.
+        """
+        waited = {page: away.back for page, away in self._away.items() if path in away.paths}
+        if waited:
+            await asyncio.wait(waited.values(), timeout=_AWAY)
+            for page, back in waited.items():
+                if page in self._away and self._away[page].back is back:
+                    del self._away[page]
+        return [page for page in self.pages if path in page.paths]
 
     def tell(self, message: dict[str, Any]) -> None:
         """Send a message to all pages."""
@@ -90,7 +124,7 @@ class Desk:
 
     async def ask(self, path: str) -> None:
         """Raises Held when a page that has *path* open does not say what it holds; nothing is changed."""
-        for page in [page for page in self.pages if path in page.paths]:
+        for page in await self.having(path):
             found = await page.ask(do="read", path=path)
             if "error" in found:
                 raise Held(f"its tab cannot change it: {found['error']}")
@@ -100,7 +134,7 @@ class Desk:
 
         None when none has it open. Raises Held when a page does not say.
         """
-        pages = [page for page in self.pages if path in page.paths]
+        pages = await self.having(path)
         ordered = await _saved_last_first(pages, path) if len(pages) > 1 else pages
         return await _text(ordered[0], path) if ordered else None
 
@@ -110,11 +144,14 @@ class Desk:
         Raises Held, after the pages got the notice; Unreadable when *incoming* is not a document of the kind; Unkept
         when a page holds edits that are not *kept*.
         """
-        pages = [page for page in self.pages if path in page.paths]
+        pages = await self.having(path)
         if len(pages) > 1:
             return await self._apply_to_all(pages, path, base, incoming, kept)
         found = [await _apply_in_time(page, path, base, incoming, kept) for page in pages]
-        return [change for change in found if change is not None]
+        applied = [change for change in found if change is not None]
+        if not applied and any(path in away.paths for away in self._away.values()):  # it was lost meanwhile
+            return await self.apply(path, base, incoming, kept)
+        return applied
 
     async def _apply_to_all(
         self, pages: list[Page], path: str, base: str | None, incoming: str, kept: Kept
@@ -152,6 +189,7 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
         self._desk = desk
         self._bring = bring
         self.paths: frozenset[str] = frozenset()
+        self._name = ""
         self._numbers = count(1)
         self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
 
@@ -171,6 +209,8 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
         said = json.loads(message)
         if "open" in said:
             self.paths = frozenset(path for path in said["open"] if isinstance(path, str))
+            self._name = str(said.get("page", ""))
+            self._desk.returned(self._name)
         elif "bring" in said:
             error = await self._bring(*(said.get(key) for key in ("bring", "kind", "base", "sure", "text")))
             self.tell({"do": "brought", "id": said["id"], "error": error})
@@ -187,6 +227,8 @@ class Page(WebSocketMixin, WebSocketHandler, JupyterHandler):
         super().on_close()
         if self in self._desk.pages:
             self._desk.pages.remove(self)
+        if self._name and self.paths and self.close_code not in _CLOSED:
+            self._desk.lost(self._name, self.paths)
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_result({"gone": True})

@@ -31,12 +31,12 @@ class Page:
 
 
 @asynccontextmanager
-async def page(client, *documents, clients=1):
+async def page(client, *documents, clients=1, name=""):
     async with client.session.ws_connect(client.url("kaosd/desk")) as socket:
         found = Page(socket)
         hello = await found.hear("hello")
         assert (hello["expired"], bool(hello["lab"]), bool(hello["collaboration"])) == (False, True, True)
-        await found.say(open=list(documents))
+        await found.say(open=list(documents), page=name)
         open_now = {"path": documents[0], "type": "page", "clients": clients}
         while open_now not in (await client.call("GET", "kaosd/documents"))["documents"]:
             await asyncio.sleep(0.01)
@@ -113,6 +113,30 @@ async def test_a_page_that_closes_lets_its_documents_go(client):
         await tab.hear("read")
         await tab.socket.close()
         assert await answer == {"applied": False, "reason": "a.py is not open"}
+
+
+LOST = 1012  # how the front closes when it has lost the browser, or goes away itself
+
+
+async def test_a_page_that_has_lost_its_connection_is_waited_for_until_it_is_back(client):
+    async with page(client, "a.py", name="one") as tab:
+        await tab.socket.close(code=LOST)
+        answer = apply(client, "a.py", "a\n", "b\n")
+        assert (await apply(client, "b.py", "a\n", "b\n"))["reason"] == "b.py is not open"
+        async with page(client, "c.py", name="another"):
+            assert not answer.done()
+        async with page(client, "a.py", name="one") as again:
+            await again.say(id=(await again.hear("read"))["id"], kind="file", text="a\nmine\n")
+            await again.say(id=(await again.hear("apply"))["id"], saved=True)
+            assert (await answer)["applied"]
+
+
+async def test_a_page_that_does_not_come_back_is_forgotten(client):
+    async with page(client, "a.py", name="one") as tab:
+        await tab.socket.close(code=LOST)
+        assert await apply(client, "a.py", "a", "b") == {"applied": False, "reason": "a.py is not open"}
+        while (await client.call("GET", "kaosd/documents"))["documents"]:
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("how", ["silent", "error"])

@@ -6,6 +6,7 @@
   const HERE = document.currentScript?.src; // beside which the other files of this extension lie
   const PAUSE = 2000; // milliseconds without a key that count as one
   const KNOWN = 3; // contents of a file that are remembered: others than its document may read it too
+  const UNKNOWN = 5; // seconds that a save waits until the server knows what is open here
   const LOST = "the connection was lost";
   const AWAY = new Set([undefined, 502, 503, 504]); // answers to a request that no JupyterLab has seen
   let sharedModules;
@@ -145,6 +146,8 @@
       this.notices = notices;
       this.address = address;
       this.sent = new Map(); // by id of an answer: the text that was sent with it
+      this.turns = new WeakMap(); // by context: the end of what saves or changes it
+      this.page = `${Date.now()}-${Math.random()}`; // names this page when it connects again
       this.questions = 0;
       this.asked = new Map(); // by id of a question of ours: who waits for the answer
       this.first = null; // the hello of the server that this page came from
@@ -160,15 +163,18 @@
 
     async run() {
       for (;;) {
-        await this.connected();
+        if (!(await this.connected())) await this.signIn();
         await pause(0.3);
       }
     }
 
+    // Resolves when the connection has ended, to whether there was one.
     connected() {
+      let opened = false;
       return new Promise((closed) => {
         const socket = (this.socket = new WebSocket(this.address));
         socket.onopen = () => {
+          opened = true;
           this.told = "";
           this.over("connection");
           this.report();
@@ -176,9 +182,14 @@
         socket.onmessage = (event) => this.obey(JSON.parse(event.data)).catch((error) => console.error(NAME, error));
         socket.onclose = () => {
           for (const id of [...this.asked.keys()]) this.answered({ id, error: LOST });
-          closed();
+          closed(opened);
         };
       });
+    }
+
+    // The cookie of a front that has started again since is worth nothing; any request with the token brings another.
+    async signIn() {
+      await this.services.contents.get("", { content: false }).catch(() => {});
     }
 
     send(message) {
@@ -189,7 +200,7 @@
       const open = this.documents.all().map((context) => context.path).sort();
       if (JSON.stringify(open) === this.told || this.socket?.readyState !== WebSocket.OPEN) return;
       this.told = JSON.stringify(open);
-      this.send({ open });
+      this.send({ open, page: this.page });
     }
 
     async obey(message) {
@@ -212,20 +223,32 @@
       if (!context) return { gone: true };
       await context.ready;
       if (context.contentsModel?.format === "base64") return { gone: true };
-      const text = textOf(context.model);
+      const apply = async () => {
+        if (this.sent.get(of) !== textOf(context.model)) return false;
+        carryOut(context.model, operations);
+        if (over) await this.renew(context);
+        return true;
+      };
       try {
-        if (what !== "apply" || this.sent.get(of) !== text) {
+        if (what !== "apply" || !(await this.inTurn(context, apply))) {
+          const text = textOf(context.model);
           this.sent.clear();
           this.sent.set(id, text);
           return { kind: kindOf(context.model), text, at: context.contentsModel?.last_modified };
         }
-        carryOut(context.model, operations);
-        if (over) await this.renew(context);
       } catch (error) {
         return { error: String(error) };
       }
       this.over(`held ${path}`);
       return { saved: await this.save(context) };
+    }
+
+    // Do what saves or changes a document one after the other. A save of JupyterLab's takes the text before it looks at
+    // the file: over what is brought to the document meanwhile it would save that, and not ask.
+    inTurn(context, act) {
+      const turn = (this.turns.get(context) ?? Promise.resolve()).then(act);
+      this.turns.set(context, turn.catch(() => {}));
+      return turn;
     }
 
     // JupyterLab asks with a dialog before it saves over what another tab has saved. Here that is in the text already.
@@ -247,9 +270,20 @@
 
     // Of a page that saves its documents itself. When another page, or a program, has saved in between, JupyterLab asks
     // whether to lose that or what is here; here it asks only where both changed the same place. What is typed while a
-    // document is on its way to the disk is no more taken for saved.
+    // document is on its way to the disk is no more taken for saved. And a save waits while the server cannot know what is
+    // open here: it would write a change to the file meanwhile, perhaps between JupyterLab's look at that and its save.
     mendSaves(context) {
       if (context.model.collaborative) return;
+      const save = context.save.bind(context);
+      let next; // the save that has not begun, and will take the text as it is then
+      const begin = () => {
+        next = undefined;
+        return save();
+      };
+      context.save = async () => {
+        if (this.server !== null) await this.reconnected(UNKNOWN);
+        return (next ??= this.inTurn(context, begin));
+      };
       const question = context._raiseConflict?.bind(context);
       context._raiseConflict = async (file, options) =>
         (await this.catchUp(context)) ? context._maybeSave(context._createSaveOptions()) : question(file, options);
@@ -272,9 +306,12 @@
     }
 
     async bringMissed(context) {
-      const { hash } = await this.services.contents.get(context.path, { content: false, hash: true });
-      const missed = hash && context.contentsModel?.hash && hash !== context.contentsModel.hash;
-      if (missed && (await this.catchUp(context))) await this.save(context);
+      const brought = await this.inTurn(context, async () => {
+        const { hash } = await this.services.contents.get(context.path, { content: false, hash: true });
+        const missed = hash && context.contentsModel?.hash && hash !== context.contentsModel.hash;
+        return missed && (await this.catchUp(context));
+      });
+      if (brought) await this.save(context);
     }
 
     // Bring what is on disk to a document; whether that could be done.
@@ -300,8 +337,9 @@
     }
 
     // The front lets a page's requests through a little before it takes its sockets again.
-    async reconnected() {
-      while (this.socket?.readyState !== WebSocket.OPEN) await pause(0.1);
+    async reconnected(seconds = Infinity) {
+      const until = performance.now() + 1000 * seconds;
+      while (this.socket?.readyState !== WebSocket.OPEN && performance.now() < until) await pause(0.1);
     }
 
     // Resolves to the server's answer, or to {error}.
