@@ -81,7 +81,9 @@ class Tab:
 
     def open(self, document: str, cells: int) -> Tab:
         """Open a notebook document with this many cells."""
-        self.page.goto(f"{self.daemon.url(self.name)}/lab/tree/{document}?token={self.daemon.token(self.name)}")
+        address = f"{self.daemon.url(self.name)}/lab/tree/{document}?token={self.daemon.token(self.name)}"
+        with self.page.expect_websocket(lambda one: "/channels" in one.url):  # its kernel's: idle is also shown before
+            self.page.goto(address)
         expect(self.cells).to_have_count(cells)
         expect(self.page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
         return self
@@ -136,6 +138,7 @@ class Tab:
         """Press the keys that run a cell; once more when nothing came of it, as while JupyterLab is still loading."""
 
         def ran() -> bool:
+            expect(self.page.locator("dialog.jp-Dialog")).to_have_text([])  # a failure shows what it asks
             self.cell(number).click()
             self.page.keyboard.press("Control+Enter")
             try:
