@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, WebSocketRoute, expect
+from playwright.sync_api import Page, Response, Route, WebSocketRoute, expect
 
 from tests.browser.tab import PATIENCE, Tab, deploy, sources_of, write
 from tests.e2e.daemon import Daemon, until
@@ -292,12 +292,21 @@ def test_a_change_that_comes_in_while_a_document_is_being_saved_is_not_saved_ove
     assert look.value.method == "GET"
     write(bundle, "one = 1 #", "two = 2")
     until(lambda: page.wait_for_timeout(50) or '"apply"' in "".join(told), "the page to be told of the change")
+    page.evaluate("new Promise((done) => setTimeout(done))")  # it has heard of it
+    assert tab.cell(1).inner_text() == "two = 0"
+    written = list[Response]()
+
+    def note(answer: Response) -> None:
+        if answer.request.method == "PUT" and "/api/contents/n.ipynb" in answer.url:
+            written.append(answer)
+
+    page.on("response", note)
     looks[0].continue_()
+    until(lambda: page.wait_for_timeout(50) or len(written) == 2, "what was typed and the change to be saved")
     page.unroute(contents)
+    assert sources_of(daemon.home("over-save") / "work" / "n.ipynb") == ["one = 1 # typed", "two = 2"]
     tab.shows("one = 1 # typed", "two = 2")
-    tab.saved("n.ipynb", "one = 1 # typed", "two = 2")
     until(lambda: page.wait_for_timeout(50) or daemon.notebook("over-save")["state"] == "live", "all to be there")
-    tab.shows("one = 1 # typed", "two = 2")
     expect(page.locator("dialog.jp-Dialog")).to_have_count(0)
 
 
