@@ -73,7 +73,7 @@ class Sockets:
             await _carry(client, host)
         finally:
             self._open.discard(client)
-            await host.close(code=_LOST[0])  # a page has not closed it, or it is closed
+            await host.close(code=_LOST[0])  # no effect where a page has closed it already
         return client
 
     async def close(self) -> None:

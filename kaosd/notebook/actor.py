@@ -162,7 +162,7 @@ class Notebook(ActorState):
 
     def _given_up(self, tries: int | None) -> str | None:
         """How `settled` ends when nothing is planned, and a hold will not pass by itself."""
-        if self._poked.is_set() and not self.removed:  # then nobody looks again, whatever there is to look at
+        if self._poked.is_set() and not self.removed:  # a removed one is not looked at again
             return None
         return standing.final(self.plan, tries)
 

@@ -259,7 +259,7 @@ class Steps:
         except BaseException as error:
             if isinstance(error, DocumentHeld):
                 error.costly = True
-            await self._retire(host, old, 0)  # nobody knows of it
+            await self._retire(host, old, 0)  # no request has reached it
             actor.record.job_ended(actor.record.jobs[Stage.HOST], JobState.KILLED, "it did not come to serve")
             actor.record.goes_on(leaving)
             raise

@@ -35,7 +35,7 @@ def until(ask: Callable[[], Found | None], what: str, patience: float = PATIENCE
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, below those that the kernel gives to connections while no daemon has it."""
+    """A free port, below those that the kernel gives to connections while no daemon has it."""
     while True:
         port = random.randrange(20_000, 32_768)
         with socket.socket() as probe, suppress(OSError):

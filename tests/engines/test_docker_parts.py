@@ -444,7 +444,7 @@ def one_that_runs_as(pid: int, short: Path) -> host.RunningContainer:
     identity = proc.identify(pid)
     (short / "token").write_text("secret")
     (short / "s").unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as listener:  # nobody listens there any more
+    with socket.socket(socket.AF_UNIX) as listener:  # closed at once: connections to it are refused
         listener.bind(str(short / "s"))
     return host.RunningContainer(
         container="c", name="n", pid=pid, started=identity.started if identity else 1, boot=proc.boot_id(),

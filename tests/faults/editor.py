@@ -228,7 +228,7 @@ class Editor:
             content = b"hosted %d\n" % self.number
             removes = full.is_file() and self.chance.random() < 0.2
             if not (_remove(full) if removes else _save(full, content)):
-                continue  # no room, or no such directory any more: the person is told so by JupyterLab
+                continue  # no room, or the directory has gone: the person is told so by JupyterLab
             self._left(self.hosted.get(path))
             self.hosted[path] = None if removes else content
             if not removes:
